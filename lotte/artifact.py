@@ -1,0 +1,98 @@
+"""A file or folder that is whole or absent, whatever happens on the way.
+
+Everything is written under a name of its own beside the target and renamed at
+the end; in a folder `meta.json` is written last. So whoever finds the target
+finds all of it, and what a killed process leaves behind is never mistaken for
+a result: it is removed when the step is made again.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+META = "meta.json"
+_PARTIAL = ".partial"
+_BLOCK = 1 << 20
+
+
+def sha256(path: Path) -> str:
+    """Return the hash of a file's bytes, in hexadecimal."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(_BLOCK):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def canonical(value: Any) -> str:
+    """Return JSON with one spelling for one value: keys sorted, no blanks, UTF-8, no NaN.
+
+    >>> canonical({"b": 1, "a": ["é", 0.5]})
+    '{"a":["é",0.5],"b":1}'
+    """
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def digest(value: Any) -> str:
+    """Return the sha256 of a value's canonical JSON."""
+    return hashlib.sha256(canonical(value).encode()).hexdigest()
+
+
+def write_whole(path: Path, content: str | bytes) -> Path:
+    """Write a file that is complete or absent."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}{_PARTIAL}-{os.getpid()}")
+    try:
+        part.write_bytes(content.encode() if isinstance(content, str) else content)
+        return part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+@contextmanager
+def folder(path: Path, meta: Mapping[str, Any]) -> Iterator[Path]:
+    """Give an empty folder to fill; when the block ends well it stands at `path`, `meta.json` in it.
+
+    If the block fails nothing is left. A folder already at `path` is replaced.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for left in path.parent.glob(f".{path.name}{_PARTIAL}-*"):
+        if not _alive(left.name.rpartition("-")[2]):
+            shutil.rmtree(left, ignore_errors=True)
+    part = path.with_name(f".{path.name}{_PARTIAL}-{os.getpid()}")
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir()
+    try:
+        yield part
+        text = json.dumps(dict(meta), indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+        (part / META).write_text(text, encoding="utf-8")
+        if path.exists():
+            shutil.rmtree(path)
+        part.replace(path)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def meta(path: Path) -> dict[str, Any] | None:
+    """Return what `folder` was told about this folder, or None if there is no whole one."""
+    try:
+        found = json.loads((path / META).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _alive(pid: str) -> bool:
+    """Whether a process of that number runs here, so that its unfinished work is left to it."""
+    try:
+        os.kill(int(pid), 0)
+    except (ValueError, ProcessLookupError):
+        return False
+    except PermissionError:
+        return True
+    return True

@@ -1,0 +1,1 @@
+"""Make LoTTE from Stack Exchange dumps and GooAQ."""

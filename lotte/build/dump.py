@@ -1,0 +1,257 @@
+"""One community's dump: the tables in a `.7z`, or in a folder, as streams of bytes.
+
+Nothing is unpacked to disk and nothing is held: a table is a few blocks in
+flight. An archive is read once, front to back, by a thread of its own (its
+decompression runs outside of Python's lock), so tables come in the order in
+which it holds them. Which of the two a dump is makes no difference to anybody
+else, so a folder and the archive of it build the same bytes.
+"""
+
+import queue
+import threading
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from lotte.errors import CorruptFileError, UnavailableError
+
+BLOCK = 1 << 20
+_IN_FLIGHT = 16  # blocks between the thread that decompresses and the one that reads
+
+Advance = Callable[[int], None]  # told how many bytes of the dump on disk have been used up
+
+
+@dataclass(frozen=True)
+class Table:
+    name: str  # "Posts.xml"
+    size: int  # bytes, decompressed
+    crc32: int | None  # as the archive states it; None in a folder
+
+
+@dataclass(frozen=True)
+class Dump:
+    """One community: `site` is its host, `path` the archive or the folder."""
+
+    site: str
+    path: Path
+    tables: dict[str, Table] = field(compare=False)
+
+    @property
+    def size(self) -> int:
+        """Bytes on disk, as a measure of how long it will take."""
+        if self.path.is_dir():
+            return sum(table.size for table in self.tables.values())
+        return self.path.stat().st_size
+
+    def stamp(self) -> list[Any]:
+        """What changes when the files change: paths, sizes and times. It costs no reading."""
+        files = [self.path / name for name in sorted(self.tables)] if self.path.is_dir() else [self.path]
+        return [[str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns] for file in files]
+
+    def crc32_of(self, name: str) -> int:
+        """Return the checksum of a table: the archive's word for it, or by reading the file."""
+        stated = self.tables[name].crc32
+        if stated is not None:
+            return stated
+        value = 0
+        for block in _blocks(self.path / name, lambda used: None):
+            value = zlib.crc32(block, value)
+        return value
+
+    def read(self, wanted: Sequence[str], advance: Advance) -> Iterator[tuple[str, Iterator[bytes]]]:
+        """Give each wanted table that is there and its blocks, which must be used before the next one."""
+        if self.path.is_dir():
+            for name in wanted:
+                if name in self.tables:
+                    yield name, _blocks(self.path / name, advance)
+        else:
+            yield from _Archive(self.path, [name for name in wanted if name in self.tables]).read(advance)
+
+
+def find(dumps: Path, names: Sequence[str]) -> Dump | None:
+    """Return the dump of a community under one of its names (the first is the one it goes by).
+
+    Raises  CorruptFileError if the archive cannot be read, or holds a path that climbs out of it
+    """
+    for name in names:
+        folder = dumps / name
+        if (folder / "Posts.xml").is_file():
+            files = sorted(file for file in folder.glob("*.xml") if file.is_file())
+            return Dump(names[0], folder, {file.name: Table(file.name, file.stat().st_size, None) for file in files})
+        archive = dumps / f"{name}.7z"
+        if archive.is_file():
+            return Dump(names[0], archive, _listed(archive))
+    return None
+
+
+def _blocks(path: Path, advance: Advance) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        while block := file.read(BLOCK):
+            advance(len(block))
+            yield block
+
+
+def _listed(path: Path) -> dict[str, Table]:
+    import py7zr
+
+    with _reading(path), py7zr.SevenZipFile(path) as archive:
+        if archive.needs_password():
+            raise CorruptFileError(f"{path}: is locked with a password; a dump is not. Fetch it again.")
+        members = archive.list()
+    tables: dict[str, Table] = {}
+    for member in members:
+        name = PurePosixPath(member.filename.replace("\\", "/"))
+        if name.is_absolute() or ".." in name.parts or ":" in name.parts[0]:
+            raise CorruptFileError(
+                f"{path}: holds {member.filename!r}, a path that climbs out of the archive. No dump does; it is refused."
+            )
+        if member.is_directory or not name.name.endswith(".xml"):
+            continue
+        if name.name in tables:
+            raise CorruptFileError(f"{path}: holds {name.name} more than once; one archive is one community")
+        tables[name.name] = Table(name.name, member.uncompressed, member.crc32)
+    if "Posts.xml" not in tables:
+        raise CorruptFileError(f"{path}: holds no Posts.xml, but {sorted(tables) or 'nothing'}; is it a dump?")
+    return tables
+
+
+class _reading:
+    """Whatever a damaged archive makes its reader stumble over becomes one line."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, MemoryError):
+            raise CorruptFileError(f"{self.path}: asks for more memory than there is; it is damaged") from error
+        if isinstance(error, Exception) and not isinstance(error, (CorruptFileError, UnavailableError, _Stopped)):
+            what = str(error) or type(error).__name__
+            raise CorruptFileError(
+                f"{self.path}: the archive is cut or damaged ({type(error).__name__}: {what[:120]}). Fetch it again."
+            ) from error
+
+
+class _Stopped(Exception):
+    """The reader went away; the thread that decompresses stops at its next block."""
+
+
+class _Archive:
+    """A `.7z` read front to back by a thread, and handed on table by table.
+
+    The queue carries ("Posts.xml", block), then None at the end or the error that ended it.
+    """
+
+    def __init__(self, path: Path, wanted: Sequence[str]) -> None:
+        self.path = path
+        self.wanted = frozenset(wanted)
+        self.queue: queue.Queue[tuple[str, bytes] | BaseException | None] = queue.Queue(_IN_FLIGHT)
+        self.stopped = threading.Event()
+
+    def read(self, advance: Advance) -> Iterator[tuple[str, Iterator[bytes]]]:
+        with self.path.open("rb") as file:
+            thread = threading.Thread(target=self._decompress, args=(file,), daemon=True)
+            thread.start()
+            try:
+                head = self._next(file, advance)
+                while head is not None:
+                    name = head[0]
+                    blocks = self._table(head, file, advance)
+                    yield name, blocks
+                    for _ in blocks:  # what the reader left of it
+                        pass
+                    head = self._head
+            finally:
+                self.stopped.set()
+                while thread.is_alive():
+                    self._drain()
+                    thread.join(0.01)
+
+    _head: tuple[str, bytes] | None = None
+
+    def _table(self, head: tuple[str, bytes], file: Any, advance: Advance) -> Iterator[bytes]:
+        item: tuple[str, bytes] | None = head
+        while item is not None and item[0] == head[0]:
+            yield item[1]
+            item = self._next(file, advance)
+        self._head = item
+
+    _position = 0
+
+    def _next(self, file: Any, advance: Advance) -> tuple[str, bytes] | None:
+        while True:
+            item = self.queue.get()
+            position = file.tell()
+            advance(max(0, position - self._position))
+            self._position = max(position, self._position)
+            if isinstance(item, BaseException):
+                with _reading(self.path):
+                    raise item
+            if item is None or item[0] in self.wanted:
+                return item
+
+    def _drain(self) -> None:
+        try:
+            while True:
+                self.queue.get_nowait()
+        except queue.Empty:
+            pass
+
+    def put(self, item: tuple[str, bytes] | BaseException | None) -> None:
+        while not self.stopped.is_set():
+            try:
+                return self.queue.put(item, timeout=0.1)
+            except queue.Full:
+                continue
+        raise _Stopped
+
+    def _decompress(self, file: Any) -> None:
+        try:
+            import py7zr
+            from py7zr.io import Py7zIO, WriterFactory
+
+            put = self.put
+
+            class Writer(Py7zIO):
+                def __init__(self, name: str) -> None:
+                    self.name = name
+                    self.written = 0
+
+                def write(self, s: bytes | bytearray) -> int:
+                    self.written += len(s)
+                    put((self.name, bytes(s)))
+                    return len(s)
+
+                def read(self, size: int | None = None) -> bytes:
+                    return b""
+
+                def seek(self, offset: int, whence: int = 0) -> int:
+                    return 0
+
+                def flush(self) -> None:
+                    pass
+
+                def size(self) -> int:
+                    return self.written
+
+            class Factory(WriterFactory):
+                def create(self, filename: str) -> Py7zIO:
+                    return Writer(PurePosixPath(filename).name)
+
+            with py7zr.SevenZipFile(file) as archive:
+                names = archive.getnames()
+                last = max(at for at, name in enumerate(names) if PurePosixPath(name).name in self.wanted)
+                # all of them up to the last one wanted: they must be decompressed anyway, and so progress shows
+                archive.extract(targets=names[: last + 1], factory=Factory())
+            self.put(None)
+        except _Stopped:
+            pass
+        except BaseException as error:
+            try:
+                self.put(error)
+            except _Stopped:
+                pass

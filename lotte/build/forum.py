@@ -1,0 +1,49 @@
+"""Forum questions: titles of posts, so many of each community.
+
+The decisions here (spec B.4, 16 to 20): a community's share of the topic is
+its share of the questions with passages, rounded up, at least 50; and within
+it the questions with the highest score come first, then those seen most often.
+What the rounding and the minimum add is not taken from the others.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from lotte.build.spec import Options
+
+
+def quotas(weights: Sequence[int], available: Sequence[int], options: Options) -> list[int]:
+    """Return how many questions each community of a topic gives.
+
+    weights    the number that a community's share is computed from
+    available  how many questions of it could be taken
+
+    >>> quotas([900, 90, 10], [800, 85, 9], Options(forum_size=100, forum_min=20))
+    [90, 20, 9]
+    """
+    total = sum(weights)
+    return [
+        min(has, max(options.forum_min, _rounded(options.forum_size * weight, total, options)))
+        for weight, has in zip(weights, available, strict=True)
+    ]
+
+
+def _rounded(part: int, whole: int, options: Options) -> int:
+    """Return part / whole as an integer, without the errors of floating point."""
+    if not whole:
+        return 0
+    up = {"ceil": whole - 1, "nearest": whole // 2, "floor": 0}[options.forum_rounding]
+    return (part + up) // whole
+
+
+class Title(NamedTuple):
+    question_id: int
+    score: int
+    views: int
+    text: str
+
+
+def rank(question: Title, options: Options) -> tuple[int, int, int]:
+    """Return what a community's questions are sorted by: most popular first, then by id."""
+    first, second = (question.score, question.views) if options.forum_rank == "score" else (question.views, question.score)
+    return -first, -second, question.question_id

@@ -1,0 +1,336 @@
+"""Communities -> the files of a topic, and topics -> the pool, with pids and qids that run through.
+
+A topic is its communities one behind the other, the pool its topics one behind
+the other; so both are the same thing, a part, and are written by the same
+function. Texts go from Arrow's memory to the file as they are: a collection
+line is joined by Arrow, a batch at a time.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from lotte import artifact
+from lotte.build import forum, search
+from lotte.build.community import BATCH, Ints
+from lotte.build.post import title_text
+from lotte.build.spec import POOLED, Options, Spec
+from lotte.errors import writing
+from lotte.work import Advance
+
+_ATTRIBUTION = pa.schema(
+    [("pid", pa.int64()), ("site", pa.string()), ("post_id", pa.int64()), ("url", pa.string()),
+     ("author", pa.string()), ("author_url", pa.string()), ("licence", pa.string()),
+     ("created", pa.timestamp("ms", "UTC"))]
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A question that was chosen: its words, and the rows of its answers within the community."""
+
+    text: str
+    rows: tuple[int, ...]
+    url: str = ""  # of GooAQ, for a search question
+
+
+@dataclass(frozen=True)
+class Block:
+    """A community in a topic."""
+
+    site: str
+    path: Path  # of its folder
+    num_passages: int
+    search: tuple[Asked, ...]
+    forum: tuple[Asked, ...]
+
+
+@dataclass(frozen=True)
+class Part:
+    """A topic and a split, or the pool of a split: blocks in the order of the collection."""
+
+    topic: str
+    split: str
+    blocks: tuple[Block, ...]
+    forum_order: tuple[int, ...]  # blocks in the order in which their forum questions stand
+    searched: bool = field(default=True)  # whether GooAQ was there to take search questions from
+
+    @property
+    def name(self) -> str:
+        return f"{self.topic}/{self.split}"
+
+    def offsets(self) -> list[int]:
+        """Return the pid of each block's first passage."""
+        counts = [0, *(block.num_passages for block in self.blocks)]
+        return list(np.cumsum(counts)[:-1].tolist())
+
+    def counts(self) -> dict[str, Any]:
+        return {
+            "passages": sum(block.num_passages for block in self.blocks),
+            "search": sum(len(block.search) for block in self.blocks),
+            "forum": sum(len(block.forum) for block in self.blocks),
+            "communities": {
+                block.site: {
+                    "passages": block.num_passages, "search": len(block.search), "forum": len(block.forum)
+                }
+                for block in self.blocks
+            },
+        }  # fmt: skip
+
+
+def select(
+    spec: Spec, folders: dict[str, Path], links: dict[str, list[search.Candidate]] | None, counts: Counter[str]
+) -> list[Part]:
+    """Choose the questions of every topic and split of the spec. Returns the parts, the pools last.
+
+    folders  community -> its folder, for those that there are; the others are left out
+    links    GooAQ's rows by community, None for a build without search questions
+    counts   takes how many rows of GooAQ went which way
+    """
+    parts = []
+    for topic, split, sites in spec.parts():
+        here = [_Community(site, folders[site]) for site in sites if site in folders]
+        if here:
+            parts.append(_part(topic, split, here, spec.options, links, counts))
+    for split in dict.fromkeys(part.split for part in parts):
+        parts.append(_pooled(split, [part for part in parts if part.split == split]))
+    return parts
+
+
+def write(part: Part, out: Path, receipt: Path, key: str, options: Options, advance: Advance) -> None:
+    """Write the files of a part under `out`, and leave at `receipt` what was written, when all of it was."""
+    with writing(out):
+        folder = out / part.topic / part.split
+        folder.mkdir(parents=True, exist_ok=True)
+        files = [_Writer(folder / name) for name in ("collection.tsv", "metadata.jsonl")]
+        with files[0] as collection, files[1] as metadata:
+            _passages(part, collection, metadata, advance)
+        _attribution(part, folder)
+        kinds = ["search", "forum"] if part.searched else ["forum"]
+        for kind in kinds:
+            _questions(part, kind, folder)
+        names = ["collection.tsv", "metadata.jsonl", "attribution.parquet"]
+        names += [name for kind in kinds for name in (f"questions.{kind}.tsv", f"qas.{kind}.jsonl")]
+        hashes = {f"{part.name}/{name}": artifact.sha256(folder / name) for name in sorted(names)}
+        sizes = {name: (out / name).stat().st_size for name in hashes}
+        record = {"key": key, "part": part.name, "sha256": hashes, "bytes": sizes}
+        artifact.write_whole(receipt, json.dumps(record, indent=1, sort_keys=True) + "\n")
+
+
+class _Community:
+    """A community's folder as the choice of questions sees it."""
+
+    def __init__(self, site: str, path: Path) -> None:
+        self.site, self.path = site, path
+        meta = artifact.meta(path)
+        assert meta is not None, path
+        self.counts: dict[str, int] = meta["counts"]
+        # without the lines of metadata.jsonl, which are most of the file
+        only = pa.ipc.IpcReadOptions(included_fields=[0, 1, 2, 3, 4, 5])
+        with pa.OSFile(str(path / "questions.arrow")) as file:
+            self.questions = pa.ipc.open_file(file, options=only).read_all()
+        self.ids: Ints = self.questions["question_id"].to_numpy()
+
+    def weight(self, options: Options) -> int:
+        """Return the number that its share of the forum questions is computed from."""
+        return {
+            "answered": self.counts["questions with passages"],
+            "accepted": self.counts["questions with an accepted answer"],
+            "all": self.counts.get("questions", 0) - self.counts.get("closed", 0),
+        }[options.forum_share]
+
+    def rows(self, question_id: int) -> tuple[int, ...]:
+        at = int(np.searchsorted(self.ids, question_id))
+        return tuple(self.questions["rows"][at].as_py())
+
+    def titles(self, options: Options, without: set[int]) -> list[forum.Title]:
+        """Return the questions that may become forum questions, the best first."""
+        eligible = pc.greater(self.questions["accepted"], 0) if options.forum_accepted else None
+        table = self.questions.filter(eligible) if eligible is not None else self.questions
+        columns = (table[name].to_pylist() for name in ("question_id", "score", "views", "title"))
+        titles = (
+            forum.Title(question_id, score, views, title_text(title, options))
+            for question_id, score, views, title in zip(*columns, strict=True)
+            if question_id not in without
+        )
+        return sorted((title for title in titles if title.text), key=lambda title: forum.rank(title, options))
+
+    def question_of(self) -> Any:
+        """Return the function (question id, answer id) -> question with passages, or 0."""
+        with pa.memory_map(str(self.path / "pages.arrow")) as file:
+            pages = pa.ipc.open_file(file).read_all()
+            answers, parents = (pages[name].to_numpy().copy() for name in ("post_id", "question_id"))
+
+        def known(question_id: int) -> bool:
+            at = int(np.searchsorted(self.ids, question_id))
+            return at < len(self.ids) and self.ids[at] == question_id
+
+        def find(question_id: int, answer_id: int) -> int:
+            if question_id and known(question_id):
+                return question_id
+            if answer_id:  # a link to an answer, or to a question that was merged into another
+                at = int(np.searchsorted(answers, answer_id))
+                if at < len(answers) and answers[at] == answer_id and known(int(parents[at])):
+                    return int(parents[at])
+            return 0
+
+        return find
+
+    def row_of_answer(self, rows: tuple[int, ...], answer_id: int) -> tuple[int, ...]:
+        """Return the row of that answer alone if it is a passage, else all rows."""
+        with pa.memory_map(str(self.path / "answers.arrow")) as file:
+            post_ids = pa.ipc.open_file(file).read_all()["post_id"]
+            found = tuple(row for row in rows if post_ids[row].as_py() == answer_id)
+        return found or rows
+
+
+def _part(
+    topic: str,
+    split: str,
+    here: Sequence[_Community],
+    options: Options,
+    links: dict[str, list[search.Candidate]] | None,
+    counts: Counter[str],
+) -> Part:
+    searched: list[tuple[Asked, ...]] = []
+    asked_pages: list[set[int]] = []
+    for community in here:
+        chosen = search.chosen((links or {}).get(community.site, []), community.question_of(), options, counts)
+        questions = []
+        for one in chosen:
+            rows = community.rows(one.question_id)
+            if options.search_target == "answer" and one.answer_id:
+                rows = community.row_of_answer(rows, one.answer_id)
+            questions.append(Asked(one.text, rows, one.url))
+        counts["questions"] += len(questions)
+        searched.append(tuple(questions))
+        asked_pages.append({one.question_id for one in chosen} if options.forum_overlap == "drop" else set())
+    titles = [community.titles(options, asked) for community, asked in zip(here, asked_pages, strict=True)]
+    weights = [community.weight(options) for community in here]
+    quotas = forum.quotas(weights, [len(some) for some in titles], options)
+    blocks = tuple(
+        Block(
+            community.site,
+            community.path,
+            community.counts["passages"],
+            questions,
+            tuple(Asked(title.text, community.rows(title.question_id)) for title in some[:quota]),
+        )
+        for community, questions, some, quota in zip(here, searched, titles, quotas, strict=True)
+    )
+    order = list(range(len(blocks)))
+    if options.forum_blocks == "name":
+        order.sort(key=lambda at: blocks[at].site)
+    return Part(topic, split, blocks, tuple(order), links is not None)
+
+
+def _pooled(split: str, parts: Sequence[Part]) -> Part:
+    blocks = tuple(block for part in parts for block in part.blocks)
+    order: list[int] = []
+    for part in parts:
+        first = len(order)
+        order += [first + at for at in part.forum_order]
+    return Part(POOLED, split, blocks, tuple(order), all(part.searched for part in parts))
+
+
+class _Writer:
+    """A file that appears under its name when all of it is written."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._part = path.with_name(f".{path.name}.partial")
+
+    def __enter__(self) -> "_Writer":
+        self._file = self._part.open("wb", buffering=1 << 20)
+        return self
+
+    def write(self, content: Any) -> None:
+        self._file.write(content)
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        try:
+            self._file.close()
+            if kind is None:
+                self._part.replace(self.path)
+        finally:
+            self._part.unlink(missing_ok=True)
+
+
+def _passages(part: Part, collection: _Writer, metadata: _Writer, advance: Advance) -> None:
+    for block, offset in zip(part.blocks, part.offsets(), strict=True):
+        pid = offset
+        for batch in _batches(block.path / "texts.arrow"):
+            pids = pc.cast(pa.array(np.arange(pid, pid + len(batch))), pa.large_string())
+            collection.write(_lines(pids, "\t", batch["text"], "\n"))
+            pid += len(batch)
+            advance(batch.nbytes)
+        for batch in _batches(block.path / "questions.arrow"):
+            rows = batch["rows"]
+            items = pc.cast(pc.add(rows.flatten(), offset), pa.string())
+            lists = pa.ListArray.from_arrays(rows.offsets, items)
+            pids = pc.cast(pc.binary_join(lists, ", "), pa.large_string())
+            metadata.write(_lines(batch["metadata"], pids, "]}\n"))
+
+
+def _attribution(part: Part, folder: Path) -> None:
+    path = folder / "attribution.parquet"
+    partial = path.with_name(f".{path.name}.partial")
+    with pq.ParquetWriter(str(partial), _ATTRIBUTION, compression="zstd") as file:
+        for block, offset in zip(part.blocks, part.offsets(), strict=True):
+            pid = offset
+            for batch in _batches(block.path / "answers.arrow", BATCH * 8):
+                columns = {name: batch[name] for name in ("post_id", "url", "author", "author_url", "licence", "created")}
+                columns["pid"] = pa.array(np.arange(pid, pid + len(batch)))
+                columns["site"] = pa.array([block.site] * len(batch))
+                arrays = [pc.cast(columns[field.name], field.type) for field in _ATTRIBUTION]
+                file.write_table(pa.table(arrays, schema=_ATTRIBUTION))
+                pid += len(batch)
+    partial.replace(path)
+
+
+def _questions(part: Part, kind: str, folder: Path) -> None:
+    offsets = part.offsets()
+    order = part.forum_order if kind == "forum" else range(len(part.blocks))
+    qid = 0
+    with _Writer(folder / f"questions.{kind}.tsv") as questions, _Writer(folder / f"qas.{kind}.jsonl") as qas:
+        for at in order:
+            block = part.blocks[at]
+            for asked in block.forum if kind == "forum" else block.search:
+                answer: dict[str, Any] = {"qid": qid, "query": asked.text}
+                if kind == "search":
+                    answer["url"] = asked.url
+                answer["answer_pids"] = [offsets[at] + row for row in asked.rows]
+                questions.write(f"{qid}\t{asked.text}\n".encode())
+                qas.write(f"{json.dumps(answer, ensure_ascii=False)}\n".encode())
+                qid += 1
+
+
+def _batches(path: Path, rows: int = BATCH) -> Iterator[Any]:
+    """Give a file's rows in pieces of at least this many, with no more than one piece in memory."""
+    with pa.OSFile(str(path)) as file:
+        reader = pa.ipc.open_file(file)
+        held: list[Any] = []
+        for at in range(reader.num_record_batches):
+            held.append(reader.get_batch(at))
+            if sum(map(len, held)) >= rows:
+                yield held[0] if len(held) == 1 else pa.concat_batches(held)
+                held = []
+        if held:
+            yield held[0] if len(held) == 1 else pa.concat_batches(held)
+
+
+def _lines(*pieces: Any) -> Any:
+    """Return the bytes of each row's pieces, one behind the other, all rows in one piece of memory."""
+    strings = [pa.scalar(piece, pa.large_string()) if isinstance(piece, str) else piece for piece in pieces]
+    joined = pc.binary_join_element_wise(*strings, pa.scalar("", pa.large_string()))
+    offsets = np.frombuffer(joined.buffers()[1], dtype=np.int64)
+    begin, end = int(offsets[joined.offset]), int(offsets[joined.offset + len(joined)])
+    return memoryview(joined.buffers()[2] or b"")[begin:end]

@@ -1,0 +1,248 @@
+"""Rows of a dump's table: `<row Id="1" ... />`, from bytes that arrive in blocks.
+
+A dump spells a row one way, so one split at the quotes reads it: `row_of`. A
+row spelled otherwise goes to expat, `row_of_reference`, which is the judge of
+both. Neither ever sees a document type: a table that declares one is refused,
+so no entity but XML's own five can be expanded, and no file is fetched.
+
+A bad row is counted, named with its line, and skipped. Above a share of all
+rows, or when the file ends before its last tag, it is the file that is bad.
+"""
+
+import re
+from collections.abc import Iterable, Iterator
+from typing import TypeAlias
+from xml.parsers import expat
+
+from lotte.errors import CorruptFileError
+
+# A row's attributes as they stand in the file: b' Score=' -> b'7', entities not yet decoded
+Row: TypeAlias = dict[bytes, bytes]
+
+_LONGEST = 64 << 20  # bytes of one row; the longest posts are 30,000 characters
+_SHOWN = 20  # bad rows named in the report; all are counted
+_BOM = b"\xef\xbb\xbf"
+# No characters of XML: a block that holds one goes to expat, row by row. One regular expression for
+# all of them would be ten times slower than the two looks below
+_ILLEGAL = bytes(code for code in range(0x20) if code not in b"\t\n\r")
+_NOT_CHARACTERS = re.compile(rb"\xef\xbf[\xbe\xbf]").search
+_NAME = re.compile(rb" [A-Za-z_][A-Za-z0-9_.-]*=").fullmatch
+_SPELLED = {b" Id=", b" Score=", b" Body="}  # names seen and found to be spelled as dumps do; grows
+_END = frozenset({b" />\n  ", b" />\r\n  ", b" />\n", b" />\r\n", b" />", b"/>"})
+
+
+def row_of(piece: bytes) -> Row | None:
+    """Return the attributes of what follows `<row`, or None if it is not a row in the dumps' spelling.
+
+    piece  bytes after `<row`, up to the next one, with no control characters
+
+    Whatever this returns, `row_of_reference` returns too once values are decoded.
+
+    >>> row_of(b' Id="1" Title="a &amp; b" />')
+    {b' Id=': b'1', b' Title=': b'a &amp; b'}
+    """
+    parts = piece.split(b'"')
+    end, names = parts[-1], parts[:-1:2]
+    if end not in _END and end.strip() != b"/>":
+        return None
+    if not _SPELLED.issuperset(names):
+        if len(_SPELLED) > 1000 or not all(map(_NAME, names)):
+            return None
+        _SPELLED.update(names)
+    row = dict(zip(names, parts[1::2], strict=False))
+    return row if 2 * len(row) + 1 == len(parts) and b"<" not in piece else None
+
+
+def row_of_reference(piece: bytes) -> dict[str, str] | None:
+    """Return the attributes of what follows `<row` as expat reads them, or None if they are not XML."""
+    found: list[dict[str, str]] = []
+    parser = expat.ParserCreate("utf-8")
+    parser.StartElementHandler = lambda name, attributes: found.append(attributes)
+    try:
+        parser.Parse(b"<row" + piece, True)
+    except expat.ExpatError:
+        return None
+    return found[0] if len(found) == 1 else None
+
+
+# What `decode` undoes one by one, "&amp;" last so that "&amp;lt;" stays "&lt;"
+_REFERENCES = [("&lt;", "<"), ("&gt;", ">"), ("&quot;", '"'), ("&#xA;", "\n"), ("&#xD;", "\r"), ("&#x9;", "\t")]
+_ALL = re.compile(r"&(?:(amp|lt|gt|quot|apos)|#([0-9]{1,20})|#x([0-9A-Fa-f]{1,20}));")
+_FIVE = {"amp": "&", "lt": "<", "gt": ">", "quot": '"', "apos": "'"}
+
+
+def decode(value: bytes) -> str:
+    """Return the text of an attribute. Raises ValueError if it is not UTF-8 or not XML.
+
+    >>> decode(b"&lt;b&gt; &amp;lt; &#233;")
+    '<b> &lt; é'
+    """
+    text = value.decode()
+    if "&" in text:
+        plain = text.count("&amp;")
+        for reference, character in _REFERENCES:
+            if reference in text:
+                text = text.replace(reference, character)
+        if text.count("&") == plain:
+            text = text.replace("&amp;", "&")
+        else:
+            text = _decoded(value.decode())
+    if "\t" in text or "\n" in text or "\r" in text:
+        return text if not _BLANKS(value) else _normalised(value)
+    return text
+
+
+_BLANKS = re.compile(rb"[\t\n\r]").search
+
+
+def _normalised(value: bytes) -> str:
+    """XML makes a blank of a line break or tab that stands in an attribute as itself."""
+    return decode(re.sub(rb"\r\n|[\t\n\r]", b" ", value))
+
+
+def _decoded(text: str) -> str:
+    if len(_ALL.findall(text)) != text.count("&"):
+        raise ValueError("an ampersand that begins no entity of XML")
+
+    def character(match: "re.Match[str]") -> str:
+        name, decimal, hexadecimal = match.groups()
+        if name:
+            return _FIVE[name]
+        code = int(decimal) if decimal else int(hexadecimal, 16)
+        if not (
+            code in (9, 10, 13)
+            or 0x20 <= code < 0xD800
+            or 0xE000 <= code < 0xFFFE
+            or 0x10000 <= code < 0x110000
+        ):
+            raise ValueError(f"{match[0]} is no character of XML")
+        return chr(code)
+
+    return _ALL.sub(character, text)
+
+
+class Rows:
+    """The rows of one table, and how many of them were bad.
+
+    blocks  the bytes of the file, in order
+    path    what messages call the file
+    root    the name of its element: "posts", "users", "votes", "posthistory"
+
+    Raises  CorruptFileError, while rows are drawn, if the file declares a
+            document type, is not UTF-8, has another root, or ends too early
+    """
+
+    def __init__(self, blocks: Iterable[bytes], *, path: str, root: str) -> None:
+        self.path, self.root = path, root
+        self.count = 0
+        self.num_bad = 0
+        self.bad: list[str] = []  # the first few, each with its line
+        self._blocks = blocks
+        self._line = 1  # where the pieces in hand begin
+        self._pieces: list[bytes] = []
+        self._at = 0  # the piece that was handed out last
+
+    def __iter__(self) -> Iterator[Row]:
+        begun, clean, rest = False, True, b""
+        for block in self._blocks:
+            clean_block = _is_clean(block)
+            # `rest` stands behind a "<row" (or is the opening of the file); a tag may be cut in the middle
+            # of it, so it is split again together with what follows
+            rest += block
+            lines = rest.count(b"\n")
+            pieces = rest.split(b"<row")
+            rest = pieces.pop()
+            if pieces and not begun:
+                self._check_opening(pieces[0])
+                opening = pieces.pop(0).count(b"\n")
+                self._line, lines, begun = self._line + opening, lines - opening, True
+            yield from self._rows(pieces, clean=clean and clean_block)
+            self._line += lines - rest.count(b"\n") if begun else 0
+            clean = clean_block
+            if len(rest) > _LONGEST:
+                raise CorruptFileError(
+                    f"{self.path}:{self._line}: a row of more than {_LONGEST >> 20} MB; "
+                    "this is not a table of a Stack Exchange dump"
+                )
+        yield from self._last(rest, begun, clean)
+
+    def refuse(self, reason: str) -> None:
+        """Count the row that was handed out last as bad."""
+        self.num_bad += 1
+        if len(self.bad) < _SHOWN:
+            self.bad.append(f"{self.path}:{self._line_of(self._at)}: {reason}")
+
+    def check_share(self, limit: float) -> None:
+        """Raise CorruptFileError if more rows were bad than one, and than this share of all."""
+        if self.num_bad > max(1.0, limit * self.count):
+            raise CorruptFileError(
+                f"{self.num_bad:,} of {self.count:,} rows are bad, more than the {limit:.2%} that max_bad_share "
+                f"allows; the first: {self.bad[0]}. Fetch the dump again, or raise max_bad_share in the spec."
+            )
+
+    def _rows(self, pieces: list[bytes], *, clean: bool) -> Iterator[Row]:
+        self._pieces = pieces
+        for self._at, piece in enumerate(pieces):
+            row = row_of(piece) if clean else None
+            if row is None:
+                read = row_of_reference(piece)
+                if read is None:
+                    self.refuse("not a row in XML")
+                    continue
+                row = {b" %b=" % name.encode(): _encoded(value) for name, value in read.items()}
+            yield row
+        self.count += len(pieces)
+
+    def _last(self, rest: bytes, begun: bool, clean: bool) -> Iterator[Row]:
+        """What stands behind the last `<row`: a row and the end of the file."""
+        end = re.search(rb"</%b>\s*\Z" % self.root.encode(), rest)
+        if end is None:
+            if not begun:
+                self._check_opening(rest)
+                if rest.rstrip().endswith(b"/>"):  # <posts />
+                    return
+            where = "before its last tag" if b"/>" in rest or not begun else "in the middle of a row"
+            raise CorruptFileError(
+                f"{self.path}:{self._line + rest.count(10)}: the file ends {where}, </{self.root}> is missing: "
+                "it was cut. Fetch it again."
+            )
+        rest = rest[: end.start()]
+        if begun:
+            yield from self._rows([rest], clean=clean)
+        else:
+            self._check_opening(rest)
+
+    def _check_opening(self, opening: bytes) -> None:
+        """Refuse a file that is no table of a dump before a row of it is believed."""
+        if opening[:2] in (b"\xff\xfe", b"\xfe\xff"):
+            raise CorruptFileError(f"{self.path}: UTF-16; a dump's tables are UTF-8. Convert it, then try again.")
+        opening = re.sub(rb"<!--.*?-->", b"", opening.removeprefix(_BOM), flags=re.DOTALL).strip()
+        if b"<!" in opening:
+            raise CorruptFileError(
+                f"{self.path}: declares a document type or entities. No dump does, and an entity can grow without "
+                "end or read another file, so it is refused. Fetch the dump from a place you trust."
+            )
+        encoding = re.search(rb"""<\?xml[^>]*encoding=["']([^"']*)""", opening)
+        if encoding and encoding[1].lower() not in (b"utf-8", b"utf8", b"us-ascii"):
+            raise CorruptFileError(f"{self.path}: declares {encoding[1][:40]!r}; a dump's tables are UTF-8")
+        if not re.fullmatch(rb"(<\?xml[^>]*\?>)?\s*<%b\s*/?>" % self.root.encode(), opening):
+            raise CorruptFileError(
+                f"{self.path}: expected <{self.root}> and rows, found {opening[:60]!r}; this is not that table of a "
+                "Stack Exchange dump"
+            )
+
+    def _line_of(self, at: int) -> int:
+        return self._line + sum(piece.count(b"\n") for piece in self._pieces[:at])
+
+
+def _is_clean(block: bytes) -> bool:
+    return len(block.translate(None, _ILLEGAL)) == len(block) and not (
+        b"\xef\xbf" in block and _NOT_CHARACTERS(block)
+    )
+
+
+def _encoded(text: str) -> bytes:
+    """Return the text as an attribute spells it, so that `decode` gives it back."""
+    for reference, character in (("&amp;", "&"), *_REFERENCES):
+        text = text.replace(character, reference)
+    return text.encode()

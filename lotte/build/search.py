@@ -1,0 +1,264 @@
+"""Search questions: rows of GooAQ whose answer came from a post of a community.
+
+The decisions here: which URL names a post (spec B.4, 22), and which of several
+rows about the same answer is taken (24, 25). A row's place in the shuffle is a
+hash of the seed and the row, so it does not depend on which other communities
+are built, on how many processes read, or on the version of Python.
+"""
+
+import gzip
+import hashlib
+import json
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from lotte import artifact
+from lotte.build.dump import Advance
+from lotte.build.post import search_text
+from lotte.build.spec import Options
+from lotte.errors import CorruptFileError, UnavailableError, writing
+
+FORMAT = 1
+_SHOWN = 20
+_LONGEST = 16 << 20
+
+_URL = re.compile(r"https?://(?:www\.)?([a-z0-9.-]+)(?::80|:443)?(/[^?#]*)?(?:[?#].*)?", re.I | re.S | re.A).fullmatch
+_PATH = re.compile(
+    r"/(?:questions/([0-9]{1,12})(?:/[^/]*(?:/([0-9]{1,12}))?)?|q/([0-9]{1,12})(?:/[0-9]+)?|a/([0-9]{1,12})(?:/[0-9]+)?)/?"
+).fullmatch
+_NETWORK = re.compile(
+    r"(?:.*\.)?(?:stackexchange\.com|stackoverflow\.com|superuser\.com|serverfault\.com|askubuntu\.com|mathoverflow\.net"
+    r"|stackapps\.com)"
+).fullmatch
+
+
+class Link(NamedTuple):
+    """A URL that names a post; 0 for the part of it that the URL does not say."""
+
+    site: str
+    question_id: int
+    answer_id: int
+
+
+def link(url: str, sites: Mapping[str, str]) -> Link | str:
+    """Return the post that a URL names, or why it names none.
+
+    sites  host -> community, for every name of every community that is built
+
+    >>> link("https://coffee.stackexchange.com/questions/12/how-hot/34#34", {"coffee.stackexchange.com": "coffee"})
+    Link(site='coffee', question_id=12, answer_id=34)
+    >>> link("https://coffee.stackexchange.com/questions/tagged/12", {"coffee.stackexchange.com": "coffee"})
+    'no post'
+    """
+    parts = _URL(url)
+    if parts is None:
+        return "elsewhere"
+    host = parts[1].lower()
+    if host not in sites:
+        if not _NETWORK(host):
+            return "elsewhere"
+        return "meta site" if "meta" in host.split(".") else "community not built"
+    path = _PATH(parts[2] or "/")
+    if path is None:
+        return "no post"
+    question_id, answer_id = int(path[1] or path[3] or 0), int(path[2] or path[4] or 0)
+    return Link(sites[host], question_id, answer_id) if question_id or answer_id else "no post"
+
+
+def read(gooaq: Path, sites: Mapping[str, str], options: Options, path: Path, advance: Advance) -> None:
+    """Leave the rows of GooAQ that link to a community in a folder at `path`: links.jsonl and meta.json.
+
+    Raises  UnavailableError if the file is not there or has no answer_url at all,
+            CorruptFileError if it is damaged, or bad beyond max_bad_share
+    """
+    meta: dict[str, Any] = {"key": key(gooaq, sites, options)}
+    with writing(path.parent), artifact.folder(path, meta) as folder:
+        lines = _Lines(gooaq, advance)
+        counts: Counter[str] = Counter()
+        with (folder / "links.jsonl").open("w", encoding="utf-8") as file:
+            for number, row in lines.rows():
+                url = row.get("answer_url")
+                question = row.get("question")
+                if not isinstance(question, str) or not isinstance(url, str | None):
+                    lines.refuse(number, "question or answer_url is not a text")
+                    continue
+                if "answer_url" in row:
+                    counts["rows with the key answer_url"] += 1
+                if not url:
+                    counts["no url"] += 1
+                    continue
+                found = link(url, sites)
+                if isinstance(found, str):
+                    counts[found] += 1
+                    continue
+                if options.search_types and row.get("answer_type") not in options.search_types:
+                    counts["other answer type"] += 1
+                    continue
+                if not (text := search_text(question, options)):
+                    counts["empty question"] += 1
+                    continue
+                counts["links"] += 1
+                answer = row.get("answer") or row.get("short_answer") or url
+                line = [number, row.get("id"), text, url, *found, str(answer)]
+                file.write(json.dumps(line, ensure_ascii=False) + "\n")
+        lines.check_share(options.max_bad_share)
+        if lines.count and not counts.pop("rows with the key answer_url", 0):
+            raise UnavailableError(
+                f"{gooaq}: no row has an answer_url, which is what links a question to a post. Most copies of GooAQ "
+                "lack it; take gooaq.jsonl from github.com/allenai/gooaq (Git LFS, 1.9 GB)."
+            )
+        counts["rows"] = lines.count
+        counts["bad rows"] = lines.num_bad
+        meta |= {"input": lines.identity(), "counts": dict(sorted(counts.items())), "bad": lines.bad}
+
+
+def key(gooaq: Path, sites: Mapping[str, str], options: Options) -> str:
+    """Return what must be equal for a finished folder to be used again."""
+    if not gooaq.is_file():
+        raise UnavailableError(f"{gooaq} is not there; --gooaq takes gooaq.jsonl, plain or .gz")
+    stat = gooaq.stat()
+    record = [options.search_types, options.search_quotes, options.max_bad_share]
+    stamp = [str(gooaq.resolve()), stat.st_size, stat.st_mtime_ns]
+    return artifact.digest({"format": FORMAT, "gooaq": stamp, "sites": dict(sites), "options": record})
+
+
+def identity(gooaq: Path) -> dict[str, Any]:
+    """Return size and sha256 of the file's content, plain or unpacked."""
+    lines = _Lines(gooaq, lambda used: None)
+    for _ in lines.lines():
+        pass
+    return lines.identity()
+
+
+class Candidate(NamedTuple):
+    """A row of GooAQ that links to a post of a community."""
+
+    number: int  # of its line
+    row_id: Any
+    text: str
+    url: str
+    site: str
+    question_id: int
+    answer_id: int
+    answer: str
+
+
+def candidates(path: Path) -> dict[str, list[Candidate]]:
+    """Return what `read` left, by community, in the order of the file."""
+    found: dict[str, list[Candidate]] = {}
+    with (path / "links.jsonl").open(encoding="utf-8", newline="\n") as file:
+        for line in file:
+            candidate = Candidate(*json.loads(line))
+            found.setdefault(candidate.site, []).append(candidate)
+    return found
+
+
+class Chosen(NamedTuple):
+    text: str
+    url: str
+    question_id: int
+    answer_id: int  # the one linked to, 0 for none
+
+
+def chosen(
+    rows: Sequence[Candidate],
+    question_of: Callable[[int, int], int],
+    options: Options,
+    counts: Counter[str],
+) -> list[Chosen]:
+    """Return the search questions of one community, in their order.
+
+    question_of  question id, answer id (0 for unknown) -> the question, 0 if it has no passages
+    """
+    order = sorted(rows, key=lambda row: place(row, options.seed)) if options.search_shuffle else rows
+    taken: set[Any] = set()
+    asked: set[tuple[str, int]] = set()
+    found: list[Chosen] = []
+    for row in order:
+        question_id = question_of(row.question_id, row.answer_id)
+        if not question_id:
+            counts["page without passages"] += 1
+            continue
+        one = {"url": row.url, "page": question_id, "answer": (row.answer, question_id)}[options.search_key]
+        if one in taken:
+            counts["another question for the same answer"] += 1
+            continue
+        taken.add(one)
+        if options.search_repeats == "drop" and (row.text, question_id) in asked:
+            counts["the same question for the same page"] += 1
+            continue
+        asked.add((row.text, question_id))
+        found.append(Chosen(row.text, row.url, question_id, row.answer_id))
+        if options.search_size and len(found) == options.search_size:
+            break
+    return found
+
+
+def place(row: Candidate, seed: int) -> tuple[bytes, int]:
+    """Return where the shuffle puts a row: a hash, and its line where even that is equal."""
+    text = f"{seed}\t{row.row_id}\t{row.text}\t{row.url}"
+    return hashlib.sha256(text.encode()).digest(), row.number
+
+
+class _Lines:
+    """The lines of a JSONL file, plain or gzip, with what identifies it."""
+
+    def __init__(self, path: Path, advance: Advance) -> None:
+        self.path, self._advance = path, advance
+        self.count = 0
+        self.num_bad = 0
+        self.bad: list[str] = []
+        self._sha256, self._size = hashlib.sha256(), 0
+
+    def rows(self) -> Iterator[tuple[int, dict[str, Any]]]:
+        for number, line in enumerate(self.lines(), start=1):
+            if not line.strip():
+                continue
+            self.count += 1
+            try:
+                row = json.loads(line)
+            except (ValueError, RecursionError):
+                self.refuse(number, "not JSON")
+                continue
+            if isinstance(row, dict):
+                yield number, row
+            else:
+                self.refuse(number, f"not an object but {type(row).__name__}")
+
+    def refuse(self, number: int, reason: str) -> None:
+        self.num_bad += 1
+        if len(self.bad) < _SHOWN:
+            self.bad.append(f"{self.path.name.removesuffix('.gz')}:{number}: {reason}")
+
+    def check_share(self, limit: float) -> None:
+        if self.num_bad > max(1.0, limit * self.count):
+            raise CorruptFileError(
+                f"{self.path}: {self.num_bad:,} of {self.count:,} lines are bad, more than the {limit:.2%} that "
+                f"max_bad_share allows; the first: {self.bad[0]}. Fetch it again."
+            )
+
+    def identity(self) -> dict[str, Any]:
+        return {"bytes": self._size, "sha256": self._sha256.hexdigest()}
+
+    def lines(self) -> Iterable[bytes]:
+        position = 0
+        with self.path.open("rb") as raw:
+            packed = raw.read(2) == b"\x1f\x8b"
+            raw.seek(0)
+            file = gzip.GzipFile(fileobj=raw) if packed else raw
+            try:
+                while line := file.readline(_LONGEST):
+                    self._sha256.update(line)
+                    self._size += len(line)
+                    if (used := raw.tell() - position) > 1 << 20:
+                        position += used
+                        self._advance(used)
+                    yield line
+            except (OSError, EOFError) as error:
+                if not packed:
+                    raise
+                raise CorruptFileError(f"{self.path}: is cut or damaged ({error}). Fetch it again.") from None
+            self._advance(raw.tell() - position)

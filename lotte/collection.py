@@ -1,0 +1,112 @@
+"""Passages in a TSV file, read where they lie: a corpus of any size costs 8 bytes a passage.
+
+A row is the bytes up to "\\n" and nothing else: passages may contain U+2028 or
+a form feed, which `splitlines` would cut at. Quotes mean nothing. A row is
+checked when it is read, so a bad one is named with its line and no good one
+pays for a second pass.
+"""
+
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import overload
+
+import numpy as np
+
+from lotte.dataset import Doc
+from lotte.errors import CorruptFileError, UnavailableError
+
+_BLOCK = 1 << 24
+
+
+class RowIds(Sequence[str]):
+    """The ids "0", "1", ... of documents that are named by their line, without a list of them."""
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+
+    def __len__(self) -> int:
+        return self._count
+
+    @overload
+    def __getitem__(self, row: int) -> str: ...
+    @overload
+    def __getitem__(self, row: slice) -> list[str]: ...
+    def __getitem__(self, row: int | slice) -> str | list[str]:
+        rows = range(self._count)[row]
+        return str(rows) if isinstance(rows, int) else [str(one) for one in rows]
+
+    def __contains__(self, doc_id: object) -> bool:
+        return (
+            isinstance(doc_id, str)
+            and doc_id.isascii()
+            and doc_id.isdigit()
+            and str(int(doc_id)) == doc_id
+            and int(doc_id) < self._count
+        )
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and len(other) == self._count and all(map(str.__eq__, self, other))
+
+
+class Collection:
+    """A `collection.tsv`: `pid TAB text [TAB title]`, where pid is the number of the line, from 0.
+
+    A title is joined in front of its text with a blank, once, here.
+
+    Raises  UnavailableError if there is no such file,
+            CorruptFileError, when a row is read, if it has another number or
+            another count of fields than its place asks for
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        if not path.is_file():
+            raise UnavailableError(f"{path} is not there. `lotte build` makes it, or point --data at a copy.")
+
+    @cached_property
+    def _bytes(self) -> "np.ndarray[tuple[int], np.dtype[np.uint8]]":
+        if self.path.stat().st_size == 0:
+            return np.zeros(0, dtype=np.uint8)
+        return np.memmap(self.path, dtype=np.uint8, mode="r")
+
+    @cached_property
+    def _starts(self) -> "np.ndarray[tuple[int], np.dtype[np.int64]]":
+        """Where each row begins, and one more: where the last one ends."""
+        data = self._bytes
+        ends = [
+            np.flatnonzero(data[begin : begin + _BLOCK] == 10) + begin + 1
+            for begin in range(0, len(data), _BLOCK)
+        ]
+        starts = np.concatenate([np.zeros(1, dtype=np.int64), *ends])
+        return starts if starts[-1] == len(data) else np.append(starts, len(data) + 1)
+
+    @property
+    def doc_ids(self) -> Sequence[str]:
+        return RowIds(len(self))
+
+    def __len__(self) -> int:
+        return len(self._starts) - 1
+
+    def __getitem__(self, row: int) -> Doc:
+        row = range(len(self))[row]
+        line = self._bytes[self._starts[row] : self._starts[row + 1] - 1].tobytes()
+        fields = line.split(b"\t")
+        if not 2 <= len(fields) <= 3:
+            raise CorruptFileError(
+                f"{self.path}:{row + 1}: expected a number and a text with a tab between, "
+                f"found {len(fields)} fields"
+            )
+        if fields[0] != b"%d" % row:
+            raise CorruptFileError(
+                f"{self.path}:{row + 1}: expected passage {row}, found {fields[0][:40]!r}; passages are "
+                "numbered by their line, from 0"
+            )
+        try:
+            text = b" ".join(reversed(fields[1:])).decode()
+        except UnicodeDecodeError as error:
+            raise CorruptFileError(f"{self.path}:{row + 1}: not UTF-8 at byte {error.start}") from None
+        return Doc(str(row), text)
+
+    def __iter__(self) -> Iterator[Doc]:
+        return (self[row] for row in range(len(self)))

@@ -1,0 +1,98 @@
+"""Documents, questions, and which documents answer which question.
+
+These are the words everything else is said in. A dataset carries the measure
+its authors report, so that nobody has to remember which number is the number.
+"""
+
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol, TypeAlias
+
+from lotte.run import Run
+
+Queries: TypeAlias = Mapping[str, str]  # query_id -> text
+Qrels: TypeAlias = Mapping[str, Mapping[str, int]]  # query_id -> doc_id -> relevance, 0 or more
+
+
+class Doc(NamedTuple):
+    doc_id: str
+    text: str
+
+
+class Corpus(Protocol):
+    """Documents in a fixed order. Row i is the i-th; indexes speak rows, people speak doc_ids."""
+
+    @property
+    def doc_ids(self) -> Sequence[str]: ...
+    def __len__(self) -> int: ...
+    def __getitem__(self, row: int, /) -> Doc: ...
+    def __iter__(self) -> Iterator[Doc]: ...
+
+
+@dataclass(frozen=True)
+class Docs:
+    """A corpus small enough to hold in memory."""
+
+    docs: tuple[Doc, ...]
+
+    @property
+    def doc_ids(self) -> Sequence[str]:
+        return [doc.doc_id for doc in self.docs]
+
+    def __len__(self) -> int:
+        return len(self.docs)
+
+    def __getitem__(self, row: int) -> Doc:
+        return self.docs[row]
+
+    def __iter__(self) -> Iterator[Doc]:
+        return iter(self.docs)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dataset:
+    name: str  # "lotte/science/test/forum"
+    corpus: Corpus
+    queries: Queries
+    qrels: Qrels
+    measure: str  # the measure its authors report: "Success@5", "nDCG@10"
+    source: str = "unknown"  # "release", the id of a build, or where else it came from
+    licence: str = "unknown"
+    facts: Mapping[str, str] = field(default_factory=dict)  # how its texts were joined, and the like
+
+    def judge(self, run: Run) -> Qrels:
+        """Return the judgments for this run. Open-QA overrides it: there, an answer is a match."""
+        return self.qrels
+
+
+def corpus_sha256(corpus: Corpus) -> str:
+    """Return the sha256 of the documents as lines `doc_id TAB text`, in order.
+
+    For a LoTTE collection this is the sha256 of its `collection.tsv`.
+
+    >>> corpus_sha256(Docs((Doc("0", "a"), Doc("1", "b"))))[:8]
+    'a2b804b1'
+    """
+    return _sha256(f"{doc.doc_id}\t{doc.text}\n" for doc in corpus)
+
+
+def queries_sha256(queries: Queries) -> str:
+    """Return the sha256 of the questions as lines `query_id TAB text`, in order."""
+    return _sha256(f"{query_id}\t{text}\n" for query_id, text in queries.items())
+
+
+def qrels_sha256(qrels: Qrels) -> str:
+    """Return the sha256 of the judgments as sorted lines `query_id 0 doc_id relevance`."""
+    return _sha256(
+        f"{query_id} 0 {doc_id} {relevance}\n"
+        for query_id, judged in sorted(qrels.items())
+        for doc_id, relevance in sorted(judged.items())
+    )
+
+
+def _sha256(lines: Iterable[str]) -> str:
+    digest = hashlib.sha256()
+    for line in lines:
+        digest.update(line.encode())
+    return digest.hexdigest()

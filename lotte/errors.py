@@ -1,0 +1,62 @@
+"""Errors a reader can act on: what we wanted, what we found, what to do next."""
+
+import errno
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from difflib import get_close_matches
+from pathlib import Path
+
+
+class LotteError(Exception):
+    """Base of every error raised on purpose. The CLI prints it without a traceback."""
+
+
+class UnknownNameError(LotteError):
+    """Nobody answers to that name."""
+
+
+class CorruptFileError(LotteError):
+    """The bytes on disk are not the bytes we were promised."""
+
+
+class MismatchError(LotteError):
+    """Two things that are each fine do not belong together."""
+
+
+class UnavailableError(LotteError):
+    """A package, a device, a file or room on a disk that this step needs is not here."""
+
+
+def unknown(kind: str, name: str, known: Iterable[str]) -> UnknownNameError:
+    """Return the error for a name nobody answers to, with the nearest name there is.
+
+    >>> print(unknown("retriever", "colbert2", ["bm25", "colbertv2"]))
+    no retriever is named 'colbert2'; did you mean 'colbertv2'? `lotte list retrievers` shows all 2
+    """
+    known = sorted(known)
+    near = get_close_matches(name, known, n=1)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    return UnknownNameError(f"no {kind} is named {name!r}; {hint}`lotte list {kind}s` shows all {len(known)}")
+
+
+# EFBIG is what a file size limit (ulimit -f) gives, EDQUOT a user's quota: to a reader all three are "full"
+_FULL = {errno.ENOSPC: "no space left on the device", errno.EDQUOT: "the disk quota is used up",
+         errno.EFBIG: "a file may not grow this large here (ulimit -f, or the file system)"}  # fmt: skip
+
+
+@contextmanager
+def writing(folder: Path) -> Iterator[None]:
+    """Turn what the system says about a full or read-only disk into one line with a way out."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _FULL:
+            raise UnavailableError(
+                f"{_FULL[error.errno]} while writing under {folder}. What was finished is kept: make room, "
+                "then run the same command again and it goes on from there."
+            ) from error
+        if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
+            raise UnavailableError(
+                f"{error.filename or folder} may not be written ({error.strerror}); choose another folder"
+            ) from error
+        raise

@@ -1,0 +1,147 @@
+"""Where a step runs: here, in processes of this machine, or as one part of several.
+
+The one place that knows. A step is a function of its own with arguments that
+can be pickled, leaves a whole artifact or nothing, and reads no other step of
+the same round; so it may run anywhere, in any order, and once more if its
+process died. Ray is to be added here and nowhere else.
+"""
+
+import heapq
+import multiprocessing
+import os
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from multiprocessing.connection import wait as wait_for
+from multiprocessing.queues import SimpleQueue
+from typing import Any, Protocol, TypeVar
+
+from lotte.errors import LotteError, UnavailableError
+
+T = TypeVar("T")
+Advance = Callable[[int], None]
+
+
+class Task(Protocol):
+    """What a step does. It says how much of its weight is done as it goes on."""
+
+    def __call__(self, advance: Advance, /) -> object: ...
+
+
+@dataclass(frozen=True)
+class Step:
+    name: str
+    weight: int  # how long it takes, in any unit; bytes of input, mostly
+    task: Task
+
+
+def run(steps: Iterable[Step], *, workers: int = 1, advance: Advance = lambda used: None) -> None:
+    """Run all steps, the longest first. Returns when all are done.
+
+    advance  is told of progress, in the unit of the weights, in this process
+
+    Raises  what a step raised, once those that run are finished; the others are not begun
+    """
+    longest_first = sorted(steps, key=lambda step: (-step.weight, step.name))
+    if workers <= 1 or len(longest_first) <= 1:
+        for step in longest_first:
+            step.task(advance)
+    else:
+        _run_in_processes(longest_first, min(workers, len(longest_first)), advance)
+
+
+def shard(items: Sequence[T], weight: Callable[[T], int], part: int, parts: int) -> list[T]:
+    """Return part `part` (from 1) of `parts`, so that all parts together are everything and take about as long.
+
+    Everybody who asks with the same items gets the same division.
+
+    >>> [shard([5, 4, 3, 3], abs, part, 2) for part in (1, 2)]
+    [[5, 3], [4, 3]]
+    """
+    if not 1 <= part <= parts:
+        raise ValueError(f"part {part} of {parts}")
+    loads = [(0, number) for number in range(1, parts + 1)]
+    mine: list[T] = []
+    for item in sorted(items, key=weight, reverse=True):
+        load, number = heapq.heappop(loads)
+        heapq.heappush(loads, (load + weight(item), number))
+        if number == part:
+            mine.append(item)
+    return mine
+
+
+def parse_shard(text: str) -> tuple[int, int]:
+    """Read "2/5".
+
+    >>> parse_shard("2/5")
+    (2, 5)
+    """
+    part, slash, parts = text.partition("/")
+    if not (slash and part.isdecimal() and parts.isdecimal() and 1 <= int(part) <= int(parts)):
+        raise LotteError(f"--shard takes the number of a part and of all parts, as in 1/4, not {text!r}")
+    return int(part), int(parts)
+
+
+def check_executor(name: str) -> None:
+    """Raise unless this is a place where steps can run today."""
+    if name == "ray":
+        raise UnavailableError(
+            "--executor ray is not there yet: it comes with the work on scale-out. On several machines, give each "
+            "one `--shard i/n` and the same --out, then run the command once more without it."
+        )
+    if name != "local":
+        raise LotteError(f"--executor is local or ray, not {name!r}")
+
+
+_channel: "SimpleQueue[int] | None" = None
+
+
+def _begin(channel: "SimpleQueue[int]") -> None:
+    """In a new worker: remember where progress goes, and end when the parent does, even by kill -9."""
+    global _channel
+    _channel = channel
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def follow() -> None:
+        wait_for([parent.sentinel])
+        os._exit(1)
+
+    threading.Thread(target=follow, daemon=True).start()
+
+
+def _do(task: Task) -> Any:
+    assert _channel is not None
+    return task(_channel.put)
+
+
+def _run_in_processes(steps: list[Step], workers: int, advance: Advance) -> None:
+    # spawn, not fork: the parent may have threads (a progress bar, Arrow's pool), and forking those can hang
+    context = multiprocessing.get_context("spawn")
+    channel: SimpleQueue[int] = context.SimpleQueue()
+    stop = -1
+
+    def listen() -> None:
+        while (used := channel.get()) != stop:
+            advance(used)
+
+    listener = threading.Thread(target=listen, daemon=True)
+    listener.start()
+    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_begin, initargs=(channel,))
+    try:
+        running: set[Future[Any]] = {pool.submit(_do, step.task) for step in steps}
+        while running:
+            done, running = wait(running, return_when=FIRST_COMPLETED)
+            for future in done:
+                future.result()
+    except BrokenProcessPool:
+        raise UnavailableError(
+            "a worker process was killed, most likely for want of memory. What was finished is kept: run the same "
+            "command again, with fewer --workers if it happens once more."
+        ) from None
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+        channel.put(stop)
+        listener.join()
