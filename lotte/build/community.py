@@ -28,7 +28,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from lotte import artifact
-from lotte.build import post
+from lotte.build import history, post
 from lotte.build.dump import Advance, Dump
 from lotte.build.row import Rows
 from lotte.build.spec import Options
@@ -72,7 +72,7 @@ def record(options: Options) -> dict[str, Any]:
     """Return the options that a community's folder depends on."""
     names = (
         "until", "min_score", "include_accepted", "closed", "deleted_owner", "drop_owners", "max_post_id",
-        "max_bad_share", "html", "unicode", "min_chars", "duplicates", "passage_quotes", "as_of",
+        "max_bad_share", "html", "unicode", "min_chars", "duplicates", "passage_quotes", "as_of_texts", "as_of",
     )  # fmt: skip
     return {name: getattr(options, name) for name in names}
 
@@ -121,11 +121,12 @@ class _Builder:
 
     def run(self) -> dict[str, Any]:
         """Do it all. Returns what meta.json says of it."""
+        past = self._past()
         users: pa.Table = _USERS.empty_table()
         for name, blocks in self.dump.read(["Posts.xml", "Users.xml"], self.advance):
             rows = self._rows(name, blocks)
             if name == "Posts.xml":
-                questions, answers = self._posts(rows)
+                questions, answers = self._posts(rows, past)
             else:
                 users = self._users(rows)
             self._close(name, rows)
@@ -171,13 +172,26 @@ class _Builder:
         self.counts[f"rows of {name}"] += rows.count
         self.counts["bad rows"] += rows.num_bad
 
-    def _posts(self, rows: Rows) -> tuple[pa.Table, pa.Table]:
+    def _past(self) -> history.Past | None:
+        """Read what stood on the day of as_of, in a pass of its own: it is needed before the first post."""
+        if not (tables := history.tables(self.dump, self.options)):
+            return None
+        self._scratch = self.folder / "history"
+        past = history.Past(self.options.as_of, self._scratch)
+        for name, blocks in self.dump.read(tables, lambda used: None):
+            rows = self._rows(name, blocks)
+            past.read(name, rows)
+            self._close(name, rows)
+        past.close()
+        return past
+
+    def _posts(self, rows: Rows, past: history.Past | None) -> tuple[pa.Table, pa.Table]:
         """Read Posts.xml: texts to a file, the rest of questions and answers as tables."""
         questions, answers = _Columns(_QUESTIONS), _Columns(_ANSWERS)
         texts = _Columns(_TEXTS, self.folder / "texts.arrow")
         seen: set[bytes] = set()
         pages = array("q")
-        for found in post.read(rows, self.options, self.counts, pages):
+        for found in post.read(rows, self.options, self.counts, pages, past):
             if isinstance(found, post.Question):
                 questions.add(found)
                 continue
@@ -191,7 +205,13 @@ class _Builder:
             texts.add(found[-1:])
         texts.close()
         all_questions = questions.close()
-        self._pages(np.frombuffer(pages, dtype=np.int64).reshape(-1, 2), _ints(all_questions["accepted"]))
+        all_answers = np.frombuffer(pages, dtype=np.int64).reshape(-1, 2)
+        if past:
+            accepted = past.accepted(all_answers[:, 0], all_answers[:, 1])
+            column = pa.array([accepted.get(one, 0) for one in _ints(all_questions["question_id"]).tolist()])
+            all_questions = all_questions.set_column(3, _QUESTIONS.field("accepted"), column)
+            self._scratch.unlink()
+        self._pages(all_answers, _ints(all_questions["accepted"]))
         return all_questions, answers.close()
 
     def _pages(self, pages: Ints, accepted: Ints) -> None:

@@ -165,6 +165,7 @@ class _Archive:
                     for _ in blocks:  # what the reader left of it
                         pass
                     head = self._head
+                advance(self.path.stat().st_size - self._position)  # the tables behind the last one wanted
             finally:
                 self.stopped.set()
                 while thread.is_alive():

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from lotte.build.history import Past
 from lotte.build.html import STRIPPERS, one_line
 from lotte.build.row import Row, Rows, decode
 from lotte.build.spec import Options
@@ -57,13 +58,16 @@ class Answer(NamedTuple):
     text: str
 
 
-def read(rows: Rows, options: Options, counts: Counter[str], pages: "array[int]") -> Iterator[Question | Answer]:
+def read(
+    rows: Rows, options: Options, counts: Counter[str], pages: "array[int]", past: Past | None = None
+) -> Iterator[Question | Answer]:
     """Give the questions and answers that the options do not leave out, in the order of the file.
 
     With `include_accepted`, answers of every score are given, because which ones are accepted is known later.
 
     counts  takes how many rows there were of each kind
     pages   takes, for every answer whatever becomes of it, its id and its question's, one behind the other
+    past    what scores and texts were on the day of `as_of`
     """
     strip, quotes, form = STRIPPERS[options.html], _QUOTES[options.passage_quotes], options.unicode
     dropped = {b"%d" % owner: f"owner {owner}" for owner in options.drop_owners}
@@ -84,16 +88,21 @@ def read(rows: Rows, options: Options, counts: Counter[str], pages: "array[int]"
             if (owner := row.get(_OWNER)) in dropped:
                 counts[dropped[owner]] += 1
                 continue
-            if until and created[: len(until)] > until:
+            if (until and created[: len(until)] > until) or (past and past.is_later(created)):
                 counts["later"] += 1
                 continue
+            if past:
+                score = past.score(post_id)
             owner_id = NOBODY if owner is None else _whole(owner)
             owner_name = one_line(decode(row[_OWNER_NAME])) if _OWNER_NAME in row else ""
             if kind == b"1":
                 counts["questions"] += 1
+                closed, title = row.get(_CLOSED, b""), decode(row.get(_TITLE, b""))
+                if past:
+                    closed, title = past.is_closed(post_id, closed), past.title(post_id) or title
                 yield Question(
                     post_id, score, _whole(row.get(_VIEWS) or b"0"), _whole(row.get(_ACCEPTED) or b"0"),
-                    owner_id, owner_name, created, row.get(_CLOSED, b""), decode(row.get(_TITLE, b"")),
+                    owner_id, owner_name, created, closed, title,
                 )  # fmt: skip
                 continue
             parent = _whole(row.get(_PARENT) or b"0")
@@ -106,8 +115,11 @@ def read(rows: Rows, options: Options, counts: Counter[str], pages: "array[int]"
             if owner is None and options.deleted_owner == "drop":
                 counts["deleted owner"] += 1
                 continue
-            text = strip(decode(body))
-            licence = decode(row[_LICENCE]) if _LICENCE in row else licence_on(created)
+            changed = past.body(post_id) if past else None
+            text = strip(decode(body) if changed is None else changed)
+            # the attribute is about the newest revision, so it says nothing of an older one
+            stated = row.get(_LICENCE) if changed is None else None
+            licence = decode(stated) if stated else licence_on(created)
         except KeyError as error:
             rows.refuse(f"a post without {error.args[0].decode().strip(' =')}")
             continue

@@ -63,6 +63,8 @@ class Options:
     search_repeats: Literal["drop", "keep"] = "drop"  # 27: the same words for the same page
     search_size: int = 0  # 28: at most so many of a community; 0 for all
     seed: int = 0  # 25
+    # the past
+    as_of_texts: Literal["history", "current"] = "history"  # old revisions, or the texts of the dump
     as_of: str = ""  # the state of posts, scores and acceptance on this day, from PostHistory and Votes
 
 
