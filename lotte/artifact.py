@@ -54,6 +54,42 @@ def write_whole(path: Path, content: str | bytes) -> Path:
         part.unlink(missing_ok=True)
 
 
+class Writer:
+    """A file that appears under its name when all of it is written, and then knows its size and sha256."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.size = 0
+        self.closed = False
+        self._sha256 = hashlib.sha256()
+        self._part = path.with_name(f".{path.name}{_PARTIAL}")
+
+    @property
+    def sha256(self) -> str:
+        return self._sha256.hexdigest()
+
+    def __enter__(self) -> "Writer":
+        self._file = self._part.open("wb", buffering=_BLOCK)
+        return self
+
+    def write(self, content: bytes | memoryview) -> int:
+        self._sha256.update(content)
+        self.size += len(content)
+        return self._file.write(content)
+
+    def flush(self) -> None:
+        self._file.flush()
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        self.closed = True
+        try:
+            self._file.close()
+            if kind is None:
+                self._part.replace(self.path)
+        finally:
+            self._part.unlink(missing_ok=True)
+
+
 @contextmanager
 def folder(path: Path, meta: Mapping[str, Any]) -> Iterator[Path]:
     """Give an empty folder to fill; when the block ends well it stands at `path`, `meta.json` in it.

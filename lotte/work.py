@@ -6,6 +6,7 @@ the same round; so it may run anywhere, in any order, and once more if its
 process died. Ray is to be added here and nowhere else.
 """
 
+import functools
 import heapq
 import multiprocessing
 import os
@@ -37,15 +38,18 @@ class Step:
     task: Task
 
 
-def run(steps: Iterable[Step], *, workers: int = 1, advance: Advance = lambda used: None) -> None:
+def run(
+    steps: Iterable[Step], *, workers: int = 1, small: int = 0, advance: Advance = lambda used: None
+) -> None:
     """Run all steps, the longest first. Returns when all are done.
 
+    small    when all steps together weigh no more, they run here: a new process takes half a second to begin
     advance  is told of progress, in the unit of the weights, in this process
 
     Raises  what a step raised, once those that run are finished; the others are not begun
     """
     longest_first = sorted(steps, key=lambda step: (-step.weight, step.name))
-    if workers <= 1 or len(longest_first) <= 1:
+    if workers <= 1 or len(longest_first) <= 1 or sum(step.weight for step in longest_first) <= small:
         for step in longest_first:
             step.task(advance)
     else:
@@ -112,14 +116,27 @@ def _begin(channel: "SimpleQueue[int]") -> None:
     threading.Thread(target=follow, daemon=True).start()
 
 
+def _context(steps: list[Step]) -> Any:
+    """Return how processes begin: never as a fork of this one, whose threads (a progress bar, Arrow's) would be cut."""
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    # imported once, in the server, for all workers
+    context.set_forkserver_preload(sorted({_function(step.task).__module__ for step in steps}))
+    return context
+
+
+def _function(task: Any) -> Any:
+    return task.func if isinstance(task, functools.partial) else type(task)
+
+
 def _do(task: Task) -> Any:
     assert _channel is not None
     return task(_channel.put)
 
 
 def _run_in_processes(steps: list[Step], workers: int, advance: Advance) -> None:
-    # spawn, not fork: the parent may have threads (a progress bar, Arrow's pool), and forking those can hang
-    context = multiprocessing.get_context("spawn")
+    context = _context(steps)
     channel: SimpleQueue[int] = context.SimpleQueue()
     stop = -1
 

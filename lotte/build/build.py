@@ -22,13 +22,12 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from lotte import artifact, work
-from lotte.build import community, dump, pool, search
+from lotte.build import community, dump, manifest, pool, search
 from lotte.build.spec import Spec
 from lotte.errors import MismatchError, UnavailableError, writing
 
-FORMAT = "lotte-build/1"
-MANIFEST = "manifest.json"
 WORK = ".work"
+_SMALL = 8 << 20  # bytes that are read or written sooner than a worker process begins
 LICENCE = (
     "Passages are CC BY-SA; licence, author and links of each stand in attribution.parquet and must stay with it. "
     "Search questions come from GooAQ, whose authors allow no commercial use."
@@ -64,10 +63,10 @@ def build(order: Order, show: Show, say: Callable[[str], None]) -> dict[str, Any
     Raises  a LotteError, in one line; what was finished by then is kept
     """
     dumps, missing = _found(order)
-    if (manifest := _whole(order, dumps, missing)) is not None:
+    if (whole := _whole(order, dumps, missing)) is not None:
         say(f"{order.out} is whole already: the same dumps, spec and seed. Nothing to do.")
         shutil.rmtree(order.out / WORK, ignore_errors=True)
-        return manifest
+        return whole
     with writing(order.out), _alone(order):
         workplace = order.out / WORK
         steps = _reading(order, dumps, workplace)
@@ -77,7 +76,7 @@ def build(order: Order, show: Show, say: Callable[[str], None]) -> dict[str, Any
         if len(left) < len(steps):
             say(f"{len(steps) - len(left)} of {len(steps)} steps were finished before and are kept")
         with show(sum(step.weight for step in left), "reading dumps") as progress:
-            work.run(left, workers=order.workers, advance=progress.advance)
+            work.run(left, workers=order.workers, small=_SMALL, advance=progress.advance)
         if order.shard:
             part, parts = order.shard
             say(f"part {part} of {parts} is done; after the others, run the command once more without --shard")
@@ -157,12 +156,12 @@ def _assembled(
         if not _is_written(receipts[part.name], key, order.out)
     ]
     with show(sum(step.weight for step in steps), "writing topics") as progress:
-        work.run(steps, workers=order.workers, advance=progress.advance)
+        work.run(steps, workers=order.workers, small=_SMALL, advance=progress.advance)
     files: dict[str, str] = {}
     for receipt in receipts.values():
         files |= json.loads(receipt.read_text(encoding="utf-8"))["sha256"]
-    manifest = {
-        "format": FORMAT,
+    record = {
+        "format": manifest.FORMAT,
         "name": spec.name,
         "licence": LICENCE,
         "spec": spec.record(),
@@ -185,25 +184,25 @@ def _assembled(
         "notes": {site: meta["notes"] for site, meta in metas.items() if meta["notes"]},
         "files": dict(sorted(files.items())),
     }
-    text = json.dumps(manifest, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
-    artifact.write_whole(order.out / MANIFEST, text)
+    text = json.dumps(record, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+    artifact.write_whole(order.out / manifest.NAME, text)
     shutil.rmtree(workplace, ignore_errors=True)
-    _report(manifest, order, say)
+    _report(record, order, say)
     return dict(json.loads(text))
 
 
-def _report(manifest: dict[str, Any], order: Order, say: Callable[[str], None]) -> None:
+def _report(record: dict[str, Any], order: Order, say: Callable[[str], None]) -> None:
     """Say what a user should know and would not look up."""
-    for site in manifest["missing"]:
+    for site in record["missing"]:
         say(f"missing: {site} (--allow-missing); the manifest says so")
-    for message in manifest["bad_rows"]["first"]:
+    for message in record["bad_rows"]["first"]:
         say(f"skipped a bad row: {message}")
-    for site, notes in manifest["notes"].items():
+    for site, notes in record["notes"].items():
         for note in notes:
             say(f"{site}: {note}")
     if not order.gooaq:
         say("no --gooaq: only forum questions were made")
-    sites = manifest["spec"]["topics"].values()
+    sites = record["spec"]["topics"].values()
     twice = [site for splits in sites for site in splits.get("dev", []) if any(site in s.get("test", []) for s in sites)]
     for site in twice:
         say(f"{site} is in dev and in test: what is tuned on dev has seen the test passages")
@@ -244,30 +243,30 @@ def _whole(order: Order, dumps: dict[str, dump.Dump], missing: list[str]) -> dic
     Raises  MismatchError if something else stands there
     """
     out = order.out
-    if not (out / MANIFEST).is_file():
+    if not (out / manifest.NAME).is_file():
         if out.exists() and not (out.is_dir() and ((out / WORK).is_dir() or not any(out.iterdir()))):
             raise MismatchError(f"{out} is there and is no build of ours; choose an --out that is empty or new")
         return None
+    found = manifest.read(out)
     try:
-        manifest: dict[str, Any] = json.loads((out / MANIFEST).read_text(encoding="utf-8"))
         differs = [
             what
             for what, same in (
-                ("spec", manifest["spec"] == json.loads(json.dumps(order.spec.record()))),
-                ("versions", manifest["versions"] == _versions()),
-                ("missing communities", manifest["missing"] == missing),
-                ("dumps", _same_dumps(manifest["inputs"]["communities"], dumps)),
-                ("gooaq", _same_gooaq(manifest["inputs"]["gooaq"], order.gooaq)),
+                ("spec", found["spec"] == json.loads(json.dumps(order.spec.record()))),
+                ("versions", found["versions"] == _versions()),
+                ("missing communities", found["missing"] == missing),
+                ("dumps", _same_dumps(found["inputs"]["communities"], dumps)),
+                ("gooaq", _same_gooaq(found["inputs"]["gooaq"], order.gooaq)),
             )
             if not same
         ]
-    except (ValueError, KeyError, TypeError):
+    except (KeyError, TypeError, AttributeError):
         differs = ["manifest, which is damaged"]
     if differs:
         raise MismatchError(
             f"{out} holds another build: it differs in {', '.join(differs)}. Choose another --out, or remove {out} first."
         )
-    return manifest
+    return found
 
 
 def _same_dumps(inputs: dict[str, Any], dumps: dict[str, dump.Dump]) -> bool:

@@ -110,18 +110,26 @@ def write(part: Part, out: Path, receipt: Path, key: str, options: Options, adva
     with writing(out):
         folder = out / part.topic / part.split
         folder.mkdir(parents=True, exist_ok=True)
-        files = [_Writer(folder / name) for name in ("collection.tsv", "metadata.jsonl")]
-        with files[0] as collection, files[1] as metadata:
+        written: list[artifact.Writer] = []
+
+        def file(name: str) -> artifact.Writer:
+            written.append(artifact.Writer(folder / name))
+            return written[-1]
+
+        with file("collection.tsv") as collection, file("metadata.jsonl") as metadata:
             _passages(part, collection, metadata, advance)
-        _attribution(part, folder)
-        kinds = ["search", "forum"] if part.searched else ["forum"]
-        for kind in kinds:
-            _questions(part, kind, folder)
-        names = ["collection.tsv", "metadata.jsonl", "attribution.parquet"]
-        names += [name for kind in kinds for name in (f"questions.{kind}.tsv", f"qas.{kind}.jsonl")]
-        hashes = {f"{part.name}/{name}": artifact.sha256(folder / name) for name in sorted(names)}
-        sizes = {name: (out / name).stat().st_size for name in hashes}
-        record = {"key": key, "part": part.name, "sha256": hashes, "bytes": sizes}
+        with file("attribution.parquet") as attribution:
+            _attribution(part, attribution)
+        for kind in ["search", "forum"] if part.searched else ["forum"]:
+            with file(f"questions.{kind}.tsv") as questions, file(f"qas.{kind}.jsonl") as qas:
+                _questions(part, kind, questions, qas)
+        names = {f"{part.name}/{one.path.name}": one for one in written}
+        record = {
+            "key": key,
+            "part": part.name,
+            "sha256": {name: one.sha256 for name, one in names.items()},
+            "bytes": {name: one.size for name, one in names.items()},
+        }
         artifact.write_whole(receipt, json.dumps(record, indent=1, sort_keys=True) + "\n")
 
 
@@ -241,30 +249,7 @@ def _pooled(split: str, parts: Sequence[Part]) -> Part:
     return Part(POOLED, split, blocks, tuple(order), all(part.searched for part in parts))
 
 
-class _Writer:
-    """A file that appears under its name when all of it is written."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._part = path.with_name(f".{path.name}.partial")
-
-    def __enter__(self) -> "_Writer":
-        self._file = self._part.open("wb", buffering=1 << 20)
-        return self
-
-    def write(self, content: Any) -> None:
-        self._file.write(content)
-
-    def __exit__(self, kind: object, error: object, trace: object) -> None:
-        try:
-            self._file.close()
-            if kind is None:
-                self._part.replace(self.path)
-        finally:
-            self._part.unlink(missing_ok=True)
-
-
-def _passages(part: Part, collection: _Writer, metadata: _Writer, advance: Advance) -> None:
+def _passages(part: Part, collection: artifact.Writer, metadata: artifact.Writer, advance: Advance) -> None:
     for block, offset in zip(part.blocks, part.offsets(), strict=True):
         pid = offset
         for batch in _batches(block.path / "texts.arrow"):
@@ -280,37 +265,35 @@ def _passages(part: Part, collection: _Writer, metadata: _Writer, advance: Advan
             metadata.write(_lines(batch["metadata"], pids, "]}\n"))
 
 
-def _attribution(part: Part, folder: Path) -> None:
-    path = folder / "attribution.parquet"
-    partial = path.with_name(f".{path.name}.partial")
-    with pq.ParquetWriter(str(partial), _ATTRIBUTION, compression="zstd") as file:
+def _attribution(part: Part, out: artifact.Writer) -> None:
+    with pq.ParquetWriter(pa.PythonFile(out, mode="w"), _ATTRIBUTION, compression="zstd") as file:
         for block, offset in zip(part.blocks, part.offsets(), strict=True):
             pid = offset
             for batch in _batches(block.path / "answers.arrow", BATCH * 8):
-                columns = {name: batch[name] for name in ("post_id", "url", "author", "author_url", "licence", "created")}
-                columns["pid"] = pa.array(np.arange(pid, pid + len(batch)))
-                columns["site"] = pa.array([block.site] * len(batch))
+                columns = {
+                    "pid": pa.array(np.arange(pid, pid + len(batch))),
+                    "site": pa.array([block.site] * len(batch)),
+                    **{name: batch[name] for name in batch.schema.names},
+                }
                 arrays = [pc.cast(columns[field.name], field.type) for field in _ATTRIBUTION]
                 file.write_table(pa.table(arrays, schema=_ATTRIBUTION))
                 pid += len(batch)
-    partial.replace(path)
 
 
-def _questions(part: Part, kind: str, folder: Path) -> None:
+def _questions(part: Part, kind: str, questions: artifact.Writer, qas: artifact.Writer) -> None:
     offsets = part.offsets()
     order = part.forum_order if kind == "forum" else range(len(part.blocks))
     qid = 0
-    with _Writer(folder / f"questions.{kind}.tsv") as questions, _Writer(folder / f"qas.{kind}.jsonl") as qas:
-        for at in order:
-            block = part.blocks[at]
-            for asked in block.forum if kind == "forum" else block.search:
-                answer: dict[str, Any] = {"qid": qid, "query": asked.text}
-                if kind == "search":
-                    answer["url"] = asked.url
-                answer["answer_pids"] = [offsets[at] + row for row in asked.rows]
-                questions.write(f"{qid}\t{asked.text}\n".encode())
-                qas.write(f"{json.dumps(answer, ensure_ascii=False)}\n".encode())
-                qid += 1
+    for at in order:
+        block = part.blocks[at]
+        for asked in block.forum if kind == "forum" else block.search:
+            answer: dict[str, Any] = {"qid": qid, "query": asked.text}
+            if kind == "search":
+                answer["url"] = asked.url
+            answer["answer_pids"] = [offsets[at] + row for row in asked.rows]
+            questions.write(f"{qid}\t{asked.text}\n".encode())
+            qas.write(f"{json.dumps(answer, ensure_ascii=False)}\n".encode())
+            qid += 1
 
 
 def _batches(path: Path, rows: int = BATCH) -> Iterator[Any]:

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from lotte.build.history import Past
-from lotte.build.html import STRIPPERS, one_line
+from lotte.build.html import one_line, text_of_reference, text_of_value
 from lotte.build.row import Row, Rows, decode
 from lotte.build.spec import Options
 
@@ -69,7 +69,7 @@ def read(
     pages   takes, for every answer whatever becomes of it, its id and its question's, one behind the other
     past    what scores and texts were on the day of `as_of`
     """
-    strip, quotes, form = STRIPPERS[options.html], _QUOTES[options.passage_quotes], options.unicode
+    fast, quotes, form = options.html == "fast", _QUOTES[options.passage_quotes], options.unicode
     dropped = {b"%d" % owner: f"owner {owner}" for owner in options.drop_owners}
     until = options.until.encode()
     for row in rows:
@@ -107,8 +107,7 @@ def read(
                 continue
             parent = _whole(row.get(_PARENT) or b"0")
             counts["answers"] += 1
-            pages.append(post_id)
-            pages.append(parent)
+            pages.extend((post_id, parent))
             if score < options.min_score and not options.include_accepted:
                 counts["low score"] += 1
                 continue
@@ -116,7 +115,10 @@ def read(
                 counts["deleted owner"] += 1
                 continue
             changed = past.body(post_id) if past else None
-            text = strip(decode(body) if changed is None else changed)
+            if changed is not None:
+                text = text_of_reference(changed)
+            else:
+                text = text_of_value(body) if fast else text_of_reference(decode(body))
             # the attribute is about the newest revision, so it says nothing of an older one
             stated = row.get(_LICENCE) if changed is None else None
             licence = decode(stated) if stated else licence_on(created)

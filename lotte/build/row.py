@@ -88,11 +88,9 @@ def decode(value: bytes) -> str:
         else:
             text = _decoded(value.decode())
     if "\t" in text or "\n" in text or "\r" in text:
-        return text if not _BLANKS(value) else _normalised(value)
+        if b"\t" in value or b"\n" in value or b"\r" in value:
+            return _normalised(value)
     return text
-
-
-_BLANKS = re.compile(rb"[\t\n\r]").search
 
 
 def _normalised(value: bytes) -> str:

@@ -1,0 +1,48 @@
+"""The lines of a text file, each with its number, whatever they were written with.
+
+Plain or .gz; LF or CRLF; with a byte order mark or without. A line ends at
+"\\n" and nowhere else: `str.splitlines` would also cut at U+2028, which
+passages contain. A line that is not UTF-8 is named.
+"""
+
+import gzip
+import io
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, cast
+
+from lotte.errors import CorruptFileError, UnavailableError
+
+_BLOCK = 1 << 20
+
+
+def lines(path: Path) -> Iterator[tuple[int, str]]:
+    """Yield (1, first line), (2, second line), ... without their ends.
+
+    Raises  UnavailableError if there is no such file,
+            CorruptFileError if a line is not UTF-8, or a .gz ends too early
+    """
+    number = 0
+    try:
+        with opened(path) as file:
+            for number, raw in enumerate(file, start=1):
+                text = raw.decode()
+                if text.endswith("\r\n"):
+                    text = text[:-2]
+                elif text.endswith("\n"):
+                    text = text[:-1]
+                yield number, text.removeprefix("\ufeff") if number == 1 else text
+    except UnicodeDecodeError as error:
+        raise CorruptFileError(f"{path}:{number}: not UTF-8 at byte {error.start} of the line") from None
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise CorruptFileError(f"{path}:{number + 1}: the .gz is damaged ({error}); fetch it again") from None
+
+
+def opened(path: Path) -> IO[bytes]:
+    """Return the file, unpacked if its name ends in .gz, to be read as bytes."""
+    if not path.is_file():
+        raise UnavailableError(f"{path} is not there")
+    if path.suffix == ".gz":
+        return io.BufferedReader(cast(io.RawIOBase, gzip.open(path)), _BLOCK)
+    return path.open("rb")

@@ -1,0 +1,156 @@
+"""What a collection holds: the paper's Tables 1 and 9, and Figures 4 to 6, for any folder.
+
+Source  Santhanam et al. 2022, arXiv:2112.01488: Table 1 (topics), Table 9
+        (communities), Figures 4 (words a passage), 5 (words a query), 6 (answers a query)
+"""
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from lotte.collection import Collection
+from lotte.errors import UnavailableError
+
+KINDS = ("search", "forum")
+Ints = npt.NDArray[np.int64]
+QUANTILES = (0, 5, 25, 50, 75, 95, 100)
+
+
+@dataclass(frozen=True)
+class Questions:
+    words: Ints  # of each question
+    answers: Ints  # of each question
+    by_site: dict[str, int]
+
+
+@dataclass(frozen=True)
+class Summary:
+    """One corpus and the questions asked of it."""
+
+    name: str
+    words: Ints  # of each passage
+    by_site: dict[str, int]  # passages of each community, in collection order; empty if nothing says
+    questions: dict[str, Questions] = field(default_factory=dict)  # "search" and "forum"
+
+    def sites(self) -> list[dict[str, Any]]:
+        """Return the rows of Table 9."""
+        return [
+            {
+                "collection": self.name,
+                "community": site,
+                "passages": count,
+                **{kind: questions.by_site.get(site, 0) for kind, questions in self.questions.items()},
+            }
+            for site, count in self.by_site.items()
+        ]
+
+    def topics(self) -> list[dict[str, Any]]:
+        """Return the rows of Table 1."""
+        return [
+            {
+                "collection": self.name,
+                "questions": kind,
+                "num_questions": len(questions.words),
+                "num_passages": len(self.words),
+                "subtopics": len(self.by_site) or "?",
+                "answers": int(questions.answers.sum()),
+            }
+            for kind, questions in self.questions.items()
+        ]
+
+    def lengths(self) -> list[dict[str, Any]]:
+        """Return what the figures show, in numbers: the least, some quantiles, the most, and the mean."""
+        rows: list[tuple[str, Ints]] = [("words per passage", self.words)]
+        for kind, questions in self.questions.items():
+            rows.append((f"words per {kind} query", questions.words))
+            rows.append((f"answers per {kind} query", questions.answers))
+        return [
+            {
+                "collection": self.name,
+                "what": what,
+                **{f"p{q}": int(v) for q, v in zip(QUANTILES, np.percentile(values, QUANTILES), strict=True)},
+                "mean": round(float(values.mean()), 2),
+            }
+            for what, values in rows
+            if len(values)
+        ]
+
+
+def summarise(folder: Path, name: str) -> Summary:
+    """Read one folder in LoTTE's layout: collection.tsv and any of qas.search.jsonl, qas.forum.jsonl.
+
+    Communities are told where attribution.parquet stands beside them, as in our own builds.
+    """
+    collection = Collection(folder / "collection.tsv")
+    words = np.fromiter((len(doc.text.split()) for doc in collection), dtype=np.int64, count=len(collection))
+    site_of = _sites(folder / "attribution.parquet")
+    questions = {}
+    for kind in KINDS:
+        path = folder / f"qas.{kind}.jsonl"
+        if path.is_file():
+            lines = list(_lines(path))
+            by_site = Counter(site_of[line["answer_pids"][0]] for line in lines) if site_of else Counter[str]()
+            questions[kind] = Questions(
+                np.array([len(line["query"].split()) for line in lines], dtype=np.int64),
+                np.array([len(line["answer_pids"]) for line in lines], dtype=np.int64),
+                dict(by_site),
+            )
+    return Summary(name, words, dict(Counter(site_of)), questions)
+
+
+def plot(summaries: Sequence[Summary], path: Path) -> None:
+    """Draw Figures 4, 5 and 6 into a file; its ending says the format: .png, .svg or .pdf."""
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise UnavailableError("--plot needs matplotlib, which is not installed: pip install 'lotte-bench[plot]'") from None
+    if path.suffix.lower() not in (".png", ".svg", ".pdf"):
+        raise UnavailableError(f"--plot takes a file that ends in .png, .svg or .pdf, not {path.name!r}")
+    series: list[tuple[str, str, list[tuple[str, Ints]]]] = [
+        ("Figure 4: words per passage", "passages", [(one.name, one.words) for one in summaries]),
+        ("Figure 5: words per query", "queries", _of_questions(summaries, "words")),
+        ("Figure 6: answers per query", "queries", _of_questions(summaries, "answers")),
+    ]
+    figure = Figure(figsize=(15, 4.6), layout="constrained")
+    for axes, (title, unit, lines) in zip(figure.subplots(1, 3), series, strict=True):
+        lines = [(label, values) for label, values in lines if len(values)]
+        top = max((float(np.percentile(values, 99)) for _, values in lines), default=1)
+        bins = np.linspace(0, max(top, 1), 41) if top > 40 else np.arange(-0.5, max(top, 1) + 1.5)
+        for label, values in lines:
+            share, edges = np.histogram(values, bins=bins)
+            axes.stairs(100 * share / len(values), edges, label=label)
+        axes.set(title=title, xlabel=title.partition(": ")[2] + " (up to the 99th percentile)", ylabel=f"% of {unit}")
+        axes.set_xlim(0, bins[-1])
+        if 0 < len(lines) <= 12:
+            axes.legend(fontsize=7, frameon=False)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=150)
+
+
+def _of_questions(summaries: Sequence[Summary], what: str) -> list[tuple[str, Ints]]:
+    return [
+        (f"{one.name} {kind}", getattr(questions, what))
+        for one in summaries
+        for kind, questions in one.questions.items()
+    ]
+
+
+def _sites(path: Path) -> list[str]:
+    if not path.is_file():
+        return []
+    import pyarrow.parquet as pq
+
+    sites: list[str] = pq.read_table(path, columns=["site"])["site"].to_pylist()
+    return sites
+
+
+def _lines(path: Path) -> Iterator[dict[str, Any]]:
+    with path.open(encoding="utf-8", newline="\n") as file:
+        for line in file:
+            yield json.loads(line)
