@@ -1,22 +1,18 @@
 """Passages in a TSV file, read where they lie: a corpus of any size costs 8 bytes a passage.
 
-A row is the bytes up to "\\n" and nothing else: passages may contain U+2028 or
-a form feed, which `splitlines` would cut at. Quotes mean nothing. A row is
-checked when it is read, so a bad one is named with its line and no good one
-pays for a second pass.
+A row ends at "\\n" and nowhere else: passages may contain U+2028 or a form
+feed, which `splitlines` would cut at. Quotes mean nothing. A row is checked
+when it is read, so a bad one is named with its line and no good one pays for
+a second pass.
 """
 
 from collections.abc import Iterator, Sequence
-from functools import cached_property
 from pathlib import Path
 from typing import overload
 
-import numpy as np
-
 from lotte.dataset import Doc
-from lotte.errors import CorruptFileError, UnavailableError
-
-_BLOCK = 1 << 24
+from lotte.errors import CorruptFileError
+from lotte.rows import Rows
 
 
 class RowIds(Sequence[str]):
@@ -61,37 +57,18 @@ class Collection:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        if not path.is_file():
-            raise UnavailableError(f"{path} is not there. `lotte build` makes it, or point --data at a copy.")
-
-    @cached_property
-    def _bytes(self) -> "np.ndarray[tuple[int], np.dtype[np.uint8]]":
-        if self.path.stat().st_size == 0:
-            return np.zeros(0, dtype=np.uint8)
-        return np.memmap(self.path, dtype=np.uint8, mode="r")
-
-    @cached_property
-    def _starts(self) -> "np.ndarray[tuple[int], np.dtype[np.int64]]":
-        """Where each row begins, and one more: where the last one ends."""
-        data = self._bytes
-        ends = [
-            np.flatnonzero(data[begin : begin + _BLOCK] == 10) + begin + 1
-            for begin in range(0, len(data), _BLOCK)
-        ]
-        starts = np.concatenate([np.zeros(1, dtype=np.int64), *ends])
-        return starts if starts[-1] == len(data) else np.append(starts, len(data) + 1)
+        self._rows = Rows(path)
 
     @property
     def doc_ids(self) -> Sequence[str]:
         return RowIds(len(self))
 
     def __len__(self) -> int:
-        return len(self._starts) - 1
+        return len(self._rows)
 
     def __getitem__(self, row: int) -> Doc:
         row = range(len(self))[row]
-        line = self._bytes[self._starts[row] : self._starts[row + 1] - 1].tobytes()
-        fields = line.split(b"\t")
+        fields = self._rows[row].split(b"\t")
         if not 2 <= len(fields) <= 3:
             raise CorruptFileError(
                 f"{self.path}:{row + 1}: expected a number and a text with a tab between, "

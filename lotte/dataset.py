@@ -59,6 +59,7 @@ class Dataset:
     measure: str  # the measure its authors report: "Success@5", "nDCG@10"
     source: str = "unknown"  # "release", the id of a build, or where else it came from
     licence: str = "unknown"
+    ignore_own: bool = False  # leave a document with its query's own id out of the ranking
     facts: Mapping[str, str] = field(default_factory=dict)  # how its texts were joined, and the like
 
     def judge(self, run: Run) -> Qrels:

@@ -46,3 +46,9 @@ def opened(path: Path) -> IO[bytes]:
     if path.suffix == ".gz":
         return io.BufferedReader(cast(io.RawIOBase, gzip.open(path)), _BLOCK)
     return path.open("rb")
+
+
+def plain_or_gz(path: Path) -> Path:
+    """Return this file, or its .gz where only that is there."""
+    packed = path.with_name(f"{path.name}.gz")
+    return packed if packed.is_file() and not path.is_file() else path

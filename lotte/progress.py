@@ -8,7 +8,6 @@ is made anew ten times a second on a terminal and twice a minute in a log.
 import sys
 from threading import Lock
 from time import monotonic
-from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
@@ -46,7 +45,7 @@ class Progress:
                 self._shown = now
                 self._show(now)
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(self, *error: object) -> None:
         now = monotonic()
         if self._bar:
             self._show(now)

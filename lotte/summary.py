@@ -109,7 +109,9 @@ def plot(summaries: Sequence[Summary], path: Path) -> None:
     try:
         from matplotlib.figure import Figure
     except ImportError:
-        raise UnavailableError("--plot needs matplotlib, which is not installed: pip install 'lotte-bench[plot]'") from None
+        raise UnavailableError(
+            "--plot needs matplotlib, which is not installed: pip install 'lotte-bench[plot]'"
+        ) from None
     if path.suffix.lower() not in (".png", ".svg", ".pdf"):
         raise UnavailableError(f"--plot takes a file that ends in .png, .svg or .pdf, not {path.name!r}")
     series: list[tuple[str, str, list[tuple[str, Ints]]]] = [
@@ -125,7 +127,11 @@ def plot(summaries: Sequence[Summary], path: Path) -> None:
         for label, values in lines:
             share, edges = np.histogram(values, bins=bins)
             axes.stairs(100 * share / len(values), edges, label=label)
-        axes.set(title=title, xlabel=title.partition(": ")[2] + " (up to the 99th percentile)", ylabel=f"% of {unit}")
+        axes.set(
+            title=title,
+            xlabel=title.partition(": ")[2] + " (up to the 99th percentile)",
+            ylabel=f"% of {unit}",
+        )
         axes.set_xlim(0, bins[-1])
         if 0 < len(lines) <= 12:
             axes.legend(fontsize=7, frameon=False)

@@ -38,9 +38,7 @@ class Step:
     task: Task
 
 
-def run(
-    steps: Iterable[Step], *, workers: int = 1, small: int = 0, advance: Advance = lambda used: None
-) -> None:
+def run(steps: Iterable[Step], *, workers: int = 1, small: int = 0, advance: Advance = lambda used: None) -> None:
     """Run all steps, the longest first. Returns when all are done.
 
     small    when all steps together weigh no more, they run here: a new process takes half a second to begin

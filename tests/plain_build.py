@@ -33,7 +33,9 @@ def text(html):
 def posts(folder):
     """Return the questions, the answers, and all answers' questions of one community."""
     questions, answers, parent_of = {}, {}, {}
-    source = re.sub(rb'<row (?:(?!/>).)*< here" />', b"", (folder / "Posts.xml").read_bytes())  # the sample's broken row
+    source = re.sub(
+        rb'<row (?:(?!/>).)*< here" />', b"", (folder / "Posts.xml").read_bytes()
+    )  # the sample's broken row
     for row in ElementTree.fromstring(source):
         post, kind = int(row.get("Id")), row.get("PostTypeId")
         if post >= 10**9 or row.get("OwnerUserId") == "-2":
@@ -128,7 +130,9 @@ def asked(site, gooaq, pids, parent_of, seed):
         else:
             continue
         if page in pids:
-            rows.append((place(Candidate(number, row["id"], row["question"], row["answer_url"], *[0] * 4), seed), row, page))
+            rows.append(
+                (place(Candidate(number, row["id"], row["question"], row["answer_url"], *[0] * 4), seed), row, page)
+            )
     kept, urls = [], set()
     for _, row, page in sorted(rows, key=lambda one: one[0]):
         if row["answer_url"] not in urls:

@@ -87,7 +87,9 @@ def build(order: Order, show: Show, say: Callable[[str], None]) -> dict[str, Any
 def _found(order: Order) -> tuple[dict[str, dump.Dump], list[str]]:
     """Return the dump of each community of the spec, and the communities that have none."""
     if not order.dumps.is_dir():
-        raise UnavailableError(f"{order.dumps} is no folder; --dumps takes one with <site>.7z or <site>/Posts.xml in it")
+        raise UnavailableError(
+            f"{order.dumps} is no folder; --dumps takes one with <site>.7z or <site>/Posts.xml in it"
+        )
     if order.gooaq is not None and not order.gooaq.is_file():
         raise UnavailableError(f"{order.gooaq} is not there; --gooaq takes gooaq.jsonl, plain or .gz")
     sites = order.spec.sites()
@@ -110,7 +112,11 @@ def _sites(spec: Spec) -> dict[str, str]:
 
 def _reading(order: Order, dumps: dict[str, dump.Dump], workplace: Path) -> list[work.Step]:
     steps = [
-        work.Step(site, one.size, partial(community.build, one, order.spec.options, workplace / "communities" / site))
+        work.Step(
+            site,
+            one.size,
+            partial(community.build, one, order.spec.options, workplace / "communities" / site),
+        )
         for site, one in dumps.items()
     ]
     if order.gooaq:
@@ -122,9 +128,15 @@ def _reading(order: Order, dumps: dict[str, dump.Dump], workplace: Path) -> list
 def _is_done(order: Order, dumps: dict[str, dump.Dump], workplace: Path, name: str) -> bool:
     if name == "gooaq":
         assert order.gooaq is not None
-        meta, key = artifact.meta(workplace / "gooaq"), search.key(order.gooaq, _sites(order.spec), order.spec.options)
+        meta, key = (
+            artifact.meta(workplace / "gooaq"),
+            search.key(order.gooaq, _sites(order.spec), order.spec.options),
+        )
     else:
-        meta, key = artifact.meta(workplace / "communities" / name), community.key(dumps[name], order.spec.options)
+        meta, key = (
+            artifact.meta(workplace / "communities" / name),
+            community.key(dumps[name], order.spec.options),
+        )
     return meta is not None and meta.get("key") == key
 
 
@@ -203,7 +215,9 @@ def _report(record: dict[str, Any], order: Order, say: Callable[[str], None]) ->
     if not order.gooaq:
         say("no --gooaq: only forum questions were made")
     sites = record["spec"]["topics"].values()
-    twice = [site for splits in sites for site in splits.get("dev", []) if any(site in s.get("test", []) for s in sites)]
+    twice = [
+        site for splits in sites for site in splits.get("dev", []) if any(site in s.get("test", []) for s in sites)
+    ]
     for site in twice:
         say(f"{site} is in dev and in test: what is tuned on dev has seen the test passages")
     say(LICENCE)
@@ -270,18 +284,22 @@ def _whole(order: Order, dumps: dict[str, dump.Dump], missing: list[str]) -> dic
 
 
 def _same_dumps(inputs: dict[str, Any], dumps: dict[str, dump.Dump]) -> bool:
-    return inputs.keys() == dumps.keys() and all(
-        name in one.tables
-        and one.tables[name].size == said["bytes"]
-        and f"{one.crc32_of(name):08x}" == said["crc32"]
-        for site, one in dumps.items()
-        for name, said in inputs[site].items()
-    ) and all(("Users.xml" in one.tables) == ("Users.xml" in inputs[site]) for site, one in dumps.items())
+    return (
+        inputs.keys() == dumps.keys()
+        and all(
+            name in one.tables
+            and one.tables[name].size == said["bytes"]
+            and f"{one.crc32_of(name):08x}" == said["crc32"]
+            for site, one in dumps.items()
+            for name, said in inputs[site].items()
+        )
+        and all(("Users.xml" in one.tables) == ("Users.xml" in inputs[site]) for site, one in dumps.items())
+    )
 
 
 def _same_gooaq(said: dict[str, Any] | None, gooaq: Path | None) -> bool:
     if said is None or gooaq is None:
-        return said is gooaq is None
+        return said is None and gooaq is None
     return search.identity(gooaq) == said
 
 

@@ -32,7 +32,7 @@ from lotte.build import history, post
 from lotte.build.dump import READ, Advance, Dump
 from lotte.build.row import Rows
 from lotte.build.spec import Options
-from lotte.errors import CorruptFileError, writing
+from lotte.errors import writing
 
 FORMAT = 1  # of the folder; raised when a file in it changes meaning, so that a build does not go on from it
 

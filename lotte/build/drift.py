@@ -82,7 +82,9 @@ class _Part:
             table = pq.read_table(attribution, columns=["site", "post_id"])
             self.posts = list(zip(table["site"].to_pylist(), table["post_id"].to_pylist(), strict=True))
             if len(self.posts) != len(texts):
-                raise UnavailableError(f"{folder}: {len(texts)} passages, {len(self.posts)} attributions; build it again")
+                raise UnavailableError(
+                    f"{folder}: {len(texts)} passages, {len(self.posts)} attributions; build it again"
+                )
         else:
             self.posts = [(UNKNOWN_SITE, key) for key in _numbered(texts)]
         self.things: dict[str, dict[str, dict[Any, Any]]] = defaultdict(lambda: defaultdict(dict))

@@ -11,6 +11,7 @@ import queue
 import threading
 import zlib
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -253,7 +254,5 @@ class _Archive:
         except _Stopped:
             pass
         except BaseException as error:
-            try:
+            with suppress(_Stopped):
                 self.put(error)
-            except _Stopped:
-                pass

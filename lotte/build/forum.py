@@ -45,5 +45,7 @@ class Title(NamedTuple):
 
 def rank(question: Title, options: Options) -> tuple[int, int, int]:
     """Return what a community's questions are sorted by: most popular first, then by id."""
-    first, second = (question.score, question.views) if options.forum_rank == "score" else (question.views, question.score)
+    first, second = (
+        (question.score, question.views) if options.forum_rank == "score" else (question.views, question.score)
+    )
     return -first, -second, question.question_id

@@ -51,9 +51,11 @@ _ENTITY = re.compile(f"&amp;(?:{'|'.join(sorted(name2codepoint))}|#(?:{_NUMBER})
 _VOID = frozenset({b"br", b"hr", b"img"})
 _KNOWN = (INLINE | BLOCK) - {"br", "hr", "col", "wbr", "option", "optgroup"}
 _OPENED_BY = {b"/%b" % name.encode(): name.encode() for name in _KNOWN}
-_BLANK = {
-    (slash + name).encode(): b" " if name in BLOCK else b"" for name in _KNOWN for slash in ("", "/")
-} | {b"br": b" ", b"hr": b" ", b"img": b""}
+_BLANK = {(slash + name).encode(): b" " if name in BLOCK else b"" for name in _KNOWN for slash in ("", "/")} | {
+    b"br": b" ",
+    b"hr": b" ",
+    b"img": b"",
+}
 # White space beyond ASCII, as UTF-8
 _WIDE = re.compile(
     b"|".join(chr(code).encode() for code in range(0x80, 0x3001) if chr(code).isspace() or code in _CONTROL)

@@ -87,7 +87,10 @@ class Part:
 
 
 def select(
-    spec: Spec, folders: dict[str, Path], links: dict[str, list[search.Candidate]] | None, counts: Counter[str]
+    spec: Spec,
+    folders: dict[str, Path],
+    links: dict[str, list[search.Candidate]] | None,
+    counts: Counter[str],
 ) -> list[Part]:
     """Choose the questions of every topic and split of the spec. Returns the parts, the pools last.
 

@@ -66,7 +66,14 @@ def row_of_reference(piece: bytes) -> dict[str, str] | None:
 
 
 # What `decode` undoes one by one, "&amp;" last so that "&amp;lt;" stays "&lt;"
-_REFERENCES = [("&lt;", "<"), ("&gt;", ">"), ("&quot;", '"'), ("&#xA;", "\n"), ("&#xD;", "\r"), ("&#x9;", "\t")]
+_REFERENCES = [
+    ("&lt;", "<"),
+    ("&gt;", ">"),
+    ("&quot;", '"'),
+    ("&#xA;", "\n"),
+    ("&#xD;", "\r"),
+    ("&#x9;", "\t"),
+]
 _ALL = re.compile(r"&(?:(amp|lt|gt|quot|apos)|#([0-9]{1,20})|#x([0-9A-Fa-f]{1,20}));")
 _FIVE = {"amp": "&", "lt": "<", "gt": ">", "quot": '"', "apos": "'"}
 
@@ -83,14 +90,9 @@ def decode(value: bytes) -> str:
         for reference, character in _REFERENCES:
             if reference in text:
                 text = text.replace(reference, character)
-        if text.count("&") == plain:
-            text = text.replace("&amp;", "&")
-        else:
-            text = _decoded(value.decode())
-    if "\t" in text or "\n" in text or "\r" in text:
-        if b"\t" in value or b"\n" in value or b"\r" in value:
-            return _normalised(value)
-    return text
+        text = text.replace("&amp;", "&") if text.count("&") == plain else _decoded(value.decode())
+    has_blanks = b"\t" in value or b"\n" in value or b"\r" in value
+    return _normalised(value) if has_blanks else text
 
 
 def _normalised(value: bytes) -> str:
@@ -107,12 +109,7 @@ def _decoded(text: str) -> str:
         if name:
             return _FIVE[name]
         code = int(decimal) if decimal else int(hexadecimal, 16)
-        if not (
-            code in (9, 10, 13)
-            or 0x20 <= code < 0xD800
-            or 0xE000 <= code < 0xFFFE
-            or 0x10000 <= code < 0x110000
-        ):
+        if not (code in (9, 10, 13) or 0x20 <= code < 0xD800 or 0xE000 <= code < 0xFFFE or 0x10000 <= code < 0x110000):
             raise ValueError(f"{match[0]} is no character of XML")
         return chr(code)
 
@@ -220,7 +217,7 @@ class Rows:
                 f"{self.path}: declares a document type or entities. No dump does, and an entity can grow without "
                 "end or read another file, so it is refused. Fetch the dump from a place you trust."
             )
-        encoding = re.search(rb"""<\?xml[^>]*encoding=["']([^"']*)""", opening)
+        encoding = re.search(rb"""<\?xml[^>]*encoding=["']([^"']*)["']""", opening)
         if encoding and encoding[1].lower() not in (b"utf-8", b"utf8", b"us-ascii"):
             raise CorruptFileError(f"{self.path}: declares {encoding[1][:40]!r}; a dump's tables are UTF-8")
         if not re.fullmatch(rb"(<\?xml[^>]*\?>)?\s*<%b\s*/?>" % self.root.encode(), opening):
@@ -234,9 +231,7 @@ class Rows:
 
 
 def _is_clean(block: bytes) -> bool:
-    return len(block.translate(None, _ILLEGAL)) == len(block) and not (
-        b"\xef\xbf" in block and _NOT_CHARACTERS(block)
-    )
+    return len(block.translate(None, _ILLEGAL)) == len(block) and not (b"\xef\xbf" in block and _NOT_CHARACTERS(block))
 
 
 def _encoded(text: str) -> bytes:

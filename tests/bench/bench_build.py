@@ -66,7 +66,9 @@ def synthetic(path: Path, size: int, seed: int = 0) -> None:
                 parts.append(f"<pre><code>if ({some(1)} &lt; 3) {{\n  {some(6)};\n}}\n</code></pre>\n")
             else:
                 link = f'<a href="https://example.org/{some(1)}" rel="nofollow noreferrer">{some(3)}</a>'
-                parts.append(f"<blockquote>\n  <p>{some(25)}</p>\n</blockquote>\n\n<p>{link} &quot;{some(8)}&quot;</p>\n")
+                parts.append(
+                    f"<blockquote>\n  <p>{some(25)}</p>\n</blockquote>\n\n<p>{link} &quot;{some(8)}&quot;</p>\n"
+                )
         return "\n".join(parts)
 
     def quoted(value: str) -> str:
@@ -201,7 +203,9 @@ def main() -> None:
         if [collection[at].text for at in range(len(passages))] != passages:
             raise SystemExit("the passages are not those of the straightforward pipeline; nothing is timed")
 
-        print(f"{size / MB:.0f} MB of XML, {len(collection):,} passages, {platform.processor()}, {os.cpu_count()} cores\n")
+        print(
+            f"{size / MB:.0f} MB of XML, {len(collection):,} passages, {platform.processor()}, {os.cpu_count()} cores\n"
+        )
         say("straightforward pipeline", plain, f"{plain:8.1f} MB/s")
         rate = size / seconds(parsed, posts) / MB
         say("parse", rate, f"{rate:8.1f} MB/s")
@@ -220,10 +224,18 @@ def main() -> None:
         synthetic(dumps / f"second.{SITE}" / "Posts.xml", args.mb * 10**6, seed=1)
         both = [SITE, f"second.{SITE}"]
         serial, parallel = (seconds(whole, dumps, out, both, workers) for workers in (1, 2))
-        say("two communities, two workers against one", serial / parallel, f"{serial / parallel:8.2f} times  (goal: 1.8)")
+        say(
+            "two communities, two workers against one",
+            serial / parallel,
+            f"{serial / parallel:8.2f} times  (goal: 1.8)",
+        )
         check = seconds(lambda: work.run([work.Step(str(n), 1, _Spin()) for n in (1, 2)], workers=2), times=1)
         alone_spin = seconds(lambda: _Spin()(lambda used: None), times=1)
-        say("  what two processes give on this machine", 2 * alone_spin / check, f"{2 * alone_spin / check:8.2f} times  (no I/O)")
+        say(
+            "  what two processes give on this machine",
+            2 * alone_spin / check,
+            f"{2 * alone_spin / check:8.2f} times  (no I/O)",
+        )
 
         import py7zr
 
@@ -243,7 +255,11 @@ def main() -> None:
         packed = seconds(whole, archives, out, [SITE], times=2)
         say("bzip2 .7z, decompressed and thrown away", size / unpack / MB, f"{size / unpack / MB:8.1f} MB/s")
         say("bzip2 .7z, whole build", size / packed / MB, f"{size / packed / MB:8.1f} MB/s")
-        say("  build against decompression", unpack / packed, f"{unpack / packed:8.2f}        (goal: 1, less the writing)")
+        say(
+            "  build against decompression",
+            unpack / packed,
+            f"{unpack / packed:8.2f}        (goal: 1, less the writing)",
+        )
     if args.out:
         record = {"mb": args.mb, "machine": platform.platform(), "cores": os.cpu_count(), "rows": rows}
         Path(args.out).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")

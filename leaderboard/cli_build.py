@@ -1,0 +1,162 @@
+"""The commands that make and look at collections (to be moved into cli.py)."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from lotte.errors import LotteError, UnavailableError
+
+app = typer.Typer(no_args_is_help=True)
+
+
+def say(line: str) -> None:
+    print(line, file=sys.stderr)
+
+
+def show(rows: list[dict[str, Any]], as_json: bool) -> None:
+    """Print rows of one kind: TSV with a head, or an object a line."""
+    if as_json:
+        for row in rows:
+            print(json.dumps(row, ensure_ascii=False))
+    elif rows:
+        print("\t".join(rows[0]))
+        for row in rows:
+            print("\t".join(str(value) for value in row.values()))
+
+
+@app.command()
+def build(
+    dumps: Annotated[Path, typer.Option(help="Folder with <site>.7z or <site>/Posts.xml, one for each community.")],
+    out: Annotated[Path, typer.Option(help="Where the collection is to stand; new, or begun by this command.")],
+    gooaq: Annotated[
+        Path | None, typer.Option(help="gooaq.jsonl, plain or .gz; without it, forum questions only.")
+    ] = None,
+    spec: Annotated[
+        Path | None, typer.Option(help="Topics, communities and options as TOML; default: LoTTE's own.")
+    ] = None,
+    topic: Annotated[list[str] | None, typer.Option(help="Only this topic; may be repeated.")] = None,
+    split: Annotated[list[str] | None, typer.Option(help="Only dev, or only test.")] = None,
+    as_of: Annotated[
+        str, typer.Option(metavar="DATE", help="Posts, scores and acceptance as of this day, 2021-09-30.")
+    ] = "",
+    seed: Annotated[int | None, typer.Option(help="Draws which of several GooAQ questions is taken.")] = None,
+    workers: Annotated[int, typer.Option(min=0, help="Processes; 0 for one per core.")] = 0,
+    executor: Annotated[str, typer.Option(help="Where steps run: local, or ray.")] = "local",
+    shard: Annotated[str, typer.Option(metavar="i/n", help="Build only this part of the communities.")] = "",
+    allow_missing: Annotated[
+        bool, typer.Option("--allow-missing", help="Build without communities that have no dump.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print an object with the counts.")] = False,
+) -> None:
+    """Make LoTTE from Stack Exchange dumps and GooAQ.
+
+    lotte build --dumps ~/dumps --gooaq gooaq.jsonl --out lotte
+    """
+    import os
+
+    from lotte import work
+    from lotte.build import spec as specs
+    from lotte.build.build import Order
+    from lotte.build.build import build as build_all
+    from lotte.build.manifest import build_id
+    from lotte.progress import Progress
+
+    work.check_executor(executor)
+    changes: dict[str, Any] = {"as_of": as_of} if as_of else {}
+    if seed is not None:
+        changes["seed"] = seed
+    chosen = specs.read(spec or specs.LOTTE_SPEC, **changes).narrowed(topic or [], split or [])
+    order = Order(
+        chosen,
+        dumps,
+        out,
+        gooaq,
+        workers or os.cpu_count() or 1,
+        work.parse_shard(shard) if shard else None,
+        allow_missing,
+    )
+    manifest = build_all(order, lambda total, title: Progress(total, "bytes", title), say)
+    if as_json:
+        counts = manifest["counts"]["parts"] if manifest else None
+        print(json.dumps({"out": str(out), "id": build_id(out) if manifest else None, "parts": counts}))
+    else:
+        print(out)
+
+
+@app.command()
+def check(
+    folder: Annotated[Path, typer.Argument(help="A build.")],
+    other: Annotated[Path | None, typer.Argument(help="Another one, or a release, to be held beside it.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object per line.")] = False,
+) -> None:
+    """Check a build against its manifest, or tell what changed from one build to another.
+
+    lotte check lotte                 one line for each file that is not as the manifest says
+    lotte check lotte-2021 lotte      passages, questions and answers lost, added, changed, by community
+    """
+    from lotte.build import drift, manifest
+    from lotte.progress import Progress
+
+    if other is not None:
+        show([row._asdict() for row in drift.compare(folder, other)], as_json)
+        return
+    files = manifest.read(folder)["files"]
+    size = sum((folder / name).stat().st_size for name in files if (folder / name).is_file())
+    with Progress(size, "bytes", "checking") as progress:
+        differences = list(manifest.differences(folder, progress.advance))
+    for line in differences:
+        print(json.dumps({"difference": line}) if as_json else line)
+    if differences:
+        raise LotteError(
+            f"{folder} is not as its manifest says: {len(differences)} differences, listed above. Build it again."
+        )
+    say(f"{folder}: {len(files)} files, all as the manifest says")
+
+
+@app.command()
+def describe(
+    folder: Annotated[Path, typer.Argument(help="A build, a release, or one <topic>/<split> of it.")],
+    plot: Annotated[
+        Path | None, typer.Option(help="Draw Figures 4, 5 and 6 of the paper: a .png, .svg or .pdf.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object per line.")] = False,
+) -> None:
+    """Count and measure a collection: Tables 1 and 9 of the paper, and the lengths of Figures 4 to 6.
+
+    lotte describe lotte --plot lengths.png
+    """
+    from lotte import summary
+    from lotte.build.drift import parts
+    from lotte.progress import Progress
+
+    if not folder.is_dir():
+        raise UnavailableError(f"{folder} is no folder; `lotte describe` takes a build, or a <topic>/<split> of one")
+    names = parts(folder)
+    with Progress(len(names), "collections", "reading") as progress:
+        summaries = []
+        for name in names:
+            title = "/".join(folder.resolve().parts[-2:]) if name == "." else name
+            summaries.append(summary.summarise(folder / name, title))
+            progress.advance(1)
+    for table in ("topics", "sites", "lengths"):
+        show([row for one in summaries for row in getattr(one, table)()], as_json)
+        if not as_json and table != "lengths":
+            print()
+    if plot:
+        summary.plot(summaries, plot)
+        say(f"{plot}: Figures 4, 5 and 6")
+
+
+def main() -> None:
+    try:
+        app()
+    except LotteError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(1) from None
+
+
+if __name__ == "__main__":
+    main()

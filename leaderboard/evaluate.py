@@ -1,0 +1,300 @@
+"""A system, or somebody's ranking file, and datasets -> results.
+
+One corpus is indexed once, however many question sets ask it. A result and
+its run are written as soon as a dataset is done, so that what is finished
+stays when the next one fails.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from time import perf_counter
+from typing import Any
+
+from leaderboard import cost, machine
+from leaderboard.interval import METHOD, interval
+from leaderboard.measure import TOOL, Measure, mean, parse, scores
+from leaderboard.result import Result
+from lotte import Corpus, Dataset, Run, artifact, ranking
+from lotte.dataset import corpus_sha256, qrels_sha256, queries_sha256
+from lotte.errors import LotteError, MismatchError
+from retrievers import Index, Retriever, index_folder
+from retrievers.retriever import Card
+
+ENDINGS = (".gz", ".txt", ".tsv", ".trec", ".run")  # of ranking files; the rest is what a result is named by
+
+
+@dataclass(frozen=True, kw_only=True)
+class Order:
+    """What the command line asks for."""
+
+    out: Path
+    k: int = 1000
+    measures: tuple[Measure, ...] = ()  # beside each dataset's own
+    rankings: Path | None = None  # where to leave LoTTE's layout too
+    index: Path | None = None  # where indexes are kept; None: nowhere
+    command: str = ""
+    say: Callable[[str], None] = lambda line: None
+
+
+@dataclass(frozen=True)
+class _Opened:
+    """An index, and what is known of how it came about."""
+
+    index: Index
+    path: Path
+    corpus_sha256: str
+    seconds: float | None
+    reused: bool
+
+
+def evaluate(
+    name: str, system: Retriever, options: Mapping[str, Any], datasets: Iterable[Dataset], order: Order
+) -> Iterator[Result]:
+    """Index, search, score. Yields a result when it is written.
+
+    name     as it is in paths and records
+    options  those of the recipe, all of them
+    """
+    groups = _by_corpus(datasets)
+    for dataset in (one for group in groups for one in group):
+        _lotte_path(dataset, order)  # what cannot be written is said before hours of work
+    for group in groups:
+        with TemporaryDirectory(prefix="lotte-") as scratch:
+            opened = _open(name, system, group[0], order, Path(scratch))
+            for dataset in group:
+                yield _ask(name, system, options, dataset, opened, order)
+
+
+def rescore(path: Path, name: str, dataset: Dataset, order: Order) -> Result:
+    """Score a ranking that somebody else made. A query it leaves out is a miss, and is reported."""
+    found = ranking.read(path, dataset.queries, dataset.corpus.doc_ids)
+    if missing := found.missing(dataset.queries):
+        order.say(
+            f"{path} leaves out {len(missing):,} of the {len(dataset.queries):,} queries of {dataset.name}; "
+            f"they count as misses. The first is {missing[0]!r}."
+        )
+    run = _shown(dataset, found.filled(dataset.queries))
+    origin = {"file": path.name, "sha256": artifact.sha256(path), "queries": len(found.hits)}
+    return _result(
+        name,
+        Card(),
+        dataset,
+        run,
+        order,
+        options={},
+        index={},
+        cost={},
+        corpus=corpus_sha256(dataset.corpus),
+        run_facts={"origin": origin, "missing": missing},
+        level="rescored",
+    )
+
+
+def name_of(path: Path) -> str:
+    """Return what a ranking file is called without its endings.
+
+    >>> name_of(Path("runs/my.best.trec.gz"))
+    'my.best'
+    """
+    name = path.name
+    while ending := next((ending for ending in ENDINGS if name.endswith(ending) and name != ending), ""):
+        name = name.removesuffix(ending)
+    return name
+
+
+def _by_corpus(datasets: Iterable[Dataset]) -> list[list[Dataset]]:
+    groups: dict[object, list[Dataset]] = {}
+    for dataset in datasets:
+        path = getattr(dataset.corpus, "path", None)
+        groups.setdefault(path.resolve() if path else id(dataset.corpus), []).append(dataset)
+    return list(groups.values())
+
+
+def _open(name: str, system: Retriever, dataset: Dataset, order: Order, scratch: Path) -> _Opened:
+    """Open the index of this corpus that is kept, or make it."""
+    sha256 = corpus_sha256(dataset.corpus)
+    path = _index_path(name, dataset, order.index) if order.index else scratch / "index"
+    if meta := artifact.meta(path):
+        index = system.open(path)
+        made_from = meta.get("corpus", {}).get("sha256")
+        if made_from != sha256:
+            raise MismatchError(
+                f"{path} was built from corpus {str(made_from)[:8]}, and {dataset.name} has corpus {sha256[:8]}. "
+                "Remove the index, or name another --index."
+            )
+        order.say(f"{path}: this index is used again")
+        return _Opened(index, path, sha256, meta.get("seconds"), reused=True)
+    start = perf_counter()
+    index = system.index(dataset.corpus, path)
+    return _Opened(index, path, sha256, perf_counter() - start, reused=False)
+
+
+def _index_path(name: str, dataset: Dataset, root: Path) -> Path:
+    """Return the place of a corpus among the kept indexes; `root` itself if that is an index."""
+    if index_folder.is_index(root):
+        return root
+    corpus = dataset.name.rpartition("/")[0] if dataset.name.startswith("lotte/") else dataset.name
+    return root / _folder(name) / corpus
+
+
+def _folder(name: str) -> str:
+    return name.replace(":", ".")  # module:function; no file on Windows may have a colon
+
+
+def _ask(
+    name: str,
+    system: Retriever,
+    options: Mapping[str, Any],
+    dataset: Dataset,
+    opened: _Opened,
+    order: Order,
+) -> Result:
+    depth = order.k + dataset.ignore_own  # so that k are left when the query's own document is not
+    found, seconds = cost.timed_search(opened.index, dataset.queries, k=depth, title=dataset.name)
+    run = _shown(dataset, found).cut(order.k)
+    size = cost.size_of(opened.path)
+    spent = {
+        "encode_seconds": None,  # of systems whose indexing has an encoding of its own
+        "index_seconds": opened.seconds,
+        "index_reused": opened.reused,
+        "search_seconds": seconds,
+        "queries_per_second": len(dataset.queries) / seconds if seconds else None,
+        "latency_ms": cost.latency(opened.index, dataset.queries, k=depth),
+        "index_bytes": size,
+        "bytes_per_document": size / len(dataset.corpus) if len(dataset.corpus) else None,
+        "peak_memory_bytes": {"host": machine.peak_memory(), "gpu": None},
+    }
+    return _result(
+        name,
+        getattr(system, "card", Card()),
+        dataset,
+        run,
+        order,
+        options=options,
+        index={"bytes": size, "sha256": cost.sha256_of(opened.path)},
+        cost=spent,
+        corpus=opened.corpus_sha256,
+        run_facts={"origin": None, "missing": []},
+        level="self-run",
+    )
+
+
+def _shown(dataset: Dataset, run: Run) -> Run:
+    """Return the part of a run that the dataset's authors would score."""
+    return run.without_own() if dataset.ignore_own else run
+
+
+def _result(
+    name: str,
+    card: Card,
+    dataset: Dataset,
+    run: Run,
+    order: Order,
+    *,
+    options: Mapping[str, Any],
+    index: Mapping[str, Any],
+    cost: Mapping[str, Any],
+    corpus: str,
+    run_facts: Mapping[str, Any],
+    level: str,
+) -> Result:
+    """Score the run, and write it and its result."""
+    measures = _measured(dataset, run, order.measures)  # first: what cannot be scored is not written
+    target = order.out / _folder(name) / dataset.name
+    file = target.with_name(f"{target.name}.trec")
+    sha256 = ranking.write_trec(file, run, tag=_folder(name))
+    if path := _lotte_path(dataset, order):
+        ranking.write_lotte(path, run)
+    result = Result(
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        retriever={
+            "name": name,
+            "family": card.family,
+            "options": dict(options),
+            "model": card.model and dict(card.model),
+            "index": {
+                "type": "unknown",
+                "bits": None,
+                "centroids": None,
+                "seed": None,
+                **card.index,
+                **index,
+            },
+            "search": {"k": order.k, "exact": None, **card.search},
+            "training_data": None if card.training_data is None else list(card.training_data),
+        },
+        dataset=_dataset_facts(dataset, corpus),
+        measures=measures,
+        run={"file": file.name, "sha256": sha256, "depth": run.depth, "ties": run.ties, **run_facts},
+        cost=cost,
+        platform=machine.machine(),
+        implementation={"command": order.command, **machine.code(), "seeds": []},
+        contamination=[_contamination(dataset, card)],
+        verification={"level": level},
+    )
+    result.write(target.with_name(f"{target.name}.json"))
+    return result
+
+
+def _measured(dataset: Dataset, run: Run, further: Iterable[Measure]) -> dict[str, Any]:
+    """Return the section `measures`."""
+    wanted = dict.fromkeys([parse(dataset.measure), *further])
+    values = scores(run, dataset.judge(run), wanted)
+    return {
+        "official": dataset.measure,
+        "tool": TOOL,
+        "version": machine.machine()["libraries"][TOOL],
+        "relevance_level": 1,
+        "queries": "all that are judged; one without an answer is worth 0",
+        "aggregate": {
+            str(measure): {
+                "value": mean(values[measure]),
+                "ci95": list(interval(list(values[measure].values()))),
+                **METHOD,
+            }
+            for measure in wanted
+        },
+        "per_query": {str(measure): values[measure] for measure in wanted},
+    }
+
+
+def _dataset_facts(dataset: Dataset, corpus: str) -> dict[str, Any]:
+    return {
+        "name": dataset.name,
+        "source": dataset.source,
+        "corpus_sha256": corpus,
+        "queries_sha256": queries_sha256(dataset.queries),
+        "qrels_sha256": qrels_sha256(dataset.qrels),
+        "counts": {
+            "documents": len(dataset.corpus),
+            "queries": len(dataset.queries),
+            "judged_queries": len(dataset.qrels),
+            "judgments": sum(map(len, dataset.qrels.values())),
+        },
+        "licence": dataset.licence,
+        "facts": dict(dataset.facts),
+    }
+
+
+def _contamination(dataset: Dataset, card: Card) -> dict[str, Any]:
+    """Return what is known of the training data against this dataset. Nobody has compared their texts here."""
+    if card.training_data is None:
+        level, evidence = "unknown", "the system does not say what it was trained on"
+    elif not card.training_data:
+        level, evidence = "none", "the system is not trained"
+    else:
+        level, evidence = "unknown", f"trained on {', '.join(card.training_data)}; overlap was not looked for"
+    return {"dataset": dataset.name, "level": level, "evidence": evidence}
+
+
+def _lotte_path(dataset: Dataset, order: Order) -> Path | None:
+    """Return where LoTTE's own scoring script looks for this ranking; None if nobody asked for it."""
+    if order.rankings is None:
+        return None
+    match dataset.name.split("/"):
+        case ["lotte", topic, split, kind]:
+            return order.rankings / split / f"{topic}.{kind}.ranking.tsv"
+    raise LotteError(f"--rankings writes the layout of LoTTE, and {dataset.name} is no part of it")

@@ -1,0 +1,172 @@
+"""What a ranking is worth. One short function per measure, and a row in MEASURES.
+
+pytrec_eval computes what we publish; the function here says what the number
+means, and tests/test_measure.py holds the two to each other for every row.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+from math import fsum, log2
+from typing import Any, TypeAlias
+
+from lotte import Qrels, Run
+from lotte.errors import LotteError, MismatchError, unknown
+
+# ranking, query's relevance by doc_id, cut-off (None: the whole ranking), lowest relevance that counts
+Definition: TypeAlias = Callable[[Sequence[str], Mapping[str, int], int | None, int], float]
+
+TOOL = "pytrec-eval-terrier"
+_BATCH = 500  # queries given to pytrec_eval at a time; it takes 140 bytes a hit
+
+
+def success(ranking: Sequence[str], relevance: Mapping[str, int], k: int | None, level: int) -> float:
+    """1 if any of the first k documents is relevant, else 0. LoTTE's measure, at k = 5."""
+    return float(any(_relevant(ranking[:k], relevance, level)))
+
+
+def ndcg(ranking: Sequence[str], relevance: Mapping[str, int], k: int | None, level: int) -> float:
+    """Relevance over log2(rank + 1), summed to rank k, as a share of the best possible sum.
+
+    Every grade above 0 counts, whatever the level: a grade is a gain here, and no verdict.
+    """
+
+    def dcg(grades: Sequence[int]) -> float:
+        return sum(max(grade, 0) / log2(rank + 1) for rank, grade in enumerate(grades[:k], start=1))
+
+    ideal = dcg(sorted(relevance.values(), reverse=True))
+    return dcg([relevance.get(doc_id, 0) for doc_id in ranking]) / ideal if ideal else 0.0
+
+
+def reciprocal_rank(ranking: Sequence[str], relevance: Mapping[str, int], k: int | None, level: int) -> float:
+    """One over the rank of the first relevant document, 0 if it is not among the first k."""
+    ranks = (rank for rank, hit in enumerate(_relevant(ranking[:k], relevance, level), start=1) if hit)
+    return 1 / next(ranks, float("inf"))
+
+
+def recall(ranking: Sequence[str], relevance: Mapping[str, int], k: int | None, level: int) -> float:
+    """The share of the relevant documents that are among the first k."""
+    total = _total(relevance, level)
+    return sum(_relevant(ranking[:k], relevance, level)) / total if total else 0.0
+
+
+def precision(ranking: Sequence[str], relevance: Mapping[str, int], k: int | None, level: int) -> float:
+    """The share of the first k places that hold a relevant document; an empty place holds none."""
+    return sum(_relevant(ranking[:k], relevance, level)) / (k or len(ranking) or 1)
+
+
+def average_precision(
+    ranking: Sequence[str], relevance: Mapping[str, int], k: int | None, level: int
+) -> float:
+    """Precision at the rank of each relevant document, summed, over how many relevant ones there are."""
+    found, total, precisions = 0, _total(relevance, level), 0.0
+    for rank, hit in enumerate(_relevant(ranking[:k], relevance, level), start=1):
+        found += hit
+        precisions += hit * found / rank
+    return precisions / total if total else 0.0
+
+
+def _relevant(ranking: Sequence[str], relevance: Mapping[str, int], level: int) -> list[bool]:
+    return [relevance.get(doc_id, 0) >= level for doc_id in ranking]
+
+
+def _total(relevance: Mapping[str, int], level: int) -> int:
+    return sum(grade >= level for grade in relevance.values())
+
+
+@dataclass(frozen=True)
+class Measure:
+    name: str  # as people write it
+    at: str  # as trec_eval writes it with a cut-off; "" if it has none, and the run is cut instead
+    whole: str  # as trec_eval writes it without; "" if it needs one
+    value: Definition
+    k: int | None = None
+
+    def __matmul__(self, k: int) -> "Measure":
+        return replace(self, k=k)
+
+    def __str__(self) -> str:
+        return self.name if self.k is None else f"{self.name}@{self.k}"
+
+    @property
+    def trec(self) -> str:
+        return f"{self.at}.{self.k}" if self.k and self.at else self.whole
+
+
+Success = Measure("Success", "success", "", success)
+nDCG = Measure("nDCG", "ndcg_cut", "ndcg", ndcg)
+MRR = Measure("MRR", "", "recip_rank", reciprocal_rank)
+R = Measure("R", "recall", "", recall)
+P = Measure("P", "P", "", precision)
+AP = Measure("AP", "map_cut", "map", average_precision)
+MEASURES = {measure.name: measure for measure in (Success, nDCG, MRR, R, P, AP)}
+
+
+def parse(text: str) -> Measure:
+    """Read "Success@5" or "AP"."""
+    name, at, k = text.partition("@")
+    if name not in MEASURES:
+        raise unknown("measure", name, MEASURES)
+    measure = MEASURES[name]
+    if not at and measure.whole:
+        return measure
+    if not (k.isascii() and k.isdigit() and int(k) >= 1):
+        raise LotteError(f"measure {text!r} needs a cut-off of 1 or more, as in '{name}@5'")
+    return measure @ int(k)
+
+
+def score(run: Run, qrels: Qrels, measure: Measure, *, level: int = 1) -> dict[str, float]:
+    """Return query_id -> value, for every judged query.
+
+    level  the lowest relevance that counts as relevant, as trec_eval's -l
+
+    Raises  MismatchError if the run skips one. pytrec_eval would leave it out of
+            the mean instead, and so reward a system for giving up.
+    """
+    return scores(run, qrels, [measure], level=level)[measure]
+
+
+def scores(
+    run: Run, qrels: Qrels, measures: Iterable[Measure], *, level: int = 1
+) -> dict[Measure, dict[str, float]]:
+    """Same as `score`, for several measures in one go."""
+    run.require(qrels)
+    values: dict[Measure, dict[str, float]] = {measure: {} for measure in measures}
+    direct = [measure for measure in values if measure.k is None or measure.at]
+    for query_ids in _batches(qrels):
+        judged = {query_id: dict(qrels[query_id]) for query_id in query_ids}
+        _evaluate(values, direct, run, judged, None, level)
+        for measure in values.keys() - direct:
+            _evaluate(values, [measure], run, judged, measure.k, level)
+    return values
+
+
+def _evaluate(
+    values: dict[Measure, dict[str, float]],
+    measures: Sequence[Measure],
+    run: Run,
+    judged: dict[str, dict[str, int]],
+    depth: int | None,
+    level: int,
+) -> None:
+    """Put the values of a few queries to the others. One without judgments is worth 0; pytrec_eval drops it."""
+    import pytrec_eval
+
+    evaluator: Any = pytrec_eval.RelevanceEvaluator(judged, {m.trec for m in measures}, relevance_level=level)
+    found = evaluator.evaluate({query_id: dict(run.hits[query_id][:depth]) for query_id in judged})
+    for measure in measures:
+        key = measure.trec.replace(".", "_")
+        values[measure] |= {query_id: found.get(query_id, {}).get(key, 0.0) for query_id in judged}
+
+
+def _batches(query_ids: Iterable[str]) -> Iterator[list[str]]:
+    remaining = iter(query_ids)
+    while batch := list(islice(remaining, _BATCH)):
+        yield batch
+
+
+def mean(values: Mapping[str, float]) -> float:
+    """Return the mean over all judged queries, whatever order they are in."""
+    if not values:
+        raise MismatchError("the dataset has no judged queries, so there is no mean over them")
+    return fsum(values.values()) / len(values)

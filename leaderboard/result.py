@@ -1,0 +1,82 @@
+"""A result: what a system scored on a dataset, and what it takes to believe it.
+
+One file, one result, the same bytes for the same result: a git diff of a
+folder of them is the board's history. `id` is the sha256 of all the rest, so
+a number that was changed by hand is noticed.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from lotte import artifact
+from lotte.errors import CorruptFileError, MismatchError, UnavailableError
+
+SCHEMA = "lotte-result/1"  # raise the number when a field changes meaning; never reuse one
+
+Section: TypeAlias = Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    created: str  # UTC
+    retriever: Section  # name, family, options, model, index, search, training_data
+    dataset: Section  # name, source, sha256 of corpus, queries and qrels, counts, licence
+    measures: Section  # official, tool, version, aggregate, per_query
+    run: Section  # file, sha256, depth, ties, missing
+    cost: Section  # seconds, latency, bytes
+    platform: Section
+    implementation: Section  # command, commit, dirty, seeds
+    contamination: Sequence[Section]  # dataset, level, evidence
+    verification: Section  # level: self-run, rescored, reproduced
+
+    @property
+    def value(self) -> float:
+        """The mean of the measure that the dataset's authors report."""
+        return self.mean(self.measures["official"])
+
+    def mean(self, measure: str) -> float:
+        value: float = self.measures["aggregate"][measure]["value"]
+        return value
+
+    def record(self) -> dict[str, Any]:
+        record = {"schema": SCHEMA, **asdict(self)}
+        return {**record, "id": artifact.digest(record)}
+
+    def write(self, path: Path) -> Path:
+        """Raises ValueError if a number of it is not finite, which JSON has no word for."""
+        text = json.dumps(self.record(), indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
+        return artifact.write_whole(path, text + "\n")
+
+
+def read(path: Path) -> Result:
+    """Raises  UnavailableError if there is no such file, MismatchError if another version of us wrote it,
+    CorruptFileError if it is not what was written
+    """
+    try:
+        record = json.loads(path.read_bytes())
+    except OSError:
+        raise UnavailableError(f"{path} is not there; `lotte eval` makes it") from None
+    except ValueError as error:
+        raise CorruptFileError(f"{path}: no JSON ({error}); run `lotte eval` again") from None
+    schema = record.get("schema") if isinstance(record, dict) else None
+    if schema != SCHEMA:
+        raise MismatchError(
+            f"{path} has schema {schema!r}, this is {SCHEMA!r}. Run `lotte eval` again, "
+            "or read it with the commit it names."
+        )
+    names = {field.name for field in fields(Result)}
+    if odd := record.keys() ^ {"schema", "id", *names}:
+        raise CorruptFileError(f"{path}: {', '.join(sorted(odd))}: missing, or not of {SCHEMA}")
+    result = Result(**{name: record[name] for name in names})
+    try:
+        expected = result.record()["id"]
+    except ValueError:  # NaN is no JSON, but Python reads it
+        raise CorruptFileError(f"{path}: a number in it is not finite; run `lotte eval` again") from None
+    if record["id"] != expected:
+        raise CorruptFileError(
+            f"{path} was changed after it was written: its id is {record['id']!r}, its content has {expected!r}"
+        )
+    return result

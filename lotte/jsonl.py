@@ -1,0 +1,43 @@
+"""JSON objects, one a line. A line that is anything else is named."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from lotte.errors import CorruptFileError
+from lotte.lines import lines
+
+
+def objects(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield (1, first object), (2, second object), ... Raises CorruptFileError for what is no object."""
+    for number, line in lines(path):
+        yield number, parsed(line, f"{path}:{number}")
+
+
+def parsed(line: str | bytes, where: str) -> dict[str, Any]:
+    try:
+        value = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise CorruptFileError(f"{where}: no JSON ({error})") from None
+    if not isinstance(value, dict):
+        raise CorruptFileError(f"{where}: expected a JSON object, found {str(value)[:40]!r}")
+    return value
+
+
+def string(value: dict[str, Any], key: str, where: str) -> str:
+    """Return the string under this key. Raises CorruptFileError if there is none, or half a character."""
+    text = value.get(key)
+    if not isinstance(text, str):
+        raise CorruptFileError(f"{where}: {key!r} must be a string, found {text!r}")
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:  # JSON can spell half of a surrogate pair; no file can hold it
+        raise CorruptFileError(f"{where}: {key!r} is no text ({error.reason} at {error.start})") from None
+    return text
+
+
+def integer(value: Any, what: str, where: str) -> int:
+    if type(value) is not int:  # True is an int to Python, and "7" would never be equal to passage 7
+        raise CorruptFileError(f"{where}: {what} must be an integer, found {value!r}")
+    return value

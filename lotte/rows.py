@@ -1,0 +1,61 @@
+"""The rows of a file of any size, read where they lie: 8 bytes of memory a row.
+
+A row ends at "\\n" or "\\r\\n" and nowhere else. A file whose name ends in .gz
+cannot be read where it lies: it is unpacked into memory, whole.
+"""
+
+import gzip
+import zlib
+from functools import cached_property
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+
+from lotte.errors import CorruptFileError, UnavailableError
+
+_BLOCK = 1 << 24
+_Bytes: TypeAlias = "np.ndarray[tuple[int], np.dtype[np.uint8]]"
+
+
+class Rows:
+    """The lines of a file, by number, from 0, as bytes without their end.
+
+    Raises  UnavailableError if there is no such file, CorruptFileError if a .gz is damaged
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        if not path.is_file():
+            raise UnavailableError(f"{path} is not there. `lotte build` makes it, or point --data at a copy.")
+
+    @cached_property
+    def _bytes(self) -> _Bytes:
+        if self.path.stat().st_size == 0:
+            return np.zeros(0, dtype=np.uint8)
+        if self.path.suffix == ".gz":
+            return np.frombuffer(self._unpacked(), dtype=np.uint8)
+        return np.memmap(self.path, dtype=np.uint8, mode="r")
+
+    def _unpacked(self) -> bytes:
+        try:
+            return gzip.decompress(self.path.read_bytes())
+        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+            raise CorruptFileError(f"{self.path}: the .gz is damaged ({error}); fetch it again") from None
+
+    @cached_property
+    def _starts(self) -> "np.ndarray[tuple[int], np.dtype[np.int64]]":
+        """Where each row begins, and one more: where the last one ends."""
+        data = self._bytes
+        ends = [
+            np.flatnonzero(data[begin : begin + _BLOCK] == 10) + begin + 1
+            for begin in range(0, len(data), _BLOCK)
+        ]
+        starts = np.concatenate([np.zeros(1, dtype=np.int64), *ends])
+        return starts if starts[-1] == len(data) else np.append(starts, len(data) + 1)
+
+    def __len__(self) -> int:
+        return len(self._starts) - 1
+
+    def __getitem__(self, row: int) -> bytes:
+        return self._bytes[self._starts[row] : self._starts[row + 1] - 1].tobytes().removesuffix(b"\r")

@@ -1,0 +1,90 @@
+"""How English text becomes the words of an index: as Lucene's EnglishAnalyzer does it.
+
+Words by the rules of UAX #29 (letters and digits; an apostrophe or a full stop
+between letters, a comma between digits; each Han character by itself), a
+possessive 's off, lower case, Lucene's 33 stop words out, Porter's stem.
+
+Source  org.apache.lucene.analysis.en.EnglishAnalyzer; UAX #29, table 3
+"""
+
+import re
+from functools import cache
+from threading import local
+from unicodedata import category, name
+
+import Stemmer
+
+STOP_WORDS = frozenset(
+    {
+        "a", "an", "and", "are", "as", "at", "be", "but", "by", "for", "if", "in", "into", "is", "it", "no",
+        "not", "of", "on", "or", "such", "that", "the", "their", "then", "there", "these", "they", "this", "to",
+        "was", "will", "with",
+    }
+)  # fmt: skip
+MAX_LETTERS = 255  # a longer word is cut into pieces, as StandardTokenizer does
+_APOSTROPHES = "'\u2019\uff07"
+_BETWEEN_BOTH = ".\u2018\u2019\u2024\ufe52\uff07\uff0e'"  # MidNumLet and Single_Quote
+_BETWEEN_LETTERS = ":\u00b7\u0387\u055f\u05f4\u2027\ufe13\ufe55\uff1a" + _BETWEEN_BOTH
+_BETWEEN_DIGITS = (
+    ",;\u037e\u0589\u060c\u060d\u066c\u07f8\u2044\ufe10\ufe14\ufe50\ufe54\uff0c\uff1b" + _BETWEEN_BOTH
+)
+
+_thread = local()
+
+
+def english(text: str) -> list[str]:
+    """Return the words of a text, in order, as they are indexed.
+
+    >>> english("The moon's tides: 3,000 km of U.S.A. beaches aren't well-known")
+    ['moon', 'tide', '3,000', 'km', 'u.s.a', 'beach', "aren't", 'well', 'known']
+    """
+    found = words(text)
+    if any(mark in text for mark in _APOSTROPHES):
+        found = [_without_possessive(word) for word in found]
+    kept = [word for word in map(str.lower, found) if word not in STOP_WORDS]
+    stems: list[str] = _stemmer().stemWords(kept)
+    return stems
+
+
+def words(text: str) -> list[str]:
+    """Return the words of a text as they are written."""
+    found: list[str] = _pattern().findall(text)
+    if len(text) > MAX_LETTERS and any(len(word) > MAX_LETTERS for word in found):
+        return [word[at : at + MAX_LETTERS] for word in found for at in range(0, len(word), MAX_LETTERS)]
+    return found
+
+
+def _without_possessive(word: str) -> str:
+    return word[:-2] if word[-1] in "sS" and word[-2:-1] in _APOSTROPHES and len(word) > 1 else word
+
+
+def _stemmer() -> "Stemmer.Stemmer":
+    """Return this thread's own: two threads in one stemmer would mix their words."""
+    if not hasattr(_thread, "stemmer"):
+        _thread.stemmer = Stemmer.Stemmer("porter")
+    return _thread.stemmer
+
+
+@cache
+def _pattern() -> "re.Pattern[str]":
+    """Return what a word looks like. Made at first use: it goes through 65,536 characters.
+
+    Beyond these are letters of mathematics and Han; others there would make every look-up slow.
+    """
+    kinds: dict[str, list[str]] = {"L": [], "N": [], "M": [], "P": [], "single": []}
+    for letter in map(chr, range(0x10000)):
+        kind = category(letter)
+        if kind[0] == "L" or kind == "Nl":
+            single = name(letter, "").startswith(("CJK UNIFIED", "CJK COMPAT", "HIRAGANA LETTER"))
+            kinds["single" if single else "L"].append(letter)
+        elif kind == "Cf":
+            kinds["M"].append(letter)
+        elif kind[0] == "M" or kind in ("Nd", "Pc"):
+            kinds[kind[0]].append(letter)
+    L, D, M, J, S = (re.escape("".join(letters)) for letters in kinds.values())
+    L, D, S = L + "\U0001d400-\U0001d7cb", D + "\U0001d7ce-\U0001d7ff", S + "\U00020000-\U0003ffff"
+    between = (
+        f"(?<=[{L}{M}])[{re.escape(_BETWEEN_LETTERS)}](?=[{L}])"
+        f"|(?<=[{D}{M}])[{re.escape(_BETWEEN_DIGITS)}](?=[{D}])"
+    )
+    return re.compile(f"[{S}][{M}]*|[{J}]*[{L}{D}][{L}{D}{M}{J}]*(?:(?:{between})[{L}{D}{M}{J}]+)*")

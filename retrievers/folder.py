@@ -1,0 +1,79 @@
+"""The folder is the registry: `bm25` means `retrievers/systems/bm25.py`."""
+
+from collections.abc import Callable, Iterable
+from importlib import import_module
+from inspect import signature
+from pkgutil import iter_modules
+from typing import Any, get_type_hints
+
+from lotte.errors import LotteError, UnknownNameError, unknown
+from retrievers import systems
+from retrievers.retriever import Retriever
+
+READ: dict[type, Callable[[str], Any]] = {
+    bool: {"true": True, "false": False}.__getitem__,
+    int: int,
+    float: float,
+    str: str,
+}
+
+
+def names() -> list[str]:
+    return sorted(module.name for module in iter_modules(systems.__path__))
+
+
+def load(name: str, options: Iterable[str] = ()) -> Retriever:
+    """Return the recipe called `name`, with "key=value" options read by the types it declares.
+
+    name  a file in `systems/`, or "package.module:function" for one that is not ours
+
+    Raises  UnknownNameError if nobody has that name, LotteError for an option it cannot take
+    """
+    make = _recipe(name)
+    types = _options(make)
+    chosen = {}
+    for pair in options:
+        key, given, text = pair.partition("=")
+        if key not in types:
+            raise LotteError(f"{name} has no option {key!r}; it takes {signature(make)}")
+        if not given:
+            raise LotteError(f"{name}: {key} has no value; write -o {key}=VALUE")
+        try:
+            chosen[key] = READ[types[key]](text)
+        except (KeyError, ValueError):
+            raise LotteError(f"{name}: {key} takes {types[key].__name__}, not {text!r}") from None
+    try:
+        recipe: Retriever = make(**chosen)
+    except ValueError as error:  # it can be read, and is out of range
+        raise LotteError(f"{name}: {error}") from error
+    return recipe
+
+
+def takes(name: str, key: str) -> bool:
+    """Whether the recipe has an option of that name."""
+    return key in _options(_recipe(name))
+
+
+def _options(make: Callable[..., Any]) -> dict[str, type]:
+    return {key: kind for key, kind in get_type_hints(make).items() if key != "return"}
+
+
+def _recipe(name: str) -> Callable[..., Any]:
+    module, colon, function = name.partition(":")
+    if not colon:
+        if name not in names():
+            raise unknown("retriever", name, names())
+        module, function = f"{systems.__name__}.{name}", "retriever"
+    try:
+        found: Callable[..., Any] = getattr(import_module(module), function)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{module}.".startswith(f"{error.name}."):
+            raise  # the module is there, and what it imports is not
+        raise UnknownNameError(
+            f"no module is named {error.name!r}, which --retriever {name} asks for"
+        ) from None
+    except AttributeError:
+        raise UnknownNameError(
+            f"module {module} has no {function!r}, which --retriever {name} asks for"
+        ) from None
+    return found

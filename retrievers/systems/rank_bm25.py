@@ -1,0 +1,77 @@
+"""BM25 as the rank_bm25 library has it: BM25Okapi with its defaults, over lower-cased words between blanks.
+
+That is how its README uses it, and so what people mean by it: no stop words,
+no stemming, punctuation stays on. It looks at every document for every word of
+a query, in Python: for small collections. It is also the judge of our bm25.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+from rank_bm25 import BM25Okapi
+
+from lotte import Corpus, Hit, Queries, Run
+from retrievers import index_folder
+from retrievers.retriever import Card
+from retrievers.topk import Numbers, hits, places
+from retrievers.vocabulary import Vocabulary
+
+PUBLISHED: dict[str, float] = {}  # dataset -> the number its authors printed; they printed none
+
+
+@dataclass(frozen=True)
+class RankBM25:
+    k1: float = 1.5
+    b: float = 0.75
+    epsilon: float = 0.25  # what a word of more than half the documents weighs, as a share of the mean weight
+
+    @property
+    def card(self) -> Card:
+        return Card(family="lexical", index={"type": "forward"}, search={"exact": True}, training_data=[])
+
+    def index(self, corpus: Corpus, path: Path) -> "RankBM25Index":
+        with index_folder.making(path, self, corpus) as (folder, counts):
+            texts = [doc.text.lower().split() for doc in corpus]
+            words = sorted({word for text in texts for word in text})
+            numbers = {word: number for number, word in enumerate(words)}
+            tokens = np.array([numbers[word] for text in texts for word in text], dtype=np.int32)
+            Vocabulary.write(folder, words)
+            np.save(folder / "tokens.npy", tokens)
+            np.save(folder / "token_starts.npy", np.cumsum([0, *map(len, texts)], dtype=np.int64))
+            np.save(folder / "places.npy", places(corpus.doc_ids))
+            counts |= {"documents": len(texts), "words": len(words), "tokens": len(tokens)}
+        return self.open(path)
+
+    def open(self, path: Path) -> "RankBM25Index":
+        doc_ids = index_folder.opened(path, self).doc_ids
+        tokens, starts, place = (
+            np.load(path / name, mmap_mode="r") for name in ("tokens.npy", "token_starts.npy", "places.npy")
+        )
+        texts = [tokens[begin:end].tolist() for begin, end in pairwise(starts)]
+        # the library divides by the number of words, so it cannot be asked about a corpus without any
+        engine = BM25Okapi(texts, k1=self.k1, b=self.b, epsilon=self.epsilon) if len(tokens) else None
+        return RankBM25Index(doc_ids, place, Vocabulary.open(path), engine)
+
+
+@dataclass(frozen=True)
+class RankBM25Index:
+    doc_ids: Sequence[str]
+    place: Numbers
+    vocabulary: Vocabulary
+    engine: BM25Okapi | None
+
+    def search(self, queries: Queries, *, k: int) -> Run:
+        return Run({query_id: self._hits(text, k) for query_id, text in queries.items()})
+
+    def _hits(self, text: str, k: int) -> tuple[Hit, ...]:
+        if self.engine is None:
+            return ()
+        scores = self.engine.get_scores(self.vocabulary.numbers(text.lower().split()))
+        return hits(scores.astype(np.float32), self.place, self.doc_ids, k)
+
+
+def retriever(*, k1: float = 1.5, b: float = 0.75, epsilon: float = 0.25) -> RankBM25:
+    return RankBM25(k1, b, epsilon)

@@ -1,0 +1,63 @@
+"""The k best of an array of scores, ties and all.
+
+The order is a run's order (lotte/run.py): by score, then by doc_id, both
+descending. It is kept at the cut as well: of the documents that share the
+last score, those with the larger ids are in. Rows stand for documents here, so
+the order of the ids comes as an array of places.
+"""
+
+from collections.abc import Sequence
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lotte import Hit
+from lotte.collection import RowIds
+
+Scores: TypeAlias = NDArray[np.float32]
+Numbers: TypeAlias = NDArray[np.int64] | NDArray[np.int32]
+
+
+def places(doc_ids: Sequence[str]) -> NDArray[np.int32]:
+    """Return the place of each row when rows are sorted by doc_id, ascending."""
+    if isinstance(doc_ids, RowIds):  # digits sort as bytes: no need for millions of strings
+        by_id = np.argsort(np.arange(len(doc_ids)).astype(np.bytes_), kind="stable")
+    else:
+        by_id = np.array(sorted(range(len(doc_ids)), key=doc_ids.__getitem__), dtype=np.int64)
+    place = np.empty(len(doc_ids), dtype=np.int32)
+    place[by_id] = np.arange(len(doc_ids), dtype=np.int32)
+    return place
+
+
+def topk_reference(scores: Scores, place: Numbers, k: int) -> list[int]:
+    """Return the rows of the k best, best first. Slow, obvious, and the judge of `topk`."""
+    rows = range(len(scores))
+    return sorted(rows, key=lambda row: (scores[row], place[row]), reverse=True)[:k]
+
+
+def topk(scores: Scores, place: Numbers, k: int) -> NDArray[np.int64]:
+    """Same contract as `topk_reference`: one partition of all scores, one sort of k.
+
+    place  of each row, all different; of two rows with one score the larger place is better
+
+    Raises  ValueError for a score that is not finite, which has no place in an order
+    """
+    if len(scores) and not np.isfinite(scores.max() - scores.min()):
+        raise ValueError("a score is not finite")
+    rows: NDArray[np.int64] = np.arange(len(scores))
+    if 0 < k < len(scores):
+        last = np.partition(scores, len(scores) - k)[len(scores) - k]
+        above, level = np.flatnonzero(scores > last), np.flatnonzero(scores == last)
+        wanted = k - len(above)
+        rows = np.concatenate([above, level[np.argpartition(place[level], -wanted)[-wanted:]]])
+    return rows[np.lexsort((place[rows], scores[rows]))[::-1]][: max(k, 0)]
+
+
+def hits(scores: Scores, place: Numbers, doc_ids: Sequence[str], k: int) -> tuple[Hit, ...]:
+    """Return the k best of the documents that scored at all, best first; a score of 0 is no hit."""
+    found = np.flatnonzero(scores)
+    best = found[topk(scores[found], place[found], k)]
+    return tuple(
+        Hit(doc_ids[row], score) for row, score in zip(best.tolist(), scores[best].tolist(), strict=True)
+    )

@@ -1,0 +1,26 @@
+"""`lotte` as a person types it, for every test of a command."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+HOUSE = Path(__file__).parent.parent
+SAMPLE = HOUSE / "lotte" / "sample"
+DUMPS, GOOAQ, SPEC = SAMPLE / "dumps", SAMPLE / "gooaq.jsonl", SAMPLE / "spec.toml"
+
+
+def lotte(*words: object, stdin: str | None = None, **variables: str) -> "subprocess.CompletedProcess[str]":
+    env = {**os.environ, "COLUMNS": "100", **variables}
+    command = [sys.executable, "-m", "leaderboard.cli_build", *map(str, words)]
+    return subprocess.run(command, capture_output=True, text=True, cwd=HOUSE, env=env, input=stdin, timeout=300)
+
+
+def error(*words: object, **variables: str) -> str:
+    """Return the one line that a command fails with; it must be one, and exit 1."""
+    done = lotte(*words, **variables)
+    assert done.returncode == 1, (done.returncode, done.stderr)
+    assert "Traceback" not in done.stderr
+    *_, last = done.stderr.splitlines()
+    assert last.startswith("error: "), done.stderr
+    return last.removeprefix("error: ")

@@ -1,0 +1,97 @@
+"""Steps run once each, the longest first, here or in processes; parts make the whole."""
+
+import os
+import time
+from functools import partial
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lotte import artifact, work
+from lotte.errors import CorruptFileError
+
+
+def note(folder: Path, name: str, advance) -> None:
+    advance(3)
+    with (folder / "order").open("a") as file:
+        file.write(f"{name} {os.getpid()}\n")
+
+
+def fail(advance) -> None:
+    raise CorruptFileError("x.7z: is damaged")
+
+
+def steps(folder: Path, weights: dict[str, int]) -> list[work.Step]:
+    return [work.Step(name, weight, partial(note, folder, name)) for name, weight in weights.items()]
+
+
+def test_one_worker_runs_the_longest_first_in_this_process(tmp_path):
+    told: list[int] = []
+    work.run(steps(tmp_path, {"a": 1, "b": 9, "c": 5}), workers=1, advance=told.append)
+    assert (tmp_path / "order").read_text() == "".join(f"{name} {os.getpid()}\n" for name in "bca")
+    assert told == [3, 3, 3]
+
+
+def test_several_workers_run_each_step_once_elsewhere(tmp_path):
+    told: list[int] = []
+    work.run(steps(tmp_path, {"a": 1, "b": 9, "c": 5, "d": 2}), workers=2, advance=told.append)
+    lines = [line.split() for line in (tmp_path / "order").read_text().splitlines()]
+    assert sorted(name for name, _ in lines) == ["a", "b", "c", "d"]
+    assert str(os.getpid()) not in {pid for _, pid in lines}
+    assert told == [3, 3, 3, 3]
+
+
+def test_small_work_is_not_worth_a_process(tmp_path):
+    work.run(steps(tmp_path, {"a": 1, "b": 2}), workers=2, small=3)
+    assert {line.split()[1] for line in (tmp_path / "order").read_text().splitlines()} == {str(os.getpid())}
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_what_a_step_raises_arrives(workers, tmp_path):
+    some = [work.Step("bad", 9, fail), *steps(tmp_path, {"a": 1})]
+    with pytest.raises(CorruptFileError, match=r"x\.7z: is damaged"):
+        work.run(some, workers=workers)
+
+
+@given(st.lists(st.integers(0, 1000), max_size=40), st.integers(1, 8))
+def test_the_parts_are_the_whole_and_none_is_far_heavier(weights, parts):
+    items = list(enumerate(weights))
+    shards = [work.shard(items, lambda item: item[1], part, parts) for part in range(1, parts + 1)]
+    assert sorted(item for shard in shards for item in shard) == sorted(items)
+    loads = [sum(weight for _, weight in shard) for shard in shards]
+    assert max(loads) - min(loads) <= max(weights, default=0)
+
+
+def test_a_folder_is_whole_or_absent(tmp_path):
+    with pytest.raises(RuntimeError), artifact.folder(tmp_path / "made", {"key": 1}) as folder:
+        (folder / "half").write_text("x")
+        raise RuntimeError
+    assert list(tmp_path.iterdir()) == []
+    with artifact.folder(tmp_path / "made", {"key": 1}) as folder:
+        (folder / "all").write_text("x")
+        assert not (tmp_path / "made").exists()
+    assert artifact.meta(tmp_path / "made") == {"key": 1}
+    assert artifact.meta(tmp_path / "other") is None
+
+
+def test_what_a_dead_process_left_is_removed_and_what_a_living_one_makes_is_not(tmp_path):
+    (tmp_path / ".made.partial-999999999").mkdir()
+    (tmp_path / f".made.partial-{os.getppid()}").mkdir()
+    with artifact.folder(tmp_path / "made", {}) as folder:
+        (folder / "x").write_text("x")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [f".made.partial-{os.getppid()}", "made"]
+
+
+def test_a_file_is_whole_or_absent(tmp_path):
+    artifact.write_whole(tmp_path / "deep" / "file", "text")
+    assert [path.name for path in (tmp_path / "deep").iterdir()] == ["file"]
+    with pytest.raises(RuntimeError), artifact.Writer(tmp_path / "bytes") as file:
+        file.write(b"half")
+        raise RuntimeError
+    assert not (tmp_path / "bytes").exists()
+    with artifact.Writer(tmp_path / "bytes") as file:
+        file.write(b"whole")
+    assert (file.size, file.sha256) == (5, artifact.sha256(tmp_path / "bytes"))
+    assert time.time() - (tmp_path / "bytes").stat().st_mtime < 60
