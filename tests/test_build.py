@@ -233,7 +233,7 @@ def test_killed_at_any_moment_and_started_again_it_ends_in_the_same_bytes(moment
 
 KILL = """
 import os, signal, sys
-from lotte.build import build, community, pool, search
+from lotte.build import build, columns, community, pool, search
 from lotte import artifact, work
 build._SMALL = 0
 step, count = sys.argv[1], int(sys.argv[2])
@@ -248,7 +248,7 @@ def dying(function):
     return wrapped
 
 where, name = step.rsplit(".", 1)
-owner = {"community": community, "builder": community._Builder, "pool": pool, "search": search, "artifact": artifact,
+owner = {"community": community, "builder": community._Builder, "pool": pool, "columns": columns, "search": search, "artifact": artifact,
          "build": build}[where]
 setattr(owner, name, dying(getattr(owner, name)))
 from leaderboard.cli_build import app
@@ -259,7 +259,7 @@ app(sys.argv[3:])
 @pytest.mark.parametrize(
     "step",
     ["builder._posts 2", "builder._pages 1", "builder._questions 3", "search.link 30", "artifact.write_whole 2",
-     "pool._attribution 2", "pool._questions 3", "pool._lines 9", "build._report 1", "build._assembled 1"],
+     "pool._attribution 2", "pool._questions 3", "columns.lines 9", "build._report 1", "build._assembled 1"],
 )  # fmt: skip
 def test_killed_inside_each_step_and_started_again_it_ends_in_the_same_bytes(step, built, tmp_path):
     out = tmp_path / "out"

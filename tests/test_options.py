@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from command import DUMPS, GOOAQ, HOUSE
 
-from lotte.build import community, dump, pool, search, spec
+from lotte.build import columns, community, dump, pool, search, spec
 from lotte.build.spec import Options
 
 SITE = "made.example.com"
@@ -30,7 +30,7 @@ def passages(tmp_path: Path, **options) -> list[str]:
     found = dump.find(tmp_path / "dumps", [SITE])
     assert found
     community.build(found, Options(**options), tmp_path / "made")
-    return [text for batch in pool._batches(tmp_path / "made" / "texts.arrow") for text in batch["text"].to_pylist()]
+    return [text for batch in columns.batches(tmp_path / "made" / "texts.arrow") for text in batch["text"].to_pylist()]
 
 
 DEFAULT = ["It's good.", "no owner \ufb01", "no owner \ufb01"]

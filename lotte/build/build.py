@@ -278,7 +278,8 @@ def _whole(order: Order, dumps: dict[str, dump.Dump], missing: list[str]) -> dic
         differs = ["manifest, which is damaged"]
     if differs:
         raise MismatchError(
-            f"{out} holds another build: it differs in {', '.join(differs)}. Choose another --out, or remove {out} first."
+            f"{out} holds another build: it differs in {', '.join(differs)}. "
+            f"Choose another --out, or remove {out} first."
         )
     return found
 

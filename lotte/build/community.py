@@ -23,12 +23,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from lotte import artifact
-from lotte.build import history, post
+from lotte.build import columns, history, post
 from lotte.build.dump import READ, Advance, Dump
 from lotte.build.row import Rows
 from lotte.build.spec import Options
@@ -36,7 +35,6 @@ from lotte.errors import writing
 
 FORMAT = 1  # of the folder; raised when a file in it changes meaning, so that a build does not go on from it
 
-BATCH = 16_384
 _TEXTS = pa.schema([("text", pa.large_string())])
 _ANSWERS = pa.schema(
     [("post_id", pa.int64()), ("question_id", pa.int64()), ("score", pa.int64()), ("owner", pa.int64()),
@@ -48,8 +46,6 @@ _QUESTIONS = pa.schema(
      ("owner", pa.int64()), ("owner_name", pa.string()), ("created", pa.timestamp("ms", "UTC")),
      ("closed", pa.string()), ("title", pa.string())]
 )  # fmt: skip
-
-Ints = npt.NDArray[np.int64]
 
 
 def build(dump: Dump, options: Options, path: Path, advance: Advance = lambda used: None) -> None:
@@ -75,40 +71,6 @@ def record(options: Options) -> dict[str, Any]:
         "max_bad_share", "html", "unicode", "min_chars", "duplicates", "passage_quotes", "as_of_texts", "as_of",
     )  # fmt: skip
     return {name: getattr(options, name) for name in names}
-
-
-class _Columns:
-    """Rows gathered into batches of a table; the batches stay in memory or go to a file."""
-
-    def __init__(self, schema: pa.Schema, file: Path | None = None) -> None:
-        self.schema = schema
-        self._rows: list[tuple[Any, ...]] = []
-        self._batches: list[pa.RecordBatch] = []
-        self._writer = pa.ipc.new_file(str(file), schema) if file else None
-
-    def add(self, row: tuple[Any, ...]) -> None:
-        self._rows.append(row)
-        if len(self._rows) == BATCH:
-            self._flush()
-
-    def close(self) -> pa.Table:
-        self._flush()
-        if self._writer:
-            self._writer.close()
-        return pa.Table.from_batches(self._batches, self.schema)
-
-    def _flush(self) -> None:
-        if self._rows:
-            columns = [
-                _array(list(values), field.type)
-                for values, field in zip(zip(*self._rows, strict=True), self.schema, strict=True)
-            ]
-            batch = pa.record_batch(columns, schema=self.schema)
-            if self._writer:
-                self._writer.write_batch(batch)
-            else:
-                self._batches.append(batch)
-            self._rows = []
 
 
 class _Builder:
@@ -182,8 +144,8 @@ class _Builder:
 
     def _posts(self, rows: Rows, past: history.Past | None) -> tuple[pa.Table, pa.Table]:
         """Read Posts.xml: texts to a file, the rest of questions and answers as tables."""
-        questions, answers = _Columns(_QUESTIONS), _Columns(_ANSWERS)
-        texts = _Columns(_TEXTS, self.folder / "texts.arrow")
+        questions, answers = columns.Gathered(_QUESTIONS), columns.Gathered(_ANSWERS)
+        texts = columns.Gathered(_TEXTS, self.folder / "texts.arrow")
         seen: set[bytes] = set()
         pages = array("q")
         for found in post.read(rows, self.options, self.counts, pages, past):
@@ -203,39 +165,39 @@ class _Builder:
         all_answers = np.frombuffer(pages, dtype=np.int64).reshape(-1, 2)
         if past:
             accepted = past.accepted(all_answers[:, 0], all_answers[:, 1])
-            column = pa.array([accepted.get(one, 0) for one in _ints(all_questions["question_id"]).tolist()])
+            column = pa.array([accepted.get(one, 0) for one in columns.ints(all_questions["question_id"]).tolist()])
             all_questions = all_questions.set_column(3, _QUESTIONS.field("accepted"), column)
             self._scratch.unlink()
-        self._pages(all_answers, _ints(all_questions["accepted"]))
+        self._pages(all_answers, columns.ints(all_questions["accepted"]))
         return all_questions, answers.close()
 
-    def _pages(self, pages: Ints, accepted: Ints) -> None:
+    def _pages(self, pages: columns.Ints, accepted: columns.Ints) -> None:
         """Write pages.arrow, sorted by answer, and count the acceptances that lead nowhere."""
         accepted = accepted[accepted > 0]
         self.counts["questions with an accepted answer"] = len(accepted)
         self.counts["accepted answers not in the file"] = int((~np.isin(accepted, pages[:, 0])).sum())
         answer_ids, first = np.unique(pages[:, 0], return_index=True)
         table = pa.table({"post_id": answer_ids, "question_id": pages[first, 1]})
-        _write(self.folder / "pages.arrow", table)
+        columns.write(self.folder / "pages.arrow", table)
 
     def _users(self, rows: Rows) -> pa.Table:
-        users = _Columns(_USERS)
+        users = columns.Gathered(_USERS)
         for user in post.names(rows):
             users.add(user)
         return users.close()
 
     def _resolved(self, questions: pa.Table, answers: pa.Table) -> pa.Table:
         """Keep the answers whose question is there, by post id, and bring texts.arrow into the same order."""
-        question_ids, num_answers = _ints(questions["question_id"]), len(answers)
-        post_ids, parents = _ints(answers["post_id"]), _ints(answers["question_id"])
+        question_ids, num_answers = columns.ints(questions["question_id"]), len(answers)
+        post_ids, parents = columns.ints(answers["post_id"]), columns.ints(answers["question_id"])
         if self.options.closed == "drop":
             closed = pc.not_equal(questions["closed"], "").to_numpy()
             self.counts["closed"] = int(closed.sum())
             question_ids = question_ids[~closed]
-        accepted = _ints(questions["accepted"])
+        accepted = columns.ints(questions["accepted"])
         accepted = accepted[accepted > 0]
         if self.options.include_accepted:
-            low = _ints(answers["score"]) < self.options.min_score
+            low = columns.ints(answers["score"]) < self.options.min_score
             kept = ~low | np.isin(post_ids, accepted)
             self.counts["low score"] += int((~kept).sum())
         else:
@@ -249,7 +211,7 @@ class _Builder:
         self.counts["repeated ids"] = int((kept & repeated).sum())
         order = order[(kept & ~repeated)[order]]
         if len(order) != num_answers or not np.array_equal(order, np.arange(num_answers)):
-            _reorder(self.folder / "texts.arrow", order)
+            columns.reorder(self.folder / "texts.arrow", order)
         return answers.take(order)
 
     def _answers(self, answers: pa.Table, names: "_Names") -> pa.Table:
@@ -261,23 +223,23 @@ class _Builder:
                 "post_id": answers["post_id"],
                 "question_id": answers["question_id"],
                 "score": answers["score"],
-                "url": _joined(f"https://{site}/a/", _strings(answers["post_id"])),
+                "url": columns.joined(f"https://{site}/a/", columns.strings(answers["post_id"])),
                 "author": author,
                 "author_url": author_url,
                 "licence": answers["licence"],
                 "created": answers["created"],
             }
         )
-        _write(self.folder / "answers.arrow", table)
+        columns.write(self.folder / "answers.arrow", table)
         return table
 
     def _questions(self, questions: pa.Table, answers: pa.Table, names: "_Names") -> None:
         """Write questions.arrow: each question with passages, and its line of metadata.jsonl but for the pids."""
-        parents = _ints(answers["question_id"])
+        parents = columns.ints(answers["question_id"])
         order = np.argsort(parents, kind="stable")  # by question, within it by post id
         ids, starts = np.unique(parents[order], return_index=True)
         ends = np.append(starts[1:], len(order))
-        all_ids = _ints(questions["question_id"])
+        all_ids = columns.ints(questions["question_id"])
         # the first row of an id counts, should a question stand there twice
         first = np.unique(all_ids, return_index=True)
         questions = questions.take(first[1][np.searchsorted(first[0], ids)])
@@ -288,38 +250,38 @@ class _Builder:
              ("title", pa.string()), ("rows", pa.list_(pa.int64())), ("metadata", pa.large_string())]
         )  # fmt: skip
         with pa.ipc.new_file(str(self.folder / "questions.arrow"), schema) as file:
-            for begin in range(0, len(questions), BATCH):
-                part = slice(begin, begin + BATCH)
+            for begin in range(0, len(questions), columns.BATCH):
+                part = slice(begin, begin + columns.BATCH)
                 rows = order[starts[part][0] : ends[part][-1]]
                 offsets = np.append(starts[part], ends[part][-1:]) - starts[part][0]
-                some = questions.slice(begin, BATCH)
+                some = questions.slice(begin, columns.BATCH)
                 lines = _metadata(
                     self.dump.site, some, answers.take(rows), offsets,
-                    author.slice(begin, BATCH), author_url.slice(begin, BATCH),
+                    author.slice(begin, columns.BATCH), author_url.slice(begin, columns.BATCH),
                 )  # fmt: skip
-                columns = [_flat(some[name]) for name in ("question_id", "score", "views", "accepted", "title")]
+                told = [columns.flat(some[name]) for name in ("question_id", "score", "views", "accepted", "title")]
                 lists = pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), pa.array(rows))
-                file.write_batch(pa.record_batch([*columns, lists, lines], schema=schema))
+                file.write_batch(pa.record_batch([*told, lists, lines], schema=schema))
 
 
 class _Names:
     """User ids -> names, from Users.xml; a user it lacks goes by the name the post itself gives."""
 
     def __init__(self, users: pa.Table) -> None:
-        ids = _ints(users["user"])
+        ids = columns.ints(users["user"])
         self._ids, first = np.unique(ids, return_index=True)
-        self._names = _flat(users.take(first)["name"])
+        self._names = columns.flat(users.take(first)["name"])
 
     def of(self, owners: pa.ChunkedArray, own_names: pa.ChunkedArray, site: str) -> tuple[pa.Array, pa.Array]:
         """Return names and links; "" where there is none."""
-        ids = _ints(owners)
+        ids = columns.ints(owners)
         if len(self._ids):
             at = np.minimum(np.searchsorted(self._ids, ids), len(self._ids) - 1)
             found = pc.take(self._names, pa.array(at))
-            named = pc.if_else(pa.array(self._ids[at] == ids), found, _flat(own_names))
+            named = pc.if_else(pa.array(self._ids[at] == ids), found, columns.flat(own_names))
         else:
-            named = _flat(own_names)
-        links = _joined(f"https://{site}/users/", _strings(owners))
+            named = columns.flat(own_names)
+        links = columns.joined(f"https://{site}/users/", columns.strings(owners))
         return named, pc.if_else(pa.array(ids != post.NOBODY), links, "")
 
 
@@ -327,7 +289,7 @@ def _metadata(
     site: str,
     questions: pa.Table,
     answers: pa.Table,
-    offsets: Ints,
+    offsets: columns.Ints,
     author: pa.Array,
     author_url: pa.Array,
 ) -> pa.Array:
@@ -341,79 +303,15 @@ def _metadata(
         return pa.array([encode_basestring(item) for item in items.to_pylist()], pa.large_string())
 
     pieces = [
-        f'{{"dataset": "{site}", "question_id": ', _strings(questions["question_id"]),
-        ', "post_ids": [', listed(_strings(answers["post_id"])),
-        '], "scores": [', listed(_strings(answers["score"])),
-        '], "post_urls": [', listed(_joined('"', _flat(answers["url"]), '"')),
+        f'{{"dataset": "{site}", "question_id": ', columns.strings(questions["question_id"]),
+        ', "post_ids": [', listed(columns.strings(answers["post_id"])),
+        '], "scores": [', listed(columns.strings(answers["score"])),
+        '], "post_urls": [', listed(columns.joined('"', columns.flat(answers["url"]), '"')),
         '], "post_authors": [', listed(quoted(answers["author"])),
-        '], "post_author_urls": [', listed(_joined('"', _flat(answers["author_url"]), '"')),
+        '], "post_author_urls": [', listed(columns.joined('"', columns.flat(answers["author_url"]), '"')),
         '], "question_author": ', quoted(author),
-        ', "question_author_url": ', _joined('"', author_url, '"'),
-        ', "closed": ', _joined('"', _flat(questions["closed"]), '"'),
+        ', "question_author_url": ', columns.joined('"', author_url, '"'),
+        ', "closed": ', columns.joined('"', columns.flat(questions["closed"]), '"'),
         ', "pids": [',
     ]  # fmt: skip
-    return _joined(*pieces)
-
-
-def _joined(*pieces: Any) -> pa.Array:
-    """Return the strings of each row one behind the other; a piece is a column or the same for all."""
-    strings = [
-        pa.scalar(piece, pa.large_string()) if isinstance(piece, str) else pc.cast(piece, pa.large_string())
-        for piece in pieces
-    ]
-    return pc.binary_join_element_wise(*strings, pa.scalar("", pa.large_string()))
-
-
-def _strings(column: Any) -> pa.Array:
-    return pc.cast(_flat(column), pa.large_string())
-
-
-def _flat(column: Any) -> pa.Array:
-    return column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
-
-
-def _ints(column: pa.ChunkedArray) -> Ints:
-    numbers: Ints = column.to_numpy()
-    return numbers
-
-
-def _array(values: list[Any], kind: pa.DataType) -> pa.Array:
-    if pa.types.is_timestamp(kind):
-        return _times(values)
-    if values and isinstance(values[0], bytes):
-        values = [value.decode(errors="replace") for value in values]
-    return pa.array(values, kind)
-
-
-def _times(values: list[bytes]) -> pa.Array:
-    """Return the times that a dump writes as 2015-01-27T20:09:32.720; null for what is none."""
-    kind = pa.timestamp("ms", "UTC")
-    try:
-        times = np.array(values).astype("datetime64[ms]")
-    except ValueError:
-        times = np.array([_time(value) for value in values], dtype="datetime64[ms]")
-    return pa.array(times, pa.timestamp("ms")).cast(kind)
-
-
-def _time(value: bytes) -> np.datetime64:
-    try:
-        return np.datetime64(value.decode("ascii"), "ms")
-    except ValueError:
-        return np.datetime64("NaT")
-
-
-def _reorder(path: Path, order: Ints) -> None:
-    """Rewrite a file of texts in another order, with some left out, a batch at a time."""
-    sorted_path = path.with_suffix(".sorted")
-    with pa.memory_map(str(path)) as file:
-        texts = pa.ipc.open_file(file).read_all()
-        with pa.ipc.new_file(str(sorted_path), _TEXTS) as out:
-            for begin in range(0, len(order), BATCH):
-                for batch in texts.take(order[begin : begin + BATCH]).combine_chunks().to_batches():
-                    out.write_batch(batch)
-    sorted_path.replace(path)
-
-
-def _write(path: Path, table: pa.Table) -> None:
-    with pa.ipc.new_file(str(path), table.schema) as file:
-        file.write_table(table, max_chunksize=BATCH)
+    return columns.joined(*pieces)

@@ -107,7 +107,8 @@ def _listed(path: Path) -> dict[str, Table]:
         name = PurePosixPath(member.filename.replace("\\", "/"))
         if name.is_absolute() or ".." in name.parts or ":" in name.parts[0]:
             raise CorruptFileError(
-                f"{path}: holds {member.filename!r}, a path that climbs out of the archive. No dump does; it is refused."
+                f"{path}: holds {member.filename!r}, a path that climbs out of the archive. "
+                "No dump does; it is refused."
             )
         if member.is_directory or not name.name.endswith(".xml"):
             continue

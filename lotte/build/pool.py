@@ -8,7 +8,7 @@ line is joined by Arrow, a batch at a time.
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,8 +19,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from lotte import artifact
-from lotte.build import forum, search
-from lotte.build.community import BATCH, Ints
+from lotte.build import columns, forum, search
 from lotte.build.post import title_text
 from lotte.build.spec import POOLED, Options, Spec
 from lotte.errors import writing
@@ -148,7 +147,7 @@ class _Community:
         only = pa.ipc.IpcReadOptions(included_fields=[0, 1, 2, 3, 4, 5])
         with pa.OSFile(str(path / "questions.arrow")) as file:
             self.questions = pa.ipc.open_file(file, options=only).read_all()
-        self.ids: Ints = self.questions["question_id"].to_numpy()
+        self.ids: columns.Ints = self.questions["question_id"].to_numpy()
 
     def weight(self, options: Options) -> int:
         """Return the number that its share of the forum questions is computed from."""
@@ -166,10 +165,10 @@ class _Community:
         """Return the questions that may become forum questions, the best first."""
         eligible = pc.greater(self.questions["accepted"], 0) if options.forum_accepted else None
         table = self.questions.filter(eligible) if eligible is not None else self.questions
-        columns = (table[name].to_pylist() for name in ("question_id", "score", "views", "title"))
+        values = (table[name].to_pylist() for name in ("question_id", "score", "views", "title"))
         titles = (
             forum.Title(question_id, score, views, title_text(title, options))
-            for question_id, score, views, title in zip(*columns, strict=True)
+            for question_id, score, views, title in zip(*values, strict=True)
             if question_id not in without
         )
         return sorted((title for title in titles if title.text), key=lambda title: forum.rank(title, options))
@@ -255,30 +254,30 @@ def _pooled(split: str, parts: Sequence[Part]) -> Part:
 def _passages(part: Part, collection: artifact.Writer, metadata: artifact.Writer, advance: Advance) -> None:
     for block, offset in zip(part.blocks, part.offsets(), strict=True):
         pid = offset
-        for batch in _batches(block.path / "texts.arrow"):
+        for batch in columns.batches(block.path / "texts.arrow"):
             pids = pc.cast(pa.array(np.arange(pid, pid + len(batch))), pa.large_string())
-            collection.write(_lines(pids, "\t", batch["text"], "\n"))
+            collection.write(columns.lines(pids, "\t", batch["text"], "\n"))
             pid += len(batch)
             advance(batch.nbytes)
-        for batch in _batches(block.path / "questions.arrow"):
+        for batch in columns.batches(block.path / "questions.arrow"):
             rows = batch["rows"]
             items = pc.cast(pc.add(rows.flatten(), offset), pa.string())
             lists = pa.ListArray.from_arrays(rows.offsets, items)
             pids = pc.cast(pc.binary_join(lists, ", "), pa.large_string())
-            metadata.write(_lines(batch["metadata"], pids, "]}\n"))
+            metadata.write(columns.lines(batch["metadata"], pids, "]}\n"))
 
 
 def _attribution(part: Part, out: artifact.Writer) -> None:
     with pq.ParquetWriter(pa.PythonFile(out, mode="w"), _ATTRIBUTION, compression="zstd") as file:
         for block, offset in zip(part.blocks, part.offsets(), strict=True):
             pid = offset
-            for batch in _batches(block.path / "answers.arrow", BATCH * 8):
-                columns = {
+            for batch in columns.batches(block.path / "answers.arrow", columns.BATCH * 8):
+                told = {
                     "pid": pa.array(np.arange(pid, pid + len(batch))),
                     "site": pa.array([block.site] * len(batch)),
                     **{name: batch[name] for name in batch.schema.names},
                 }
-                arrays = [pc.cast(columns[field.name], field.type) for field in _ATTRIBUTION]
+                arrays = [pc.cast(told[field.name], field.type) for field in _ATTRIBUTION]
                 file.write_table(pa.table(arrays, schema=_ATTRIBUTION))
                 pid += len(batch)
 
@@ -297,26 +296,3 @@ def _questions(part: Part, kind: str, questions: artifact.Writer, qas: artifact.
             questions.write(f"{qid}\t{asked.text}\n".encode())
             qas.write(f"{json.dumps(answer, ensure_ascii=False)}\n".encode())
             qid += 1
-
-
-def _batches(path: Path, rows: int = BATCH) -> Iterator[Any]:
-    """Give a file's rows in pieces of at least this many, with no more than one piece in memory."""
-    with pa.OSFile(str(path)) as file:
-        reader = pa.ipc.open_file(file)
-        held: list[Any] = []
-        for at in range(reader.num_record_batches):
-            held.append(reader.get_batch(at))
-            if sum(map(len, held)) >= rows:
-                yield held[0] if len(held) == 1 else pa.concat_batches(held)
-                held = []
-        if held:
-            yield held[0] if len(held) == 1 else pa.concat_batches(held)
-
-
-def _lines(*pieces: Any) -> Any:
-    """Return the bytes of each row's pieces, one behind the other, all rows in one piece of memory."""
-    strings = [pa.scalar(piece, pa.large_string()) if isinstance(piece, str) else piece for piece in pieces]
-    joined = pc.binary_join_element_wise(*strings, pa.scalar("", pa.large_string()))
-    offsets = np.frombuffer(joined.buffers()[1], dtype=np.int64)
-    begin, end = int(offsets[joined.offset]), int(offsets[joined.offset + len(joined)])
-    return memoryview(joined.buffers()[2] or b"")[begin:end]

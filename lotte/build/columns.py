@@ -1,0 +1,139 @@
+"""Columns of Arrow: rows gathered into tables, strings joined a column at a time, files read a batch at a time.
+
+A community has up to a million passages. As Python objects they would not fit
+into a laptop, and joining them one by one would take longer than parsing them.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+Ints = npt.NDArray[np.int64]
+
+BATCH = 16_384  # rows that are handled at once
+
+
+class Gathered:
+    """Rows gathered into batches of a table; the batches stay in memory or go to a file."""
+
+    def __init__(self, schema: pa.Schema, file: Path | None = None) -> None:
+        self.schema = schema
+        self._rows: list[tuple[Any, ...]] = []
+        self._batches: list[pa.RecordBatch] = []
+        self._writer = pa.ipc.new_file(str(file), schema) if file else None
+
+    def add(self, row: tuple[Any, ...]) -> None:
+        self._rows.append(row)
+        if len(self._rows) == BATCH:
+            self._flush()
+
+    def close(self) -> pa.Table:
+        self._flush()
+        if self._writer:
+            self._writer.close()
+        return pa.Table.from_batches(self._batches, self.schema)
+
+    def _flush(self) -> None:
+        if self._rows:
+            columns = [
+                _array(list(values), field.type)
+                for values, field in zip(zip(*self._rows, strict=True), self.schema, strict=True)
+            ]
+            batch = pa.record_batch(columns, schema=self.schema)
+            if self._writer:
+                self._writer.write_batch(batch)
+            else:
+                self._batches.append(batch)
+            self._rows = []
+
+
+def joined(*pieces: Any) -> pa.Array:
+    """Return the strings of each row one behind the other; a piece is a column or the same for all."""
+    strings = [
+        pa.scalar(piece, pa.large_string()) if isinstance(piece, str) else pc.cast(piece, pa.large_string())
+        for piece in pieces
+    ]
+    return pc.binary_join_element_wise(*strings, pa.scalar("", pa.large_string()))
+
+
+def strings(column: Any) -> pa.Array:
+    return pc.cast(flat(column), pa.large_string())
+
+
+def flat(column: Any) -> pa.Array:
+    return column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+
+
+def ints(column: pa.ChunkedArray) -> Ints:
+    numbers: Ints = column.to_numpy()
+    return numbers
+
+
+def _array(values: list[Any], kind: pa.DataType) -> pa.Array:
+    if pa.types.is_timestamp(kind):
+        return _times(values)
+    if values and isinstance(values[0], bytes):
+        values = [value.decode(errors="replace") for value in values]
+    return pa.array(values, kind)
+
+
+def _times(values: list[bytes]) -> pa.Array:
+    """Return the times that a dump writes as 2015-01-27T20:09:32.720; null for what is none."""
+    kind = pa.timestamp("ms", "UTC")
+    try:
+        times = np.array(values).astype("datetime64[ms]")
+    except ValueError:
+        times = np.array([_time(value) for value in values], dtype="datetime64[ms]")
+    return pa.array(times, pa.timestamp("ms")).cast(kind)
+
+
+def _time(value: bytes) -> np.datetime64:
+    try:
+        return np.datetime64(value.decode("ascii"), "ms")
+    except ValueError:
+        return np.datetime64("NaT")
+
+
+def reorder(path: Path, order: Ints) -> None:
+    """Rewrite a file of texts in another order, with some left out, a batch at a time."""
+    sorted_path = path.with_suffix(".sorted")
+    with pa.memory_map(str(path)) as file:
+        texts = pa.ipc.open_file(file).read_all()
+        with pa.ipc.new_file(str(sorted_path), texts.schema) as out:
+            for begin in range(0, len(order), BATCH):
+                for batch in texts.take(order[begin : begin + BATCH]).combine_chunks().to_batches():
+                    out.write_batch(batch)
+    sorted_path.replace(path)
+
+
+def write(path: Path, table: pa.Table) -> None:
+    with pa.ipc.new_file(str(path), table.schema) as file:
+        file.write_table(table, max_chunksize=BATCH)
+
+
+def batches(path: Path, rows: int = BATCH) -> Iterator[Any]:
+    """Give a file's rows in pieces of at least this many, with no more than one piece in memory."""
+    with pa.OSFile(str(path)) as file:
+        reader = pa.ipc.open_file(file)
+        held: list[Any] = []
+        for at in range(reader.num_record_batches):
+            held.append(reader.get_batch(at))
+            if sum(map(len, held)) >= rows:
+                yield held[0] if len(held) == 1 else pa.concat_batches(held)
+                held = []
+        if held:
+            yield held[0] if len(held) == 1 else pa.concat_batches(held)
+
+
+def lines(*pieces: Any) -> Any:
+    """Return the bytes of each row's pieces, one behind the other, all rows in one piece of memory."""
+    strings = [pa.scalar(piece, pa.large_string()) if isinstance(piece, str) else piece for piece in pieces]
+    joined = pc.binary_join_element_wise(*strings, pa.scalar("", pa.large_string()))
+    offsets = np.frombuffer(joined.buffers()[1], dtype=np.int64)
+    begin, end = int(offsets[joined.offset]), int(offsets[joined.offset + len(joined)])
+    return memoryview(joined.buffers()[2] or b"")[begin:end]
