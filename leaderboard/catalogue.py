@@ -19,8 +19,7 @@ from lotte.errors import LotteError, UnavailableError, unknown
 def names(data: Path) -> list[str]:
     """Return every dataset there is a name for, on this disk or not. Nothing is opened."""
     return sorted(
-        {f"{file}/{name}" for file, benchmark in _benchmarks().items() for name in benchmark.NAMES}
-        | set(found(data))
+        {f"{file}/{name}" for file, benchmark in _benchmarks().items() for name in benchmark.NAMES} | set(found(data))
     )
 
 
@@ -30,7 +29,7 @@ def found(data: Path) -> list[str]:
 
 
 def match(patterns: Iterable[str], data: Path) -> tuple[list[Dataset], list[str]]:
-    """Return the datasets that are asked for, in order, and the names that a pattern fits and this disk lacks.
+    """Return the datasets that are asked for, in order, and names that fit a pattern and are not here.
 
     patterns  names, patterns of names, or folders
 
@@ -77,9 +76,7 @@ def corpus(pattern: str, data: Path) -> Corpus:
     datasets, _ = match(forms[:1] or [pattern], data)
     sources = {str(getattr(dataset.corpus, "path", dataset.name)) for dataset in datasets}
     if len(sources) > 1:
-        raise LotteError(
-            f"{pattern} has {len(sources)} collections, and an index is made of one; name a dataset"
-        )
+        raise LotteError(f"{pattern} has {len(sources)} collections, and an index is made of one; name a dataset")
     return datasets[0].corpus
 
 

@@ -1,4 +1,7 @@
-"""The commands that make and look at collections (to be moved into cli.py)."""
+"""The commands that make a collection and look at one; the front door, cli.py, has the others.
+
+Data goes to stdout and talk goes to stderr, as there.
+"""
 
 import json
 import sys
@@ -9,7 +12,7 @@ import typer
 
 from lotte.errors import LotteError, UnavailableError
 
-app = typer.Typer(no_args_is_help=True)
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON object per line.")]
 
 
 def say(line: str) -> None:
@@ -27,7 +30,33 @@ def show(rows: list[dict[str, Any]], as_json: bool) -> None:
             print("\t".join(str(value) for value in row.values()))
 
 
-@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Where everything is left, for a closer look.")] = Path("lotte-demo"),
+    as_json: AsJson = False,
+) -> None:
+    """Go the whole road on the sample that ships: build, index, search, score.
+
+    lotte demo
+    """
+    from leaderboard import demo as sample
+
+    rows = [
+        {
+            "dataset": score.dataset,
+            "queries": score.queries,
+            "measure": score.measure,
+            **{name: round(value, 4) for name, value in score.values.items()},
+        }
+        for score in sample.run(out, say)
+    ]
+    if sys.stdout.isatty() and not as_json:
+        sample.draw(rows)
+    else:
+        show(rows, as_json)
+    say(f"the collection, its indexes and a record of each score are in {out}; ask it something:")
+    say(f'  lotte search {out}/index/bm25/lotte/pooled/test "my website works on mobile data but not on my own wifi"')
+
+
 def build(
     dumps: Annotated[Path, typer.Option(help="Folder with <site>.7z or <site>/Posts.xml, one for each community.")],
     out: Annotated[Path, typer.Option(help="Where the collection is to stand; new, or begun by this command.")],
@@ -49,7 +78,7 @@ def build(
     allow_missing: Annotated[
         bool, typer.Option("--allow-missing", help="Build without communities that have no dump.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print an object with the counts.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Make LoTTE from Stack Exchange dumps and GooAQ.
 
@@ -86,11 +115,10 @@ def build(
         print(out)
 
 
-@app.command()
 def check(
     folder: Annotated[Path, typer.Argument(help="A build.")],
     other: Annotated[Path | None, typer.Argument(help="Another one, or a release, to be held beside it.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object per line.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Check a build against its manifest, or tell what changed from one build to another.
 
@@ -116,13 +144,12 @@ def check(
     say(f"{folder}: {len(files)} files, all as the manifest says")
 
 
-@app.command()
 def describe(
     folder: Annotated[Path, typer.Argument(help="A build, a release, or one <topic>/<split> of it.")],
     plot: Annotated[
         Path | None, typer.Option(help="Draw Figures 4, 5 and 6 of the paper: a .png, .svg or .pdf.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object per line.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Count and measure a collection: Tables 1 and 9 of the paper, and the lengths of Figures 4 to 6.
 
@@ -148,15 +175,3 @@ def describe(
     if plot:
         summary.plot(summaries, plot)
         say(f"{plot}: Figures 4, 5 and 6")
-
-
-def main() -> None:
-    try:
-        app()
-    except LotteError as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(1) from None
-
-
-if __name__ == "__main__":
-    main()

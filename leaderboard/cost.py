@@ -56,7 +56,7 @@ def latency(index: Index, queries: Queries, *, k: int) -> Mapping[str, Any] | No
         "queries": len(sample),
         "warmup": min(WARMUP, len(sample)),
         "k": k,
-        "includes": "reading the question, encoding it, search and ranking; one at a time, index open and warm",
+        "includes": "reading the question, search and ranking; one at a time, index open and warm",
     }
 
 
@@ -65,7 +65,7 @@ def size_of(folder: Path) -> int:
 
 
 def sha256_of(folder: Path) -> str:
-    """Return one hash for what an index holds; meta.json, which says where and how fast it was made, left out."""
+    """Return one hash for what an index holds, without meta.json, which says where and how fast it was made."""
     return artifact.digest(
         {
             file.relative_to(folder).as_posix(): artifact.sha256(file)

@@ -6,7 +6,7 @@ stays when the next one fails.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, is_dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -17,12 +17,17 @@ from leaderboard import cost, machine
 from leaderboard.interval import METHOD, interval
 from leaderboard.measure import TOOL, Measure, mean, parse, scores
 from leaderboard.result import Result
-from lotte import Corpus, Dataset, Run, artifact, ranking
+from lotte import Dataset, Run, artifact, ranking
 from lotte.dataset import corpus_sha256, qrels_sha256, queries_sha256
 from lotte.errors import LotteError, MismatchError
 from retrievers import Index, Retriever, index_folder
 from retrievers.retriever import Card
 
+_INDEX = {"type": "unknown", "bits": None, "centroids": None, "seed": None, "bytes": None, "sha256": None}
+NO_COST: dict[str, Any] = dict.fromkeys(
+    ("encode_seconds", "index_seconds", "index_reused", "search_seconds", "queries_per_second", "latency_ms",
+     "index_bytes", "bytes_per_document", "peak_memory_bytes")
+)  # fmt: skip
 ENDINGS = (".gz", ".txt", ".tsv", ".trec", ".run")  # of ranking files; the rest is what a result is named by
 
 
@@ -39,6 +44,18 @@ class Order:
     say: Callable[[str], None] = lambda line: None
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Maker:
+    """Who made a run, as far as that is known."""
+
+    name: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    card: Card = field(default_factory=Card)
+    index: Mapping[str, Any] = field(default_factory=dict)  # bytes and sha256
+    cost: Mapping[str, Any] = field(default_factory=lambda: NO_COST)
+    level: str  # how the score came about: self-run, rescored
+
+
 @dataclass(frozen=True)
 class _Opened:
     """An index, and what is known of how it came about."""
@@ -50,13 +67,10 @@ class _Opened:
     reused: bool
 
 
-def evaluate(
-    name: str, system: Retriever, options: Mapping[str, Any], datasets: Iterable[Dataset], order: Order
-) -> Iterator[Result]:
+def evaluate(name: str, system: Retriever, datasets: Iterable[Dataset], order: Order) -> Iterator[Result]:
     """Index, search, score. Yields a result when it is written.
 
-    name     as it is in paths and records
-    options  those of the recipe, all of them
+    name  of the system, in paths and records
     """
     groups = _by_corpus(datasets)
     for dataset in (one for group in groups for one in group):
@@ -65,7 +79,7 @@ def evaluate(
         with TemporaryDirectory(prefix="lotte-") as scratch:
             opened = _open(name, system, group[0], order, Path(scratch))
             for dataset in group:
-                yield _ask(name, system, options, dataset, opened, order)
+                yield _ask(name, system, dataset, opened, order)
 
 
 def rescore(path: Path, name: str, dataset: Dataset, order: Order) -> Result:
@@ -77,20 +91,9 @@ def rescore(path: Path, name: str, dataset: Dataset, order: Order) -> Result:
             f"they count as misses. The first is {missing[0]!r}."
         )
     run = _shown(dataset, found.filled(dataset.queries))
-    origin = {"file": path.name, "sha256": artifact.sha256(path), "queries": len(found.hits)}
-    return _result(
-        name,
-        Card(),
-        dataset,
-        run,
-        order,
-        options={},
-        index={},
-        cost={},
-        corpus=corpus_sha256(dataset.corpus),
-        run_facts={"origin": origin, "missing": missing},
-        level="rescored",
-    )
+    facts = {"origin": {"file": path.name, "sha256": artifact.sha256(path)}, "missing": missing}
+    maker = _Maker(name=name, level="rescored")
+    return _result(maker, dataset, corpus_sha256(dataset.corpus), run, facts, order)
 
 
 def name_of(path: Path) -> str:
@@ -144,14 +147,7 @@ def _folder(name: str) -> str:
     return name.replace(":", ".")  # module:function; no file on Windows may have a colon
 
 
-def _ask(
-    name: str,
-    system: Retriever,
-    options: Mapping[str, Any],
-    dataset: Dataset,
-    opened: _Opened,
-    order: Order,
-) -> Result:
+def _ask(name: str, system: Retriever, dataset: Dataset, opened: _Opened, order: Order) -> Result:
     depth = order.k + dataset.ignore_own  # so that k are left when the query's own document is not
     found, seconds = cost.timed_search(opened.index, dataset.queries, k=depth, title=dataset.name)
     run = _shown(dataset, found).cut(order.k)
@@ -167,19 +163,15 @@ def _ask(
         "bytes_per_document": size / len(dataset.corpus) if len(dataset.corpus) else None,
         "peak_memory_bytes": {"host": machine.peak_memory(), "gpu": None},
     }
-    return _result(
-        name,
-        getattr(system, "card", Card()),
-        dataset,
-        run,
-        order,
-        options=options,
+    maker = _Maker(
+        name=name,
+        options=asdict(system) if is_dataclass(system) and not isinstance(system, type) else {},
+        card=getattr(system, "card", Card()),
         index={"bytes": size, "sha256": cost.sha256_of(opened.path)},
         cost=spent,
-        corpus=opened.corpus_sha256,
-        run_facts={"origin": None, "missing": []},
         level="self-run",
     )
+    return _result(maker, dataset, opened.corpus_sha256, run, {"origin": None, "missing": []}, order)
 
 
 def _shown(dataset: Dataset, run: Run) -> Run:
@@ -188,52 +180,35 @@ def _shown(dataset: Dataset, run: Run) -> Run:
 
 
 def _result(
-    name: str,
-    card: Card,
-    dataset: Dataset,
-    run: Run,
-    order: Order,
-    *,
-    options: Mapping[str, Any],
-    index: Mapping[str, Any],
-    cost: Mapping[str, Any],
-    corpus: str,
-    run_facts: Mapping[str, Any],
-    level: str,
+    maker: _Maker, dataset: Dataset, corpus_sha256: str, run: Run, facts: Mapping[str, Any], order: Order
 ) -> Result:
-    """Score the run, and write it and its result."""
+    """Score the run, and write it and its result. `facts` are further ones about the run."""
     measures = _measured(dataset, run, order.measures)  # first: what cannot be scored is not written
-    target = order.out / _folder(name) / dataset.name
+    card = maker.card
+    target = order.out / _folder(maker.name) / dataset.name
     file = target.with_name(f"{target.name}.trec")
-    sha256 = ranking.write_trec(file, run, tag=_folder(name))
+    sha256 = ranking.write_trec(file, run, tag=_folder(maker.name))
     if path := _lotte_path(dataset, order):
         ranking.write_lotte(path, run)
     result = Result(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         retriever={
-            "name": name,
+            "name": maker.name,
             "family": card.family,
-            "options": dict(options),
+            "options": dict(maker.options),
             "model": card.model and dict(card.model),
-            "index": {
-                "type": "unknown",
-                "bits": None,
-                "centroids": None,
-                "seed": None,
-                **card.index,
-                **index,
-            },
+            "index": {**_INDEX, **card.index, **maker.index},
             "search": {"k": order.k, "exact": None, **card.search},
             "training_data": None if card.training_data is None else list(card.training_data),
         },
-        dataset=_dataset_facts(dataset, corpus),
+        dataset=_dataset_facts(dataset, corpus_sha256),
         measures=measures,
-        run={"file": file.name, "sha256": sha256, "depth": run.depth, "ties": run.ties, **run_facts},
-        cost=cost,
+        run={"file": file.name, "sha256": sha256, "depth": run.depth, "ties": run.ties, **facts},
+        cost=maker.cost,
         platform=machine.machine(),
         implementation={"command": order.command, **machine.code(), "seeds": []},
         contamination=[_contamination(dataset, card)],
-        verification={"level": level},
+        verification={"level": maker.level},
     )
     result.write(target.with_name(f"{target.name}.json"))
     return result
@@ -261,11 +236,11 @@ def _measured(dataset: Dataset, run: Run, further: Iterable[Measure]) -> dict[st
     }
 
 
-def _dataset_facts(dataset: Dataset, corpus: str) -> dict[str, Any]:
+def _dataset_facts(dataset: Dataset, corpus_sha256: str) -> dict[str, Any]:
     return {
         "name": dataset.name,
         "source": dataset.source,
-        "corpus_sha256": corpus,
+        "corpus_sha256": corpus_sha256,
         "queries_sha256": queries_sha256(dataset.queries),
         "qrels_sha256": qrels_sha256(dataset.qrels),
         "counts": {
@@ -280,7 +255,7 @@ def _dataset_facts(dataset: Dataset, corpus: str) -> dict[str, Any]:
 
 
 def _contamination(dataset: Dataset, card: Card) -> dict[str, Any]:
-    """Return what is known of the training data against this dataset. Nobody has compared their texts here."""
+    """Return what is known of the training data against this dataset. Their texts are not compared here."""
     if card.training_data is None:
         level, evidence = "unknown", "the system does not say what it was trained on"
     elif not card.training_data:

@@ -16,15 +16,8 @@ from typing import Any
 
 HOUSE = Path(__file__).resolve().parent.parent
 LIBRARIES = (
-    "lotte-bench",
-    "bm25s",
-    "numpy",
-    "pystemmer",
-    "pytrec-eval-terrier",
-    "rank-bm25",
-    "torch",
-    "transformers",
-)
+    "lotte-bench", "bm25s", "numpy", "pystemmer", "pytrec-eval-terrier", "rank-bm25", "torch", "transformers",
+)  # fmt: skip
 
 
 @cache
@@ -42,7 +35,7 @@ def machine() -> Mapping[str, Any]:
 
 @cache
 def code() -> Mapping[str, Any]:
-    """Return the commit of the repository we run from, and whether it was changed since; None for no repository."""
+    """Return the commit of the repository we run from, and whether it was changed since; else None."""
     # a package installed into an environment inside somebody's repository is not that repository's
     top = _output("git", "-C", str(HOUSE), "rev-parse", "--show-toplevel")
     if top is None or Path(top.strip()).resolve() != HOUSE:

@@ -55,9 +55,7 @@ def precision(ranking: Sequence[str], relevance: Mapping[str, int], k: int | Non
     return sum(_relevant(ranking[:k], relevance, level)) / (k or len(ranking) or 1)
 
 
-def average_precision(
-    ranking: Sequence[str], relevance: Mapping[str, int], k: int | None, level: int
-) -> float:
+def average_precision(ranking: Sequence[str], relevance: Mapping[str, int], k: int | None, level: int) -> float:
     """Precision at the rank of each relevant document, summed, over how many relevant ones there are."""
     found, total, precisions = 0, _total(relevance, level), 0.0
     for rank, hit in enumerate(_relevant(ranking[:k], relevance, level), start=1):
@@ -126,9 +124,7 @@ def score(run: Run, qrels: Qrels, measure: Measure, *, level: int = 1) -> dict[s
     return scores(run, qrels, [measure], level=level)[measure]
 
 
-def scores(
-    run: Run, qrels: Qrels, measures: Iterable[Measure], *, level: int = 1
-) -> dict[Measure, dict[str, float]]:
+def scores(run: Run, qrels: Qrels, measures: Iterable[Measure], *, level: int = 1) -> dict[Measure, dict[str, float]]:
     """Same as `score`, for several measures in one go."""
     run.require(qrels)
     values: dict[Measure, dict[str, float]] = {measure: {} for measure in measures}
@@ -149,7 +145,7 @@ def _evaluate(
     depth: int | None,
     level: int,
 ) -> None:
-    """Put the values of a few queries to the others. One without judgments is worth 0; pytrec_eval drops it."""
+    """Put the values of a few queries to the others; 0 for one without judgments, which pytrec_eval drops."""
     import pytrec_eval
 
     evaluator: Any = pytrec_eval.RelevanceEvaluator(judged, {m.trec for m in measures}, relevance_level=level)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from lotte import artifact
-from lotte.errors import CorruptFileError, MismatchError, UnavailableError
+from lotte.errors import CorruptFileError, MismatchError, UnavailableError, writing
 
 SCHEMA = "lotte-result/1"  # raise the number when a field changes meaning; never reuse one
 
@@ -48,7 +48,8 @@ class Result:
     def write(self, path: Path) -> Path:
         """Raises ValueError if a number of it is not finite, which JSON has no word for."""
         text = json.dumps(self.record(), indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
-        return artifact.write_whole(path, text + "\n")
+        with writing(path.parent):
+            return artifact.write_whole(path, text + "\n")
 
 
 def read(path: Path) -> Result:
@@ -77,6 +78,6 @@ def read(path: Path) -> Result:
         raise CorruptFileError(f"{path}: a number in it is not finite; run `lotte eval` again") from None
     if record["id"] != expected:
         raise CorruptFileError(
-            f"{path} was changed after it was written: its id is {record['id']!r}, its content has {expected!r}"
+            f"{path} was changed after it was written: it says id {record['id']!r}, its content has {expected!r}"
         )
     return result

@@ -71,8 +71,7 @@ class Collection:
         fields = self._rows[row].split(b"\t")
         if not 2 <= len(fields) <= 3:
             raise CorruptFileError(
-                f"{self.path}:{row + 1}: expected a number and a text with a tab between, "
-                f"found {len(fields)} fields"
+                f"{self.path}:{row + 1}: expected a number and a text with a tab between, found {len(fields)} fields"
             )
         if fields[0] != b"%d" % row:
             raise CorruptFileError(

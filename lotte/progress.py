@@ -6,6 +6,7 @@ is made anew ten times a second on a terminal and twice a minute in a log.
 """
 
 import sys
+from math import inf
 from threading import Lock
 from time import monotonic
 from typing import TYPE_CHECKING, Self
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
 BAR_PAUSE = 0.1  # seconds between two looks of a bar
 LINE_PAUSE = 30.0  # seconds between two lines of a log; shorter work writes none
+_standing = Lock()  # held while a bar stands, for a terminal has room for one
 
 
 class Progress:
@@ -34,7 +36,9 @@ class Progress:
     def __enter__(self) -> Self:
         self._start = self._shown = monotonic()
         self._pause = LINE_PAUSE
-        if sys.stderr.isatty():
+        if _standing.locked():
+            self._pause = inf  # a part of something that is shown already
+        elif sys.stderr.isatty():
             self._begin_bar()
         return self
 
@@ -50,6 +54,7 @@ class Progress:
         if self._bar:
             self._show(now)
             self._bar.stop()
+            _standing.release()
         elif self._shown > self._start:  # who has read the first line wants to read the last
             self._show(now)
 
@@ -65,6 +70,7 @@ class Progress:
         )  # fmt: skip
         self._bar.add_task(self._line(self._start), total=self.total or None)
         self._bar.start()
+        _standing.acquire()
         self._pause = BAR_PAUSE
 
     def _show(self, now: float) -> None:

@@ -69,9 +69,7 @@ def _columns(path: Path) -> int:
     return found
 
 
-def _read_scores(
-    path: Path, query_ids: Collection[str], known: Container[str]
-) -> dict[str, dict[str, float]]:
+def _read_scores(path: Path, query_ids: Collection[str], known: Container[str]) -> dict[str, dict[str, float]]:
     """Return query_id -> doc_id -> score of a TREC file."""
     scores: dict[str, dict[str, float]] = {}
     for number, line in lines(path):
@@ -88,16 +86,12 @@ def _read_scores(
         except ValueError:
             raise CorruptFileError(f"{path}:{number}: score {text!r} is no number") from None
         if not -LARGEST <= score <= LARGEST:  # false for NaN too
-            raise CorruptFileError(
-                f"{path}:{number}: score {text!r} is no finite float32, so it has no order"
-            )
+            raise CorruptFileError(f"{path}:{number}: score {text!r} is no finite float32, so it has no order")
         found[doc_id] = score
     return scores
 
 
-def _read_ranks(
-    path: Path, columns: int, query_ids: Collection[str], known: Container[str]
-) -> dict[str, list[str]]:
+def _read_ranks(path: Path, columns: int, query_ids: Collection[str], known: Container[str]) -> dict[str, list[str]]:
     """Return query_id -> doc_ids, best first, of a file whose ranks are the order."""
     rankings: dict[str, dict[str, float]] = {}  # doc_ids in order; the values mean nothing
     for number, line in lines(path):
@@ -167,7 +161,8 @@ def write_lotte(path: Path, run: Run) -> str:
 
 
 def _write(path: Path, run: Run, columns: int, line: Callable[[str, Hit, int], str]) -> str:
-    path.parent.mkdir(parents=True, exist_ok=True)
+    with writing(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
     with writing(path.parent), Writer(path) as file:
         for query_id, hits in run.hits.items():
             block = "".join(line(query_id, hit, rank) for rank, hit in enumerate(hits, start=1))

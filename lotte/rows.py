@@ -47,10 +47,7 @@ class Rows:
     def _starts(self) -> "np.ndarray[tuple[int], np.dtype[np.int64]]":
         """Where each row begins, and one more: where the last one ends."""
         data = self._bytes
-        ends = [
-            np.flatnonzero(data[begin : begin + _BLOCK] == 10) + begin + 1
-            for begin in range(0, len(data), _BLOCK)
-        ]
+        ends = [np.flatnonzero(data[begin : begin + _BLOCK] == 10) + begin + 1 for begin in range(0, len(data), _BLOCK)]
         starts = np.concatenate([np.zeros(1, dtype=np.int64), *ends])
         return starts if starts[-1] == len(data) else np.append(starts, len(data) + 1)
 

@@ -10,6 +10,7 @@ import functools
 import heapq
 import multiprocessing
 import os
+import signal
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -106,6 +107,7 @@ def _begin(channel: "SimpleQueue[int]") -> None:
     _channel = channel
     parent = multiprocessing.parent_process()
     assert parent is not None
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process; the parent speaks for all
 
     def follow() -> None:
         wait_for([parent.sentinel])
@@ -156,6 +158,10 @@ def _run_in_processes(steps: list[Step], workers: int, advance: Advance) -> None
             "a worker process was killed, most likely for want of memory. What was finished is kept: run the same "
             "command again, with fewer --workers if it happens once more."
         ) from None
+    except KeyboardInterrupt:
+        for process in list(pool._processes.values()):  # what they are at would take minutes, and is begun again
+            process.kill()
+        raise
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
         channel.put(stop)

@@ -17,8 +17,8 @@ import Stemmer
 STOP_WORDS = frozenset(
     {
         "a", "an", "and", "are", "as", "at", "be", "but", "by", "for", "if", "in", "into", "is", "it", "no",
-        "not", "of", "on", "or", "such", "that", "the", "their", "then", "there", "these", "they", "this", "to",
-        "was", "will", "with",
+        "not", "of", "on", "or", "such", "that", "the", "their", "then", "there", "these", "they", "this",
+        "to", "was", "will", "with",
     }
 )  # fmt: skip
 MAX_LETTERS = 255  # a longer word is cut into pieces, as StandardTokenizer does

@@ -1,6 +1,6 @@
 """The folder is the registry: `bm25` means `retrievers/systems/bm25.py`."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from importlib import import_module
 from inspect import signature
 from pkgutil import iter_modules
@@ -29,24 +29,31 @@ def load(name: str, options: Iterable[str] = ()) -> Retriever:
 
     Raises  UnknownNameError if nobody has that name, LotteError for an option it cannot take
     """
-    make = _recipe(name)
-    types = _options(make)
+    types = _options(_recipe(name))
     chosen = {}
     for pair in options:
         key, given, text = pair.partition("=")
         if key not in types:
-            raise LotteError(f"{name} has no option {key!r}; it takes {signature(make)}")
+            raise LotteError(f"{name} has no option {key!r}; it takes {signature(_recipe(name))}")
         if not given:
             raise LotteError(f"{name}: {key} has no value; write -o {key}=VALUE")
         try:
             chosen[key] = READ[types[key]](text)
         except (KeyError, ValueError):
             raise LotteError(f"{name}: {key} takes {types[key].__name__}, not {text!r}") from None
+    return make(name, chosen)
+
+
+def make(name: str, options: Mapping[str, Any]) -> Retriever:
+    """Return the recipe called `name` with options that have their types already, as meta.json has them."""
+    recipe = _recipe(name)
     try:
-        recipe: Retriever = make(**chosen)
-    except ValueError as error:  # it can be read, and is out of range
+        made: Retriever = recipe(**options)
+    except ValueError as error:  # of the right type, and out of range
         raise LotteError(f"{name}: {error}") from error
-    return recipe
+    except TypeError as error:
+        raise LotteError(f"{name} takes {signature(recipe)}: {error}") from error
+    return made
 
 
 def takes(name: str, key: str) -> bool:

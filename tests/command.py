@@ -12,7 +12,7 @@ DUMPS, GOOAQ, SPEC = SAMPLE / "dumps", SAMPLE / "gooaq.jsonl", SAMPLE / "spec.to
 
 def lotte(*words: object, stdin: str | None = None, **variables: str) -> "subprocess.CompletedProcess[str]":
     env = {**os.environ, "COLUMNS": "100", **variables}
-    command = [sys.executable, "-m", "leaderboard.cli_build", *map(str, words)]
+    command = [sys.executable, "-m", "leaderboard.cli", *map(str, words)]
     return subprocess.run(command, capture_output=True, text=True, cwd=HOUSE, env=env, input=stdin, timeout=300)
 
 

@@ -296,7 +296,8 @@ def test_what_was_built_is_kept_when_another_community_fails(place):
 
 
 @pytest.mark.parametrize("line", ["[1, 2]", '"text"', "7", "null", "{", "not json", '{"question": 7, "answer_url": "x"}',
-                                  '{"question": "q?", "answer_url": 7}', '{"answer_url": "x"}'])  # fmt: skip
+                                  '{"question": "q?", "answer_url": 7}', '{"answer_url": "x"}',
+                                  '{"question": "q\\ud800?", "answer_url": "https://cheese.example.com/a/2"}'])  # fmt: skip
 def test_a_line_that_is_no_row_of_gooaq_is_named_and_skipped(line, place):
     posts(place, table(QUESTION, ANSWER))
     good = json.dumps({"id": 1, "question": "why?", "answer_url": f"https://{SITE}/a/2"})
@@ -389,7 +390,7 @@ def test_a_file_that_may_not_grow_is_one_line_and_can_be_gone_on_from(tmp_path):
     def limited() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (40_000, 40_000))
 
-    command = [sys.executable, "-m", "leaderboard.cli_build", "build", "--dumps", DUMPS, "--gooaq", GOOAQ, "--spec", SPEC,
+    command = [sys.executable, "-m", "leaderboard.cli", "build", "--dumps", DUMPS, "--gooaq", GOOAQ, "--spec", SPEC,
                "--out", out, "--workers", "1"]  # fmt: skip
     done = subprocess.run(command, cwd=HOUSE, capture_output=True, text=True, preexec_fn=limited)
     assert done.returncode == 1, done.stderr

@@ -146,7 +146,7 @@ def test_processes_make_the_same_bytes_as_this_one(built, tmp_path):
     """The sample is so small that it is built in one process; here it is made to use two."""
     code = (
         "import sys; from lotte.build import build; build._SMALL = 0\n"
-        "from leaderboard.cli_build import app\n"
+        "from leaderboard.cli import app\n"
         "if __name__ == '__main__': app(sys.argv[1:])"
     )
     script = tmp_path / "two.py"
@@ -216,7 +216,7 @@ def test_killed_at_any_moment_and_started_again_it_ends_in_the_same_bytes(moment
     command = [
         sys.executable,
         "-m",
-        "leaderboard.cli_build",
+        "leaderboard.cli",
         *map(str, SAMPLE_WORDS),
         "--out",
         str(out),
@@ -251,7 +251,7 @@ where, name = step.rsplit(".", 1)
 owner = {"community": community, "builder": community._Builder, "pool": pool, "columns": columns, "search": search, "artifact": artifact,
          "build": build}[where]
 setattr(owner, name, dying(getattr(owner, name)))
-from leaderboard.cli_build import app
+from leaderboard.cli import app
 app(sys.argv[3:])
 """
 
@@ -282,7 +282,7 @@ def test_a_worker_that_is_killed_is_one_line_and_nothing_is_lost(built, tmp_path
         "from lotte.build import build, community\n"
         "build._SMALL = 0\n"
         "if __name__ != '__main__': community.build = lambda *a, **k: os.kill(os.getpid(), signal.SIGKILL)\n"
-        "from leaderboard.cli_build import main\n"
+        "from leaderboard.cli import main\n"
         "if __name__ == '__main__': main()\n"
     )
     command = [sys.executable, script, *map(str, SAMPLE_WORDS), "--out", out, "--workers", "2"]
@@ -309,7 +309,7 @@ def test_workers_end_with_their_parent(tmp_path):
     spec = tmp_path / "spec.toml"
     spec.write_text('[topics.t]\ntest = ["a.example.com", "b.example.com"]\n')
     marker = f"lotte-{os.getpid()}-{time.time_ns()}"
-    command = [sys.executable, "-m", "leaderboard.cli_build", "build", "--dumps", dumps, "--spec", spec, "--out", tmp_path / "out",
+    command = [sys.executable, "-m", "leaderboard.cli", "build", "--dumps", dumps, "--spec", spec, "--out", tmp_path / "out",
                "--workers", "2"]  # fmt: skip
     process = subprocess.Popen(command, cwd=HOUSE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
                                env={**os.environ, "LOTTE_MARK": marker})  # fmt: skip
@@ -341,6 +341,32 @@ def test_workers_end_with_their_parent(tmp_path):
             break
         time.sleep(0.1)
     assert not left
+
+
+def test_ctrl_c_is_one_line_and_the_same_command_goes_on(built, tmp_path):
+    out = tmp_path / "out"
+    script = tmp_path / "two.py"
+    script.write_text(
+        "import sys; from lotte.build import build; build._SMALL = 0\n"
+        "from leaderboard.cli import main\n"
+        "if __name__ == '__main__': main()\n"
+    )
+    command = [sys.executable, script, *map(str, SAMPLE_WORDS), "--out", str(out), "--workers", "2"]
+    env = {**os.environ, "PYTHONPATH": str(HOUSE)}
+    process = subprocess.Popen(
+        command, cwd=HOUSE, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    for _ in range(400):
+        time.sleep(0.01)
+        if (out / ".work" / "lock").exists():
+            break
+    time.sleep(0.3)
+    os.killpg(process.pid, signal.SIGINT)
+    _, stderr = process.communicate(timeout=60)
+    assert "Traceback" not in stderr, stderr
+    assert process.returncode in (0, 130), stderr
+    assert lotte(*SAMPLE_WORDS, "--out", out).returncode == 0
+    assert tree(out) == tree(built)
 
 
 def test_two_builds_do_not_write_the_same_folder(tmp_path):

@@ -89,8 +89,7 @@ def read_queries(path: Path) -> dict[str, str]:
         query_id, *texts = line.split("\t")
         if len(texts) != 1:
             raise CorruptFileError(
-                f"{path}:{number}: expected a number and a question with a tab between, "
-                f"found {len(texts) + 1} fields"
+                f"{path}:{number}: expected a number and a question with a tab between, found {len(texts) + 1} fields"
             )
         if query_id in queries:
             raise CorruptFileError(f"{path}:{number}: query {query_id} is there a second time")

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import partial
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -226,7 +226,14 @@ def _report(record: dict[str, Any], order: Order, say: Callable[[str], None]) ->
 def _versions() -> dict[str, str]:
     """What the bytes may depend on, beside the inputs."""
     packages = ("lotte-bench", "beautifulsoup4", "markdown-it-py", "pyarrow")
-    return {"python": platform.python_version(), **{name: version(name) for name in packages}}
+    return {"python": platform.python_version(), **{name: _version(name) for name in packages}}
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:  # a checkout that was never installed
+        return "unknown"
 
 
 def _is_written(receipt: Path, key: str, out: Path) -> bool:

@@ -190,10 +190,6 @@ class _Builder:
         """Keep the answers whose question is there, by post id, and bring texts.arrow into the same order."""
         question_ids, num_answers = columns.ints(questions["question_id"]), len(answers)
         post_ids, parents = columns.ints(answers["post_id"]), columns.ints(answers["question_id"])
-        if self.options.closed == "drop":
-            closed = pc.not_equal(questions["closed"], "").to_numpy()
-            self.counts["closed"] = int(closed.sum())
-            question_ids = question_ids[~closed]
         accepted = columns.ints(questions["accepted"])
         accepted = accepted[accepted > 0]
         if self.options.include_accepted:
@@ -205,6 +201,10 @@ class _Builder:
         resolved = np.isin(parents, question_ids)
         self.counts["answers without their question"] = int((kept & ~resolved).sum())
         kept &= resolved
+        if self.options.closed == "drop":
+            closed = pc.not_equal(questions["closed"], "").to_numpy()
+            self.counts["closed"] = int(closed.sum())
+            kept &= ~np.isin(parents, question_ids[closed])
         order = np.argsort(post_ids, kind="stable")
         repeated = np.zeros(num_answers, dtype=bool)
         repeated[order[1:]] = post_ids[order[1:]] == post_ids[order[:-1]]

@@ -100,10 +100,12 @@ def read(gooaq: Path, sites: Mapping[str, str], options: Options, path: Path, ad
                 if not (text := search_text(question, options)):
                     counts["empty question"] += 1
                     continue
+                if not (_is_text(text) and _is_text(url)):
+                    lines.refuse(number, "half a character, which no file can hold")
+                    continue
                 counts["links"] += 1
                 answer = row.get("answer") or row.get("short_answer") or url
-                line = [number, row.get("id"), text, url, *found, str(answer)]
-                file.write(json.dumps(line, ensure_ascii=False) + "\n")
+                file.write(json.dumps([number, row.get("id"), text, url, *found, str(answer)]) + "\n")
         lines.check_share(options.max_bad_share)
         if lines.count and not counts.pop("rows with the key answer_url", 0):
             raise UnavailableError(
@@ -201,6 +203,15 @@ def place(row: Candidate, seed: int) -> tuple[bytes, int]:
     """Return where the shuffle puts a row: a hash, and its line where even that is equal."""
     text = f"{seed}\t{row.row_id}\t{row.text}\t{row.url}"
     return hashlib.sha256(text.encode()).digest(), row.number
+
+
+def _is_text(text: str) -> bool:
+    """Whether it can be written: JSON can spell half of a surrogate pair."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 class _Lines:

@@ -115,7 +115,8 @@ class Spec:
         topics = {
             topic: {split: list(sites) for split, sites in splits.items()} for topic, splits in self.topics.items()
         }
-        return {"name": self.name, "options": asdict(self.options), "topics": topics}
+        aliases = {host: list(names) for host, names in self.aliases.items()}
+        return {"name": self.name, "options": asdict(self.options), "topics": topics, "aliases": aliases}
 
 
 def read(path: Path = LOTTE_SPEC, **changes: Any) -> Spec:

@@ -1,0 +1,59 @@
+"""The whole road on the sample that ships with the package: build, index, search, score.
+
+It uses what a user would use, so it is also the first test of all: a wheel in
+which this works is whole.
+"""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import lotte
+from leaderboard.evaluate import Order, evaluate
+from lotte import reading
+from lotte.build import build, spec
+from lotte.progress import Progress
+from retrievers import load
+
+SAMPLE = Path(lotte.__file__).parent / "sample"
+SYSTEMS = ("overlap", "rank_bm25", "bm25")  # the floor, and the baseline in two versions
+
+
+class Score(NamedTuple):
+    dataset: str
+    measure: str
+    queries: int
+    values: dict[str, float]  # system -> mean over the queries
+
+
+def run(out: Path, say: Callable[[str], None]) -> Iterator[Score]:
+    """Build the sample at OUT/lotte and score the systems on it. Yields a row for each dataset."""
+    collection = out / "lotte"
+    order = build.Order(spec.read(SAMPLE / "spec.toml"), SAMPLE / "dumps", collection, SAMPLE / "gooaq.jsonl")
+    build.build(order, lambda total, title: Progress(total, "bytes", title), say)
+    datasets = reading.read(collection)
+    scores: dict[str, dict[str, float]] = {dataset.name: {} for dataset in datasets}
+    with Progress(len(SYSTEMS) * len(datasets), "rankings", "scoring") as progress:
+        for name in SYSTEMS:
+            asked = Order(out=out / "results", index=out / "index", command="lotte demo")
+            for result in evaluate(name, load(name), datasets, asked):
+                scores[result.dataset["name"]][name] = result.mean(result.measures["official"])
+                progress.advance(1)
+    for dataset in datasets:
+        yield Score(dataset.name, dataset.measure, len(dataset.queries), scores[dataset.name])
+
+
+def draw(rows: list[dict[str, Any]]) -> None:
+    """Print the rows as a table for people, the best system of each in bold."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for name in rows[0]:
+        table.add_column(name, justify="left" if name in ("dataset", "measure") else "right")
+    for row in rows:
+        best = max(row[name] for name in SYSTEMS)
+        cells = [f"{value:.4f}" if name in SYSTEMS else str(value) for name, value in row.items()]
+        marked = [name in SYSTEMS and row[name] == best for name in row]
+        table.add_row(*(f"[bold]{cell}[/bold]" if bold else cell for cell, bold in zip(cells, marked, strict=True)))
+    Console().print(table)
