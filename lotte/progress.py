@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 BAR_PAUSE = 0.1  # seconds between two looks of a bar
 LINE_PAUSE = 30.0  # seconds between two lines of a log; shorter work writes none
-_standing = Lock()  # held while a bar stands, for a terminal has room for one
+_shown = Lock()  # held by the work that is shown; what is a part of it is not shown by itself
 
 
 class Progress:
@@ -35,10 +35,9 @@ class Progress:
 
     def __enter__(self) -> Self:
         self._start = self._shown = monotonic()
-        self._pause = LINE_PAUSE
-        if _standing.locked():
-            self._pause = inf  # a part of something that is shown already
-        elif sys.stderr.isatty():
+        self._is_part = not _shown.acquire(blocking=False)
+        self._pause = inf if self._is_part else LINE_PAUSE
+        if not self._is_part and sys.stderr.isatty():
             self._begin_bar()
         return self
 
@@ -54,9 +53,10 @@ class Progress:
         if self._bar:
             self._show(now)
             self._bar.stop()
-            _standing.release()
         elif self._shown > self._start:  # who has read the first line wants to read the last
             self._show(now)
+        if not self._is_part:
+            _shown.release()
 
     def _begin_bar(self) -> None:
         from rich.console import Console
@@ -70,7 +70,6 @@ class Progress:
         )  # fmt: skip
         self._bar.add_task(self._line(self._start), total=self.total or None)
         self._bar.start()
-        _standing.acquire()
         self._pause = BAR_PAUSE
 
     def _show(self, now: float) -> None:

@@ -12,10 +12,12 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import dataclass
+from multiprocessing import forkserver
 from multiprocessing.connection import wait as wait_for
 from multiprocessing.queues import SimpleQueue
 from typing import Any, Protocol, TypeVar
@@ -123,7 +125,39 @@ def _context(steps: list[Step]) -> Any:
     context = multiprocessing.get_context("forkserver")
     # imported once, in the server, for all workers
     context.set_forkserver_preload(sorted({_function(step.task).__module__ for step in steps}))
+    with _deaf():
+        forkserver.ensure_running()
     return context
+
+
+@contextmanager
+def _deaf() -> Iterator[None]:
+    """Let a process begin that never hears of Ctrl-C: it goes to all of a terminal, and one of them speaks for all."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@contextmanager
+def _later() -> Iterator[None]:
+    """Put Ctrl-C off to the end of the block, in which processes begin: half begun, they would die with a traceback."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    heard: list[int] = []
+    # a handler and not a mask: the signal may come to any thread, and masks are each thread's own
+    before = signal.signal(signal.SIGINT, lambda number, frame: heard.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if heard:
+        raise KeyboardInterrupt
 
 
 def _function(task: Any) -> Any:
@@ -138,17 +172,19 @@ def _do(task: Task) -> Any:
 def _run_in_processes(steps: list[Step], workers: int, advance: Advance) -> None:
     context = _context(steps)
     channel: SimpleQueue[int] = context.SimpleQueue()
-    stop = -1
+    ended = threading.Event()  # not a last message: a worker that was killed may hold the lock for writing
 
     def listen() -> None:
-        while (used := channel.get()) != stop:
-            advance(used)
+        while not (channel.empty() and ended.wait(0.05)):
+            while not channel.empty():
+                advance(channel.get())
 
     listener = threading.Thread(target=listen, daemon=True)
     listener.start()
     pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_begin, initargs=(channel,))
     try:
-        running: set[Future[Any]] = {pool.submit(_do, step.task) for step in steps}
+        with _later():
+            running: set[Future[Any]] = {pool.submit(_do, step.task) for step in steps}
         while running:
             done, running = wait(running, return_when=FIRST_COMPLETED)
             for future in done:
@@ -164,5 +200,5 @@ def _run_in_processes(steps: list[Step], workers: int, advance: Advance) -> None
         raise
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
-        channel.put(stop)
-        listener.join()
+        ended.set()
+        listener.join(timeout=1)

@@ -42,8 +42,9 @@ def english(text: str) -> list[str]:
     if any(mark in text for mark in _APOSTROPHES):
         found = [_without_possessive(word) for word in found]
     kept = [word for word in map(str.lower, found) if word not in STOP_WORDS]
-    stems: list[str] = _stemmer().stemWords(kept)
-    return stems
+    stems = _stemmer().stemWords(kept)
+    # Lucene's stemmer leaves short words alone; PyStemmer would make "u" of "us", and nothing of "s"
+    return [stem if len(word) > 2 else word for word, stem in zip(kept, stems, strict=True)]
 
 
 def words(text: str) -> list[str]:

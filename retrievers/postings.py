@@ -104,7 +104,8 @@ def _blocks(texts: Iterable[list[str]], numbers: dict[str, int], lengths: "array
         if len(block) >= BLOCK:
             yield _keys(block, lengths, first)
             block, first = array("q"), len(lengths)
-    yield _keys(block, lengths, first)
+    if block:
+        yield _keys(block, lengths, first)
 
 
 def _keys(block: "array[int]", lengths: "array[int]", first: int) -> Integers:

@@ -2,11 +2,12 @@
 
 from math import ceil
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lotte.build.forum import Title, quotas, rank
+from lotte.build.forum import order, quotas
 from lotte.build.post import title_text
 from lotte.build.spec import Options
 
@@ -48,18 +49,9 @@ def test_rounding_is_an_option(rounding, found):
 
 
 def test_the_most_popular_come_first_and_ties_have_an_order():
-    titles = [
-        Title(5, 10, 1, "e"),
-        Title(1, 3, 900, "a"),
-        Title(4, 10, 7, "d"),
-        Title(2, 3, 900, "b"),
-        Title(3, -1, 9999, "c"),
-    ]
-    assert "".join(title.text for title in sorted(titles, key=lambda title: rank(title, Options()))) == "deabc"
-    assert (
-        "".join(title.text for title in sorted(titles, key=lambda title: rank(title, Options(forum_rank="views"))))
-        == "cabde"
-    )
+    ids, scores, views = np.array([[5, 1, 4, 2, 3], [10, 3, 10, 3, -1], [1, 900, 7, 900, 9999]])
+    assert [ids[row] for row in order(ids, scores, views, Options())] == [4, 5, 1, 2, 3]
+    assert [ids[row] for row in order(ids, scores, views, Options(forum_rank="views"))] == [3, 1, 2, 4, 5]
 
 
 @pytest.mark.parametrize(

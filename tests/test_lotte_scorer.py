@@ -91,5 +91,5 @@ def test_a_rank_that_the_script_asserts_on_is_an_error_that_says_so(tmp_path):
     (tmp_path / "r.tsv").write_text("0\t1\t1\t1.0\n0\t2\t3\t0.5\n")
     with pytest.raises(AssertionError):
         official(tmp_path / "r.tsv", topic / "qas.forum.jsonl")
-    with pytest.raises(CorruptFileError, match="r.tsv:2: found rank '3'"):
+    with pytest.raises(CorruptFileError, match=r"r\.tsv:2: found rank '3'"):
         ranking.read(tmp_path / "r.tsv", ["0"], ["1", "2"])

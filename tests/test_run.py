@@ -26,7 +26,7 @@ def test_the_depth_cuts_after_the_tie_is_broken():
 
 @pytest.mark.parametrize("score", [float("nan"), float("inf"), -float("inf"), 1e39])
 def test_a_score_without_a_place_in_an_order_is_refused(score):
-    with pytest.raises(ValueError, match="document 'a' scored .*; a score must be a finite float32"):
+    with pytest.raises(ValueError, match=r"document 'a' scored .*; a score must be a finite float32"):
         Run.of({"q": {"a": score}}, depth=10)
 
 

@@ -13,9 +13,18 @@ import pytrec_eval
 from leaderboard.measure import AP, MRR, Measure, P, R, Success, mean, nDCG, scores
 from lotte import Qrels, Run, ranking
 
-OURS = {"map": AP, "map_cut": AP, "recip_rank": MRR, "P": P, "recall": R, "ndcg": nDCG, "ndcg_cut": nDCG, "success": Success}
+OURS = {
+    "map": AP,
+    "map_cut": AP,
+    "recip_rank": MRR,
+    "P": P,
+    "recall": R,
+    "ndcg": nDCG,
+    "ndcg_cut": nDCG,
+    "success": Success,
+}
 TEXTS = {"runid", "relstring", "relstring_20"}  # printed, and no numbers
-# pytrec_eval has an older trec_eval inside, which puts some of these recall levels a rank higher; no result has them
+# the trec_eval inside pytrec_eval counts these otherwise than the one that printed the files; no result of ours has them
 OLDER = ("iprec_at_recall", "11pt_avg")
 CUT_OFFS = {  # of out.test.meas_params, beside the usual ones
     "P": "P.3,5,7,10,15,20,30,100,200,500,1000",

@@ -63,7 +63,7 @@ def build(order: Order, show: Show, say: Callable[[str], None]) -> dict[str, Any
     Raises  a LotteError, in one line; what was finished by then is kept
     """
     dumps, missing = _found(order)
-    if (whole := _whole(order, dumps, missing)) is not None:
+    if (whole := _whole(order, dumps, missing, show)) is not None:
         say(f"{order.out} is whole already: the same dumps, spec and seed. Nothing to do.")
         shutil.rmtree(order.out / WORK, ignore_errors=True)
         return whole
@@ -258,7 +258,7 @@ def _remove_strangers(out: Path, receipts: Path, wanted: set[Path]) -> None:
         receipt.unlink()
 
 
-def _whole(order: Order, dumps: dict[str, dump.Dump], missing: list[str]) -> dict[str, Any] | None:
+def _whole(order: Order, dumps: dict[str, dump.Dump], missing: list[str], show: Show) -> dict[str, Any] | None:
     """Return the manifest if this very build stands at OUT, None if nothing does.
 
     Raises  MismatchError if something else stands there
@@ -276,7 +276,7 @@ def _whole(order: Order, dumps: dict[str, dump.Dump], missing: list[str]) -> dic
                 ("spec", found["spec"] == json.loads(json.dumps(order.spec.record()))),
                 ("versions", found["versions"] == _versions()),
                 ("missing communities", found["missing"] == missing),
-                ("dumps", _same_dumps(found["inputs"]["communities"], dumps)),
+                ("dumps", _same_dumps(found["inputs"]["communities"], dumps, show)),
                 ("gooaq", _same_gooaq(found["inputs"]["gooaq"], order.gooaq)),
             )
             if not same
@@ -291,18 +291,16 @@ def _whole(order: Order, dumps: dict[str, dump.Dump], missing: list[str]) -> dic
     return found
 
 
-def _same_dumps(inputs: dict[str, Any], dumps: dict[str, dump.Dump]) -> bool:
-    return (
-        inputs.keys() == dumps.keys()
-        and all(
-            name in one.tables
-            and one.tables[name].size == said["bytes"]
-            and f"{one.crc32_of(name):08x}" == said["crc32"]
-            for site, one in dumps.items()
-            for name, said in inputs[site].items()
-        )
-        and all(("Users.xml" in one.tables) == ("Users.xml" in inputs[site]) for site, one in dumps.items())
-    )
+def _same_dumps(inputs: dict[str, Any], dumps: dict[str, dump.Dump], show: Show) -> bool:
+    if inputs.keys() != dumps.keys():
+        return False
+    for site, one in dumps.items():
+        said = inputs[site]
+        sizes = {name: one.tables.get(name) for name in {*said, *(name for name in dump.READ if name in one.tables)}}
+        if sizes != {name: table["bytes"] for name, table in said.items()}:
+            return False
+    with show(sum(one.size for one in dumps.values()), "comparing dumps") as progress:
+        return all(one.identity(list(inputs[site]), progress.advance) == inputs[site] for site, one in dumps.items())
 
 
 def _same_gooaq(said: dict[str, Any] | None, gooaq: Path | None) -> bool:

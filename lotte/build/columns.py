@@ -19,13 +19,17 @@ BATCH = 16_384  # rows that are handled at once
 
 
 class Gathered:
-    """Rows gathered into batches of a table; the batches stay in memory or go to a file."""
+    """Rows gathered into batches of a table.
 
-    def __init__(self, schema: pa.Schema, file: Path | None = None) -> None:
-        self.schema = schema
+    spill  a file that takes the last column, the long one; the others stay in memory
+    """
+
+    def __init__(self, schema: pa.Schema, spill: Path | None = None) -> None:
+        self._schema = schema
+        self._kept = pa.schema(list(schema)[:-1]) if spill else schema
         self._rows: list[tuple[Any, ...]] = []
         self._batches: list[pa.RecordBatch] = []
-        self._writer = pa.ipc.new_file(str(file), schema) if file else None
+        self._writer = pa.ipc.new_file(str(spill), pa.schema([schema.field(len(schema) - 1)])) if spill else None
 
     def add(self, row: tuple[Any, ...]) -> None:
         self._rows.append(row)
@@ -33,23 +37,24 @@ class Gathered:
             self._flush()
 
     def close(self) -> pa.Table:
+        """Return what stayed in memory."""
         self._flush()
         if self._writer:
             self._writer.close()
-        return pa.Table.from_batches(self._batches, self.schema)
+        return pa.Table.from_batches(self._batches, self._kept)
 
     def _flush(self) -> None:
         if self._rows:
-            columns = [
-                _array(list(values), field.type)
-                for values, field in zip(zip(*self._rows, strict=True), self.schema, strict=True)
-            ]
-            batch = pa.record_batch(columns, schema=self.schema)
+            values = zip(*self._rows, strict=True)
+            arrays = [_array(list(some), field.type) for some, field in zip(values, self._schema, strict=True)]
             if self._writer:
-                self._writer.write_batch(batch)
-            else:
-                self._batches.append(batch)
+                self._writer.write_batch(pa.record_batch([arrays.pop()], schema=self._writer_schema))
+            self._batches.append(pa.record_batch(arrays, schema=self._kept))
             self._rows = []
+
+    @property
+    def _writer_schema(self) -> pa.Schema:
+        return pa.schema([self._schema.field(len(self._schema) - 1)])
 
 
 def joined(*pieces: Any) -> pa.Array:

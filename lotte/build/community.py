@@ -13,8 +13,8 @@ The folder
   meta.json        what was read, counted and left out
 """
 
+import gc
 import hashlib
-import zlib
 from array import array
 from collections import Counter
 from collections.abc import Iterator
@@ -28,17 +28,17 @@ import pyarrow.compute as pc
 
 from lotte import artifact
 from lotte.build import columns, history, post
-from lotte.build.dump import READ, Advance, Dump
+from lotte.build.dump import READ, Advance, Dump, Hashed
 from lotte.build.row import Rows
 from lotte.build.spec import Options
 from lotte.errors import writing
 
 FORMAT = 1  # of the folder; raised when a file in it changes meaning, so that a build does not go on from it
 
-_TEXTS = pa.schema([("text", pa.large_string())])
 _ANSWERS = pa.schema(
     [("post_id", pa.int64()), ("question_id", pa.int64()), ("score", pa.int64()), ("owner", pa.int64()),
-     ("owner_name", pa.string()), ("created", pa.timestamp("ms", "UTC")), ("licence", pa.string())]
+     ("owner_name", pa.string()), ("created", pa.timestamp("ms", "UTC")), ("licence", pa.string()),
+     ("text", pa.large_string())]
 )  # fmt: skip
 _USERS = pa.schema([("user", pa.int64()), ("name", pa.string())])
 _QUESTIONS = pa.schema(
@@ -55,8 +55,14 @@ def build(dump: Dump, options: Options, path: Path, advance: Advance = lambda us
             UnavailableError if the disk is full, or a table that as_of needs is missing
     """
     meta = {"key": key(dump, options), "site": dump.site}
-    with writing(path.parent), artifact.folder(path, meta) as folder:
-        meta |= _Builder(dump, options, folder, advance).run()
+    collecting = gc.isenabled()
+    gc.disable()  # millions of rows and no cycle among them; looking for cycles takes 3 % of the time
+    try:
+        with writing(path.parent), artifact.folder(path, meta) as folder:
+            meta |= _Builder(dump, options, folder, advance).run()
+    finally:
+        if collecting:
+            gc.enable()
 
 
 def key(dump: Dump, options: Options) -> str:
@@ -78,6 +84,7 @@ class _Builder:
         self.dump, self.options, self.folder, self.advance = dump, options, folder, advance
         self.counts: Counter[str] = Counter()
         self.inputs: dict[str, dict[str, Any]] = {}
+        self._hashed: dict[str, Hashed] = {}
         self.bad: list[str] = []
         self.notes: list[str] = []
 
@@ -109,21 +116,12 @@ class _Builder:
     def _rows(self, name: str, blocks: Iterator[bytes]) -> Rows:
         root = name.removesuffix(".xml").lower()
         path = self.dump.path / name  # an archive is named like a folder: coffee.7z/Posts.xml
-        return Rows(self._hashed(name, blocks), path=str(path), root=root)
-
-    def _hashed(self, name: str, blocks: Iterator[bytes]) -> Iterator[bytes]:
-        """Pass a table's blocks on and keep what identifies it, the same for a folder and an archive."""
-        stated = self.dump.tables[name].crc32  # the archive's reader has checked it by the time the last block is here
-        sha256, crc32, size = hashlib.sha256(), 0, 0
-        for block in blocks:
-            sha256.update(block)
-            crc32 = zlib.crc32(block, crc32) if stated is None else stated
-            size += len(block)
-            yield block
-        self.inputs[name] = {"bytes": size, "crc32": f"{crc32:08x}", "sha256": sha256.hexdigest()}
+        self._hashed[name] = Hashed(blocks)
+        return Rows(self._hashed[name], path=str(path), root=root)
 
     def _close(self, name: str, rows: Rows) -> None:
         rows.check_share(self.options.max_bad_share)
+        self.inputs[name] = self._hashed[name].identity()
         place = str(self.dump.path)
         self.bad += [message.replace(place, self.dump.site, 1) for message in rows.bad]
         self.counts[f"rows of {name}"] += rows.count
@@ -144,8 +142,8 @@ class _Builder:
 
     def _posts(self, rows: Rows, past: history.Past | None) -> tuple[pa.Table, pa.Table]:
         """Read Posts.xml: texts to a file, the rest of questions and answers as tables."""
-        questions, answers = columns.Gathered(_QUESTIONS), columns.Gathered(_ANSWERS)
-        texts = columns.Gathered(_TEXTS, self.folder / "texts.arrow")
+        questions = columns.Gathered(_QUESTIONS)
+        answers = columns.Gathered(_ANSWERS, spill=self.folder / "texts.arrow")
         seen: set[bytes] = set()
         pages = array("q")
         for found in post.read(rows, self.options, self.counts, pages, past):
@@ -158,9 +156,7 @@ class _Builder:
                     self.counts["duplicates"] += 1
                     continue
                 seen.add(text)
-            answers.add(found[:-1])
-            texts.add(found[-1:])
-        texts.close()
+            answers.add(found)
         all_questions = questions.close()
         all_answers = np.frombuffer(pages, dtype=np.int64).reshape(-1, 2)
         if past:

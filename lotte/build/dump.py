@@ -7,9 +7,9 @@ which it holds them. Which of the two a dump is makes no difference to anybody
 else, so a folder and the archive of it build the same bytes.
 """
 
+import hashlib
 import queue
 import threading
-import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -18,18 +18,11 @@ from typing import Any
 
 from lotte.errors import CorruptFileError, UnavailableError
 
-BLOCK = 1 << 20
+BLOCK = 1 << 18  # larger ones are slower: they are mapped and unmapped each time
 READ = ("Posts.xml", "Users.xml")  # what every build reads
-_IN_FLIGHT = 16  # blocks between the thread that decompresses and the one that reads
+_IN_FLIGHT = 64  # blocks between the thread that decompresses and the one that reads
 
 Advance = Callable[[int], None]  # told how many bytes of the dump on disk have been used up
-
-
-@dataclass(frozen=True)
-class Table:
-    name: str  # "Posts.xml"
-    size: int  # bytes, decompressed
-    crc32: int | None  # as the archive states it; None in a folder
 
 
 @dataclass(frozen=True)
@@ -38,13 +31,13 @@ class Dump:
 
     site: str
     path: Path
-    tables: dict[str, Table] = field(compare=False)
+    tables: dict[str, int] = field(compare=False)  # name -> bytes, decompressed
 
     @property
     def size(self) -> int:
         """Bytes on disk, as a measure of how long it will take."""
         if self.path.is_dir():
-            return sum(self.tables[name].size for name in READ if name in self.tables)
+            return sum(self.tables[name] for name in READ if name in self.tables)
         return self.path.stat().st_size
 
     def stamp(self) -> list[Any]:
@@ -52,15 +45,15 @@ class Dump:
         files = [self.path / name for name in sorted(self.tables)] if self.path.is_dir() else [self.path]
         return [[str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns] for file in files]
 
-    def crc32_of(self, name: str) -> int:
-        """Return the checksum of a table: the archive's word for it, or by reading the file."""
-        stated = self.tables[name].crc32
-        if stated is not None:
-            return stated
-        value = 0
-        for block in _blocks(self.path / name, lambda used: None):
-            value = zlib.crc32(block, value)
-        return value
+    def identity(self, names: Sequence[str], advance: Advance) -> dict[str, dict[str, Any]]:
+        """Return size and sha256 of these tables, the same for a folder and an archive, by reading them."""
+        found = {}
+        for name, blocks in self.read(names, advance):
+            hashed = Hashed(blocks)
+            for _ in hashed:
+                pass
+            found[name] = hashed.identity()
+        return found
 
     def read(self, wanted: Sequence[str], advance: Advance) -> Iterator[tuple[str, Iterator[bytes]]]:
         """Give each wanted table that is there and its blocks, which must be used before the next one."""
@@ -72,6 +65,22 @@ class Dump:
             yield from _Archive(self.path, [name for name in wanted if name in self.tables]).read(advance)
 
 
+class Hashed:
+    """Blocks passed on as they come, and afterwards what identifies all of them."""
+
+    def __init__(self, blocks: Iterator[bytes]) -> None:
+        self._blocks, self._sha256, self._size = blocks, hashlib.sha256(), 0
+
+    def __iter__(self) -> Iterator[bytes]:
+        for block in self._blocks:
+            self._sha256.update(block)
+            self._size += len(block)
+            yield block
+
+    def identity(self) -> dict[str, Any]:
+        return {"bytes": self._size, "sha256": self._sha256.hexdigest()}
+
+
 def find(dumps: Path, names: Sequence[str]) -> Dump | None:
     """Return the dump of a community under one of its names (the first is the one it goes by).
 
@@ -81,7 +90,7 @@ def find(dumps: Path, names: Sequence[str]) -> Dump | None:
         folder = dumps / name
         if (folder / "Posts.xml").is_file():
             files = sorted(file for file in folder.glob("*.xml") if file.is_file())
-            return Dump(names[0], folder, {file.name: Table(file.name, file.stat().st_size, None) for file in files})
+            return Dump(names[0], folder, {file.name: file.stat().st_size for file in files})
         archive = dumps / f"{name}.7z"
         if archive.is_file():
             return Dump(names[0], archive, _listed(archive))
@@ -95,14 +104,14 @@ def _blocks(path: Path, advance: Advance) -> Iterator[bytes]:
             yield block
 
 
-def _listed(path: Path) -> dict[str, Table]:
+def _listed(path: Path) -> dict[str, int]:
     import py7zr
 
     with _reading(path), py7zr.SevenZipFile(path) as archive:
         if archive.needs_password():
             raise CorruptFileError(f"{path}: is locked with a password; a dump is not. Fetch it again.")
         members = archive.list()
-    tables: dict[str, Table] = {}
+    tables: dict[str, int] = {}
     for member in members:
         name = PurePosixPath(member.filename.replace("\\", "/"))
         if name.is_absolute() or ".." in name.parts or ":" in name.parts[0]:
@@ -114,7 +123,7 @@ def _listed(path: Path) -> dict[str, Table]:
             continue
         if name.name in tables:
             raise CorruptFileError(f"{path}: holds {name.name} more than once; one archive is one community")
-        tables[name.name] = Table(name.name, member.uncompressed, member.crc32)
+        tables[name.name] = member.uncompressed
     if "Posts.xml" not in tables:
         raise CorruptFileError(f"{path}: holds no Posts.xml, but {sorted(tables) or 'nothing'}; is it a dump?")
     return tables

@@ -7,8 +7,10 @@ What the rounding and the minimum add is not taken from the others.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
+import numpy as np
+
+from lotte.build.columns import Ints
 from lotte.build.spec import Options
 
 
@@ -36,16 +38,7 @@ def _rounded(part: int, whole: int, options: Options) -> int:
     return (part + up) // whole
 
 
-class Title(NamedTuple):
-    question_id: int
-    score: int
-    views: int
-    text: str
-
-
-def rank(question: Title, options: Options) -> tuple[int, int, int]:
-    """Return what a community's questions are sorted by: most popular first, then by id."""
-    first, second = (
-        (question.score, question.views) if options.forum_rank == "score" else (question.views, question.score)
-    )
-    return -first, -second, question.question_id
+def order(question_ids: Ints, scores: Ints, views: Ints, options: Options) -> Ints:
+    """Return the rows of a community's questions, the most popular first; ties by the lower id."""
+    first, second = (scores, views) if options.forum_rank == "score" else (views, scores)
+    return np.lexsort((question_ids, -second, -first))

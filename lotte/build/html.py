@@ -42,19 +42,23 @@ _TAG = re.compile(
     rb"&lt;(?=(/?[a-z][a-z0-9]*))(?:(?:br|hr|img)%b ?/?|/[a-z][a-z0-9]*|[a-z][a-z0-9]*%b)&gt;"
     % (_ATTRIBUTES, _ATTRIBUTES)
 )
-_COMMON = re.compile(rb"&amp;(?:amp|lt|gt|quot|nbsp|#39);")
-_DECODED = {b"&amp;lt;": b"<", b"&amp;gt;": b">", b"&amp;quot;": b'"', b"&amp;#39;": b"'", b"&amp;nbsp;": b" ",
-            b"&amp;amp;": b"&"}  # fmt: skip
+# What may be left once the tags are gone: a quotation mark, a bare ">", and the entities that Markdown makes
+_LEFT = re.compile(rb"&(?:quot|gt|amp;(?:amp|lt|gt|quot|nbsp|#39));")
+_DECODED = {b"&quot;": b'"', b"&gt;": b">", b"&amp;lt;": b"<", b"&amp;gt;": b">", b"&amp;quot;": b'"',
+            b"&amp;#39;": b"'", b"&amp;nbsp;": b" "}  # fmt: skip
 # Those of HTML 4, and numbers that are a character of their own in every reading of the standard
 _NUMBER = "3[2-9]|[4-9][0-9]|1[01][0-9]|12[0-6]|1[6-9][0-9]|[2-9][0-9]{2}|[1-9][0-9]{3}|[1-4][0-9]{4}"
-_ENTITY = re.compile(f"&amp;(?:{'|'.join(sorted(name2codepoint))}|#(?:{_NUMBER}));".encode())
+_RARE = re.compile(f"&(?:quot|gt|amp;(?:{'|'.join(sorted(name2codepoint))}|#(?:{_NUMBER})));".encode())
+_SLASH = ord("/")
 _VOID = frozenset({b"br", b"hr", b"img"})
 _KNOWN = (INLINE | BLOCK) - {"br", "hr", "col", "wbr", "option", "optgroup"}
-_OPENED_BY = {b"/%b" % name.encode(): name.encode() for name in _KNOWN}
-_BLANK = {(slash + name).encode(): b" " if name in BLOCK else b"" for name in _KNOWN for slash in ("", "/")} | {
+# What stands in a tag's place. An inline one leaves a mark until the entities are decoded, lest
+# "&<b>lt;</b>" becomes one of them; the mark is no character of XML, so it is nowhere else
+_MARK = b"\x01"
+_BLANK = {(slash + name).encode(): b" " if name in BLOCK else _MARK for name in _KNOWN for slash in ("", "/")} | {
     b"br": b" ",
     b"hr": b" ",
-    b"img": b"",
+    b"img": _MARK,
 }
 # White space beyond ASCII, as UTF-8
 _WIDE = re.compile(
@@ -70,41 +74,38 @@ def text_of_value(value: bytes) -> str:
     >>> text_of_value(b"&lt;p&gt;It isn&amp;#39;t &lt;b&gt;bo&lt;/b&gt;ld.&lt;/p&gt;&#xA;&lt;p&gt;Two&lt;/p&gt;")
     "It isn't bold. Two"
     """
-    count = value.count(b"&amp;")
-    entities = _COMMON.findall(value) if count else []
-    rare = len(entities) != count
-    if rare and len(_ENTITY.findall(value)) != count:
-        return text_of_reference(decode(value))
     parts = _TAG.split(value)
     tags = parts[1::2]
     open_tags: list[bytes] = []
-    opened, closed, opener, is_void = open_tags.append, open_tags.pop, _OPENED_BY.get, _VOID.__contains__
     for tag in tags:
         # an element left open, or closed out of turn, ends where only a parser can say
-        if (name := opener(tag)) is None:
-            if not is_void(tag):
-                opened(tag)
-        elif not open_tags or closed() != name:
-            return text_of_reference(decode(value))
-    if open_tags or not _BLANK.keys() >= set(tags):
+        if tag[0] == _SLASH:
+            if not open_tags or open_tags.pop() != tag[1:]:
+                return text_of_reference(decode(value))
+        elif tag not in _VOID:
+            open_tags.append(tag)
+    blanks = list(map(_BLANK.get, tags))
+    if open_tags or None in blanks:
         return text_of_reference(decode(value))
-    parts[1::2] = map(_BLANK.__getitem__, tags)
-    text = _joined(b"".join(parts).translate(_BLANKS).split(b"&#xA;"))
-    if b"&" in text:
-        if b"&quot;" in text:
-            text = text.replace(b"&quot;", b'"')
-        if b"&gt;" in text:
-            text = text.replace(b"&gt;", b">")
-        if text.count(b"&") != text.count(b"&amp;"):  # a tag unlike those of Markdown, or a rare reference
-            return text_of_reference(decode(value))
-        if rare:
-            return one_line(unescape(text.replace(b"&amp;", b"&").decode()))
-        for entity in sorted(set(entities), key=b"&amp;amp;".__eq__):  # it last, so that "&amp;lt;" stays "&lt;"
+    parts[1::2] = blanks
+    text = _joined(b"".join(parts).split(b"&#xA;"))
+    if ampersands := text.count(b"&"):
+        left = _LEFT.findall(text)
+        if len(left) != ampersands:  # a tag unlike those of Markdown, or a rare entity
+            if len(_RARE.findall(text)) != ampersands:
+                return text_of_reference(decode(value))
+            text = text.replace(b"&gt;", b">").replace(b"&quot;", b'"').replace(b"&amp;", b"&")
+            return one_line(unescape(text.replace(_MARK, b"").decode()))
+        for entity in set(left) - {b"&amp;amp;"}:
             text = text.replace(entity, _DECODED[entity])
+        text = text.replace(b"&amp;amp;", b"&")  # last, so that "&amp;lt;" stays "&lt;"
+    if _MARK in text:
+        text = text.replace(_MARK, b"")
     if not text.isascii():
         text = _WIDE.sub(b" ", text)
-    if b"  " in text:
-        text = _joined(text.split(b"  "))
+    text = text.translate(_BLANKS)
+    if len(parts := text.split(b"  ")) > 1:
+        text = _joined(parts)
     return text.strip().decode()
 
 

@@ -8,7 +8,7 @@ line is joined by Arrow, a batch at a time.
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -161,17 +161,24 @@ class _Community:
         at = int(np.searchsorted(self.ids, question_id))
         return tuple(self.questions["rows"][at].as_py())
 
-    def titles(self, options: Options, without: set[int]) -> list[forum.Title]:
-        """Return the questions that may become forum questions, the best first."""
-        eligible = pc.greater(self.questions["accepted"], 0) if options.forum_accepted else None
-        table = self.questions.filter(eligible) if eligible is not None else self.questions
-        values = (table[name].to_pylist() for name in ("question_id", "score", "views", "title"))
-        titles = (
-            forum.Title(question_id, score, views, title_text(title, options))
-            for question_id, score, views, title in zip(*values, strict=True)
-            if question_id not in without
-        )
-        return sorted((title for title in titles if title.text), key=lambda title: forum.rank(title, options))
+    def eligible(self, options: Options, without: set[int]) -> columns.Ints:
+        """Return the rows of the questions that may become forum questions, the most popular first."""
+        numbers = {name: columns.ints(self.questions[name]) for name in ("question_id", "score", "views", "accepted")}
+        may = ~np.isin(numbers["question_id"], list(without))
+        if options.forum_accepted:
+            may &= numbers["accepted"] > 0
+        order = forum.order(numbers["question_id"], numbers["score"], numbers["views"], options)
+        return order[may[order]]
+
+    def asked(self, eligible: columns.Ints, quota: int, options: Options) -> Iterator[Asked]:
+        """Give the first so many of these questions; a title of which nothing is left is passed over."""
+        titles, rows = self.questions["title"], self.questions["rows"]
+        for row in eligible.tolist():
+            if not quota:
+                break
+            if text := title_text(titles[row].as_py(), options):
+                quota -= 1
+                yield Asked(text, tuple(rows[row].as_py()))
 
     def question_of(self) -> Any:
         """Return the function (question id, answer id) -> question with passages, or 0."""
@@ -223,18 +230,18 @@ def _part(
         counts["questions"] += len(questions)
         searched.append(tuple(questions))
         asked_pages.append({one.question_id for one in chosen} if options.forum_overlap == "drop" else set())
-    titles = [community.titles(options, asked) for community, asked in zip(here, asked_pages, strict=True)]
+    eligible = [community.eligible(options, asked) for community, asked in zip(here, asked_pages, strict=True)]
     weights = [community.weight(options) for community in here]
-    quotas = forum.quotas(weights, [len(some) for some in titles], options)
+    quotas = forum.quotas(weights, [len(some) for some in eligible], options)
     blocks = tuple(
         Block(
             community.site,
             community.path,
             community.counts["passages"],
             questions,
-            tuple(Asked(title.text, community.rows(title.question_id)) for title in some[:quota]),
+            tuple(community.asked(some, quota, options)),
         )
-        for community, questions, some, quota in zip(here, searched, titles, quotas, strict=True)
+        for community, questions, some, quota in zip(here, searched, eligible, quotas, strict=True)
     )
     order = list(range(len(blocks)))
     if options.forum_blocks == "name":

@@ -72,6 +72,9 @@ def read(
     fast, quotes, form = options.html == "fast", _QUOTES[options.passage_quotes], options.unicode
     dropped = {b"%d" % owner: f"owner {owner}" for owner in options.drop_owners}
     until = options.until.encode()
+    licences: dict[bytes, str] = {}  # as stated -> as text
+    min_score, include_accepted = options.min_score, options.include_accepted
+    num_questions = num_answers = num_low = 0
     for row in rows:
         try:
             kind = row[_TYPE]
@@ -96,7 +99,7 @@ def read(
             owner_id = NOBODY if owner is None else _whole(owner)
             owner_name = one_line(decode(row[_OWNER_NAME])) if _OWNER_NAME in row else ""
             if kind == b"1":
-                counts["questions"] += 1
+                num_questions += 1
                 closed, title = row.get(_CLOSED, b""), decode(row.get(_TITLE, b""))
                 if past:
                     closed, title = past.is_closed(post_id, closed), past.title(post_id) or title
@@ -106,10 +109,10 @@ def read(
                 )  # fmt: skip
                 continue
             parent = _whole(row.get(_PARENT) or b"0")
-            counts["answers"] += 1
+            num_answers += 1
             pages.extend((post_id, parent))
-            if score < options.min_score and not options.include_accepted:
-                counts["low score"] += 1
+            if score < min_score and not include_accepted:
+                num_low += 1
                 continue
             if owner is None and options.deleted_owner == "drop":
                 counts["deleted owner"] += 1
@@ -121,7 +124,12 @@ def read(
                 text = text_of_value(body) if fast else text_of_reference(decode(body))
             # the attribute is about the newest revision, so it says nothing of an older one
             stated = row.get(_LICENCE) if changed is None else None
-            licence = decode(stated) if stated else licence_on(created)
+            if stated is None:
+                licence = licence_on(created)
+            elif (known := licences.get(stated)) is not None:
+                licence = known
+            else:
+                licence = licences[stated] = decode(stated)
         except KeyError as error:
             rows.refuse(f"a post without {error.args[0].decode().strip(' =')}")
             continue
@@ -136,6 +144,7 @@ def read(
             counts["empty"] += 1
             continue
         yield Answer(post_id, parent, score, owner_id, owner_name, created, licence, text)
+    counts.update({"questions": num_questions, "answers": num_answers, "low score": num_low})
 
 
 def names(rows: Rows) -> Iterator[tuple[int, str]]:

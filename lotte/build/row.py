@@ -14,6 +14,8 @@ from collections.abc import Iterable, Iterator
 from typing import TypeAlias
 from xml.parsers import expat
 
+import numpy as np
+
 from lotte.errors import CorruptFileError
 
 # A row's attributes as they stand in the file: b' Score=' -> b'7', entities not yet decoded
@@ -22,10 +24,6 @@ Row: TypeAlias = dict[bytes, bytes]
 _LONGEST = 64 << 20  # bytes of one row; the longest posts are 30,000 characters
 _SHOWN = 20  # bad rows named in the report; all are counted
 _BOM = b"\xef\xbb\xbf"
-# No characters of XML: a block that holds one goes to expat, row by row. One regular expression for
-# all of them would be ten times slower than the two looks below
-_ILLEGAL = bytes(code for code in range(0x20) if code not in b"\t\n\r")
-_NOT_CHARACTERS = re.compile(rb"\xef\xbf[\xbe\xbf]").search
 _NAME = re.compile(rb" [A-Za-z_][A-Za-z0-9_.-]*=").fullmatch
 _SPELLED = {b" Id=", b" Score=", b" Body="}  # names seen and found to be spelled as dumps do; grows
 _END = frozenset({b" />\n  ", b" />\r\n  ", b" />\n", b" />\r\n", b" />", b"/>"})
@@ -140,12 +138,11 @@ class Rows:
     def __iter__(self) -> Iterator[Row]:
         begun, clean, rest = False, True, b""
         for block in self._blocks:
-            clean_block = _is_clean(block)
+            clean_block, lines = _looked_through(block)
             # `rest` stands behind a "<row" (or is the opening of the file); a tag may be cut in the middle
             # of it, so it is split again together with what follows
-            rest += block
-            lines = rest.count(b"\n")
-            pieces = rest.split(b"<row")
+            lines += rest.count(b"\n")
+            pieces = (rest + block).split(b"<row")
             rest = pieces.pop()
             if pieces and not begun:
                 self._check_opening(pieces[0])
@@ -178,7 +175,7 @@ class Rows:
     def _rows(self, pieces: list[bytes], *, clean: bool) -> Iterator[Row]:
         self._pieces = pieces
         for self._at, piece in enumerate(pieces):
-            row = row_of(piece) if clean else None
+            row = row_of(piece) if clean and (piece.isascii() or not _not_characters(piece)) else None
             if row is None:
                 read = row_of_reference(piece)
                 if read is None:
@@ -230,8 +227,17 @@ class Rows:
         return self._line + sum(piece.count(b"\n") for piece in self._pieces[:at])
 
 
-def _is_clean(block: bytes) -> bool:
-    return len(block.translate(None, _ILLEGAL)) == len(block) and not (b"\xef\xbf" in block and _NOT_CHARACTERS(block))
+def _looked_through(block: bytes) -> tuple[bool, int]:
+    """Whether no control character is in a block but those of XML, and how many lines end in it."""
+    codes = np.frombuffer(block, dtype=np.uint8)
+    low = codes[codes < 0x20]
+    lines = int(np.count_nonzero(low == 10))
+    return lines + int(np.count_nonzero((low == 13) | (low == 9))) == len(low), lines
+
+
+def _not_characters(piece: bytes) -> bool:
+    """Whether U+FFFE or U+FFFF is in it, which are no characters of XML."""
+    return b"\xef\xbf" in piece and (b"\xef\xbf\xbe" in piece or b"\xef\xbf\xbf" in piece)
 
 
 def _encoded(text: str) -> bytes:

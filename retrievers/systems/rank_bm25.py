@@ -8,6 +8,7 @@ a query, in Python: for small collections. It is also the judge of our bm25.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from math import inf
 from pathlib import Path
 
 import numpy as np
@@ -74,4 +75,10 @@ class RankBM25Index:
 
 
 def retriever(*, k1: float = 1.5, b: float = 0.75, epsilon: float = 0.25) -> RankBM25:
+    if not 0 < k1 < inf:
+        raise ValueError(f"k1 is above 0, not {k1}")
+    if not 0 <= b < 1:  # at 1 the library divides by the length of an empty document
+        raise ValueError(f"b is 0 or more, and below 1, not {b}")
+    if not 0 <= epsilon < inf:
+        raise ValueError(f"epsilon is 0 or more, not {epsilon}")
     return RankBM25(k1, b, epsilon)
