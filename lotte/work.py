@@ -175,9 +175,12 @@ def _run_in_processes(steps: list[Step], workers: int, advance: Advance) -> None
     ended = threading.Event()  # not a last message: a worker that was killed may hold the lock for writing
 
     def listen() -> None:
-        while not (channel.empty() and ended.wait(0.05)):
+        while True:
+            last = ended.wait(0.05)
             while not channel.empty():
                 advance(channel.get())
+            if last:
+                return
 
     listener = threading.Thread(target=listen, daemon=True)
     listener.start()
