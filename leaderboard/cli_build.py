@@ -54,7 +54,7 @@ def demo(
     else:
         show(rows, as_json)
     say(f"the collection, its indexes and a record of each score are in {out}; ask it something:")
-    say(f'  lotte search {out}/index/bm25/lotte/pooled/test "my website works on mobile data but not on my own wifi"')
+    say(f'  lotte search {out}/index/bm25/lotte/pooled/test "deleted a big log file but the disk is still full"')
 
 
 def build(

@@ -130,7 +130,7 @@ def scores(run: Run, qrels: Qrels, measures: Iterable[Measure], *, level: int = 
     values: dict[Measure, dict[str, float]] = {measure: {} for measure in measures}
     direct = [measure for measure in values if measure.k is None or measure.at]
     for query_ids in _batches(qrels):
-        judged = {query_id: dict(qrels[query_id]) for query_id in query_ids}
+        judged = {query_id: _grades(qrels[query_id]) for query_id in query_ids}
         _evaluate(values, direct, run, judged, None, level)
         for measure in values.keys() - direct:
             _evaluate(values, [measure], run, judged, measure.k, level)
@@ -153,6 +153,11 @@ def _evaluate(
     for measure in measures:
         key = measure.trec.replace(".", "_")
         values[measure] |= {query_id: found.get(query_id, {}).get(key, 0.0) for query_id in judged}
+
+
+def _grades(relevance: Mapping[str, int]) -> dict[str, int]:
+    """Return judgments as pytrec_eval can take them: its nDCG of a query with negative ones only never ends."""
+    return {doc_id: max(grade, 0) for doc_id, grade in relevance.items()}
 
 
 def _batches(query_ids: Iterable[str]) -> Iterator[list[str]]:

@@ -65,6 +65,14 @@ def test_progress_within_progress_is_not_shown(monkeypatch):
     assert "next" in sys.stderr.getvalue()
 
 
+def test_nor_is_it_in_a_log(capsys, clock):
+    with Progress(2, "systems", "outer") as outer, Progress(10, "passages", "inner") as inner:
+        clock[0] += 40
+        inner.advance(4)
+        outer.advance(1)
+    assert capsys.readouterr().err == "outer: 1 of 2 systems, 0.0/s, 0:40 left\n" * 2
+
+
 def test_an_error_takes_the_bar_down(monkeypatch):
     monkeypatch.setattr(sys, "stderr", Terminal())
     with pytest.raises(ZeroDivisionError), Progress(2, "systems", "first"):
