@@ -4,9 +4,8 @@ Source  Santhanam et al. 2022, arXiv:2112.01488: Table 1 (topics), Table 9
         (communities), Figures 4 (words a passage), 5 (words a query), 6 (answers a query)
 """
 
-import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from lotte.collection import Collection
-from lotte.errors import UnavailableError
+from lotte.errors import CorruptFileError, UnavailableError
+from lotte.jsonl import objects
 
 KINDS = ("search", "forum")
 Ints = npt.NDArray[np.int64]
@@ -94,13 +94,18 @@ def summarise(folder: Path, name: str) -> Summary:
     for kind in KINDS:
         path = folder / f"qas.{kind}.jsonl"
         if path.is_file():
-            lines = list(_lines(path))
-            by_site = Counter(site_of[line["answer_pids"][0]] for line in lines) if site_of else Counter[str]()
-            questions[kind] = Questions(
-                np.array([len(line["query"].split()) for line in lines], dtype=np.int64),
-                np.array([len(line["answer_pids"]) for line in lines], dtype=np.int64),
-                dict(by_site),
-            )
+            lines = [line for _, line in objects(path)]
+            try:
+                by_site = Counter(site_of[line["answer_pids"][0]] for line in lines) if site_of else Counter[str]()
+                questions[kind] = Questions(
+                    np.array([len(line["query"].split()) for line in lines], dtype=np.int64),
+                    np.array([len(line["answer_pids"]) for line in lines], dtype=np.int64),
+                    dict(by_site),
+                )
+            except (KeyError, IndexError, TypeError, AttributeError):
+                raise CorruptFileError(
+                    f"{path}: a line lacks query or answer_pids, or names a passage that is not there"
+                ) from None
     return Summary(name, words, dict(Counter(site_of)), questions)
 
 
@@ -154,9 +159,3 @@ def _sites(path: Path) -> list[str]:
 
     sites: list[str] = pq.read_table(path, columns=["site"])["site"].to_pylist()
     return sites
-
-
-def _lines(path: Path) -> Iterator[dict[str, Any]]:
-    with path.open(encoding="utf-8", newline="\n") as file:
-        for line in file:
-            yield json.loads(line)

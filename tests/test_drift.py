@@ -117,6 +117,18 @@ def test_a_release_without_attribution_is_compared_by_text(built, copy):
     assert all(row[1:] == (0, 0, 0) for row in found.values())
 
 
+def test_an_answer_that_is_no_passage_is_one_line(built, copy):
+    path = copy / "science" / "test" / "qas.forum.jsonl"
+    path.write_text('{"qid": 0, "query": "x", "answer_pids": [75]}\n')
+    assert error("check", built, copy) == (
+        f"{path}:1: expected query and answer_pids of passages that are there, "
+        "found {'qid': 0, 'query': 'x', 'answer_pids': [75]}"
+    )
+    assert error("describe", copy / "science" / "test") == (
+        f"{path}: a line lacks query or answer_pids, or names a passage that is not there"
+    )
+
+
 def test_a_folder_that_is_no_collection_is_one_line(built, tmp_path):
     assert error("check", built, tmp_path) == (
         f"{tmp_path} holds no collection.tsv, and no <topic>/<split>/collection.tsv"

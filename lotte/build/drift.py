@@ -7,7 +7,6 @@ so there a passage is known by its text, and only lost and added can be told.
 """
 
 import hashlib
-import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -16,7 +15,8 @@ from typing import Any, NamedTuple, TypeVar
 import pyarrow.parquet as pq
 
 from lotte.collection import Collection
-from lotte.errors import UnavailableError
+from lotte.errors import CorruptFileError, UnavailableError
+from lotte.jsonl import objects
 
 K = TypeVar("K")
 UNKNOWN_SITE = "?"
@@ -103,14 +103,21 @@ class _Part:
         path = self.folder / "metadata.jsonl"
         if not (self.has_posts and path.is_file()):
             return {}
-        return {pid: line["question_id"] for line in _lines(path) for pid in line.get("pids", ())}
+        return {pid: line["question_id"] for _, line in objects(path) for pid in line.get("pids", ())}
 
     def _questions(self, kind: str, pages: Mapping[int, Any]) -> None:
-        for line in _lines(self.folder / f"qas.{kind}.jsonl"):
-            golds = [self.posts[pid] for pid in line["answer_pids"]]
-            site = golds[0][0]
-            page = pages.get(line["answer_pids"][0], line["query"])
-            key = (page, line.get("url"), line["query"]) if kind == "search" else page
+        path = self.folder / f"qas.{kind}.jsonl"
+        for number, line in objects(path):
+            try:
+                golds = [self.posts[pid] for pid in line["answer_pids"]]
+                site = golds[0][0]
+                page = pages.get(line["answer_pids"][0], line["query"])
+                key = (page, line.get("url"), line["query"]) if kind == "search" else page
+            except (KeyError, IndexError, TypeError):
+                raise CorruptFileError(
+                    f"{path}:{number}: expected query and answer_pids of passages that are there, "
+                    f"found {str(line)[:60]}"
+                ) from None
             self.things[f"{kind} questions"][site][key] = line["query"]
             for gold in golds:
                 self.things[f"{kind} answers"][site][key, gold] = True
@@ -126,9 +133,3 @@ def _numbered(items: Iterable[K]) -> Iterator[tuple[K, int]]:
 
 def _hash(text: str) -> bytes:
     return hashlib.blake2b(text.encode(), digest_size=12).digest()
-
-
-def _lines(path: Path) -> Iterator[dict[str, Any]]:
-    with path.open(encoding="utf-8", newline="\n") as file:
-        for line in file:
-            yield json.loads(line)
