@@ -22,6 +22,7 @@ check: $(VENV)/ready-dev ## the quick half: style, types, the fast tests
 bench: $(VENV)/ready-dev ## figures of this machine, beside those of the plain ways
 	$(BIN)/python tests/bench/bench_build.py
 	$(BIN)/python tests/bench/bench_bm25.py
+	$(BIN)/python tests/bench/bench_help.py
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,6 +1,7 @@
 """`lotte` as a person types it, for every test of a command."""
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -24,3 +25,8 @@ def error(*words: object, **variables: str) -> str:
     *_, last = done.stderr.splitlines()
     assert last.startswith("error: "), done.stderr
     return last.removeprefix("error: ")
+
+
+def hears_ctrl_c() -> None:
+    """For a new process: undo what a shell does to those in its background, which never hear of Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)

@@ -14,7 +14,7 @@ import plain_build
 import py7zr
 import pyarrow.parquet as pq
 import pytest
-from command import DUMPS, GOOAQ, HOUSE, SPEC, error, lotte
+from command import DUMPS, GOOAQ, HOUSE, SPEC, error, hears_ctrl_c, lotte
 
 TEST_SITES = ["stargazing", "homelab", "houseplants"]
 SAMPLE_WORDS = ("build", "--dumps", DUMPS, "--gooaq", GOOAQ, "--spec", SPEC)
@@ -354,7 +354,7 @@ def test_ctrl_c_is_one_line_and_the_same_command_goes_on(built, tmp_path):
     command = [sys.executable, script, *map(str, SAMPLE_WORDS), "--out", str(out), "--workers", "2"]
     env = {**os.environ, "PYTHONPATH": str(HOUSE)}
     process = subprocess.Popen(
-        command, cwd=HOUSE, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+        command, cwd=HOUSE, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True, preexec_fn=hears_ctrl_c
     )
     for _ in range(400):
         time.sleep(0.01)

