@@ -28,6 +28,7 @@ NO_COST: dict[str, Any] = dict.fromkeys(
     ("encode_seconds", "index_seconds", "index_reused", "search_seconds", "queries_per_second", "latency_ms",
      "index_bytes", "bytes_per_document", "peak_memory_bytes")
 )  # fmt: skip
+RECORDED = ("Success@5", "nDCG@10", "MRR@10", "R@100")  # in every record, so that records can be compared
 ENDINGS = (".gz", ".txt", ".tsv", ".trec", ".run")  # of ranking files; the rest is what a result is named by
 
 
@@ -216,7 +217,7 @@ def _result(
 
 def _measured(dataset: Dataset, run: Run, further: Iterable[Measure]) -> dict[str, Any]:
     """Return the section `measures`."""
-    wanted = dict.fromkeys([parse(dataset.measure), *further])
+    wanted = dict.fromkeys([parse(dataset.measure), *further, *map(parse, RECORDED)])
     values = scores(run, dataset.judge(run), wanted)
     return {
         "official": dataset.measure,

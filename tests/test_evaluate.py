@@ -57,7 +57,9 @@ def test_the_record_has_every_field_that_is_promised(order, tiny):
     assert record["dataset"]["counts"] == {"documents": 4, "queries": 3, "judged_queries": 3, "judgments": 3}
     measures = record["measures"]
     assert (measures["official"], measures["tool"]) == ("Success@5", "pytrec-eval-terrier")
-    assert measures["aggregate"].keys() == measures["per_query"].keys() == {"Success@5", "MRR@10", "R@5"}
+    assert measures["aggregate"].keys() == measures["per_query"].keys() == {
+        "Success@5", "nDCG@10", "MRR@10", "R@100", "R@5"
+    }  # fmt: skip
     success = measures["aggregate"]["Success@5"]
     assert success["value"] == pytest.approx(2 / 3) and success["ci95"] == [0.0, 1.0]
     assert success["method"] == "percentile bootstrap over queries"

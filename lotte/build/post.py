@@ -97,7 +97,7 @@ def read(
             if past:
                 score = past.score(post_id)
             owner_id = NOBODY if owner is None else _whole(owner)
-            owner_name = one_line(decode(row[_OWNER_NAME])) if _OWNER_NAME in row else ""
+            owner_name = decode(row[_OWNER_NAME]) if _OWNER_NAME in row else ""
             if kind == b"1":
                 num_questions += 1
                 closed, title = row.get(_CLOSED, b""), decode(row.get(_TITLE, b""))
@@ -148,10 +148,10 @@ def read(
 
 
 def names(rows: Rows) -> Iterator[tuple[int, str]]:
-    """Give user id and name from the rows of `Users.xml`."""
+    """Give user id and name from the rows of `Users.xml`, to the letter: whoever is credited chose it."""
     for row in rows:
         try:
-            yield _whole(row[_ID]), one_line(decode(row.get(b" DisplayName=", b"")))
+            yield _whole(row[_ID]), decode(row.get(b" DisplayName=", b""))
         except KeyError:
             rows.refuse("a user without Id")
         except ValueError as error:
