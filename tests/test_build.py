@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 from command import DUMPS, GOOAQ, HOUSE, SPEC, error, hears_ctrl_c, lotte
 
+SHARED = HOUSE.parent / "shared" / "data" / "stackexchange"
 TEST_SITES = ["stargazing", "homelab", "houseplants"]
 SAMPLE_WORDS = ("build", "--dumps", DUMPS, "--gooaq", GOOAQ, "--spec", SPEC)
 
@@ -405,3 +406,24 @@ def test_json_prints_the_counts(tmp_path):
     done = lotte(*SAMPLE_WORDS, "--out", tmp_path / "out", "--json")
     record = json.loads(done.stdout)
     assert record["out"] == str(tmp_path / "out") and record["parts"]["pooled/test"]["passages"] == 224
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason="needs the dumps of ../shared/data/stackexchange, which is not here")
+def test_real_dumps_become_what_the_straightforward_script_makes(tmp_path):
+    """Seven real communities: BOM or not, CRLF or LF, both spellings of tags, one not in the order of ids."""
+    names = ("ai", "bioinformatics", "cardano", "coffee", "french.meta", "genai", "datascience.meta")
+    sites = [f"{name}.stackexchange.com" for name in names]
+    spec = tmp_path / "spec.toml"
+    spec.write_text(f"[topics.a]\ntest = {json.dumps(sites[:3])}\n[topics.b]\ntest = {json.dumps(sites[3:])}\n")
+    links = [f"https://{sites[3]}/questions/1/x", f"https://{sites[3]}/a/24", f"https://{sites[0]}/q/1"]
+    rows = [json.dumps({"id": n, "question": f"what {n}?", "answer_url": url}) for n, url in enumerate(links)]
+    gooaq = tmp_path / "gooaq.jsonl"
+    gooaq.write_text("\n".join(rows) + "\n")
+    out = tmp_path / "out"
+    done = lotte("build", "--dumps", SHARED, "--spec", spec, "--gooaq", gooaq, "--out", out)
+    assert done.returncode == 0, done.stderr
+    parts = {"a/test": plain_build.part(sites[:3], SHARED, rows), "b/test": plain_build.part(sites[3:], SHARED, rows)}
+    parts["pooled/test"] = plain_build.pooled(list(parts.values()))
+    for part, made in parts.items():
+        for name, text in plain_build.files(made).items():
+            assert (out / part / name).read_text(encoding="utf-8") == text, f"{part}/{name}"
