@@ -1,6 +1,6 @@
 """How long `lotte --help` takes: what a person waits for before anything happens. The goal is 0.3 s.
 
-    python tests/bench/bench_help.py
+python tests/bench/bench_help.py
 """
 
 import statistics
@@ -17,7 +17,9 @@ def main() -> None:
         start = perf_counter()
         subprocess.run([sys.executable, "-m", "leaderboard.cli", "--help"], capture_output=True, check=True)
         seconds.append(perf_counter() - start)
-    print(f"lotte --help: {statistics.median(seconds):.3f} s, the median of {CALLS} ({min(seconds):.3f} to {max(seconds):.3f})")
+    print(
+        f"lotte --help: {statistics.median(seconds):.3f} s, the median of {CALLS} ({min(seconds):.3f} to {max(seconds):.3f})"
+    )
 
 
 if __name__ == "__main__":
