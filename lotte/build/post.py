@@ -186,9 +186,12 @@ def licence_on(created: bytes) -> str:
     return next(licence for day, licence in _LICENCES if created >= day)
 
 
+_LIMIT = 1 << 62
+
+
 def _whole(value: bytes) -> int:
     number = int(value)
-    if not -(1 << 62) < number < 1 << 62:
+    if not -_LIMIT < number < _LIMIT:
         raise ValueError(f"{value[:20]!r} is no number of a dump")
     return number
 
