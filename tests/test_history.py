@@ -133,7 +133,7 @@ def test_the_dump_of_2020_as_of_2016_is_the_dump_of_2016(tmp_path):
     then = posts(SHARED, "beer.stackexchange.com@2016-09", tmp_path / "then")
     back = posts(SHARED, "beer.stackexchange.com", tmp_path / "back", as_of="2016-09-04")
     both = then.keys() & back.keys()
-    assert len(both) / len(then) > 0.96  # the others were deleted since
-    assert len(back) == len(both)
-    assert sum(then[post][1] == back[post][1] for post in both) / len(both) > 0.995
-    assert sum(then[post][0] == back[post][0] for post in both) / len(both) > 0.97
+    same_text = sum(then[post][1] == back[post][1] for post in both)
+    same_score = sum(then[post][0] == back[post][0] for post in both)
+    # the figures of docs/build.md; the passages that are missing were deleted since
+    assert (len(then), len(back), len(both), same_text, same_score) == (1134, 1097, 1097, 1093, 1075)

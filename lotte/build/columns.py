@@ -27,9 +27,10 @@ class Gathered:
     def __init__(self, schema: pa.Schema, spill: Path | None = None) -> None:
         self._schema = schema
         self._kept = pa.schema(list(schema)[:-1]) if spill else schema
+        self._spilled = pa.schema(list(schema)[-1:])
         self._rows: list[tuple[Any, ...]] = []
         self._batches: list[pa.RecordBatch] = []
-        self._writer = pa.ipc.new_file(str(spill), pa.schema([schema.field(len(schema) - 1)])) if spill else None
+        self._writer = pa.ipc.new_file(str(spill), self._spilled) if spill else None
 
     def add(self, row: tuple[Any, ...]) -> None:
         self._rows.append(row)
@@ -48,13 +49,9 @@ class Gathered:
             values = zip(*self._rows, strict=True)
             arrays = [_array(list(some), field.type) for some, field in zip(values, self._schema, strict=True)]
             if self._writer:
-                self._writer.write_batch(pa.record_batch([arrays.pop()], schema=self._writer_schema))
+                self._writer.write_batch(pa.record_batch([arrays.pop()], schema=self._spilled))
             self._batches.append(pa.record_batch(arrays, schema=self._kept))
             self._rows = []
-
-    @property
-    def _writer_schema(self) -> pa.Schema:
-        return pa.schema([self._schema.field(len(self._schema) - 1)])
 
 
 def joined(*pieces: Any) -> pa.Array:
