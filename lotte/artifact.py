@@ -54,6 +54,20 @@ def write_whole(path: Path, content: str | bytes) -> Path:
         part.unlink(missing_ok=True)
 
 
+def link(source: Path, target: Path) -> None:
+    """Give a whole file a second name; where the disk knows no links, a copy that is complete or absent."""
+    target.unlink(missing_ok=True)
+    try:
+        target.hardlink_to(source)
+    except OSError:
+        part = target.with_name(f".{target.name}{_PARTIAL}")
+        try:
+            shutil.copyfile(source, part)
+            part.replace(target)
+        finally:
+            part.unlink(missing_ok=True)
+
+
 class Writer:
     """A file that appears under its name when all of it is written, and then knows its size and sha256."""
 

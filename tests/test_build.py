@@ -16,6 +16,8 @@ import pyarrow.parquet as pq
 import pytest
 from command import DUMPS, GOOAQ, HOUSE, SPEC, error, hears_ctrl_c, lotte
 
+from lotte import artifact
+
 SHARED = HOUSE.parent / "shared" / "data" / "stackexchange"
 TEST_SITES = ["stargazing", "homelab", "houseplants"]
 SAMPLE_WORDS = ("build", "--dumps", DUMPS, "--gooaq", GOOAQ, "--spec", SPEC)
@@ -209,6 +211,20 @@ def test_one_topic_is_built_with_the_questions_it_has_in_the_whole(built, tmp_pa
     ours, whole = tree(out / "science"), tree(built / "science")
     assert ours == whole
     assert sorted(path.name for path in out.iterdir()) == ["manifest.json", "pooled", "science"]
+    assert tree(out / "pooled") == ours
+    assert all(path.samefile(out / "science" / "test" / path.name) for path in (out / "pooled" / "test").iterdir())
+
+
+def test_a_file_without_a_second_name_is_copied(tmp_path, monkeypatch):
+    def refuse(target: Path, source: Path) -> None:
+        raise OSError("no links on this disk")
+
+    (tmp_path / "whole").write_text("all of it")
+    (tmp_path / "other").write_text("what a killed build left")
+    monkeypatch.setattr(Path, "hardlink_to", refuse)
+    artifact.link(tmp_path / "whole", tmp_path / "other")
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"whole": "all of it", "other": "all of it"}
+    assert not (tmp_path / "whole").samefile(tmp_path / "other")
 
 
 @pytest.mark.parametrize("moment", [0.45, 0.6, 0.75, 0.9, 1.05, 1.2, 1.35, 1.5])
@@ -260,7 +276,8 @@ app(sys.argv[3:])
 @pytest.mark.parametrize(
     "step",
     ["builder._posts 2", "builder._pages 1", "builder._questions 3", "search.link 30", "artifact.write_whole 2",
-     "pool._attribution 2", "pool._questions 3", "columns.lines 9", "build._report 1", "build._assembled 1"],
+     "pool._attribution 2", "pool._questions 3", "columns.lines 9", "artifact.link 3", "build._report 1",
+     "build._assembled 1"],
 )  # fmt: skip
 def test_killed_inside_each_step_and_started_again_it_ends_in_the_same_bytes(step, built, tmp_path):
     out = tmp_path / "out"
@@ -355,7 +372,14 @@ def test_ctrl_c_is_one_line_and_the_same_command_goes_on(built, tmp_path):
     command = [sys.executable, script, *map(str, SAMPLE_WORDS), "--out", str(out), "--workers", "2"]
     env = {**os.environ, "PYTHONPATH": str(HOUSE)}
     process = subprocess.Popen(
-        command, cwd=HOUSE, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True, preexec_fn=hears_ctrl_c
+        command,
+        cwd=HOUSE,
+        env=env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        preexec_fn=hears_ctrl_c,
     )
     for _ in range(400):
         time.sleep(0.01)

@@ -158,6 +158,8 @@ def _assembled(
     key = artifact.digest([spec.record(), {site: meta["key"] for site, meta in metas.items()}, gooaq, _versions()])
     receipts = {part.name: workplace / "parts" / f"{part.topic}-{part.split}.json" for part in parts}
     _remove_strangers(order.out, workplace / "parts", set(receipts.values()))
+    # a pool of one topic is that topic under another name
+    twins = {part.name: one for at, part in enumerate(parts) for one in parts[:at] if part.reads_as(one)}
     steps = [
         work.Step(
             part.name,
@@ -165,10 +167,13 @@ def _assembled(
             partial(pool.write, part, order.out, receipts[part.name], key, spec.options),
         )
         for part in parts
-        if not _is_written(receipts[part.name], key, order.out)
+        if part.name not in twins and not _is_written(receipts[part.name], key, order.out)
     ]
     with show(sum(step.weight for step in steps), "writing topics") as progress:
         work.run(steps, workers=order.workers, small=_SMALL, advance=progress.advance)
+    for part in parts:
+        if part.name in twins and not _is_written(receipts[part.name], key, order.out):
+            pool.link(part, twins[part.name], order.out, receipts)
     files: dict[str, str] = {}
     for receipt in receipts.values():
         files |= json.loads(receipt.read_text(encoding="utf-8"))["sha256"]

@@ -36,11 +36,11 @@ BLOCK = frozenset(
 )
 
 # The tags that Markdown makes, as it spells them, as an attribute of XML spells that:
-# lower case, quoted values, nothing else. The name is caught ahead of the three shapes of a tag
-_ATTRIBUTES = rb"(?: [a-z-]+=&quot;[^&]*(?:&amp;[^&]*)*&quot;)*"
+# lower case, quoted values, nothing else. The shapes behind a name stand there by how often they occur
+_ATTRIBUTE = rb"(?: [a-z-]+=&quot;[^&]*(?:&amp;[^&]*)*&quot;)"
 _TAG = re.compile(
-    rb"&lt;(?=(/?[a-z][a-z0-9]*))(?:(?:br|hr|img)%b ?/?|/[a-z][a-z0-9]*|[a-z][a-z0-9]*%b)&gt;"
-    % (_ATTRIBUTES, _ATTRIBUTES)
+    rb"&lt;(/[a-z][a-z0-9]*(?=&gt;)|[a-z][a-z0-9]*)"
+    rb"(?:&gt;|%b+&gt;|(?:(?<=&lt;br)|(?<=&lt;hr)|(?<=&lt;img))%b* ?/?&gt;)" % (_ATTRIBUTE, _ATTRIBUTE)
 )
 # What may be left once the tags are gone: a quotation mark, a bare ">", and the entities that Markdown makes
 _LEFT = re.compile(rb"&(?:quot|gt|amp;(?:amp|lt|gt|quot|nbsp|#39));")
@@ -49,8 +49,6 @@ _DECODED = {b"&quot;": b'"', b"&gt;": b">", b"&amp;lt;": b"<", b"&amp;gt;": b">"
 # Those of HTML 4, and numbers that are a character of their own in every reading of the standard
 _NUMBER = "3[2-9]|[4-9][0-9]|1[01][0-9]|12[0-6]|1[6-9][0-9]|[2-9][0-9]{2}|[1-9][0-9]{3}|[1-4][0-9]{4}"
 _RARE = re.compile(f"&(?:quot|gt|amp;(?:{'|'.join(sorted(name2codepoint))}|#(?:{_NUMBER})));".encode())
-_SLASH = ord("/")
-_VOID = frozenset({b"br", b"hr", b"img"})
 _KNOWN = (INLINE | BLOCK) - {"br", "hr", "col", "wbr", "option", "optgroup"}
 # What stands in a tag's place. An inline one leaves a mark until the entities are decoded, lest
 # "&<b>lt;</b>" becomes one of them; the mark is no character of XML, so it is nowhere else
@@ -60,6 +58,8 @@ _BLANK = {(slash + name).encode(): b" " if name in BLOCK else _MARK for name in 
     b"hr": b" ",
     b"img": _MARK,
 }
+# The tag that ends what a tag begins; b"" for those that begin nothing
+_END = {name: b"" if name in (b"br", b"hr", b"img") else b"/" + name for name in _BLANK if name[:1] != b"/"}
 # White space beyond ASCII, as UTF-8
 _WIDE = re.compile(
     b"|".join(chr(code).encode() for code in range(0x80, 0x3001) if chr(code).isspace() or code in _CONTROL)
@@ -76,18 +76,16 @@ def text_of_value(value: bytes) -> str:
     """
     parts = _TAG.split(value)
     tags = parts[1::2]
-    open_tags: list[bytes] = []
+    awaited = [b""]
     for tag in tags:
         # an element left open, or closed out of turn, ends where only a parser can say
-        if tag[0] == _SLASH:
-            if not open_tags or open_tags.pop() != tag[1:]:
-                return text_of_reference(decode(value))
-        elif tag not in _VOID:
-            open_tags.append(tag)
-    blanks = list(map(_BLANK.get, tags))
-    if open_tags or None in blanks:
+        if end := _END.get(tag):
+            awaited.append(end)
+        elif end is None and awaited.pop() != tag:
+            return text_of_reference(decode(value))
+    if len(awaited) > 1:
         return text_of_reference(decode(value))
-    parts[1::2] = blanks
+    parts[1::2] = map(_BLANK.__getitem__, tags)
     text = _joined(b"".join(parts).split(b"&#xA;"))
     if ampersands := text.count(b"&"):
         left = _LEFT.findall(text)

@@ -8,8 +8,8 @@ line is joined by Arrow, a batch at a time.
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +70,10 @@ class Part:
         """Return the pid of each block's first passage."""
         counts = [0, *(block.num_passages for block in self.blocks)]
         return list(np.cumsum(counts)[:-1].tolist())
+
+    def reads_as(self, other: "Part") -> bool:
+        """Whether its files are those of the other, byte for byte, as those of a pool of one topic are."""
+        return replace(self, topic=other.topic, split=other.split) == other
 
     def counts(self) -> dict[str, Any]:
         return {
@@ -133,6 +137,19 @@ def write(part: Part, out: Path, receipt: Path, key: str, options: Options, adva
             "bytes": {name: one.size for name, one in names.items()},
         }
         artifact.write_whole(receipt, json.dumps(record, indent=1, sort_keys=True) + "\n")
+
+
+def link(part: Part, twin: Part, out: Path, receipts: Mapping[str, Path]) -> None:
+    """Make the files of a part those of another that reads as it, and leave a receipt as `write` does."""
+    with writing(out):
+        record = json.loads(receipts[twin.name].read_text(encoding="utf-8"))
+        (out / part.name).mkdir(parents=True, exist_ok=True)
+        for told in ("sha256", "bytes"):
+            record[told] = {f"{part.name}/{Path(name).name}": value for name, value in record[told].items()}
+        for name in record["sha256"]:
+            artifact.link(out / twin.name / Path(name).name, out / name)
+        text = json.dumps(record | {"part": part.name}, indent=1, sort_keys=True) + "\n"
+        artifact.write_whole(receipts[part.name], text)
 
 
 class _Community:
