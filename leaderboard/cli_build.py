@@ -116,18 +116,23 @@ def build(
 
 
 def check(
-    folder: Annotated[Path, typer.Argument(help="A build.")],
+    folder: Annotated[Path, typer.Argument(help="A build, or an index.")],
     other: Annotated[Path | None, typer.Argument(help="Another one, or a release, to be held beside it.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Check a build against its manifest, or tell what changed from one build to another.
+    """Check a build or an index against what it says of itself, or tell what changed from one build to another.
 
     lotte check lotte                 one line for each file that is not as the manifest says
+    lotte check index/science         one line for each part that is not what was written
     lotte check lotte-2021 lotte      passages, questions and answers lost, added, changed, by community
     """
     from lotte.build import drift, manifest
     from lotte.progress import Progress
+    from retrievers import index_folder
 
+    if other is None and index_folder.is_index(folder):
+        _check_index(folder, as_json)
+        return
     if other is not None:
         show([row._asdict() for row in drift.compare(folder, other)], as_json)
         return
@@ -142,6 +147,23 @@ def check(
             f"{folder} is not as its manifest says: {len(differences)} differences, listed above. Build it again."
         )
     say(f"{folder}: {len(files)} files, all as the manifest says")
+
+
+def _check_index(path: Path, as_json: bool) -> None:
+    """Print a line for every part of an index that is not what was written."""
+    from retrievers import folder, index_folder
+    from retrievers.retriever import Checkable
+
+    found = index_folder.read(path)
+    recipe = found.meta["recipe"]
+    system = folder.make(recipe["retriever"], recipe["options"])
+    differences = list(system.damaged(path)) if isinstance(system, Checkable) else []
+    for line in differences:
+        print(json.dumps({"difference": line}) if as_json else line)
+    if differences:
+        raise LotteError(f"{path} is damaged in {len(differences)} places, listed above. Build it again.")
+    system.open(path)
+    say(f"{path}: an index of {len(found.doc_ids):,} documents by {index_folder.called(recipe)}, whole")
 
 
 def describe(

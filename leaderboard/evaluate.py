@@ -21,7 +21,7 @@ from lotte import Dataset, Run, artifact, ranking
 from lotte.dataset import corpus_sha256, qrels_sha256, queries_sha256
 from lotte.errors import LotteError, MismatchError
 from retrievers import Index, Retriever, index_folder
-from retrievers.retriever import Card
+from retrievers.retriever import Card, Tells
 
 _INDEX = {"type": "unknown", "bits": None, "centroids": None, "seed": None, "bytes": None, "sha256": None}
 NO_COST: dict[str, Any] = dict.fromkeys(
@@ -54,6 +54,7 @@ class _Maker:
     card: Card = field(default_factory=Card)
     index: Mapping[str, Any] = field(default_factory=dict)  # bytes and sha256
     cost: Mapping[str, Any] = field(default_factory=lambda: NO_COST)
+    search: Mapping[str, Any] = field(default_factory=dict)  # the settings in force, and their recall
     level: str  # how the score came about: self-run, rescored
 
 
@@ -170,6 +171,7 @@ def _ask(name: str, system: Retriever, dataset: Dataset, opened: _Opened, order:
         card=getattr(system, "card", Card()),
         index={"bytes": size, "sha256": cost.sha256_of(opened.path)},
         cost=spent,
+        search=opened.index.search_facts(dataset.queries, k=depth) if isinstance(opened.index, Tells) else {},
         level="self-run",
     )
     return _result(maker, dataset, opened.corpus_sha256, run, {"origin": None, "missing": []}, order)
@@ -199,7 +201,7 @@ def _result(
             "options": dict(maker.options),
             "model": card.model and dict(card.model),
             "index": {**_INDEX, **card.index, **maker.index},
-            "search": {"k": order.k, "exact": None, **card.search},
+            "search": {"k": order.k, "exact": None, **card.search, **maker.search},
             "training_data": None if card.training_data is None else list(card.training_data),
         },
         dataset=_dataset_facts(dataset, corpus_sha256),

@@ -86,3 +86,47 @@ class Collection:
 
     def __iter__(self) -> Iterator[Doc]:
         return (self[row] for row in range(len(self)))
+
+
+class OwnIds:
+    """A TSV of documents with ids of the user's own: `doc_id TAB text [TAB title]`, each id once.
+
+    Raises  UnavailableError if there is no such file,
+            CorruptFileError for a row without an id, with an id that was there before, or with other fields
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._rows = Rows(path)
+        where: dict[str, int] = {}
+        for row in range(len(self._rows)):
+            doc_id = self._fields(row)[0]
+            if doc_id in where:
+                raise CorruptFileError(f"{path}:{row + 1}: document {doc_id!r} is on line {where[doc_id] + 1} already")
+            where[doc_id] = row
+        self._doc_ids = list(where)
+
+    @property
+    def doc_ids(self) -> Sequence[str]:
+        return self._doc_ids
+
+    def __len__(self) -> int:
+        return len(self._doc_ids)
+
+    def __getitem__(self, row: int) -> Doc:
+        doc_id, *texts = self._fields(range(len(self))[row])
+        return Doc(doc_id, " ".join(reversed(texts)).strip())
+
+    def __iter__(self) -> Iterator[Doc]:
+        return (self[row] for row in range(len(self)))
+
+    def _fields(self, row: int) -> list[str]:
+        try:
+            fields = self._rows[row].decode().split("\t")
+        except UnicodeDecodeError as error:
+            raise CorruptFileError(f"{self.path}:{row + 1}: not UTF-8 at byte {error.start} of the line") from None
+        if not 2 <= len(fields) <= 3 or not fields[0]:
+            raise CorruptFileError(
+                f"{self.path}:{row + 1}: expected an id and a text with a tab between, found {len(fields)} fields"
+            )
+        return fields

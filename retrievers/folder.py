@@ -6,10 +6,11 @@ from inspect import signature
 from pkgutil import iter_modules
 from typing import Any, get_type_hints
 
-from lotte.errors import LotteError, UnknownNameError, unknown
+from lotte.errors import LotteError, UnavailableError, UnknownNameError, unknown
 from retrievers import systems
 from retrievers.retriever import Retriever
 
+EXTRAS = {"numba": "colbert", "llvmlite": "colbert"}  # packages that a system imports, and what brings them
 READ: dict[type, Callable[[str], Any]] = {
     bool: {"true": True, "false": False}.__getitem__,
     int: int,
@@ -29,6 +30,14 @@ def load(name: str, options: Iterable[str] = ()) -> Retriever:
 
     Raises  UnknownNameError if nobody has that name, LotteError for an option it cannot take
     """
+    return make(name, read_options(name, options))
+
+
+def read_options(name: str, options: Iterable[str]) -> dict[str, Any]:
+    """Return "key=value" options read by the types that a recipe declares.
+
+    Raises  UnknownNameError if nobody has that name, LotteError for an option it cannot take
+    """
     types = _options(_recipe(name))
     chosen = {}
     for pair in options:
@@ -41,7 +50,7 @@ def load(name: str, options: Iterable[str] = ()) -> Retriever:
             chosen[key] = READ[types[key]](text)
         except (KeyError, ValueError):
             raise LotteError(f"{name}: {key} takes {types[key].__name__}, not {text!r}") from None
-    return make(name, chosen)
+    return chosen
 
 
 def make(name: str, options: Mapping[str, Any]) -> Retriever:
@@ -74,13 +83,14 @@ def _recipe(name: str) -> Callable[..., Any]:
     try:
         found: Callable[..., Any] = getattr(import_module(module), function)
     except ModuleNotFoundError as error:
+        if error.name in EXTRAS and not colon:
+            extra = EXTRAS[error.name]
+            raise UnavailableError(
+                f"{name} needs {error.name}, which is not installed: pip install 'lotte-bench[{extra}]'"
+            ) from None
         if error.name is None or not f"{module}.".startswith(f"{error.name}."):
             raise  # the module is there, and what it imports is not
-        raise UnknownNameError(
-            f"no module is named {error.name!r}, which --retriever {name} asks for"
-        ) from None
+        raise UnknownNameError(f"no module is named {error.name!r}, which --retriever {name} asks for") from None
     except AttributeError:
-        raise UnknownNameError(
-            f"module {module} has no {function!r}, which --retriever {name} asks for"
-        ) from None
+        raise UnknownNameError(f"module {module} has no {function!r}, which --retriever {name} asks for") from None
     return found

@@ -1,9 +1,9 @@
 """The two things every system is: a recipe, and the index the recipe makes."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from lotte import Corpus, Queries, Run
 
@@ -25,6 +25,55 @@ class Retriever(Protocol):
 
     def open(self, path: Path) -> Index:
         """Open what `index` left. Raises MismatchError if another recipe made it."""
+        ...
+
+
+@runtime_checkable
+class Changeable(Protocol):
+    """A recipe whose indexes take further documents, and give some up, without being built again."""
+
+    def add(self, path: Path, corpus: Corpus) -> None:
+        """Put documents into the index at `path`. Raises MismatchError if one of their ids is there."""
+        ...
+
+    def delete(self, path: Path, doc_ids: Sequence[str]) -> None:
+        """Take documents out of the index at `path`. Raises MismatchError, and deletes none, if one is not there."""
+        ...
+
+
+@runtime_checkable
+class Checkable(Protocol):
+    """A recipe whose indexes know what was written."""
+
+    def damaged(self, path: Path) -> Iterator[str]:
+        """Read all of an index; yield a line for every part that is not what was written."""
+        ...
+
+
+@runtime_checkable
+class Tells(Protocol):
+    """An index that can say what its search settings cost in quality."""
+
+    def search_facts(self, queries: Queries, *, k: int) -> dict[str, Any]:
+        """Return the settings in force, and the recall they have against an exact search on some of the queries."""
+        ...
+
+
+class Answer(NamedTuple):
+    """Which token of a document answered a token of the query, and how well."""
+
+    query_token: str
+    doc_token: str
+    position: int  # among the document's tokens that were compared
+    score: float
+
+
+@runtime_checkable
+class Explains(Protocol):
+    """An index that can say which words of a document answered which words of the query."""
+
+    def explain(self, question: str, doc_id: str, text: str) -> list[Answer]:
+        """Return an answer for every token of the query. Raises MismatchError if the text is not what was indexed."""
         ...
 
 

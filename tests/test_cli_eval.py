@@ -94,7 +94,7 @@ def test_somebodys_ranking_is_scored_without_a_retriever(typed, tmp_path, text):
     [
         (
             ["--retriever", "overlab"],
-            "no retriever is named 'overlab'; did you mean 'overlap'? `lotte list retrievers` shows all 3",
+            "no retriever is named 'overlab'; did you mean 'overlap'? `lotte list retrievers` shows all 4",
         ),
         (
             ["--retriever", "overlap", "lotte/sciense/test/forum"],
@@ -150,7 +150,7 @@ def test_anybodys_retriever_is_found_in_this_folder(typed, tmp_path):
 
 
 def test_list_prints_a_name_a_line(typed):
-    assert typed("list", "retrievers").stdout == "bm25\noverlap\nrank_bm25\n"
+    assert typed("list", "retrievers").stdout == "bm25\ncolbertv2\noverlap\nrank_bm25\n"
     assert typed("list", "measures").stdout == "Success\nnDCG\nMRR\nR\nP\nAP\n"
     datasets = typed("list", "datasets").stdout.splitlines()
     assert len(datasets) == 53 and "lotte/pooled/dev/search" in datasets and "beir/cqadupstack/tex" in datasets

@@ -1,0 +1,49 @@
+"""Which words of a document answered which words of the question, on a terminal or as rows.
+
+The stronger an answer, the brighter its background. The special tokens of the
+query that repeat what a word before them said are left out on a terminal.
+"""
+
+import json
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+    from retrievers.retriever import Answer
+
+COLOURS = ("#4e79a7", "#f28e2b", "#59a14f", "#e15759", "#b07aa1", "#76b7b2", "#9c755f", "#edc948", "#ff9da7", "#bab0ac")
+SPECIAL = ("[CLS]", "[SEP]", "[MASK]", "[Q]", "[unused0]")
+
+
+def show_answers(answers: Sequence["Answer"], as_json: bool) -> None:
+    """Print answers: an object a line, coloured words on a terminal, else a row a token with a tab in front."""
+    if as_json:
+        for answer in answers:
+            print(json.dumps(answer._asdict(), ensure_ascii=False), flush=True)
+    elif sys.stdout.isatty():
+        from rich.console import Console
+
+        Console(highlight=False, soft_wrap=True).print(coloured(answers))
+    else:
+        for answer in answers:
+            print(f"\t{answer.query_token}\t{answer.doc_token}\t{answer.position}\t{answer.score:.4f}", flush=True)
+
+
+def coloured(answers: Sequence["Answer"]) -> "Text":
+    """Return the words of the question, each beside the word that answered it, in a colour a document word."""
+    from rich.text import Text
+
+    colours: dict[int, str] = {}
+    text = Text()
+    for answer in answers:
+        if answer.query_token in SPECIAL:
+            continue
+        colour = colours.setdefault(answer.position, COLOURS[len(colours) % len(COLOURS)])
+        bars = "#" * max(1, round(answer.score * 10))
+        text.append(f"    {answer.query_token:>16} ")
+        text.append(f" {answer.doc_token} ", style=f"bold white on {colour}")
+        text.append(f" {answer.score:.2f} {bars}\n", style=colour)
+    return text

@@ -1,0 +1,363 @@
+"""Find a checkpoint and read it: weights that fit the model exactly, or one line that says what does not.
+
+Three layouts are read: ColBERT's own (artifact.metadata, linear.weight),
+PyLate's and that of sentence-transformers' MultiVectorEncoder (modules.json);
+a BERT without a projection serves as an encoder of its hidden states. Nothing
+of a checkpoint is executed: weights are safetensors, and a pickle is opened
+only with trust.
+"""
+
+import pickle
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lotte import artifact
+from lotte.errors import CorruptFileError, MismatchError, UnavailableError
+from retrievers.colbert import config
+from retrievers.colbert.config import ModelConfig, read_json
+from retrievers.colbert.tokens import EXTRA
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+WEIGHTS = "model.safetensors"
+PICKLE = "pytorch_model.bin"
+PROJECTION = "linear.weight"
+_FILES = ["*.json", "*.safetensors", "vocab.txt", config.METADATA]  # what is fetched from a hub
+_COMMIT = re.compile("[0-9a-f]{40}")
+# tensors of a checkpoint that a model of hidden states has no place for, and that nobody misses
+_SPARE = re.compile(r"(^|\.)(pooler\.|cls\.|lm_head\.|predictions\.)|^linear\.weight$|(^|\.)position_ids$|^residual\.")
+# names of activations in a module's config.json; a name that is not here is not imported but refused
+_ACTIVATIONS: dict[str, Callable[["Tensor"], "Tensor"]] = {
+    "Identity": lambda x: x, "Tanh": lambda x: x.tanh(), "ReLU": lambda x: x.relu(), "Sigmoid": lambda x: x.sigmoid()
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Dense:
+    """One step of the projection: activation(x @ weight.T + bias), and x or x @ residual.T added if it has one."""
+
+    weight_HI: "Tensor"
+    bias_H: "Tensor | None" = None
+    activation: str = "Identity"  # a name in torch.nn
+    residual_HI: "Tensor | None" = None
+    adds_input: bool = False
+
+    def __call__(self, x_NI: "Tensor") -> "Tensor":
+        import torch
+
+        out_NH = torch.nn.functional.linear(x_NI, self.weight_HI, self.bias_H)
+        out_NH = _ACTIVATIONS[self.activation](out_NH)
+        if self.adds_input:
+            out_NH = out_NH + (x_NI if self.residual_HI is None else torch.nn.functional.linear(x_NI, self.residual_HI))
+        return out_NH
+
+    def to(self, device: "torch.device", dtype: "torch.dtype") -> "Dense":
+        def moved(tensor: "Tensor | None") -> "Tensor | None":
+            return None if tensor is None else tensor.to(device, dtype)
+
+        weight_HI = self.weight_HI.to(device, dtype)
+        return replace(self, weight_HI=weight_HI, bias_H=moved(self.bias_H), residual_HI=moved(self.residual_HI))
+
+    @property
+    def parameters(self) -> int:
+        return sum(t.numel() for t in (self.weight_HI, self.bias_H, self.residual_HI) if t is not None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkpoint:
+    """What was found: where, and what its settings say. `model` and `projection` read the weights."""
+
+    name: str  # as it was asked for: a name on the hub, or a folder's last part
+    folder: Path
+    revision: str | None  # the commit on the hub; None for a folder
+    settings: ModelConfig
+    trust: bool = False
+
+    @property
+    def tokenizer(self) -> Path:
+        return _first(self._backbone, ("tokenizer.json", "vocab.txt")) or _missing(self._backbone, "tokenizer.json")
+
+    @property
+    def weights(self) -> list[Path]:
+        """Return the files that hold the weights, the transformer's first."""
+        dense = [_weights(path, self.trust) for kind, path in self._modules if kind == "Dense"]
+        return [*_shards(_weights(self._backbone, self.trust)), *dense]
+
+    @cached_property
+    def sha256(self) -> str:
+        """Return the sha256 of the weights' file; of names and hashes, if there are several."""
+        hashes = {str(path.relative_to(self.folder)): artifact.sha256(path) for path in self.weights}
+        return next(iter(hashes.values())) if len(hashes) == 1 else artifact.digest(hashes)
+
+    @property
+    def _modules(self) -> list[tuple[str, Path]]:
+        return config.modules(self.folder) if (self.folder / config.MODULES).exists() else []
+
+    @property
+    def _backbone(self) -> Path:
+        return next((path for kind, path in self._modules if kind == "Transformer"), self.folder)
+
+    @property
+    def positions(self) -> int:
+        """Return how many tokens a text may have."""
+        count = config.length(self._backbone / "config.json", self.described, "max_position_embeddings", 512)
+        # RoBERTa counts positions from behind its padding token
+        return count - 2 if "roberta" in str(self.described.get("model_type")) else count
+
+    @cached_property
+    def described(self) -> Mapping[str, Any]:
+        """Return the transformer's config.json."""
+        found: Mapping[str, Any] = read_json(self._backbone / "config.json")
+        return found
+
+    @property
+    def width(self) -> int:
+        """Return how many numbers a hidden state has."""
+        name = "hidden_size" if "hidden_size" in self.described else "dim"  # DistilBERT's word for it
+        if name not in self.described:
+            raise CorruptFileError(f"{self._backbone / 'config.json'} has no 'hidden_size'")
+        return config.length(self._backbone / "config.json", self.described, name, 0)
+
+    def tensors(self, places: "Mapping[str, Sequence[int]]") -> "dict[str, Tensor]":
+        """Return the transformer's tensors in float32, one for each place.
+
+        places  name -> shape, as transformers names them without a prefix
+
+        Raises  CorruptFileError if a file or tensor is missing
+                MismatchError if a tensor has another shape, or there is one without a place
+        """
+        file, state = _weights(self._backbone, self.trust), self._state()
+        prefix = _prefix(state, min(places))
+        own = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
+        if lacking := sorted(places.keys() - own.keys()):
+            raise CorruptFileError(
+                f"{file} lacks the tensor {lacking[0]!r}{_more(lacking)}, which config.json asks for"
+            )
+        if spare := sorted(name for name in own.keys() - places.keys() if not _SPARE.search(name)):
+            raise MismatchError(
+                f"{file} holds the tensor {spare[0]!r}{_more(spare)}, which config.json has no place for"
+            )
+        for name, shape in sorted(places.items()):
+            if list(own[name].shape) != list(shape):
+                raise MismatchError(
+                    f"{file}: {name} is {list(own[name].shape)}, but config.json asks for {list(shape)}"
+                )
+        return {name: own[name].float() for name in places}
+
+    def model(self) -> Any:
+        """Return the transformer, a PreTrainedModel, as transformers builds it, in float32, with its weights.
+
+        Raises  UnavailableError without transformers; see `tensors` for the rest
+        """
+        package("transformers")
+        from transformers import AutoConfig, AutoModel
+        from transformers.initialization import no_init_weights
+
+        build: Any = AutoModel.from_config  # typed by nobody; not from_pretrained, which makes up what a file lacks
+        leave = ("auto_map", "torch_dtype", "dtype", "quantization_config")  # another class, or another kind of numbers
+        try:
+            with no_init_weights():
+                model = build(
+                    AutoConfig.for_model(**{name: value for name, value in self.described.items() if name not in leave})
+                )
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            path = self._backbone / "config.json"
+            raise MismatchError(f"{path} describes no model that transformers knows ({_line(error)})") from None
+        places = {name: value.shape for name, value in model.state_dict().items() if not _SPARE.search(name)}
+        model.load_state_dict(self.tensors(places), strict=False)  # `tensors` was strict, but for the pooler
+        return model.eval()
+
+    def projection(self) -> list[Dense]:
+        """Return the steps from hidden states to vectors; none for a model without a projection."""
+        if self._modules:
+            steps, wide = [], self.width
+            for path in (path for kind, path in self._modules if kind == "Dense"):
+                steps.append(self._dense(path))
+                if steps[-1].weight_HI.shape[1] != wide:
+                    found = steps[-1].weight_HI.shape[1]
+                    raise MismatchError(
+                        f"{path / 'config.json'}: in_features is {found}, but it is given {wide} numbers"
+                    )
+                wide = steps[-1].weight_HI.shape[0]
+            return steps
+        state = self._state()
+        if PROJECTION in state:
+            weight_HI, dim = state[PROJECTION].float(), self.settings.dim
+            wanted = [dim or weight_HI.shape[0], self.width]
+            if list(weight_HI.shape) != wanted:
+                file = _weights(self.folder, self.trust)
+                raise MismatchError(f"{file}: {PROJECTION} is {list(weight_HI.shape)}, the settings ask for {wanted}")
+            return [Dense(weight_HI)]
+        if (self.folder / config.METADATA).exists() or "HF_ColBERT" in (self.described.get("architectures") or ()):
+            raise CorruptFileError(f"{_weights(self.folder, self.trust)} lacks the tensor {PROJECTION!r}")
+        return []
+
+    def _state(self) -> "dict[str, Tensor]":
+        """Return all tensors. They are read anew each time: safetensors are mapped and not copied."""
+        state: dict[str, Tensor] = {}
+        for path in _shards(_weights(self._backbone, self.trust)):
+            state |= read_tensors(path, trust=self.trust)
+        # some versions of transformers write the names that TensorFlow had for a LayerNorm
+        old = {"LayerNorm.gamma": "LayerNorm.weight", "LayerNorm.beta": "LayerNorm.bias"}
+        return {
+            re.sub(r"LayerNorm\.(gamma|beta)$", lambda found: old[found[0]], name.removeprefix("module.")): value
+            for name, value in state.items()
+        }
+
+    def _dense(self, path: Path) -> Dense:
+        described, file = read_json(path / "config.json"), _weights(path, self.trust)
+        tensors = read_tensors(file, trust=self.trust)
+        shape = [described.get("out_features"), described.get("in_features")]
+        activation = str(described.get("activation_function", "Identity")).rpartition(".")[2]
+        if activation not in _ACTIVATIONS:
+            known = ", ".join(_ACTIVATIONS)
+            raise MismatchError(f"{path / 'config.json'}: the activation is {activation!r}; known are {known}")
+        for name in [PROJECTION, *(["linear.bias"] if described.get("bias", True) else [])]:
+            if name not in tensors:
+                raise CorruptFileError(f"{file} lacks the tensor {name!r}")
+        if list(tensors[PROJECTION].shape) != shape:
+            raise MismatchError(f"{file}: {PROJECTION} is {list(tensors[PROJECTION].shape)}, config.json says {shape}")
+        residual, bias = tensors.get("residual.weight"), tensors.get("linear.bias")
+        return Dense(
+            tensors[PROJECTION].float(),
+            None if bias is None else bias.float(),
+            activation,
+            None if residual is None else residual.float(),
+            adds_input=bool(described.get("use_residual")),
+        )
+
+
+def find(source: str | Path, *, revision: str | None = None, trust: bool = False) -> Checkpoint:
+    """Return the checkpoint in a folder, or the one of that name on the Hugging Face hub.
+
+    revision  a branch, tag or commit of the hub; a copy in the cache is used if there is one, without asking the hub
+    trust     whether a pickle may be opened. A pickle can run anything: only for files whose maker you know
+
+    Raises  UnavailableError if it is neither a folder nor can be fetched
+            CorruptFileError or MismatchError if it is there, but not a checkpoint that we can read
+    """
+    folder = Path(source).expanduser()
+    if folder.is_file() and folder.suffix == ".dnn":
+        raise MismatchError(f"{folder}: name the folder that holds it, with config.json and vocab.txt beside it")
+    if folder.is_dir():
+        name, commit = folder.resolve().name, None
+    elif revision is None and not re.fullmatch(r"[\w.-]+/[\w.-]+", str(source)):
+        raise UnavailableError(f"{source} is no folder here, and no name on the Hugging Face hub (owner/name)")
+    else:
+        name, folder = str(source), _fetch(str(source), revision, trust)
+        commit = folder.name if _COMMIT.fullmatch(folder.name) else revision
+    found = Checkpoint(name=name, folder=folder, revision=commit, settings=config.read(folder), trust=trust)
+    for kind, path in found._modules:
+        if kind not in ("Transformer", "Dense", "MultiVectorMask", "Normalize", "Pooling"):
+            raise MismatchError(f"{folder / config.MODULES} lists a {kind} at {str(path)!r}, which we do not do")
+    return found
+
+
+def read_tensors(path: Path, *, trust: bool) -> "dict[str, Tensor]":
+    """Return the tensors of a file by name. Raises CorruptFileError if it does not hold any."""
+    torch = package("torch")
+    if path.suffix == ".safetensors":
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+
+        try:
+            return load_file(path)
+        except (SafetensorError, OSError) as error:
+            raise CorruptFileError(f"{path} is no file of safetensors ({_line(error)}); fetch it again") from None
+    assert trust, "_weights lets no pickle through without it"
+    try:
+        loaded: Any = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError:  # more than tensors in it, as in ColBERT v1's .dnn; it was trusted by hand
+        loaded = torch.load(path, map_location="cpu", weights_only=False)
+    except (OSError, RuntimeError, EOFError) as error:
+        raise CorruptFileError(f"{path} is no file of weights ({_line(error)})") from None
+    loaded = loaded.get("model_state_dict", loaded) if isinstance(loaded, Mapping) else {}
+    tensors = {str(name): value for name, value in loaded.items() if isinstance(value, torch.Tensor)}
+    if not tensors:
+        raise CorruptFileError(f"{path} holds no tensors by name")
+    return tensors
+
+
+def package(name: str) -> Any:
+    """Import a package of the extra. Raises UnavailableError where it is not installed."""
+    try:
+        return import_module(name)
+    except ImportError as error:
+        lacking = error.name or name
+        raise UnavailableError(f"late interaction needs {lacking}, which is not installed: {EXTRA}") from None
+
+
+def _fetch(name: str, revision: str | None, trust: bool) -> Path:
+    package("huggingface_hub")
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+
+    patterns = [*_FILES, PICKLE, "*.dnn"] if trust else _FILES
+    try:
+        try:
+            return Path(snapshot_download(name, revision=revision, allow_patterns=patterns, local_files_only=True))
+        except LocalEntryNotFoundError:
+            return Path(snapshot_download(name, revision=revision, allow_patterns=patterns))
+    except HFValidationError:
+        raise UnavailableError(f"{name} is no folder here, and no name on the Hugging Face hub (owner/name)") from None
+    except Exception as error:  # the hub's client has dozens of them, and those of two HTTP libraries
+        at = f" at revision {revision!r}" if revision else ""
+        raise UnavailableError(
+            f"{name}{at} is no folder here, is not in the cache, and could not be fetched from the Hugging Face hub "
+            f"({type(error).__name__}); copy the checkpoint here and name its folder"
+        ) from None
+
+
+def _weights(folder: Path, trust: bool) -> Path:
+    """Return the file with the weights of a folder, or say why there is none that may be opened."""
+    if found := _first(folder, (WEIGHTS, f"{WEIGHTS}.index.json")):
+        return found
+    pickles = [path for path in (folder / PICKLE, *sorted(folder.glob("*.dnn"))) if path.exists()]
+    if pickles and not trust:
+        raise MismatchError(
+            f"{pickles[0]} is a pickle, which can run any code when it is opened. If you know who made it, say so with "
+            "`-o trust=true`; better, ask for a model.safetensors"
+        )
+    if not pickles and not trust:  # from a hub no pickle was fetched either
+        raise CorruptFileError(
+            f"{folder} has no {WEIGHTS}; the checkpoint is not complete, or its weights are a pickle on the hub, which "
+            "is fetched with `-o trust=true` only"
+        )
+    return pickles[0] if pickles else _missing(folder, WEIGHTS)
+
+
+def _shards(path: Path) -> list[Path]:
+    if path.suffix != ".json":
+        return [path]
+    names = set(read_json(path).get("weight_map", {}).values())
+    if not names or any(Path(name).name != name for name in names):
+        raise CorruptFileError(f"{path} names no files beside it in its 'weight_map'")
+    return [_first(path.parent, [name]) or _missing(path.parent, name) for name in sorted(names)]
+
+
+def _prefix(state: Iterable[str], name: str) -> str:
+    """Return what stands before a model's own names in a checkpoint: "bert.", "model.", or nothing."""
+    return next((found.removesuffix(name) for found in state if found == name or found.endswith(f".{name}")), "")
+
+
+def _first(folder: Path, names: Iterable[str]) -> Path | None:
+    return next((folder / name for name in names if (folder / name).exists()), None)
+
+
+def _missing(folder: Path, name: str) -> Any:
+    raise CorruptFileError(f"{folder} has no {name}; the checkpoint is not complete")
+
+
+def _more(names: list[str]) -> str:
+    return f" and {len(names) - 1} more" if len(names) > 1 else ""
+
+
+def _line(error: Exception) -> str:
+    return str(error).strip().split("\n")[0].rstrip(".") or type(error).__name__

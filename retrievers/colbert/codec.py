@@ -1,0 +1,246 @@
+"""A token in a few bytes: the number of its centroid, and a code of 1, 2 or 4 bits for each number of the residual.
+
+The codec is the tables that turn those into a vector again. Centroids are
+bytes too: what their rounding loses the residual has, so nothing is lost, the
+table takes a quarter, and products with a query are sums of bytes.
+
+Legend  N tokens  K centroids  H dimensions  P bytes of a packed residual  Q query tokens  B blocks of 32 query tokens
+Source  Santhanam et al. 2022, arXiv:2112.01488, section 3.3
+"""
+
+import json
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lotte import artifact
+from lotte.errors import CorruptFileError
+
+Bytes: TypeAlias = NDArray[np.uint8]
+Floats: TypeAlias = NDArray[np.float32]
+Integers: TypeAlias = NDArray[Any]  # of any width: rows, starts, cells
+
+BITS = (1, 2, 4)
+CENTROIDS, EXACT, TABLES = "centroids.npy", "exact.npy", "codec.json"
+LANES = 32  # query tokens that the kernels score at once
+UNIT = 2.0**-14  # a step of a cell score in 16 bits: from -2 to 2, as vectors have length 1
+
+
+class Encoded(NamedTuple):
+    """Tokens as an index stores them: 2 or 4 bytes for the cell, H * bits / 8 for the residual, 1 for the length."""
+
+    cells_N: Integers  # number of the centroid, uint16 where that is enough, else uint32
+    residuals_NP: Bytes
+    lengths_N: Bytes  # of the decoded vector before it is scaled to length 1, by `Codec.inverse_lengths`
+
+
+@dataclass(frozen=True, eq=False)
+class Codec:
+    shifted: Bytes  # (K, H): a centroid is (shifted - 128) * step
+    step: float
+    cutoffs: Floats  # (2 ** bits - 1,), ascending; a number equal to a cutoff belongs below it
+    weights: Floats  # (2 ** bits,), ascending: what a code stands for
+    inverse_lengths: Floats  # (256,): what to multiply a decoded vector by
+    exact: Floats | None = None  # (K, H) centroids of an index made by others, which has them in floats
+
+    @property
+    def bits(self) -> int:
+        return len(self.weights).bit_length() - 1
+
+    @property
+    def num_centroids(self) -> int:
+        return len(self.shifted)
+
+    @property
+    def dim(self) -> int:
+        return int(self.shifted.shape[1])
+
+    @property
+    def cell_type(self) -> Any:
+        return np.uint16 if self.num_centroids <= 2**16 else np.uint32
+
+    @cached_property
+    def centroids(self) -> Floats:
+        """Return the centroids in float32, (K, H)."""
+        if self.exact is not None:
+            return self.exact
+        return (self.shifted.astype(np.float32) - 128) * np.float32(self.step)
+
+    @property
+    def level_step(self) -> float:
+        """Return what a step of `levels` is worth."""
+        return float(self.weights[-1] - self.weights[0]) / 255 or 1.0
+
+    @property
+    def levels(self) -> Bytes:
+        """Return the weights above the least one, as bytes: (2 ** bits,)."""
+        return np.rint((self.weights - self.weights[0]) / self.level_step).astype(np.uint8)
+
+
+def packed_width(dim: int, bits: int) -> int:
+    """Return the bytes of a packed residual. Raises ValueError where a row would not end on a byte."""
+    if bits not in BITS:
+        raise ValueError(f"bits are 1, 2 or 4, not {bits}")
+    if dim * bits % 8:
+        raise ValueError(f"{dim} dimensions of {bits} bits do not end on a byte")
+    return dim * bits // 8
+
+
+@dataclass(frozen=True, eq=False)
+class Query:
+    """A query's tokens, in float32 and as signed bytes with one step; 32 tokens a block, the last filled with 0."""
+
+    vectors: Floats  # (Q, H), rows of length 1
+    lanes: NDArray[np.int8]  # (B, 32, H)
+    step: float
+
+    @property
+    def count(self) -> int:
+        return len(self.vectors)
+
+    def least(self, codec: Codec) -> NDArray[np.int32]:
+        """Return what the least weight in all dimensions adds to a dot product with `shifted - 128`: (B, 32)."""
+        sums_BL = self.lanes.sum(axis=2, dtype=np.int32)
+        return np.rint(sums_BL * (float(codec.weights[0]) / codec.step)).astype(np.int32)
+
+
+def quantised(vectors_QH: Floats) -> Query:
+    """Return a query in bytes. Raises ValueError if there is no token, or a number is not finite."""
+    vectors = np.ascontiguousarray(vectors_QH, np.float32)
+    if vectors.ndim != 2 or not len(vectors):
+        raise ValueError(f"a query is (tokens, dimensions) with at least one token, not {vectors_QH.shape}")
+    top = float(np.abs(vectors).max())
+    if not np.isfinite(top):
+        raise ValueError("a query has a number that is not finite")
+    step = top / 127 or 1.0
+    blocks = -(-len(vectors) // LANES)
+    lanes = np.zeros((blocks * LANES, vectors.shape[1]), np.int8)
+    lanes[: len(vectors)] = np.rint(vectors / np.float32(step))
+    return Query(vectors, lanes.reshape(blocks, LANES, -1), step)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CodecConfig:
+    bits: int = 2  # per number of the residual: 1, 2 or 4
+    centroids: int = 0  # 0: the power of two at or below 16 * sqrt(tokens), as in the paper
+    iterations: int = 4  # of k-means
+    points: int = 256  # at most so many sampled tokens for a centroid, as FAISS takes
+    seed: int = 0
+
+
+def num_centroids(tokens: float, config: CodecConfig) -> int:
+    """Return how many centroids an index of so many tokens gets.
+
+    Source  Santhanam et al. 2022, arXiv:2112.01488, section 3.4, footnote 3
+
+    >>> num_centroids(597.9e6, CodecConfig()) == 2**18
+    True
+    """
+    return config.centroids or 1 << int(np.log2(max(1.0, 16 * np.sqrt(max(tokens, 1.0)))))
+
+
+def train(sample_NH: Any, tokens: float, config: CodecConfig, *, threads: int = 1) -> Codec:
+    """Return the codec for an index of about so many tokens, from vectors of a sample of its documents.
+
+    sample_NH  float16 or float32, (N, H), rows of length 1; may be a mapped file
+
+    A twentieth of the sample, 50,000 at most, is held out of k-means: its residuals say where the codes are cut.
+
+    Raises  ValueError if the sample is empty
+    Source  github.com/stanford-futuredata/ColBERT, colbert/indexing/collection_indexer.py
+    """
+    from retrievers.colbert.kernels import cpu
+    from retrievers.colbert.kmeans import as_bytes, kmeans, nearest
+
+    packed_width(sample_NH.shape[1], config.bits)
+    if not len(sample_NH):
+        raise ValueError("there is no token to train a codec from")
+    order = np.random.default_rng(config.seed).permutation(len(sample_NH))
+    held_out = np.sort(order[: max(1, min(50_000, len(order) // 20))])
+    rest = order[len(held_out) :] if len(order) > 1 else order
+    wanted = min(num_centroids(tokens, config), len(rest))
+    vectors = sample_NH[held_out].astype(np.float32)
+    points = _points(sample_NH, np.sort(rest[: wanted * config.points]), float(np.abs(vectors).max()))
+    found = kmeans(points, wanted, iterations=config.iterations, seed=config.seed, threads=threads)
+    cells = nearest(as_bytes(vectors), found.shifted, threads=threads)
+    residuals = vectors - (found.shifted[cells].astype(np.float32) - 128) * np.float32(found.step)
+    steps = 2**config.bits
+    cutoffs = np.quantile(residuals, np.arange(1, steps) / steps).astype(np.float32)
+    weights = np.quantile(residuals, (np.arange(steps) + 0.5) / steps).astype(np.float32)
+    codec = Codec(found.shifted, found.step, cutoffs, weights, np.ones(256, np.float32))
+    inverse = 1 / _lengths(codec, cpu.residuals(codec, vectors, cells))
+    low, high = np.quantile(inverse, [0.001, 0.999])
+    return replace(codec, inverse_lengths=np.linspace(low, high, 256).astype(np.float32))
+
+
+def _points(sample_NH: Any, rows: Integers, top: float) -> NDArray[np.int8]:
+    """Return vectors in bytes, all with one step; the few numbers beyond `top` are cut."""
+    points = np.empty((len(rows), sample_NH.shape[1]), np.int8)
+    for first in range(0, len(rows), 1 << 16):
+        block = sample_NH[rows[first : first + (1 << 16)]].astype(np.float32)
+        points[first : first + len(block)] = np.clip(np.rint(block * (127 / (top or 1.0))), -127, 127)
+    return points
+
+
+def _lengths(codec: Codec, encoded: Encoded) -> Floats:
+    """Return the lengths of decoded vectors before they are scaled, (N,)."""
+    from retrievers.colbert.kernels.reference import unpack
+
+    vectors = codec.centroids[encoded.cells_N] + codec.weights[unpack(encoded.residuals_NP, bits=codec.bits)]
+    lengths: Floats = np.linalg.norm(vectors, axis=1)
+    return lengths
+
+
+def encode(codec: Codec, vectors_NH: Floats, *, threads: int = 1) -> Encoded:
+    """Return tokens as an index stores them."""
+    from retrievers.colbert.kernels import cpu
+    from retrievers.colbert.kmeans import as_bytes, nearest
+
+    vectors = vectors_NH.astype(np.float32, copy=False)
+    return cpu.residuals(codec, vectors, nearest(as_bytes(vectors), codec.shifted, threads=threads))
+
+
+def save(codec: Codec, folder: Path) -> None:
+    """Leave `centroids.npy`, `exact.npy` for centroids of others, and, last, `codec.json`."""
+    np.save(folder / CENTROIDS, codec.shifted)
+    tables: dict[str, Any] = {
+        "step": codec.step,
+        "cutoffs": codec.cutoffs.tolist(),
+        "weights": codec.weights.tolist(),
+        "inverse_lengths": codec.inverse_lengths[[0, -1]].tolist(),
+    }
+    if codec.exact is not None:
+        halves = codec.exact.astype(np.float16)
+        np.save(folder / EXACT, halves if np.array_equal(halves, codec.exact) else codec.exact)
+        tables["exact"] = EXACT
+    artifact.write_whole(folder / TABLES, json.dumps(tables, indent=1) + "\n")
+
+
+def load(folder: Path) -> Codec:
+    """Open what `save` left. Raises CorruptFileError if it is not whole."""
+    try:
+        tables = json.loads((folder / TABLES).read_text(encoding="utf-8"))
+        low, high = tables["inverse_lengths"]
+        codec = Codec(
+            np.load(folder / CENTROIDS, mmap_mode="r", allow_pickle=False),
+            float(tables["step"]),
+            np.array(tables["cutoffs"], np.float32),
+            np.array(tables["weights"], np.float32),
+            np.linspace(low, high, 256).astype(np.float32),
+            np.load(folder / EXACT, allow_pickle=False).astype(np.float32) if "exact" in tables else None,
+        )
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CorruptFileError(
+            f"{folder}: {TABLES} and {CENTROIDS} are not whole ({error}); build the index again"
+        ) from error
+    if codec.shifted.ndim != 2 or codec.shifted.dtype != np.uint8 or len(codec.weights) not in (2, 4, 16):
+        raise CorruptFileError(f"{folder / CENTROIDS}: expected bytes in two axes; build the index again")
+    if codec.exact is not None and codec.exact.shape != codec.shifted.shape:
+        raise CorruptFileError(
+            f"{folder / EXACT}: {codec.exact.shape}, not {codec.shifted.shape}; build the index again"
+        )
+    return codec

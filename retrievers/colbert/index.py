@@ -1,0 +1,198 @@
+"""An index folder as its readers and its writers see it: a codec, segments, and which documents are gone.
+
+`meta.json` names the segments that count and is replaced as a whole, and no
+file that a reader may have mapped is ever written to: who opened the index
+before a change goes on with what it opened.
+"""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lotte import artifact
+from lotte.errors import CorruptFileError
+from retrievers.colbert import codec as codecs
+from retrievers.colbert import segment as segments
+from retrievers.colbert.building import Source, fill
+from retrievers.colbert.codec import Bytes, Codec, Encoded
+from retrievers.colbert.segment import Segment, SegmentWriter
+
+GONE_SHARE = 0.25  # of documents that are deleted, above which a change rewrites what is left
+MOST_SEGMENTS = 8  # each costs a query its own pass over the inverted lists
+DRIFT = 1.15  # added tokens this much farther from their centroids than the first ones: build again
+
+
+@dataclass(frozen=True, eq=False)
+class ColbertIndex:
+    """Mapped arrays. Rows run on from segment to segment."""
+
+    codec: Codec
+    segments: tuple[Segment, ...]
+    kept: Bytes | None  # (D,): 0 for a document that was deleted; None if none was
+
+    @property
+    def num_documents(self) -> int:
+        return sum(segment.num_documents for segment in self.segments)
+
+    @property
+    def num_tokens(self) -> int:
+        return sum(segment.num_tokens for segment in self.segments)
+
+    @property
+    def bases(self) -> list[int]:
+        """Return the first row of each segment."""
+        return [0, *np.cumsum([segment.num_documents for segment in self.segments]).tolist()][:-1]
+
+
+def open_index(folder: Path, meta: dict[str, Any]) -> ColbertIndex:
+    """Map an index. Raises CorruptFileError if files are missing or do not fit together."""
+    codec = codecs.load(folder)
+    parts = tuple(segments.open_segment(folder, part["number"], codec) for part in meta["segments"])
+    index = ColbertIndex(codec, parts, None)
+    if (name := meta.get("deleted")) is None:
+        return index
+    kept = _kept(folder / name, index.num_documents)
+    return ColbertIndex(codec, parts, kept)
+
+
+def _kept(path: Path, documents: int) -> Bytes:
+    """Return a byte for each document; those that were added after the file was written are kept."""
+    try:
+        kept = np.load(path, allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise CorruptFileError(f"{path} is missing or not whole ({error}); build the index again") from error
+    if kept.ndim != 1 or len(kept) > documents or kept.dtype != np.uint8:
+        raise CorruptFileError(
+            f"{path}: expected {documents:,} bytes at most, found {kept.dtype} {kept.shape}; build the index again"
+        )
+    return np.concatenate([kept, np.ones(documents - len(kept), np.uint8)])
+
+
+def add(
+    folder: Path, meta: dict[str, Any], source: Source, doc_ids: Sequence[str], origin: str | None, *, threads: int
+) -> dict[str, Any]:
+    """Write further documents as a segment of their own; return the meta that counts it in.
+
+    doc_ids  the user's own, none of them in the index
+    origin   where their texts are
+    """
+    codec = codecs.load(folder)
+    number = 1 + max(part["number"] for part in meta["segments"])
+    _remove_segment(folder, number)  # what a killed change left: no meta names it
+    writer = SegmentWriter(folder, number, codec)
+    fill(writer, source, None, threads=threads)
+    name = f"doc_ids.{number:04}.txt"
+    artifact.write_whole(folder / name, "".join(f"{doc_id}\n" for doc_id in doc_ids))
+    part = {
+        "number": number, "documents": writer.documents, "tokens": writer.tokens, "distance": writer.distance,
+        "doc_ids": name, "paths": [origin] if origin else [],
+    }  # fmt: skip
+    return {**meta, "segments": [*meta["segments"], part]}
+
+
+def drift(meta: dict[str, Any]) -> float:
+    """Return how far from their centroids the added tokens are, as a multiple of the first ones' distance."""
+    first, *added = meta["segments"]
+    tokens = sum(part["tokens"] for part in added)
+    if not tokens or not first["distance"]:
+        return 1.0
+    return float(sum(part["tokens"] * part["distance"] for part in added) / tokens / first["distance"])
+
+
+def delete(folder: Path, meta: dict[str, Any], rows: Sequence[int]) -> dict[str, Any]:
+    """Write which documents are left; return the meta that says so."""
+    documents = sum(part["documents"] for part in meta["segments"])
+    kept = (
+        np.ones(documents, np.uint8)
+        if meta.get("deleted") is None
+        else _kept(folder / meta["deleted"], documents).copy()
+    )
+    kept[list(rows)] = 0
+    generation = 1 + int((meta.get("deleted") or "kept.0000.npy").split(".")[1])
+    name = f"kept.{generation:04}.npy"
+    np.save(folder / name, kept)
+    return {**meta, "deleted": name, "counts": {**meta["counts"], "deleted": int(documents - kept.sum())}}
+
+
+def wants_compaction(meta: dict[str, Any]) -> bool:
+    documents = sum(part["documents"] for part in meta["segments"])
+    return meta["counts"].get("deleted", 0) > GONE_SHARE * documents or len(meta["segments"]) > MOST_SEGMENTS
+
+
+def compact(folder: Path, meta: dict[str, Any], doc_ids: Sequence[str]) -> dict[str, Any]:
+    """Rewrite what is left as one segment, codes as they are; return the meta that counts it alone.
+
+    doc_ids  of all rows
+    """
+    index = open_index(folder, meta)
+    number = 1 + max(part["number"] for part in meta["segments"])
+    _remove_segment(folder, number)
+    writer = SegmentWriter(folder, number, index.codec)
+    left: list[str] = []
+    distances = [part["distance"] for part in meta["segments"]]
+    for base, segment, distance in zip(index.bases, index.segments, distances, strict=True):
+        rows = np.arange(segment.num_documents)
+        if index.kept is not None:
+            rows = np.flatnonzero(index.kept[base : base + segment.num_documents])
+        for first in range(0, len(rows), 4096):
+            some = rows[first : first + 4096]
+            tokens = np.concatenate([np.arange(segment.starts[row], segment.starts[row + 1]) for row in some])
+            encoded = Encoded(segment.cells[tokens], segment.residuals[tokens], segment.lengths[tokens])
+            writer.append(encoded, segment.starts[some + 1] - segment.starts[some], distance)
+            left += [doc_ids[base + row] for row in some.tolist()]
+    writer.finish()
+    name = f"doc_ids.{number:04}.txt"
+    artifact.write_whole(folder / name, "".join(f"{doc_id}\n" for doc_id in left))
+    part = {
+        "number": number, "documents": writer.documents, "tokens": writer.tokens, "distance": distances[0],
+        "doc_ids": name, "paths": list(dict.fromkeys(path for part in meta["segments"] for path in part["paths"])),
+    }  # fmt: skip
+    return {
+        **meta,
+        "segments": [part],
+        "deleted": None,
+        "counts": {**meta["counts"], "tokens": writer.tokens, "deleted": 0},
+    }
+
+
+def hashes(folder: Path, meta: dict[str, Any]) -> dict[str, str]:
+    """Return the sha256 of the files that no journal of chunks covers."""
+    names = [codecs.CENTROIDS, codecs.TABLES]
+    names += [f"{name}.{part['number']:04}.npy" for part in meta["segments"] for name in ("lists", "list_starts")]
+    names += [part["doc_ids"] for part in meta["segments"]] + [meta.get("deleted") or ""]
+    return {name: artifact.sha256(folder / name) for name in names if name and (folder / name).is_file()}
+
+
+def commit(folder: Path, meta: dict[str, Any]) -> None:
+    """Make a changed meta the one that counts, and remove the files that it does not name."""
+    artifact.write_whole(folder / artifact.META, json.dumps(meta, indent=1, sort_keys=True, ensure_ascii=False) + "\n")
+    numbers = {part["number"] for part in meta["segments"]}
+    for path in folder.glob("cells.*.npy"):
+        if int(path.name.split(".")[1]) not in numbers:
+            _remove_segment(folder, int(path.name.split(".")[1]))
+    for path in folder.glob("kept.*.npy"):
+        if path.name != meta.get("deleted"):
+            path.unlink()
+
+
+def _remove_segment(folder: Path, number: int) -> None:
+    for name in segments.NAMES:
+        segments.file(folder, name, number).unlink(missing_ok=True)
+    for name in (f"chunks.{number:04}.jsonl", f"doc_ids.{number:04}.txt"):
+        (folder / name).unlink(missing_ok=True)
+
+
+def damaged(folder: Path, meta: dict[str, Any]) -> Iterator[str]:
+    """Read all of an index; yield a line for everything that is not as it was written."""
+    for part in meta["segments"]:
+        yield from segments.damaged(folder, part["number"])
+    for name, sha256 in meta["files"].items():
+        path = folder / name
+        if not path.is_file():
+            yield f"{name}: missing"
+        elif artifact.sha256(path) != sha256:
+            yield f"{name}: not what was written"

@@ -1,0 +1,14 @@
+"""The stages of `reference`, compiled: 512-bit dot products of bytes where the processor has them, else plain loops.
+
+Every function frees the interpreter's lock, so threads share the work of a
+batch. Which form runs, `explicit` says; LOTTE_PORTABLE=1 asks for plain loops.
+"""
+
+from retrievers.colbert.kernels.cpu_build import lists, residuals, sums
+from retrievers.colbert.kernels.cpu_cells import Scratch, best, cell_scores, explicit, gather, interact, nearest
+from retrievers.colbert.kernels.cpu_tokens import decode, maxsim_of, quick_maxsim
+
+__all__ = [
+    "Scratch", "best", "cell_scores", "decode", "explicit", "gather", "interact", "lists", "maxsim_of", "nearest",
+    "quick_maxsim", "residuals", "sums",
+]  # fmt: skip

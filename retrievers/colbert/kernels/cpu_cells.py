@@ -1,0 +1,288 @@
+"""The stages of `reference` that look at cells only, compiled: which cells, which documents, what cells alone promise.
+
+Legend  as in `reference`
+"""
+
+import os
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import numba as nb
+import numpy as np
+from numpy.typing import NDArray
+
+from retrievers.colbert.codec import LANES, UNIT, Bytes, Codec, Integers, Query
+from retrievers.colbert.kernels import simd
+
+compiled = nb.njit(nogil=True, cache=True)
+
+
+@cache
+def explicit() -> bool:
+    """Return whether the explicit vector code is used: where the processor has it, unless LOTTE_PORTABLE is set."""
+    return simd.usable() and not os.environ.get("LOTTE_PORTABLE")
+
+
+def grouped(lanes_BLH: NDArray[np.int8], order_H: Integers) -> NDArray[np.int8]:
+    """Return bytes as the dot instruction wants them: four dimensions of a lane side by side, (B, H / 4, 32, 4)."""
+    ordered = lanes_BLH[:, :, order_H].reshape(len(lanes_BLH), lanes_BLH.shape[1], -1, 4)
+    return np.ascontiguousarray(ordered.transpose(0, 2, 1, 3))
+
+
+# nearest centroids ----------------------------------------------------------------------------------------------
+
+
+@cache
+def _nearest(dim: int) -> Callable[..., None]:
+    @compiled
+    def run(points: Any, centroids: Any, best: Any, cells: Any) -> None:
+        for block in range(len(points)):
+            simd.nearest(
+                points.ctypes.data + block * LANES * dim, centroids.ctypes.data, len(centroids),
+                best.ctypes.data + 4 * LANES * block, cells.ctypes.data + 4 * LANES * block, dim,
+            )  # fmt: skip
+
+    return run
+
+
+def nearest(points_NH: NDArray[np.int8], centroids_KH: Bytes) -> NDArray[np.int32]:
+    """Return what `reference.nearest` returns."""
+    if not explicit() or points_NH.shape[1] % 4 or len(centroids_KH) % simd.ROWS or not centroids_KH.flags.c_contiguous:
+        return _nearest_by_product(points_NH, centroids_KH)
+    padded = np.zeros((-(-len(points_NH) // LANES) * LANES, points_NH.shape[1]), np.int8)
+    padded[: len(points_NH)] = points_NH
+    blocks = grouped(padded.reshape(-1, LANES, points_NH.shape[1]), np.arange(points_NH.shape[1]))
+    best = np.full(len(padded), np.iinfo(np.int32).min, np.int32)
+    cells = np.zeros(len(padded), np.int32)
+    _nearest(points_NH.shape[1])(blocks, centroids_KH, best, cells)
+    return cells[: len(points_NH)]
+
+
+def _nearest_by_product(points_NH: NDArray[np.int8], centroids_KH: Bytes) -> NDArray[np.int32]:
+    """Return the same by matrix products of a block of points and a block of centroids that fit the cache."""
+    out = np.empty(len(points_NH), np.int32)
+    for first in range(0, len(points_NH), 1024):
+        points = points_NH[first : first + 1024].astype(np.float32)
+        best = np.full(len(points), -np.inf, np.float32)
+        cells = np.zeros(len(points), np.int32)
+        for start in range(0, len(centroids_KH), 2048):
+            dots = points @ (centroids_KH[start : start + 2048].astype(np.float32) - 128).T
+            place = dots.argmax(axis=1)
+            top = dots[np.arange(len(points)), place]
+            cells[top > best] = place[top > best] + start
+            np.maximum(best, top, out=best)
+        out[first : first + 1024] = cells
+    return out
+
+
+# centroids times query, and the cells to probe ------------------------------------------------------------------
+
+
+@compiled
+def _insert(values: Any, cells: Any, value: int, cell: int) -> None:
+    """Put a value into a short list that is sorted from large to small; it goes behind its equals."""
+    place = len(values) - 1
+    while place > 0 and values[place - 1] < value:
+        values[place] = values[place - 1]
+        cells[place] = cells[place - 1]
+        place -= 1
+    values[place] = value
+    cells[place] = cell
+
+
+@cache
+def _cell_scores(dim: int) -> Callable[..., None]:
+    @compiled
+    def run(centroids: Any, query: Any, start: Any, unit: Any, out: Any, values: Any, cells: Any) -> None:
+        last = values.shape[2] - 1
+        floors = np.empty(LANES, np.int16)
+        for block in range(len(query)):
+            floors[:] = -(2**15)
+            filled = 0
+            for first in range(0, len(centroids), simd.ROWS):
+                passed = simd.centroids_scores(
+                    centroids.ctypes.data + first * dim, query.ctypes.data + block * LANES * dim,
+                    start.ctypes.data + 4 * LANES * block, unit.ctypes.data,
+                    out.ctypes.data + 2 * LANES * (block * len(centroids) + first), floors.ctypes.data, dim,
+                )  # fmt: skip
+                if not passed and filled > last:
+                    continue
+                for row in range(first, first + simd.ROWS):
+                    if passed >> (row - first) & 1 or filled <= last:
+                        for lane in range(LANES):
+                            score = out[block, row, lane]
+                            if score > floors[lane] or filled <= last:
+                                _insert(values[block, lane], cells[block, lane], score, row)
+                                floors[lane] = max(values[block, lane, last], -(2**15))
+                    filled += 1
+
+    return run
+
+
+def cell_scores(codec: Codec, query: Query, probe: int) -> tuple[NDArray[np.int16], NDArray[np.int32]]:
+    """Return what `reference.cell_scores` and `reference.best_cells` return, in one pass over the centroids."""
+    probe = min(probe, codec.num_centroids)
+    out = np.empty((len(query.lanes), codec.num_centroids, LANES), np.int16)
+    unit = np.float32(query.step * codec.step / UNIT)
+    if not explicit() or codec.dim % 4 or codec.num_centroids % simd.ROWS:
+        return _cell_scores_by_product(codec, query, probe, unit, out)
+    values = np.full((len(out), LANES, probe), -(2**31), np.int32)
+    cells = np.zeros((len(out), LANES, probe), np.int32)
+    start = query.least(codec) - 128 * query.lanes.sum(axis=2, dtype=np.int32)
+    lanes = grouped(query.lanes, np.arange(codec.dim))
+    _cell_scores(codec.dim)(codec.shifted, lanes, start, np.array([unit]), out, values, cells)
+    return out, cells.reshape(-1, probe)[: query.count]
+
+
+def _cell_scores_by_product(
+    codec: Codec, query: Query, probe: int, unit: np.float32, out: NDArray[np.int16]
+) -> tuple[NDArray[np.int16], NDArray[np.int32]]:
+    least = query.least(codec)
+    for block, lanes in enumerate(query.lanes.astype(np.float32)):
+        for first in range(0, codec.num_centroids, 4096):
+            shifted = codec.shifted[first : first + 4096].astype(np.float32) - 128
+            dots = (shifted @ lanes.T + least[block].astype(np.float32)) * unit
+            out[block, first : first + 4096] = np.clip(np.rint(dots), -32768, 32767)
+    cells = np.zeros((len(out), LANES, probe), np.int32)
+    _best_cells(out, np.full(cells.shape, -(2**31), np.int32), cells)
+    return out, cells.reshape(-1, probe)[: query.count]
+
+
+@compiled
+def _best_cells(scores: Any, values: Any, cells: Any) -> None:
+    last = values.shape[2] - 1
+    for block in range(scores.shape[0]):
+        for cell in range(scores.shape[1]):
+            for lane in range(LANES):
+                if scores[block, cell, lane] > values[block, lane, last]:
+                    _insert(values[block, lane], cells[block, lane], scores[block, cell, lane], cell)
+
+
+# candidates -----------------------------------------------------------------------------------------------------
+
+
+class Scratch:
+    """What `gather` writes into, for as many rows as an index has; one for each thread that searches."""
+
+    def __init__(self, num_rows: int) -> None:
+        self.promise = np.empty(num_rows, np.int32)
+        self.seen = np.zeros(num_rows, np.int32)  # the number of the query token that last saw a row
+        self.rows = np.empty(num_rows, np.int32)
+        self.stamp = 1
+
+
+@compiled
+def _gather(
+    stream: Any, list_starts: Any, cells: Any, gains: Any, allowed: Any, stamp: int, promise: Any, seen: Any, rows: Any
+) -> int:
+    found = 0
+    for token in range(cells.shape[0]):
+        for probe in range(cells.shape[1]):
+            cell, gain = cells[token, probe], gains[token, probe]
+            at, stop = list_starts[cell], list_starts[cell + 1]
+            row = np.int64(-1)
+            while at < stop:
+                byte = stream[at]
+                at += 1
+                delta, shift = np.int64(byte & 127), 7
+                while byte & 128:
+                    byte = stream[at]
+                    at += 1
+                    delta |= np.int64(byte & 127) << shift
+                    shift += 7
+                row += delta + 1
+                if row >= len(seen):
+                    break  # of a damaged file
+                if len(allowed) and not allowed[row]:
+                    continue
+                if seen[row] < stamp:
+                    rows[found] = row
+                    found += 1
+                    promise[row] = 0
+                if seen[row] != stamp + token:
+                    seen[row] = stamp + token
+                    promise[row] += gain
+    return found
+
+
+def gather(
+    stream: Bytes, list_starts: Integers, cells_QP: NDArray[np.int32], scores_BKL: NDArray[np.int16],
+    allowed_D: Bytes | None, scratch: Scratch,
+) -> tuple[NDArray[np.int32], NDArray[np.int32]]:  # fmt: skip
+    """Return what `reference.gather` returns, of the rows that are allowed, in the order they are met."""
+    if scratch.stamp > 2**31 - 2 * len(cells_QP) - 1:
+        scratch.seen[:] = 0
+        scratch.stamp = 1
+    tokens = np.arange(len(cells_QP))[:, None]
+    values = scores_BKL[tokens // LANES, cells_QP, tokens % LANES].astype(np.int32)
+    allowed = np.zeros(0, np.uint8) if allowed_D is None else allowed_D
+    found = _gather(
+        stream, list_starts, cells_QP, values - values[:, -1:], allowed, scratch.stamp, scratch.promise, scratch.seen,
+        scratch.rows,
+    )  # fmt: skip
+    scratch.stamp += len(cells_QP)
+    rows = scratch.rows[:found].copy()
+    return rows, scratch.promise[rows]
+
+
+@compiled
+def _best(rows: Any, values: Any, count: int) -> Any:
+    keys = np.empty(len(rows), np.int64)
+    for i in range(len(rows)):
+        keys[i] = (np.int64(values[i]) << 32) - rows[i]
+    kept = np.partition(keys, len(keys) - count)[len(keys) - count :]
+    out = np.empty(count, np.int32)
+    for i in range(count):
+        out[i] = -(kept[i] & 0xFFFFFFFF)  # the low half of minus a row, back again
+    return np.sort(out)
+
+
+def best(rows_C: NDArray[np.int32], values_C: Integers, count: int) -> NDArray[np.int32]:
+    """Return the rows of the `count` largest values, ascending; of equals the smaller row. Values fit 32 bits."""
+    if count >= len(rows_C):
+        return np.sort(rows_C)
+    kept: NDArray[np.int32] = _best(rows_C, values_C, count)
+    return kept
+
+
+# centroid interaction -------------------------------------------------------------------------------------------
+
+
+@compiled
+def _interact_explicit(cells: Any, starts: Any, scores: Any, rows: Any, out: Any) -> None:
+    for i in range(len(rows)):
+        start, stop = starts[rows[i]], starts[rows[i] + 1]
+        if start < stop:
+            total = np.int64(0)
+            for block in range(scores.shape[0]):
+                at = scores.ctypes.data + block * scores.shape[1] * 2 * LANES
+                total += simd.cells_maxsim(cells, start, stop, at, scores.shape[1] - 1)
+            out[i] = total
+
+
+@compiled
+def _interact_portable(cells: Any, starts: Any, scores: Any, rows: Any, out: Any) -> None:
+    top = np.empty(LANES, np.int16)
+    for i in range(len(rows)):
+        start, stop = starts[rows[i]], starts[rows[i] + 1]
+        if start < stop:
+            total = np.int64(0)
+            for block in range(scores.shape[0]):
+                top[:] = -(2**15)
+                for token in range(start, stop):
+                    of_cell = scores[block, min(np.int64(cells[token]), scores.shape[1] - 1)]
+                    for lane in range(LANES):
+                        top[lane] = max(top[lane], of_cell[lane])
+                for lane in range(LANES):
+                    total += top[lane]
+            out[i] = total
+
+
+def interact(
+    cells_N: Integers, starts_D: Integers, scores_BKL: NDArray[np.int16], rows_C: NDArray[np.int32]
+) -> NDArray[np.int64]:
+    """Return what `reference.interact` returns."""
+    out = np.full(len(rows_C), np.iinfo(np.int64).min // 2, np.int64)
+    (_interact_explicit if explicit() else _interact_portable)(cells_N, starts_D, scores_BKL, rows_C, out)
+    return out

@@ -1,0 +1,192 @@
+"""An index on a GPU, and search in it: the three algorithms of `search`, with the same documents for an answer.
+
+Whole numbers choose the documents, as on a CPU, and of those that are scored
+in full float16 chooses the few that float32 scores again: what is found does
+not depend on where it was looked for, but for the last bits of a score. Queries
+are answered in blocks, whose size is what fits the GPU.
+
+Legend  as in `gpu`
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from lotte.errors import UnavailableError
+from retrievers.colbert.codec import LANES, Bytes, Floats, quantised
+from retrievers.colbert.index import ColbertIndex
+from retrievers.colbert.kernels import gpu
+from retrievers.colbert.kernels.gpu import Batch, GpuCodec, GpuSegment
+from retrievers.colbert.search import Found, SearchConfig
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+AT_ONCE = 64  # queries that are answered at once
+CELL_SCORES, SCORES = 1 << 26, 1 << 26  # numbers held at once: of query tokens by cells, and of queries by documents
+
+
+@dataclass(frozen=True, eq=False)
+class GpuIndex:
+    """A `ColbertIndex` whose arrays are on a device."""
+
+    codec: GpuCodec
+    segments: tuple[GpuSegment, ...]
+    bases: list[int]
+    kept: Bytes | None
+    device: str
+
+    @classmethod
+    def of(cls, index: ColbertIndex, where: str | None = None) -> GpuIndex:
+        """Move an index. Raises UnavailableError if it does not fit, or there is no GPU."""
+        torch = gpu.package("torch")
+        where = where or gpu.device()
+        try:
+            codec = gpu.tables(index.codec, where)
+            parts = tuple(gpu.segment(segment, index.codec, where) for segment in index.segments)
+        except torch.OutOfMemoryError:
+            free, total = torch.cuda.mem_get_info(where)
+            wanted = sum(part.cells.nbytes + part.residuals.nbytes + 4 * len(part.cells) for part in index.segments)
+            raise UnavailableError(
+                f"the index takes {wanted / 1e9:.1f} GB and its lists twice that while they are made; {where} has "
+                f"{free / 1e9:.1f} of {total / 1e9:.1f} GB free. Use device=cpu, or a GPU with more memory."
+            ) from None
+        return cls(codec, parts, index.bases, index.kept, where)
+
+
+class Probed(NamedTuple):
+    scores: Tensor  # (B, K, Q) int16: of `gpu.cell_scores`
+    cells: Tensor  # (B, Q, P) int64: of each query token the best, best first; P is how many are probed
+    values: Tensor  # (B, Q, P) int64: their scores
+
+
+def probed(codec: GpuCodec, asked: Batch, probe: int) -> Probed:
+    """Return the cells that `reference.best_cells` returns, and those of token 0 again where there is no token."""
+    torch = gpu.package("torch")
+    scores = gpu.cell_scores(codec, asked)
+    numbers = torch.arange(scores.shape[1], device=scores.device)
+    cells, values = gpu.best(numbers, scores.transpose(1, 2), probe)
+    alive = torch.arange(scores.shape[2], device=scores.device) < asked.counts[:, None]
+    return Probed(scores, torch.where(alive[:, :, None], cells, cells[:, :1]), values)
+
+
+def gather(part: GpuSegment, look: Probed, counts_B: Tensor, allowed_D: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Return what `reference.gather` returns for each query: rows and promises, (B, C), filled up with -1."""
+    torch = gpu.package("torch")
+    num_queries, num_tokens, _ = look.cells.shape
+    where = counts_B.device
+    begins_PBQ = part.row_starts[look.cells].permute(2, 0, 1)
+    lengths_PBQ = part.row_starts[look.cells + 1].permute(2, 0, 1) - begins_PBQ
+    lengths_PBQ = lengths_PBQ * (torch.arange(num_tokens, device=where) < counts_B[:, None])
+    gains_PBQ = (look.values - look.values[:, :, -1:]).permute(2, 0, 1)
+    lengths = lengths_PBQ.reshape(-1)
+    entry = torch.repeat_interleave(torch.arange(len(lengths), device=where), lengths)
+    places = torch.arange(len(entry), device=where) - (lengths.cumsum(0) - lengths)[entry]
+    rows = part.rows[begins_PBQ.reshape(-1)[entry] + places].long()
+    owner = entry % (num_queries * num_tokens)
+    documents = max(1, part.num_documents)
+    keys = (owner // num_tokens * documents + rows) * num_tokens + owner % num_tokens
+    keys, order = keys.sort(stable=True)  # of a token's cells that have a row, the best stays first
+    first = torch.ones_like(keys, dtype=torch.bool)
+    first[1:] = keys[1:] != keys[:-1]
+    pairs, inverse = torch.unique_consecutive(keys[first] // num_tokens, return_inverse=True)
+    gains = gains_PBQ.reshape(-1)[entry[order[first]]].long()
+    promise = torch.zeros_like(pairs).index_add_(0, inverse, gains)
+    if allowed_D is not None:
+        wanted = allowed_D[pairs % documents] > 0
+        pairs, promise = pairs[wanted], promise[wanted]
+    query = pairs // documents
+    found = torch.bincount(query, minlength=num_queries)
+    column = torch.arange(len(pairs), device=where) - (found.cumsum(0) - found)[query]
+    shape = (num_queries, int(found.max()))
+    rows_BC, promise_BC = torch.full(shape, -1, device=where), torch.full(shape, -1, device=where)
+    rows_BC[query, column], promise_BC[query, column] = pairs % documents, promise
+    return rows_BC, promise_BC
+
+
+def search(
+    index: GpuIndex, queries: Sequence[Floats], *, k: int, config: SearchConfig, allowed: Bytes | None = None
+) -> list[Found]:
+    """Answer queries as `retrievers.colbert.search.search` does.
+
+    Raises  ValueError for a query of another width than the index, or with a number that is not finite
+    """
+    settled, codec = config.settled(k), index.codec.codec
+    asked = [quantised(query) for query in queries]
+    for query in asked:
+        if query.vectors.shape[1] != codec.dim:
+            raise ValueError(f"a query has {query.vectors.shape[1]} dimensions, and the index {codec.dim}")
+    longest = max((query.count for query in asked), default=1)
+    at_once = min(AT_ONCE, max(1, CELL_SCORES // (codec.num_centroids * gpu.power_of_two(LANES, longest))))
+    masks = _masks(index, allowed)
+    found: list[Found] = []
+    for first in range(0, len(asked), at_once):
+        found += _answers(index, gpu.batch(index.codec, asked[first : first + at_once]), k, settled, masks)
+    return found
+
+
+def _masks(index: GpuIndex, allowed: Bytes | None) -> list[Tensor | None]:
+    """Return which documents of each segment may be found; None for all."""
+    mask = allowed if index.kept is None else index.kept if allowed is None else index.kept & allowed
+    if mask is None:
+        return [None] * len(index.segments)
+    parts = zip(index.bases, index.segments, strict=True)
+    return [gpu.moved(mask[base : base + part.num_documents], index.device) for base, part in parts]
+
+
+def _answers(index: GpuIndex, asked: Batch, k: int, config: SearchConfig, masks: list[Tensor | None]) -> list[Found]:
+    torch = gpu.package("torch")
+    look = None if config.algorithm == "exact" else probed(index.codec, asked, config.probe)
+    some = k + k // 4 + 8  # float16 is right to a few thousandths: who is close to the cut is in, as on a CPU
+    parts = []
+    for base, part, mask in zip(index.bases, index.segments, masks, strict=True):
+        if look is None:
+            rows = _quick_best(index.codec, part, asked, _all(part, mask), some)
+        else:
+            chosen = _chosen(index.codec, part, asked, look, config, mask)
+            rows = _quick_best(index.codec, part, asked, chosen, some)
+        parts.append((rows + base, gpu.full_maxsim(index.codec, part, asked.vectors, asked.counts, rows)))
+    rows, scores = (torch.cat(both, dim=1) for both in zip(*parts, strict=True))
+    best = gpu.best(rows, scores, k)
+    answers = zip(*(half.cpu().numpy() for half in best), strict=True)
+    return [Found(rows[np.isfinite(scores)], scores[np.isfinite(scores)]) for rows, scores in answers]
+
+
+def _all(part: GpuSegment, mask: Tensor | None) -> Tensor:
+    """Return the rows that have tokens and may be found, (C,)."""
+    wanted = part.starts.diff() > 0 if mask is None else (part.starts.diff() > 0) & (mask > 0)
+    return wanted.nonzero()[:, 0]
+
+
+def _chosen(
+    codec: GpuCodec, part: GpuSegment, asked: Batch, look: Probed, config: SearchConfig, mask: Tensor | None
+) -> Tensor:
+    """Return the rows that are worth scoring in full, (B, C)."""
+    torch = gpu.package("torch")
+    rows, promise = gather(part, look, asked.counts, mask)
+    if config.algorithm == "pruned":
+        rows, _ = gpu.best(rows, promise, config.candidates)
+        if rows.shape[1] > config.full:
+            rows, _ = gpu.best(rows, gpu.interact(part, look.scores, rows), config.full)
+    elif rows.shape[1] > config.candidates:
+        wanted = torch.zeros(look.scores.shape[:2], dtype=torch.uint8, device=rows.device)
+        wanted.scatter_(1, look.cells.flatten(1), 1)
+        bounds = gpu.full_maxsim(codec, part, asked.vectors.half(), asked.counts, rows, wanted)
+        rows, _ = gpu.best(rows, bounds, config.candidates)
+    return rows
+
+
+def _quick_best(codec: GpuCodec, part: GpuSegment, asked: Batch, rows: Tensor, count: int) -> Tensor:
+    """Return the rows with the best scores in float16, (B, C)."""
+    torch = gpu.package("torch")
+    best = []
+    step = max(1, SCORES // len(asked.counts))
+    for first in range(0, max(1, rows.shape[-1]), step):
+        block = rows[..., first : first + step]
+        best.append(gpu.best(block, gpu.full_maxsim(codec, part, asked.vectors.half(), asked.counts, block), count))
+    rows, scores = (torch.cat(both, dim=1) for both in zip(*best, strict=True))
+    return gpu.best(rows, scores, count)[0]

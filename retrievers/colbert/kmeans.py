@@ -1,0 +1,89 @@
+"""Centroids from a sample of tokens: spherical k-means in whole numbers, so every machine finds the same ones.
+
+Points and centroids are bytes while the clusters form. Dot products and sums
+of bytes are exact in any order, so neither the number of threads nor the kind
+of processor can move a point to another cluster.
+
+Legend  N points  K centroids  H dimensions
+"""
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lotte.progress import Progress
+from retrievers.colbert.codec import Bytes, Floats
+from retrievers.colbert.kernels import cpu
+
+SHARE = 1 << 14  # points that a thread takes at once
+
+
+class Centroids(NamedTuple):
+    shifted: Bytes  # (K, H): a centroid is (shifted - 128) * step
+    step: float
+
+
+def as_bytes(vectors_NH: Floats) -> NDArray[np.int8]:
+    """Return vectors as signed bytes, each with a step of its own: which centroid is nearest does not depend on it."""
+    top_N = np.abs(vectors_NH).max(axis=1, keepdims=True)
+    return np.rint(vectors_NH * (127 / np.maximum(top_N, np.float32(1e-12)))).astype(np.int8)
+
+
+def nearest(
+    points_NH: NDArray[np.int8], centroids_KH: Bytes, *, threads: int, progress: Progress | None = None
+) -> NDArray[np.int32]:
+    """Return for every point the centroid with the largest dot product, the first of equals; shared among threads."""
+
+    def share(first: int) -> NDArray[np.int32]:
+        cells = cpu.nearest(points_NH[first : first + SHARE], centroids_KH)
+        if progress:
+            progress.advance(len(cells))
+        return cells
+
+    firsts = range(0, len(points_NH), SHARE)
+    if threads == 1 or len(firsts) < 2:
+        return np.concatenate([np.empty(0, np.int32), *map(share, firsts)])
+    with ThreadPoolExecutor(threads) as pool:
+        return np.concatenate(list(pool.map(share, firsts)))
+
+
+def kmeans(
+    points_NH: NDArray[np.int8], num_centroids: int, *, iterations: int, seed: int, threads: int = 1
+) -> Centroids:
+    """Return centroids of length 1, to the precision of a byte.
+
+    points_NH      vectors of length 1 in bytes, all with the same step; at least one
+    num_centroids  of points, if there are fewer
+    seed           of the points that are taken for the first centroids, and for those that are left empty
+
+    Raises  ValueError if there is no point or no centroid to find
+    Source  Dhillon and Modha 2001, "Concept decompositions for large sparse text data using clustering"
+    """
+    num_centroids = min(num_centroids, len(points_NH))
+    if num_centroids < 1:
+        raise ValueError(f"no centroids can be found in {len(points_NH)} points")
+    random = np.random.default_rng(seed)
+    chosen = points_NH[np.sort(random.choice(len(points_NH), num_centroids, replace=False))]
+    centroids = _rounded(chosen.astype(np.int64))
+    with Progress(iterations * len(points_NH), "tokens", "k-means") as progress:
+        for _ in range(iterations):
+            cells = nearest(points_NH, centroids.shifted, threads=threads, progress=progress)
+            sums, counts = cpu.sums(points_NH, cells, num_centroids)
+            empty = np.flatnonzero(counts == 0)
+            sums[empty] = points_NH[random.choice(len(points_NH), len(empty), replace=False)]
+            centroids = _rounded(sums)
+    return centroids
+
+
+def _rounded(sums_KH: NDArray[np.int64]) -> Centroids:
+    """Return sums scaled to length 1, as shifted bytes.
+
+    The length is the root of a whole number that Python adds up exactly where 64 bits would not do.
+    """
+    squares = (sums_KH.astype(object) ** 2).sum(axis=1) if np.abs(sums_KH).max() > 2**27 else (sums_KH**2).sum(axis=1)
+    lengths = np.sqrt(np.maximum(squares.astype(np.float64), 1.0))[:, None]
+    unit_KH = sums_KH / lengths
+    step = float(np.abs(unit_KH).max()) / 127 or 1.0
+    return Centroids((np.rint(unit_KH / step) + 128).astype(np.uint8), step)

@@ -1,0 +1,336 @@
+"""A recipe of late interaction as the rest of the house knows one: a corpus makes an index, an index answers queries.
+
+What is settled here: which options make an index and which only ask it, how
+many threads work, and what a result says of both.
+"""
+
+import os
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import cache, cached_property
+from pathlib import Path
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lotte import Corpus, Queries, Run, artifact
+from lotte.dataset import corpus_sha256
+from lotte.errors import MismatchError, UnavailableError
+from retrievers import index_folder
+from retrievers.colbert import building, codec, search
+from retrievers.colbert import index as indexes
+from retrievers.colbert.codec import CodecConfig
+from retrievers.colbert.search import ALGORITHMS, SearchConfig
+from retrievers.index_folder import ASKING
+from retrievers.retriever import Answer, Card
+
+if TYPE_CHECKING:
+    from retrievers.colbert.encoder import Encoder, Packed
+
+QUERIES_AT_ONCE = 256  # encoded and asked together
+RECALL_SAMPLE = 20  # queries that are asked again with an exact search, to say what the pruning costs
+
+
+def say(line: str) -> None:
+    import sys
+
+    print(line, file=sys.stderr)
+
+
+def threads_here() -> int:
+    """Return how many processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@dataclass(frozen=True)
+class LateInteraction:
+    """The options of every late-interaction system; 0 and "" are rules in words, beside them."""
+
+    checkpoint: str  # a folder, or a name on the Hugging Face hub
+    revision: str = ""  # of the hub; "": the newest
+    trust: bool = False  # whether the weights may be a pickle
+    query_maxlen: int = 0  # tokens; 0: what the checkpoint says
+    doc_maxlen: int = 300  # tokens; 0: what the checkpoint says
+    bits: int = 2
+    centroids: int = 0  # 0: by the paper's rule
+    iterations: int = 4
+    seed: int = 0
+    search: str = field(default="paper", metadata=ASKING)  # paper, pruned
+    probe: int = field(default=0, metadata=ASKING)
+    candidates: int = field(default=0, metadata=ASKING)
+    full: int = field(default=0, metadata=ASKING)
+    exact: bool = field(default=False, metadata=ASKING)  # score every document
+    device: str = field(default="auto", metadata=ASKING)
+    precision: str = field(default="auto", metadata=ASKING)
+    threads: int = field(default=0, metadata=ASKING)  # 0: all there are
+
+    def __post_init__(self) -> None:
+        if self.search not in ALGORITHMS:
+            raise ValueError(f"search is one of {', '.join(ALGORITHMS)}, not {self.search!r}")
+        if self.bits not in codec.BITS:
+            raise ValueError(f"bits are 1, 2 or 4, not {self.bits}")
+        for name in ("query_maxlen", "doc_maxlen", "centroids", "probe", "candidates", "full", "threads", "seed"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} is 0 or more, not {getattr(self, name)}")
+        if self.iterations < 1:
+            raise ValueError(f"iterations are 1 or more, not {self.iterations}")
+
+    @property
+    def encoder(self) -> "Encoder":
+        return _encoder(
+            self.checkpoint, self.revision, self.trust, self.device, self.precision, self.query_maxlen, self.doc_maxlen
+        )
+
+    @property
+    def num_threads(self) -> int:
+        return self.threads or threads_here()
+
+    @property
+    def codec_config(self) -> CodecConfig:
+        return CodecConfig(bits=self.bits, centroids=self.centroids, iterations=self.iterations, seed=self.seed)
+
+    @property
+    def search_config(self) -> SearchConfig:
+        algorithm = "exact" if self.exact else self.search
+        return SearchConfig(algorithm=algorithm, probe=self.probe, candidates=self.candidates, full=self.full)
+
+    @property
+    def card(self) -> Card:
+        return Card(
+            family="late-interaction",
+            model=self.encoder.facts(),
+            index={"type": "centroids and residuals", "bits": self.bits, "seed": self.seed},
+            search=asdict(self.search_config) | {"exact": self.search_config.algorithm == "exact"},
+        )
+
+    def index(self, corpus: Corpus, path: Path) -> "LateIndex":
+        encoder = self.encoder
+        codec.packed_width(encoder.dim, self.bits)
+        _announce(self, corpus, path)
+        with index_folder.making_on(path, self, corpus) as (folder, meta):
+            counts = building.build(
+                folder, Encoding(encoder, corpus), self.codec_config, threads=self.num_threads, say=say
+            )
+            meta["counts"] = counts
+            source = getattr(corpus, "path", None)
+            meta["segments"] = [{
+                "number": 0, "documents": len(corpus), "tokens": counts["tokens"], "distance": counts["distance"],
+                "doc_ids": index_folder.DOC_IDS, "paths": [str(source.resolve())] if source else [],
+            }]  # fmt: skip
+            meta["model"] = encoder.facts()
+            meta["files"] = indexes.hashes(folder, meta)
+        return self.open(path)
+
+    def open(self, path: Path) -> "LateIndex":
+        found = index_folder.opened(path, self)
+        return LateIndex(self, found, indexes.open_index(path, dict(found.meta)))
+
+    def add(self, path: Path, corpus: Corpus) -> None:
+        """Put further documents into an index; the ids are the user's own."""
+        with index_folder.alone(path):
+            found = index_folder.opened(path, self)
+            self._check_model(found.meta)
+            kept = indexes.open_index(path, dict(found.meta)).kept
+            there = {doc_id for row, doc_id in enumerate(found.doc_ids) if kept is None or kept[row]}
+            if twice := next((doc_id for doc_id in corpus.doc_ids if doc_id in there), None):
+                raise MismatchError(f"document {twice!r} is in {path} already; --delete it first, or give another id")
+            source = getattr(corpus, "path", None)
+            meta = indexes.add(
+                path, dict(found.meta), Encoding(self.encoder, corpus), corpus.doc_ids,
+                str(source.resolve()) if source else None, threads=self.num_threads,
+            )  # fmt: skip
+            meta["corpus"] = {**meta["corpus"], "sha256": _changed(meta, "add", corpus_sha256(corpus))}
+            if (drift := indexes.drift(meta)) > indexes.DRIFT:
+                say(
+                    f"the added documents are {drift - 1:.0%} farther from their centroids than the first ones: "
+                    "answers lose quality; build the index again from all of them when it can be done"
+                )
+            self._commit(path, meta, [*found.doc_ids, *corpus.doc_ids])
+
+    def delete(self, path: Path, doc_ids: Sequence[str]) -> None:
+        """Take documents out of an index. Raises MismatchError for one that is not in it."""
+        with index_folder.alone(path):
+            found = index_folder.opened(path, self)
+            kept = indexes.open_index(path, dict(found.meta)).kept
+            rows = {doc_id: row for row, doc_id in enumerate(found.doc_ids) if kept is None or kept[row]}
+            if absent := next((doc_id for doc_id in doc_ids if doc_id not in rows), None):
+                raise MismatchError(f"document {absent!r} is not in {path}; nothing was deleted")
+            meta = indexes.delete(path, dict(found.meta), [rows[doc_id] for doc_id in doc_ids])
+            meta["corpus"] = {**meta["corpus"], "sha256": _changed(meta, "delete", sorted(doc_ids))}
+            self._commit(path, meta, found.doc_ids)
+
+    def damaged(self, path: Path) -> Iterator[str]:
+        """Read all of an index; yield a line for everything that is not as it was written."""
+        yield from indexes.damaged(path, dict(index_folder.read(path).meta))
+
+    def _commit(self, path: Path, meta: dict[str, Any], doc_ids: Sequence[str]) -> None:
+        if indexes.wants_compaction(meta):
+            say("rewriting what is left of the index, without the deleted documents")
+            meta = indexes.compact(path, meta, doc_ids)
+        meta["counts"] = {**meta["counts"], "tokens": sum(part["tokens"] for part in meta["segments"])}
+        meta["files"] = indexes.hashes(path, meta)
+        indexes.commit(path, meta)
+
+    def _check_model(self, meta: Mapping[str, Any]) -> None:
+        ours, theirs = self.encoder.facts(), meta.get("model", {})
+        if theirs.get("sha256") not in (None, ours["sha256"]):
+            raise MismatchError(
+                f"the index was made with weights {str(theirs['sha256'])[:8]}, and {self.checkpoint} has "
+                f"{str(ours['sha256'])[:8]} now; build the index again, or name the revision it was made with"
+            )
+
+
+def _changed(meta: Mapping[str, Any], what: str, which: Any) -> str:
+    """Return a name for a corpus that was changed: of what it was, and of the change."""
+    return artifact.digest([meta["corpus"]["sha256"], what, which])
+
+
+@cache
+def _encoder(
+    checkpoint: str, revision: str, trust: bool, device: str, precision: str, query_maxlen: int, doc_maxlen: int
+) -> "Encoder":
+    from retrievers.colbert.encoder import Encoder
+
+    return Encoder.load(
+        checkpoint, revision=revision or None, trust=trust, device=device, precision=precision,
+        query_maxlen=query_maxlen or None, doc_maxlen=doc_maxlen or None,
+    )  # fmt: skip
+
+
+class Encoding:
+    """A source of vectors: a corpus, and the encoder that reads it."""
+
+    def __init__(self, encoder: "Encoder", corpus: Corpus) -> None:
+        self._encoder, self._corpus, self.dim = encoder, corpus, encoder.dim
+
+    def __len__(self) -> int:
+        return len(self._corpus)
+
+    def vectors(self, rows: Sequence[int]) -> "Packed":
+        return self._encoder.docs([self._corpus[row].text for row in rows])
+
+
+def _announce(recipe: LateInteraction, corpus: Corpus, path: Path) -> None:
+    """Say how much disk, memory and time an index will take, by encoding a few documents.
+
+    Raises  UnavailableError if the disk has not that much left
+    """
+    some = range(0, len(corpus), max(1, len(corpus) // 64))
+    texts = [corpus[row].text for row in some]
+    recipe.encoder.docs(texts[:4])  # the first batch pays for what is set up once
+    start = perf_counter()
+    lengths = np.diff(recipe.encoder.docs(texts).starts) if texts else np.zeros(1)
+    seconds = (perf_counter() - start) / max(1, len(texts))
+    plan = building.plan(len(corpus), float(lengths.mean()), recipe.encoder.dim, recipe.codec_config)
+    rate = building.assignment_rate(recipe.encoder.dim) * recipe.num_threads
+    total = seconds * len(corpus) + plan.products / rate
+    from lotte.progress import clock
+
+    say(
+        f"{len(corpus):,} documents of about {lengths.mean():.0f} tokens, {plan.centroids:,} centroids: about "
+        f"{plan.disk / 1e6:,.0f} MB on disk ({plan.scratch / 1e6:,.0f} MB more while it is built), "
+        f"{plan.memory / 1e6:,.0f} MB of memory beside the model, {clock(total)}"
+    )
+    parent = next(folder for folder in (path.resolve().parent, *path.resolve().parents) if folder.exists())
+    if (free := shutil.disk_usage(parent).free) < plan.disk + plan.scratch:
+        raise UnavailableError(
+            f"{parent} has {free / 1e6:,.0f} MB left, and the index takes {(plan.disk + plan.scratch) / 1e6:,.0f} MB "
+            "while it is built; make room, or choose another folder"
+        )
+
+
+class LateIndex:
+    """An index with the recipe that asks it."""
+
+    def __init__(self, recipe: LateInteraction, found: index_folder.IndexFolder, arrays: indexes.ColbertIndex) -> None:
+        self._recipe, self._found, self.arrays = recipe, found, arrays
+        self._doc_ids = found.doc_ids
+
+    def search(self, queries: Queries, *, k: int, among: Sequence[str] | None = None) -> Run:
+        """Answer every query with at most k hits.
+
+        among  doc_ids; if given, only these can be found
+        """
+        return self._search(queries, k, self._recipe.search_config, among)
+
+    def _search(self, queries: Queries, k: int, config: SearchConfig, among: Sequence[str] | None) -> Run:
+        assert self._checked
+        allowed = None
+        if among is not None:
+            allowed = np.zeros(self.arrays.num_documents, np.uint8)
+            allowed[[self._rows[doc_id] for doc_id in among if doc_id in self._rows]] = 1
+        hits: dict[str, Mapping[str, float]] = {}
+        query_ids = list(queries)
+        for first in range(0, len(query_ids), QUERIES_AT_ONCE):
+            some = query_ids[first : first + QUERIES_AT_ONCE]
+            vectors = list(self._recipe.encoder.queries([queries[query_id] for query_id in some]))
+            found = search.search(
+                self.arrays, vectors, k=k, config=config, threads=self._recipe.num_threads, allowed=allowed
+            )
+            for query_id, (rows, scores) in zip(some, found, strict=True):
+                hits[query_id] = {
+                    self._doc_ids[row]: score for row, score in zip(rows.tolist(), scores.tolist(), strict=True)
+                }
+        return Run.of(hits, depth=k)
+
+    def search_facts(self, queries: Queries, *, k: int) -> dict[str, Any]:
+        """Return the settings in force, and the recall they have against an exact search on a few of the queries."""
+        config = self._recipe.search_config
+        settled = config.settled(k)
+        facts: dict[str, Any] = asdict(settled) | {"exact": settled.algorithm == "exact"}
+        some = dict(list(queries.items())[:: max(1, len(queries) // RECALL_SAMPLE)][:RECALL_SAMPLE])
+        if settled.algorithm == "exact" or not some:
+            return facts
+        depth = min(k, 100)
+        ours = self._search(some, k, config, None)
+        truth = self._search(some, depth, SearchConfig(algorithm="exact"), None)
+        shares = [
+            len(set(ours.doc_ids(query_id)[:depth]) & set(truth.doc_ids(query_id)))
+            / max(1, len(truth.doc_ids(query_id)))
+            for query_id in some
+        ]
+        return facts | {"recall_against_exact": {"depth": depth, "queries": len(some), "value": float(np.mean(shares))}}
+
+    def explain(self, question: str, doc_id: str, text: str) -> list[Answer]:
+        """Return, for every token of the query, the document token that answered it best.
+
+        Raises  MismatchError if the text is not the one that was indexed
+        """
+        encoder = self._recipe.encoder
+        base, segment = self._segment(self._rows[doc_id])
+        tokens = slice(segment.starts[self._rows[doc_id] - base], segment.starts[self._rows[doc_id] - base + 1])
+        doc_tokens = encoder.tokens_of_doc(text)
+        if len(doc_tokens) != tokens.stop - tokens.start:
+            raise MismatchError(f"document {doc_id!r} is not the text that was indexed; it cannot be explained")
+        from retrievers.colbert.kernels import cpu
+
+        vectors = cpu.decode(self.arrays.codec, segment.cells[tokens], segment.residuals[tokens])
+        sims_QN = encoder.queries([question])[0] @ vectors.T
+        best = sims_QN.argmax(axis=1).tolist()
+        return [
+            Answer(word, doc_tokens[place], place, float(sims_QN[i, place]))
+            for i, (word, place) in enumerate(zip(encoder.tokens_of_query(question), best, strict=False))
+        ]
+
+    def _segment(self, row: int) -> tuple[int, Any]:
+        bases = self.arrays.bases
+        place = max(i for i, base in enumerate(bases) if base <= row)
+        return bases[place], self.arrays.segments[place]
+
+    @cached_property
+    def _rows(self) -> dict[str, int]:
+        kept = self.arrays.kept
+        return {doc_id: row for row, doc_id in enumerate(self._doc_ids) if kept is None or kept[row]}
+
+    @cached_property
+    def _checked(self) -> bool:
+        """Look, once, whether the model is the one that the index was made with."""
+        self._recipe._check_model(self._found.meta)
+        if self._recipe.encoder.dim != self.arrays.codec.dim:
+            raise MismatchError(
+                f"{self._recipe.checkpoint} makes vectors of {self._recipe.encoder.dim} numbers, and the index has "
+                f"{self.arrays.codec.dim}; build the index again"
+            )
+        return True

@@ -1,0 +1,243 @@
+"""Three ways to ask an index: the paper's, a pruned one for speed, and all of it.
+
+`paper` (Santhanam et al. 2022, section 3.5): the documents in the best cells
+of each query token; if they are too many, those whose tokens in these cells
+promise most; all of these in full. `pruned`: the same cells promise by
+themselves which documents are looked at, first by cells alone (PLAID's
+centroid interaction), then in full. `exact`: every document in full.
+
+The answer to a query depends on the query, k and the settings, and on nothing
+that was asked before.
+
+Legend  Q query tokens  H dimensions  C candidate documents
+"""
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from queue import SimpleQueue
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from retrievers.colbert.codec import LANES, Bytes, Codec, Floats, Query, quantised
+from retrievers.colbert.index import ColbertIndex
+from retrievers.colbert.kernels import cpu
+from retrievers.colbert.segment import Segment
+
+ALGORITHMS = ("paper", "pruned", "exact")
+AT_ONCE = 1 << 14  # tokens that an exact search decodes at once: 8 MB of float32
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchConfig:
+    """0 is a rule in words: see `settled`."""
+
+    algorithm: str = "paper"
+    probe: int = 0  # cells looked into for each query token
+    candidates: int = 0  # documents that survive the first look
+    full: int = 0  # documents scored in full by the pruned search
+
+    def settled(self, k: int) -> "SearchConfig":
+        """Return the settings in force for a depth: the rules worked out.
+
+        paper   probe 2; candidates probe * 2 ** 12, and never fewer than k
+        pruned  probe 4; full 512, or 2 k if that is more; candidates 4 * full
+        """
+        if self.algorithm == "exact":
+            return SearchConfig(algorithm="exact")
+        if self.algorithm == "paper":
+            probe = self.probe or 2
+            return SearchConfig(algorithm="paper", probe=probe, candidates=max(k, self.candidates or probe * 2**12))
+        full = max(k, self.full or max(512, 2 * k))
+        candidates = max(full, self.candidates or 4 * full)
+        return SearchConfig(algorithm="pruned", probe=self.probe or 4, candidates=candidates, full=full)
+
+
+class Found(NamedTuple):
+    """The best documents of a query, best first; of equals the smaller row."""
+
+    rows: NDArray[np.int64]
+    scores: Floats
+
+
+def search(
+    index: ColbertIndex, queries: Sequence[Floats], *, k: int, config: SearchConfig, threads: int = 1,
+    allowed: Bytes | None = None,
+) -> list[Found]:  # fmt: skip
+    """Answer queries, each (Q, H) float32 with rows of length 1.
+
+    allowed  (D,) uint8: 0 for a document that is not to be found; None: all are
+    threads  share the queries of a batch; one query alone is shared among them document by document
+
+    Raises  ValueError for a query of another width than the index, or with a number that is not finite
+    """
+    settled = config.settled(k)
+    mask = _mask(index.kept, allowed)
+    asked = [_asked(index.codec, query) for query in queries]
+    if settled.algorithm == "exact":
+        return _exact(index, asked, k, mask)
+    ask = _paper if settled.algorithm == "paper" else _pruned
+    scratches: SimpleQueue[list[cpu.Scratch]] = SimpleQueue()
+    for _ in range(max(1, min(threads, len(asked)))):
+        scratches.put([cpu.Scratch(segment.num_documents) for segment in index.segments])
+
+    def answer(query: Query) -> Found:
+        scratch = scratches.get()
+        try:
+            return ask(index, query, k, settled, mask, scratch)
+        finally:
+            scratches.put(scratch)
+
+    if threads == 1 or len(asked) == 1:
+        return [answer(query) for query in asked]
+    with ThreadPoolExecutor(threads) as pool:
+        return list(pool.map(answer, asked))
+
+
+def _asked(codec: Codec, vectors_QH: Floats) -> Query:
+    query = quantised(vectors_QH)
+    if query.vectors.shape[1] != codec.dim:
+        raise ValueError(f"a query has {query.vectors.shape[1]} dimensions, and the index {codec.dim}")
+    return query
+
+
+def _mask(kept: Bytes | None, allowed: Bytes | None) -> Bytes | None:
+    if kept is None or allowed is None:
+        return allowed if kept is None else kept
+    return kept & allowed
+
+
+def _part(mask: Bytes | None, base: int, segment: Segment) -> Bytes | None:
+    return None if mask is None else mask[base : base + segment.num_documents]
+
+
+class _Candidates(NamedTuple):
+    """The documents of a segment that are in a probed cell."""
+
+    rows: NDArray[np.int32]  # ascending
+    promise: NDArray[np.int32]
+    wanted: NDArray[np.bool_]  # (K,): the cells that were probed
+
+
+def _candidates(
+    index: ColbertIndex, query: Query, k: int, probe: int, mask: Bytes | None, scratches: list[cpu.Scratch]
+) -> tuple[NDArray[np.int16], list[_Candidates]]:
+    """Return the cell scores, and each segment's candidates: of more cells, if these hold fewer than k documents."""
+    while True:
+        scores, cells = cpu.cell_scores(index.codec, query, probe)
+        wanted = np.zeros(index.codec.num_centroids, np.bool_)
+        wanted[cells] = True
+        found = []
+        for base, segment, scratch in zip(index.bases, index.segments, scratches, strict=True):
+            allowed = _part(mask, base, segment)
+            rows, promise = cpu.gather(segment.lists, segment.list_starts, cells, scores, allowed, scratch)
+            order = np.argsort(rows)
+            found.append(_Candidates(rows[order], promise[order], wanted))
+        if sum(len(part.rows) for part in found) >= k or probe >= index.codec.num_centroids:
+            return scores, found
+        probe = min(4 * probe, index.codec.num_centroids)
+
+
+def _paper(
+    index: ColbertIndex, query: Query, k: int, config: SearchConfig, mask: Bytes | None, scratches: list[cpu.Scratch]
+) -> Found:
+    scores, parts = _candidates(index, query, k, config.probe, mask, scratches)
+    found = []
+    for base, segment, (rows, _, wanted) in zip(index.bases, index.segments, parts, strict=True):
+        if len(rows) > config.candidates:
+            bounds = cpu.quick_maxsim(index.codec, query, *_arrays(segment), scores, rows, wanted)
+            rows = cpu.best(rows, _steps(bounds), config.candidates)
+        found.append(_in_full(index.codec, query, segment, scores, rows, k, base))
+    return _merged(found, k)
+
+
+def _pruned(
+    index: ColbertIndex, query: Query, k: int, config: SearchConfig, mask: Bytes | None, scratches: list[cpu.Scratch]
+) -> Found:
+    scores, parts = _candidates(index, query, k, config.probe, mask, scratches)
+    found = []
+    for base, segment, (rows, promise, _) in zip(index.bases, index.segments, parts, strict=True):
+        rows = cpu.best(rows, promise, config.candidates)
+        if len(rows) > config.full:
+            rows = cpu.best(rows, cpu.interact(segment.cells, segment.starts, scores, rows), config.full)
+        found.append(_in_full(index.codec, query, segment, scores, rows, k, base))
+    return _merged(found, k)
+
+
+def _arrays(segment: Segment) -> tuple[NDArray[np.uint32], Bytes, Bytes, NDArray[np.int64]]:
+    return segment.cells, segment.residuals, segment.lengths, segment.starts
+
+
+def _steps(scores: Floats) -> NDArray[np.int64]:
+    """Return scores as whole numbers of 32 bits, fine enough to choose candidates by."""
+    return (scores * np.float32(2**20)).astype(np.int64)
+
+
+def _in_full(
+    codec: Codec, query: Query, segment: Segment, scores: NDArray[np.int16], rows: NDArray[np.int32], k: int, base: int
+) -> Found:
+    """Score documents by bytes, and the best of them again in float32."""
+    winners = np.full((len(rows), len(query.lanes) * LANES), -1, np.int64)
+    quick = cpu.quick_maxsim(codec, query, *_arrays(segment), scores, rows, None, winners)
+    some = min(len(rows), k + k // 4 + 8)  # bytes are right to a few thousandths: who is close to the cut is in
+    best = np.argpartition(-quick, some - 1)[:some] if some < len(rows) else np.arange(len(rows))
+    exact = cpu.maxsim_of(codec, query, segment.cells, segment.residuals, winners[best, : query.count])
+    return _ordered(rows[best].astype(np.int64) + base, exact, k)
+
+
+def _ordered(rows: NDArray[np.int64], scores: Floats, k: int) -> Found:
+    order = np.lexsort((rows, -scores))[:k]
+    order = order[np.isfinite(scores[order])]
+    return Found(rows[order], scores[order])
+
+
+def _merged(found: list[Found], k: int) -> Found:
+    if len(found) == 1:
+        return found[0]
+    return _ordered(np.concatenate([one.rows for one in found]), np.concatenate([one.scores for one in found]), k)
+
+
+def _exact(index: ColbertIndex, queries: list[Query], k: int, mask: Bytes | None) -> list[Found]:
+    """Score every document with every query in float32: decode a block of documents once, and multiply."""
+    all_QH = np.concatenate([query.vectors for query in queries])
+    ends = np.cumsum([query.count for query in queries])
+    best = [Found(np.empty(0, np.int64), np.empty(0, np.float32)) for _ in queries]
+    for base, segment in zip(index.bases, index.segments, strict=True):
+        part = _part(mask, base, segment)
+        for rows in _blocks(segment, part):
+            scores_BD = _all_scores(index.codec, segment, rows, all_QH, ends)
+            for i, scores in enumerate(scores_BD):
+                best[i] = _ordered(
+                    np.concatenate([best[i].rows, rows + base]), np.concatenate([best[i].scores, scores]), k
+                )
+    return best
+
+
+def _blocks(segment: Segment, mask: Bytes | None) -> list[NDArray[np.int64]]:
+    """Return rows with tokens, in runs that are decoded at once."""
+    rows = (
+        np.flatnonzero(np.diff(segment.starts))
+        if mask is None
+        else np.flatnonzero((np.diff(segment.starts) > 0) & (mask > 0))
+    )
+    if not len(rows):
+        return []
+    block = np.cumsum(segment.starts[rows + 1] - segment.starts[rows]) // AT_ONCE
+    return np.split(rows, np.flatnonzero(np.diff(block)) + 1)
+
+
+def _all_scores(
+    codec: Codec, segment: Segment, rows: NDArray[np.int64], all_QH: Floats, ends: NDArray[np.int64]
+) -> Floats:
+    """Return the scores of some documents with all queries, (B, D)."""
+    if rows[-1] - rows[0] == len(rows) - 1:
+        tokens: slice | NDArray[np.int64] = slice(segment.starts[rows[0]], segment.starts[rows[-1] + 1])
+    else:
+        tokens = np.concatenate([np.arange(segment.starts[row], segment.starts[row + 1]) for row in rows])
+    vectors = cpu.decode(codec, segment.cells[tokens], segment.residuals[tokens])
+    lengths = segment.starts[rows + 1] - segment.starts[rows]
+    best_DQ = np.maximum.reduceat(vectors @ all_QH.T, np.cumsum(lengths) - lengths, axis=0)
+    scores: Floats = np.add.reduceat(best_DQ, np.concatenate([[0], ends[:-1]]), axis=1).T
+    return scores

@@ -1,0 +1,222 @@
+"""The arrays of an index on disk: files of numbers that grow by chunks while they are built, and open by mapping.
+
+A segment is some documents, coded and listed; its files never change once it
+is whole. What a killed build leaves is cut back to the last chunk that its
+journal knows, so no chunk is made twice.
+
+    cells.NNNN.npy       (N,)      number of each token's centroid
+    residuals.NNNN.npy   (N, P)    packed codes
+    lengths.NNNN.npy     (N,)      what to scale each decoded token by
+    starts.NNNN.npy      (D + 1,)  where each document's tokens start
+    lists.NNNN.npy       bytes     the rows of each cell, as differences
+    list_starts.NNNN.npy (K + 1,)  where each cell's rows start
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lotte.errors import CorruptFileError
+from retrievers.colbert.codec import Bytes, Codec, Encoded, Integers
+
+HEADER = 128  # bytes before the numbers of a .npy file of ours; numpy reads any length
+NAMES = ("cells", "residuals", "lengths", "starts", "lists", "list_starts")
+
+
+@dataclass(frozen=True, eq=False)
+class Segment:
+    cells: Integers
+    residuals: Bytes
+    lengths: Bytes
+    starts: NDArray[np.int64]
+    lists: Bytes
+    list_starts: NDArray[np.int64]
+
+    @property
+    def num_documents(self) -> int:
+        return len(self.starts) - 1
+
+    @property
+    def num_tokens(self) -> int:
+        return len(self.cells)
+
+
+def file(folder: Path, name: str, number: int) -> Path:
+    return folder / f"{name}.{number:04}.npy"
+
+
+def open_segment(folder: Path, number: int, codec: Codec) -> Segment:
+    """Map a segment's files.
+
+    Raises  CorruptFileError if one is missing, or its shape is not the shape the others ask for
+    """
+    arrays = {name: _mapped(file(folder, name, number)) for name in NAMES}
+    segment = Segment(**arrays)
+    tokens, documents = segment.num_tokens, segment.num_documents
+    wanted = {
+        "cells": ((tokens,), np.dtype(codec.cell_type)),
+        "residuals": ((tokens, codec.dim * codec.bits // 8), np.dtype(np.uint8)),
+        "lengths": ((tokens,), np.dtype(np.uint8)),
+        "starts": ((documents + 1,), np.dtype(np.int64)),
+        "lists": ((int(arrays["list_starts"][-1]),), np.dtype(np.uint8)),
+        "list_starts": ((codec.num_centroids + 1,), np.dtype(np.int64)),
+    }
+    for name, (shape, kind) in wanted.items():
+        array = arrays[name]
+        if array.shape != shape or array.dtype != kind:
+            raise CorruptFileError(
+                f"{file(folder, name, number)}: expected {kind} {shape}, found {array.dtype} {array.shape}; "
+                "build the index again"
+            )
+    for name, last in (("starts", tokens), ("list_starts", len(segment.lists))):
+        numbers = arrays[name]
+        if numbers[0] != 0 or numbers[-1] != last or (np.diff(numbers) < 0).any():
+            raise CorruptFileError(
+                f"{file(folder, name, number)}: the numbers do not rise from 0 to {last:,}; build the index again"
+            )
+    return segment
+
+
+def _mapped(path: Path) -> Any:
+    try:
+        return np.load(path, mmap_mode="r", allow_pickle=False)
+    except FileNotFoundError:
+        raise CorruptFileError(f"{path} is missing from the index; build it again") from None
+    except (ValueError, EOFError, OSError) as error:
+        raise CorruptFileError(f"{path} is no whole .npy file ({error}); build the index again") from error
+
+
+class Column:
+    """A .npy file that rows are put behind."""
+
+    def __init__(self, path: Path, kind: Any, width: int | None = None) -> None:
+        self.path, self.kind, self.width = path, np.dtype(kind), width
+        self._file = path.open("r+b" if path.exists() else "w+b")
+        self._row = self.kind.itemsize * (width or 1)
+
+    def cut(self, rows: int) -> None:
+        """Keep the first rows, and go on behind them; rows that were never written are 0."""
+        self._file.truncate(HEADER + rows * self._row)
+        self._file.seek(0)
+        self._file.write(_header(self.kind, (rows,) if self.width is None else (rows, self.width)))
+        self._file.seek(0, os.SEEK_END)
+
+    def append(self, rows: NDArray[Any]) -> None:
+        self._file.write(np.ascontiguousarray(rows, self.kind).data)
+
+    def keep(self) -> None:
+        """See to it that what was written outlives the machine."""
+        self._file.flush()
+        os.fsync(self._file.fileno())
+
+    def finish(self, rows: int) -> None:
+        self.cut(rows)
+        self.keep()
+        self._file.close()
+
+
+def _header(kind: np.dtype[Any], shape: tuple[int, ...]) -> bytes:
+    """Return the first bytes of a .npy file, version 1.0, filled up to HEADER.
+
+    Source  numpy.lib.format
+    """
+    text = f"{{'descr': {kind.str!r}, 'fortran_order': False, 'shape': {shape}, }}"
+    fixed = b"\x93NUMPY\x01\x00" + (HEADER - 10).to_bytes(2, "little")
+    return fixed + text.encode().ljust(HEADER - 11) + b"\n"
+
+
+class SegmentWriter:
+    """Builds a segment chunk by chunk. Opened again after a stop, it goes on behind its last whole chunk."""
+
+    def __init__(self, folder: Path, number: int, codec: Codec) -> None:
+        self.folder, self.number, self.codec = folder, number, codec
+        self._journal = folder / f"chunks.{number:04}.jsonl"
+        self._columns = {
+            "cells": Column(file(folder, "cells", number), codec.cell_type),
+            "residuals": Column(file(folder, "residuals", number), np.uint8, codec.dim * codec.bits // 8),
+            "lengths": Column(file(folder, "lengths", number), np.uint8),
+            "starts": Column(file(folder, "starts", number), np.int64),
+        }
+        chunks = list(_lines(self._journal))
+        self.documents = sum(chunk["documents"] for chunk in chunks)
+        self.tokens = sum(chunk["tokens"] for chunk in chunks)
+        self._distances = [(chunk["tokens"], chunk["distance"]) for chunk in chunks]
+        for name, column in self._columns.items():
+            column.cut(self.documents + 1 if name == "starts" else self.tokens)
+        self._journal.write_text("".join(json.dumps(chunk) + "\n" for chunk in chunks), encoding="utf-8")
+
+    @property
+    def distance(self) -> float:
+        """Return how far tokens are from their centroids, on average over the chunks."""
+        return sum(tokens * distance for tokens, distance in self._distances) / max(1, self.tokens)
+
+    def append(self, encoded: Encoded, lengths_D: Integers, distance: float) -> None:
+        """Put a chunk of documents behind the others; when this returns, a kill does not lose it.
+
+        distance  of its tokens from their centroids, on average
+        """
+        starts = self.tokens + np.cumsum(lengths_D, dtype=np.int64)
+        parts = {
+            "cells": encoded.cells_N, "residuals": encoded.residuals_NP, "lengths": encoded.lengths_N, "starts": starts,
+        }  # fmt: skip
+        tokens = len(encoded.cells_N)
+        line: dict[str, Any] = {"documents": len(lengths_D), "tokens": tokens, "distance": distance}
+        for name, rows in parts.items():
+            column = self._columns[name]
+            whole = np.ascontiguousarray(rows, column.kind)
+            line[name] = hashlib.sha256(whole.data).hexdigest()
+            column.append(whole)
+            column.keep()
+        with self._journal.open("a", encoding="utf-8") as journal:
+            journal.write(json.dumps(line) + "\n")
+            journal.flush()
+            os.fsync(journal.fileno())
+        self.documents += len(lengths_D)
+        self.tokens += tokens
+        self._distances.append((tokens, distance))
+
+    def finish(self) -> None:
+        """Write the inverted lists; then the segment is whole."""
+        from retrievers.colbert.kernels import cpu
+
+        for name, column in self._columns.items():
+            column.finish(self.documents + 1 if name == "starts" else self.tokens)
+        cells = np.load(file(self.folder, "cells", self.number), mmap_mode="r")
+        starts = np.load(file(self.folder, "starts", self.number), mmap_mode="r")
+
+        def stream(size: int) -> NDArray[np.uint8]:
+            path = file(self.folder, "lists", self.number)
+            if not size:  # nothing can be mapped in an empty file
+                np.save(path, np.empty(0, np.uint8))
+                return np.empty(0, np.uint8)
+            return np.lib.format.open_memmap(path, "w+", np.uint8, (size,))
+
+        list_starts = cpu.lists(cells, starts, self.codec.num_centroids, stream)
+        np.save(file(self.folder, "list_starts", self.number), list_starts)
+
+
+def damaged(folder: Path, number: int) -> Iterator[str]:
+    """Read every chunk of a segment; yield a line for each whose bytes are not those that were written."""
+    first = token = 0
+    arrays = {name: _mapped(file(folder, name, number)) for name in ("cells", "residuals", "lengths", "starts")}
+    for chunk in _lines(folder / f"chunks.{number:04}.jsonl"):
+        last, end = first + chunk["documents"], token + chunk["tokens"]
+        for name, array in arrays.items():
+            rows = array[first + 1 : last + 1] if name == "starts" else array[token:end]
+            if hashlib.sha256(np.ascontiguousarray(rows).data).hexdigest() != chunk[name]:
+                yield f"{file(folder, name, number).name}: documents {first:,} to {last - 1:,} are not what was written"
+        first, token = last, end
+
+
+def _lines(journal: Path) -> Iterator[dict[str, Any]]:
+    """Yield the lines that were written whole; a last one that a kill cut short counts for nothing."""
+    if journal.exists():
+        for line in journal.read_bytes().split(b"\n")[:-1]:
+            yield json.loads(line)

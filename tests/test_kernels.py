@@ -1,0 +1,236 @@
+"""The compiled stages of late interaction say what the plain ones say: all bit widths, ragged lengths, empties, ties."""
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+pytest.importorskip("numba", reason="the compiled kernels need the extra 'colbert'")
+
+from retrievers.colbert.codec import Codec, quantised
+from retrievers.colbert.kernels import cpu, cpu_cells, cpu_tokens, reference
+
+SHAPES = st.sampled_from([(128, 1), (128, 2), (128, 4), (64, 2), (96, 2), (48, 1), (24, 1), (8, 4), (20, 2)])
+
+
+def unit(rows):
+    return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+
+
+@st.composite
+def cases(draw):
+    """A codec, a query, and a segment's arrays: some documents empty, some alike, cells in both widths."""
+    dim, bits = draw(SHAPES)
+    random = np.random.default_rng(draw(st.integers(0, 2**32)))
+    num_cells = draw(st.sampled_from([1, 2, 4, 7, 64]))
+    weights = np.sort(random.normal(0, 0.05, 2**bits)).astype(np.float32)
+    codec = Codec(
+        random.integers(1, 256, (num_cells, dim), dtype=np.uint8), 0.003, weights[:-1], weights,
+        np.linspace(0.8, 1.2, 256).astype(np.float32),
+    )  # fmt: skip
+    lengths = np.array(draw(st.lists(st.sampled_from([0, 1, 2, 3, 4, 5, 16, 31, 33, 70]), min_size=1, max_size=9)))
+    starts = np.concatenate([[0], lengths.cumsum()]).astype(np.int64)
+    cells = random.integers(0, num_cells, starts[-1]).astype(draw(st.sampled_from([np.uint16, np.uint32])))
+    residuals = random.integers(0, 256, (starts[-1], dim * bits // 8), dtype=np.uint8)
+    if draw(st.booleans()):  # the same token all over: every maximum is a tie
+        cells[:], residuals[:] = 0, residuals[:1] if len(residuals) else residuals
+    query = quantised(unit(random.normal(size=(draw(st.sampled_from([1, 5, 31, 32, 33, 70])), dim))))
+    return codec, query, cells, residuals, random.integers(0, 256, starts[-1], dtype=np.uint8), starts
+
+
+@given(cases(), st.integers(1, 8))
+@settings(max_examples=60, deadline=None)
+def test_the_best_cells_and_their_scores_are_the_same_integers(case, probe):
+    codec, query, *_ = case
+    scores, cells = cpu.cell_scores(codec, query, probe)
+    truth = reference.cell_scores(codec, query)
+    assert (scores == truth).all()
+    assert (cells == reference.best_cells(truth, query.count, min(probe, codec.num_centroids))).all()
+
+
+@given(cases())
+@settings(max_examples=60, deadline=None)
+def test_scores_by_bytes_are_the_same(case):
+    codec, query, cells, residuals, lengths, starts = case
+    scores = reference.cell_scores(codec, query)
+    rows = np.arange(len(starts) - 1, dtype=np.int32)[::-1].copy()
+    arrays = (cells, residuals, lengths, starts)
+    for wanted in (None, np.arange(codec.num_centroids) % 2 == 0):
+        ours = cpu.quick_maxsim(codec, query, *arrays, scores, rows, wanted)
+        truth = reference.quick_maxsim(codec, query, *arrays, scores, rows, wanted)
+        np.testing.assert_allclose(ours, truth, rtol=1e-5, atol=1e-4)
+    assert (cpu.interact(cells, starts, scores, rows) == reference.interact(cells, starts, scores, rows)).all()
+
+
+@given(cases())
+@settings(max_examples=60, deadline=None)
+def test_a_score_in_float32_is_that_of_the_tokens_the_bytes_chose(case):
+    codec, query, cells, residuals, lengths, starts = case
+    scores = reference.cell_scores(codec, query)
+    rows = np.arange(len(starts) - 1, dtype=np.int32)
+    winners = np.full((len(rows), len(query.lanes) * 32), -1, np.int64)
+    quick = cpu.quick_maxsim(codec, query, cells, residuals, lengths, starts, scores, rows, None, winners)
+    ours = cpu.maxsim_of(codec, query, cells, residuals, winners[:, : query.count])
+    vectors = reference.decode(codec, cells, residuals)
+    for row in rows:
+        if starts[row] == starts[row + 1]:
+            assert ours[row] == quick[row] == -np.inf
+            continue
+        chosen = winners[row, : query.count]
+        assert ((chosen >= starts[row]) & (chosen < starts[row + 1])).all()
+        by_bytes = reference.token_scores(
+            codec, query, *(a[starts[row] : starts[row + 1]] for a in (cells, residuals, lengths)), scores
+        )
+        assert np.allclose(by_bytes[chosen - starts[row], np.arange(query.count)], by_bytes.max(axis=0), atol=1e-5)
+        assert np.isclose(ours[row], (query.vectors * vectors[chosen]).sum(), rtol=1e-4, atol=1e-4)
+
+
+@given(cases())
+@settings(max_examples=40, deadline=None)
+def test_decoding_is_the_same(case):
+    codec, _, cells, residuals, *_ = case
+    ours = cpu.decode(codec, cells, residuals)
+    np.testing.assert_allclose(ours, reference.decode(codec, cells, residuals), atol=1e-5)
+
+
+@given(
+    st.integers(1, 200), st.integers(1, 300), st.sampled_from([4, 24, 64, 128]), st.integers(0, 2**32), st.booleans()
+)
+@settings(max_examples=60, deadline=None)
+def test_the_nearest_centroid_is_the_first_of_equals(points, centroids, dim, seed, coarse):
+    random = np.random.default_rng(seed)
+    top = 2 if coarse else 127  # coarse numbers make ties
+    points_NH = random.integers(-top, top + 1, (points, dim)).astype(np.int8)
+    centroids_KH = random.integers(128 - top, 129 + top, (centroids, dim)).astype(np.uint8)
+    truth = reference.nearest(points_NH, centroids_KH)
+    assert (cpu.nearest(points_NH, centroids_KH) == truth).all()
+    assert (cpu_cells._nearest_by_product(points_NH, centroids_KH) == truth).all()
+
+
+@given(cases(), st.integers(1, 5))
+@settings(max_examples=60, deadline=None)
+def test_candidates_and_what_they_promise_are_the_same(case, probe):
+    codec, query, cells, _, _, starts = case
+    made = []
+    list_starts = cpu.lists(
+        cells, starts, codec.num_centroids, lambda size: made.append(np.zeros(size, np.uint8)) or made[0]
+    )
+    of_rows = np.repeat(np.arange(len(starts) - 1), np.diff(starts))
+    lists = [np.unique(of_rows[cells == cell]) for cell in range(codec.num_centroids)]
+    scores, probed = cpu.cell_scores(codec, query, probe)
+    scratch = cpu.Scratch(len(starts) - 1)
+    for _ in range(2):  # what a first query left behind must not matter
+        rows, promise = cpu.gather(made[0], list_starts, probed, scores, None, scratch)
+        order = np.argsort(rows)
+        truth = reference.gather(lists, probed, scores, len(starts) - 1)
+        assert (rows[order] == truth[0]).all() and (promise[order] == truth[1]).all()
+    allowed = (np.arange(len(starts) - 1) % 2).astype(np.uint8)
+    rows, _ = cpu.gather(made[0], list_starts, probed, scores, allowed, scratch)
+    assert sorted(rows) == [row for row in truth[0] if allowed[row]]
+
+
+def test_long_differences_take_several_bytes():
+    cells = np.zeros(3, np.uint16)
+    starts = np.zeros(40_001, np.int64)  # documents 0, 200 and 39,999 have a token, the others none
+    starts[1:], starts[201:], starts[40_000:] = 1, 2, 3
+    made = []
+    list_starts = cpu.lists(cells, starts, 1, lambda size: made.append(np.zeros(size, np.uint8)) or made[0])
+    rows, _ = cpu.gather(
+        made[0], list_starts, np.zeros((1, 1), np.int32), np.zeros((1, 1, 32), np.int16), None, cpu.Scratch(40_000)
+    )
+    assert rows.tolist() == [0, 200, 39_999]
+    assert list_starts.tolist() == [0, 1 + 2 + 3]
+
+
+@given(st.lists(st.integers(-5, 5), min_size=1, max_size=50), st.integers(1, 60))
+@settings(max_examples=60, deadline=None)
+def test_of_equal_candidates_the_smaller_rows_stay(values, count):
+    rows = np.random.default_rng(0).permutation(len(values)).astype(np.int32)
+    ours = cpu.best(rows, np.array(values), count)
+    order = sorted(range(len(values)), key=lambda i: (-values[i], rows[i]))[:count]
+    assert ours.tolist() == sorted(rows[i] for i in order)
+
+
+@given(st.sampled_from([1, 2, 4]), st.integers(0, 2**32))
+@settings(max_examples=30, deadline=None)
+def test_packing_and_unpacking_is_nothing(bits, seed):
+    codes = np.random.default_rng(seed).integers(0, 2**bits, (7, 32), dtype=np.uint8)
+    packed = reference.pack(codes, bits=bits)
+    assert packed.shape == (7, 32 * bits // 8)
+    assert (reference.unpack(packed, bits=bits) == codes).all()
+
+
+@given(st.sampled_from([1, 2, 4]), st.integers(1, 40), st.integers(0, 2**32))
+@settings(max_examples=40, deadline=None)
+def test_residuals_become_the_codes_that_their_cutoffs_ask_for(bits, tokens, seed):
+    random = np.random.default_rng(seed)
+    cutoffs = np.sort(random.normal(0, 0.1, 2**bits - 1)).astype(np.float32)
+    weights = np.sort(random.normal(0, 0.1, 2**bits)).astype(np.float32)
+    codec = Codec(
+        random.integers(1, 256, (5, 32), dtype=np.uint8), 0.01, cutoffs, weights,
+        np.linspace(0.5, 2, 256).astype(np.float32),
+    )  # fmt: skip
+    cells = random.integers(0, 5, tokens).astype(np.int32)
+    vectors = codec.centroids[cells] + random.normal(0, 0.1, (tokens, 32)).astype(np.float32)
+    ours = cpu.residuals(codec, vectors, cells)
+    rest = vectors - codec.centroids[cells]
+    assert (
+        ours.residuals_NP == reference.pack((rest[:, :, None] > cutoffs).sum(axis=2).astype(np.uint8), bits=bits)
+    ).all()
+    lengths = np.linalg.norm(codec.centroids[cells] + weights[reference.unpack(ours.residuals_NP, bits=bits)], axis=1)
+    inside = (1 / lengths > 0.5) & (1 / lengths < 2)
+    assert np.abs(codec.inverse_lengths[ours.lengths_N] - 1 / lengths)[inside].max(initial=0) <= 1.5 / 255 / 2 + 1e-4
+
+
+def test_plain_loops_answer_as_vector_code_does():
+    """Run this file again without the vector code: where it is not there, nothing else is tested."""
+    if not cpu.explicit():
+        pytest.skip("this processor has no vector code of ours: the tests above ran the plain loops")
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-x", __file__, "-p", "no:cacheprovider", "-k", "not plain_loops"],
+        env={**os.environ, "LOTTE_PORTABLE": "1"}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout
+
+
+def test_the_last_tokens_of_a_file_are_read_without_passing_its_end(tmp_path):
+    """Vector code reads 64 bytes at a time; behind a mapped file there may be nothing at all."""
+    random = np.random.default_rng(0)
+    weights = np.array([-0.1, -0.03, 0.03, 0.1], np.float32)
+    codec = Codec(
+        random.integers(1, 256, (4, 128), dtype=np.uint8), 0.003, weights[:-1], weights, np.ones(256, np.float32)
+    )
+    tokens = 4096 // 32  # residuals fill one page to its last byte
+    (tmp_path / "residuals").write_bytes(random.bytes(4096))
+    residuals = np.memmap(tmp_path / "residuals", np.uint8, "r").reshape(tokens, 32)
+    cells, starts = np.zeros(tokens, np.uint16), np.array([0, tokens - 1, tokens])
+    query = quantised(unit(random.normal(size=(32, 128))))
+    scores = reference.cell_scores(codec, query)
+    rows, lengths = np.array([0, 1], np.int32), np.zeros(tokens, np.uint8)
+    ours = cpu_tokens.quick_maxsim(codec, query, cells, residuals, lengths, starts, scores, rows)
+    truth = reference.quick_maxsim(codec, query, cells, residuals, lengths, starts, scores, rows)
+    np.testing.assert_allclose(ours, truth, rtol=1e-5)
+
+
+def test_a_damaged_file_reads_nobody_elses_memory():
+    random = np.random.default_rng(0)
+    weights = np.array([-0.1, -0.03, 0.03, 0.1], np.float32)
+    codec = Codec(
+        random.integers(1, 256, (4, 128), dtype=np.uint8), 0.003, weights[:-1], weights, np.ones(256, np.float32)
+    )
+    query = quantised(unit(random.normal(size=(32, 128))))
+    scores = reference.cell_scores(codec, query)
+    starts, rows = np.array([0, 8]), np.zeros(1, np.int32)
+    cells, residuals, lengths = np.full(8, 65_535, np.uint16), np.zeros((8, 32), np.uint8), np.zeros(8, np.uint8)
+    last = np.full(8, 3, np.uint16)
+    for function in (lambda c: cpu.interact(c, starts, scores, rows),
+                     lambda c: cpu.quick_maxsim(codec, query, c, residuals, lengths, starts, scores, rows),
+                     lambda c: cpu.decode(codec, c, residuals)):  # fmt: skip
+        assert (function(cells) == function(last)).all()
+    far = np.array([255, 255, 127], np.uint8)  # a row that the index does not have
+    found, _ = cpu.gather(far, np.array([0, 3]), np.zeros((1, 1), np.int32), scores, None, cpu.Scratch(1))
+    assert len(found) == 0
