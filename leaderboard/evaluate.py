@@ -125,7 +125,9 @@ def _open(name: str, system: Retriever, dataset: Dataset, order: Order, scratch:
     if meta := artifact.meta(path):
         index = system.open(path)
         made_from = meta.get("corpus", {}).get("sha256")
-        if made_from != sha256:
+        if made_from is None and meta.get("corpus", {}).get("documents") == len(dataset.corpus):
+            order.say(f"{path} does not say what it was built from; it has as many documents as {dataset.name}")
+        elif made_from != sha256:
             raise MismatchError(
                 f"{path} was built from corpus {str(made_from)[:8]}, and {dataset.name} has corpus {sha256[:8]}. "
                 "Remove the index, or name another --index."

@@ -190,7 +190,7 @@ def opened(path: Path, recipe: "DataclassInstance") -> IndexFolder:
     """Open a folder that this recipe made. Raises MismatchError, with both recipes, if another did."""
     found, wanted = read(path), _made_by(recipe_of(recipe), recipe)
     if (recipe_there := _made_by(found.meta["recipe"], recipe)) != wanted:
-        made_by, made_from = called(recipe_there), found.meta["corpus"]["sha256"][:8]
+        made_by, made_from = called(recipe_there), str(found.meta["corpus"]["sha256"])[:8]
         raise MismatchError(
             f"{path} was built by {made_by} from corpus {made_from}; you asked for {called(wanted)}. "
             "Build it again with `lotte index`, or ask with its own options."

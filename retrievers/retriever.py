@@ -42,6 +42,19 @@ class Changeable(Protocol):
 
 
 @runtime_checkable
+class Adopts(Protocol):
+    """A recipe that reads indexes of other programs."""
+
+    def adopts(self, folder: Path) -> bool:
+        """Return whether a folder is such an index."""
+        ...
+
+    def adopt(self, folder: Path, path: Path) -> Index:
+        """Leave at `path` an index of ours that has what the other one has."""
+        ...
+
+
+@runtime_checkable
 class Checkable(Protocol):
     """A recipe whose indexes know what was written."""
 

@@ -186,13 +186,14 @@ def test_residuals_become_the_codes_that_their_cutoffs_ask_for(bits, tokens, see
     assert np.abs(codec.inverse_lengths[ours.lengths_N] - 1 / lengths)[inside].max(initial=0) <= 1.5 / 255 / 2 + 1e-4
 
 
-def test_plain_loops_answer_as_vector_code_does():
-    """Run this file again without the vector code: where it is not there, nothing else is tested."""
-    if not cpu.explicit():
-        pytest.skip("this processor has no vector code of ours: the tests above ran the plain loops")
+@pytest.mark.parametrize("kernels", ["plain", "vectors"])
+def test_less_than_the_processor_has_answers_the_same(kernels):
+    """Run this file again with other kernels: where a processor has no more than these, the tests above ran them."""
+    if not (cpu.explicit() if kernels == "plain" else cpu_cells.tiled(128)):
+        pytest.skip(f"this processor has no more than {kernels}, or fewer were asked for")
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-x", __file__, "-p", "no:cacheprovider", "-k", "not plain_loops"],
-        env={**os.environ, "LOTTE_PORTABLE": "1"}, capture_output=True, text=True,
+        [sys.executable, "-m", "pytest", "-q", "-x", __file__, "-p", "no:cacheprovider", "-k", "not less_than"],
+        env={**os.environ, "LOTTE_KERNELS": kernels}, capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout
 

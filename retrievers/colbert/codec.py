@@ -173,7 +173,8 @@ def train(sample_NH: Any, tokens: float, config: CodecConfig, *, threads: int = 
     weights = np.quantile(residuals, (np.arange(steps) + 0.5) / steps).astype(np.float32)
     codec = Codec(found.shifted, found.step, cutoffs, weights, np.ones(256, np.float32))
     inverse = 1 / _lengths(codec, cpu.residuals(codec, vectors, cells))
-    low, high = np.quantile(inverse, [0.001, 0.999])
+    middle = float(np.median(inverse))  # a vector that decodes to next to nothing must not coarsen the table
+    low, high = max(float(inverse.min()), 0.8 * middle), min(float(inverse.max()), 1.25 * middle)
     return replace(codec, inverse_lengths=np.linspace(low, high, 256).astype(np.float32))
 
 

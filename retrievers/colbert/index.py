@@ -7,7 +7,7 @@ before a change goes on with what it opened.
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,7 @@ class ColbertIndex:
     codec: Codec
     segments: tuple[Segment, ...]
     kept: Bytes | None  # (D,): 0 for a document that was deleted; None if none was
+    scratches: list[Any] = field(default_factory=list, repr=False)  # of threads that search, to be used again
 
     @property
     def num_documents(self) -> int:
@@ -161,7 +162,7 @@ def compact(folder: Path, meta: dict[str, Any], doc_ids: Sequence[str]) -> dict[
 
 def hashes(folder: Path, meta: dict[str, Any]) -> dict[str, str]:
     """Return the sha256 of the files that no journal of chunks covers."""
-    names = [codecs.CENTROIDS, codecs.TABLES]
+    names = [codecs.CENTROIDS, codecs.TABLES, codecs.EXACT]
     names += [f"{name}.{part['number']:04}.npy" for part in meta["segments"] for name in ("lists", "list_starts")]
     names += [part["doc_ids"] for part in meta["segments"]] + [meta.get("deleted") or ""]
     return {name: artifact.sha256(folder / name) for name in names if name and (folder / name).is_file()}

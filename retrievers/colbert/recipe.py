@@ -7,7 +7,7 @@ many threads work, and what a result says of both.
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cache, cached_property
 from pathlib import Path
 from time import perf_counter
@@ -122,6 +122,30 @@ class LateInteraction:
             meta["model"] = encoder.facts()
             meta["files"] = indexes.hashes(folder, meta)
         return self.open(path)
+
+    def adopts(self, folder: Path) -> bool:
+        """Return whether a folder is an index that another program made, and we can read."""
+        from retrievers.colbert import foreign
+
+        return foreign.is_foreign(folder) is not None
+
+    def adopt(self, folder: Path, path: Path) -> "LateIndex":
+        """Make an index of one that another program made. A document's id is its place there."""
+        from retrievers.colbert import foreign
+
+        meta: dict[str, Any] = {}
+        start = perf_counter()
+        with artifact.folder(path, meta) as made:
+            counts = foreign.convert(folder, made)
+            recipe = replace(self, bits=counts["bits"])
+            part = {"number": 0, "documents": counts["documents"], "tokens": counts["tokens"],
+                    "distance": counts["distance"], "doc_ids": index_folder.DOC_IDS, "paths": []}  # fmt: skip
+            corpus = {"sha256": None, "path": None, "documents": counts["documents"]}  # nobody knows which it was
+            meta |= {"format": index_folder.FORMAT, "recipe": index_folder.recipe_of(recipe), "corpus": corpus,
+                     "counts": counts, "segments": [part], "seconds": round(perf_counter() - start, 3),
+                     "bytes": sum(file.stat().st_size for file in made.iterdir())}  # fmt: skip
+            meta["files"] = indexes.hashes(made, meta)
+        return recipe.open(path)
 
     def open(self, path: Path) -> "LateIndex":
         found = index_folder.opened(path, self)

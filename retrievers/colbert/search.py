@@ -15,7 +15,6 @@ Legend  Q query tokens  H dimensions  C candidate documents
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from queue import SimpleQueue
 from typing import NamedTuple
 
 import numpy as np
@@ -43,14 +42,14 @@ class SearchConfig:
         """Return the settings in force for a depth: the rules worked out.
 
         paper   probe 2; candidates probe * 2 ** 12, and never fewer than k
-        pruned  probe 4; full 512, or 2 k if that is more; candidates 4 * full
+        pruned  probe 4; full 640, or 2 k if that is more; candidates 4 * full
         """
         if self.algorithm == "exact":
             return SearchConfig(algorithm="exact")
         if self.algorithm == "paper":
             probe = self.probe or 2
             return SearchConfig(algorithm="paper", probe=probe, candidates=max(k, self.candidates or probe * 2**12))
-        full = max(k, self.full or max(512, 2 * k))
+        full = max(k, self.full or max(640, 2 * k))
         candidates = max(full, self.candidates or 4 * full)
         return SearchConfig(algorithm="pruned", probe=self.probe or 4, candidates=candidates, full=full)
 
@@ -79,16 +78,16 @@ def search(
     if settled.algorithm == "exact":
         return _exact(index, asked, k, mask)
     ask = _paper if settled.algorithm == "paper" else _pruned
-    scratches: SimpleQueue[list[cpu.Scratch]] = SimpleQueue()
-    for _ in range(max(1, min(threads, len(asked)))):
-        scratches.put([cpu.Scratch(segment.num_documents) for segment in index.segments])
 
     def answer(query: Query) -> Found:
-        scratch = scratches.get()
         try:
-            return ask(index, query, k, settled, mask, scratch)
+            scratches = index.scratches.pop()
+        except IndexError:
+            scratches = [cpu.Scratch(segment.num_documents) for segment in index.segments]
+        try:
+            return ask(index, query, k, settled, mask, scratches)
         finally:
-            scratches.put(scratch)
+            index.scratches.append(scratches)
 
     if threads == 1 or len(asked) == 1:
         return [answer(query) for query in asked]
@@ -116,7 +115,7 @@ def _part(mask: Bytes | None, base: int, segment: Segment) -> Bytes | None:
 class _Candidates(NamedTuple):
     """The documents of a segment that are in a probed cell."""
 
-    rows: NDArray[np.int32]  # ascending
+    rows: NDArray[np.int32]  # as they were met
     promise: NDArray[np.int32]
     wanted: NDArray[np.bool_]  # (K,): the cells that were probed
 
@@ -126,15 +125,14 @@ def _candidates(
 ) -> tuple[NDArray[np.int16], list[_Candidates]]:
     """Return the cell scores, and each segment's candidates: of more cells, if these hold fewer than k documents."""
     while True:
-        scores, cells = cpu.cell_scores(index.codec, query, probe)
+        scores, cells = cpu.cell_scores(index.codec, query, probe, scratches[0])
         wanted = np.zeros(index.codec.num_centroids, np.bool_)
         wanted[cells] = True
         found = []
         for base, segment, scratch in zip(index.bases, index.segments, scratches, strict=True):
             allowed = _part(mask, base, segment)
             rows, promise = cpu.gather(segment.lists, segment.list_starts, cells, scores, allowed, scratch)
-            order = np.argsort(rows)
-            found.append(_Candidates(rows[order], promise[order], wanted))
+            found.append(_Candidates(rows, promise, wanted))
         if sum(len(part.rows) for part in found) >= k or probe >= index.codec.num_centroids:
             return scores, found
         probe = min(4 * probe, index.codec.num_centroids)
@@ -146,6 +144,7 @@ def _paper(
     scores, parts = _candidates(index, query, k, config.probe, mask, scratches)
     found = []
     for base, segment, (rows, _, wanted) in zip(index.bases, index.segments, parts, strict=True):
+        rows = np.sort(rows)
         if len(rows) > config.candidates:
             bounds = cpu.quick_maxsim(index.codec, query, *_arrays(segment), scores, rows, wanted)
             rows = cpu.best(rows, _steps(bounds), config.candidates)
@@ -183,7 +182,10 @@ def _in_full(
     quick = cpu.quick_maxsim(codec, query, *_arrays(segment), scores, rows, None, winners)
     some = min(len(rows), k + k // 4 + 8)  # bytes are right to a few thousandths: who is close to the cut is in
     best = np.argpartition(-quick, some - 1)[:some] if some < len(rows) else np.arange(len(rows))
-    exact = cpu.maxsim_of(codec, query, segment.cells, segment.residuals, winners[best, : query.count])
+    if codec.exact is None:
+        exact = cpu.maxsim_of(codec, query, segment.cells, segment.residuals, winners[best, : query.count])
+    else:  # an index of others: its centroids are not bytes, and bytes may take the wrong token
+        exact = _all_scores(codec, segment, rows[best].astype(np.int64), query.vectors, np.array([query.count]))[0]
     return _ordered(rows[best].astype(np.int64) + base, exact, k)
 
 
@@ -232,7 +234,9 @@ def _all_scores(
     codec: Codec, segment: Segment, rows: NDArray[np.int64], all_QH: Floats, ends: NDArray[np.int64]
 ) -> Floats:
     """Return the scores of some documents with all queries, (B, D)."""
-    if rows[-1] - rows[0] == len(rows) - 1:
+    if not len(rows):
+        return np.zeros((len(ends), 0), np.float32)
+    if (np.diff(rows) == 1).all():
         tokens: slice | NDArray[np.int64] = slice(segment.starts[rows[0]], segment.starts[rows[-1] + 1])
     else:
         tokens = np.concatenate([np.arange(segment.starts[row], segment.starts[row + 1]) for row in rows])

@@ -1,7 +1,8 @@
 """The stages of `reference`, compiled: 512-bit dot products of bytes where the processor has them, else plain loops.
 
 Every function frees the interpreter's lock, so threads share the work of a
-batch. Which form runs, `explicit` says; LOTTE_PORTABLE=1 asks for plain loops.
+batch. The processor decides which form runs; LOTTE_KERNELS asks for less:
+"plain" loops, or "vectors" without matrix registers (AMX).
 """
 
 from retrievers.colbert.kernels.cpu_build import lists, residuals, sums

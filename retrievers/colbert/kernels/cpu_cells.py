@@ -13,15 +13,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrievers.colbert.codec import LANES, UNIT, Bytes, Codec, Integers, Query
-from retrievers.colbert.kernels import simd
+from retrievers.colbert.kernels import amx, simd
+from retrievers.colbert.kernels.amx import TILE
 
 compiled = nb.njit(nogil=True, cache=True)
+CONFIG = amx.config()
 
 
 @cache
 def explicit() -> bool:
-    """Return whether the explicit vector code is used: where the processor has it, unless LOTTE_PORTABLE is set."""
-    return simd.usable() and not os.environ.get("LOTTE_PORTABLE")
+    """Return whether vector code is used: where the processor has it, unless LOTTE_KERNELS is "plain"."""
+    return simd.usable() and os.environ.get("LOTTE_KERNELS") != "plain"
+
+
+@cache
+def tiled(dim: int, rows: int = TILE) -> int:
+    """Return whether dot products with so many rows are made in matrix registers; LOTTE_KERNELS=vectors says no."""
+    wanted = os.environ.get("LOTTE_KERNELS") not in ("plain", "vectors")
+    return int(wanted and explicit() and dim in amx.DIMS and rows % TILE == 0 and amx.usable())
 
 
 def grouped(lanes_BLH: NDArray[np.int8], order_H: Integers) -> NDArray[np.int8]:
@@ -34,28 +43,42 @@ def grouped(lanes_BLH: NDArray[np.int8], order_H: Integers) -> NDArray[np.int8]:
 
 
 @cache
-def _nearest(dim: int) -> Callable[..., None]:
+def _nearest(dim: int, tiles: int) -> Callable[..., None]:
     @compiled
-    def run(points: Any, centroids: Any, best: Any, cells: Any) -> None:
+    def run(points: Any, centroids: Any, best: Any, cells: Any, config: Any) -> None:
+        step = TILE if tiles else simd.ROWS
+        dots = np.empty((step, LANES), np.int32)
+        if tiles:
+            amx.begin(config.ctypes.data)
         for block in range(len(points)):
-            simd.nearest(
-                points.ctypes.data + block * LANES * dim, centroids.ctypes.data, len(centroids),
-                best.ctypes.data + 4 * LANES * block, cells.ctypes.data + 4 * LANES * block, dim,
-            )  # fmt: skip
+            query_at = points.ctypes.data + block * LANES * dim
+            if tiles:
+                amx.hold(query_at, dim)
+            for first in range(0, len(centroids), step):
+                rows_at = centroids.ctypes.data + first * dim
+                if tiles:
+                    amx.dots(rows_at, dots.ctypes.data, dim)
+                else:
+                    simd.dots(rows_at, query_at, dots.ctypes.data, dim)
+                offset = 4 * LANES * block
+                simd.larger(dots.ctypes.data, step, first, best.ctypes.data + offset, cells.ctypes.data + offset)
+        if tiles:
+            amx.end()
 
     return run
 
 
 def nearest(points_NH: NDArray[np.int8], centroids_KH: Bytes) -> NDArray[np.int32]:
     """Return what `reference.nearest` returns."""
-    if not explicit() or points_NH.shape[1] % 4 or len(centroids_KH) % simd.ROWS or not centroids_KH.flags.c_contiguous:
+    dim, rows = points_NH.shape[1], len(centroids_KH)
+    if not explicit() or dim % 4 or rows % simd.ROWS or not centroids_KH.flags.c_contiguous:
         return _nearest_by_product(points_NH, centroids_KH)
-    padded = np.zeros((-(-len(points_NH) // LANES) * LANES, points_NH.shape[1]), np.int8)
+    padded = np.zeros((-(-len(points_NH) // LANES) * LANES, dim), np.int8)
     padded[: len(points_NH)] = points_NH
-    blocks = grouped(padded.reshape(-1, LANES, points_NH.shape[1]), np.arange(points_NH.shape[1]))
+    blocks = grouped(padded.reshape(-1, LANES, dim), np.arange(dim))
     best = np.full(len(padded), np.iinfo(np.int32).min, np.int32)
     cells = np.zeros(len(padded), np.int32)
-    _nearest(points_NH.shape[1])(blocks, centroids_KH, best, cells)
+    _nearest(dim, tiled(dim, rows))(blocks, centroids_KH, best, cells, CONFIG)
     return cells[: len(points_NH)]
 
 
@@ -92,38 +115,53 @@ def _insert(values: Any, cells: Any, value: int, cell: int) -> None:
 
 
 @cache
-def _cell_scores(dim: int) -> Callable[..., None]:
+def _cell_scores(dim: int, tiles: int) -> Callable[..., None]:
     @compiled
-    def run(centroids: Any, query: Any, start: Any, unit: Any, out: Any, values: Any, cells: Any) -> None:
-        last = values.shape[2] - 1
+    def run(centroids: Any, query: Any, start: Any, unit: Any, out: Any, values: Any, cells: Any, config: Any) -> None:
+        probe, step = values.shape[2], TILE if tiles else simd.ROWS
         floors = np.empty(LANES, np.int16)
+        dots = np.empty((step, LANES), np.int32)
+        if tiles:
+            amx.begin(config.ctypes.data)
         for block in range(len(query)):
+            query_at = query.ctypes.data + block * LANES * dim
+            if tiles:
+                amx.hold(query_at, dim)
             floors[:] = -(2**15)
-            filled = 0
-            for first in range(0, len(centroids), simd.ROWS):
-                passed = simd.centroids_scores(
-                    centroids.ctypes.data + first * dim, query.ctypes.data + block * LANES * dim,
-                    start.ctypes.data + 4 * LANES * block, unit.ctypes.data,
-                    out.ctypes.data + 2 * LANES * (block * len(centroids) + first), floors.ctypes.data, dim,
+            for first in range(0, len(centroids), step):
+                rows_at = centroids.ctypes.data + first * dim
+                if tiles:
+                    amx.dots(rows_at, dots.ctypes.data, dim)
+                else:
+                    simd.dots(rows_at, query_at, dots.ctypes.data, dim)
+                passed = simd.steps(
+                    dots.ctypes.data, step, start.ctypes.data + 4 * LANES * block, unit.ctypes.data,
+                    out.ctypes.data + 2 * LANES * (block * len(centroids) + first), floors.ctypes.data,
                 )  # fmt: skip
-                if not passed and filled > last:
+                if not passed and first >= probe:
                     continue
-                for row in range(first, first + simd.ROWS):
-                    if passed >> (row - first) & 1 or filled <= last:
+                for row in range(first, first + step):
+                    if passed >> (row - first) & 1 or row < probe:
                         for lane in range(LANES):
-                            score = out[block, row, lane]
-                            if score > floors[lane] or filled <= last:
-                                _insert(values[block, lane], cells[block, lane], score, row)
-                                floors[lane] = max(values[block, lane, last], -(2**15))
-                    filled += 1
+                            if out[block, row, lane] > floors[lane] or row < probe:
+                                _insert(values[block, lane], cells[block, lane], out[block, row, lane], row)
+                                floors[lane] = max(values[block, lane, probe - 1], -(2**15))
+        if tiles:
+            amx.end()
 
     return run
 
 
-def cell_scores(codec: Codec, query: Query, probe: int) -> tuple[NDArray[np.int16], NDArray[np.int32]]:
-    """Return what `reference.cell_scores` and `reference.best_cells` return, in one pass over the centroids."""
+def cell_scores(
+    codec: Codec, query: Query, probe: int, scratch: "Scratch | None" = None
+) -> tuple[NDArray[np.int16], NDArray[np.int32]]:
+    """Return what `reference.cell_scores` and `reference.best_cells` return, in one pass over the centroids.
+
+    scratch  has room for the scores, which the next query then writes over
+    """
     probe = min(probe, codec.num_centroids)
-    out = np.empty((len(query.lanes), codec.num_centroids, LANES), np.int16)
+    shape = (len(query.lanes), codec.num_centroids, LANES)
+    out = np.empty(shape, np.int16) if scratch is None else scratch.scores(shape)
     unit = np.float32(query.step * codec.step / UNIT)
     if not explicit() or codec.dim % 4 or codec.num_centroids % simd.ROWS:
         return _cell_scores_by_product(codec, query, probe, unit, out)
@@ -131,7 +169,8 @@ def cell_scores(codec: Codec, query: Query, probe: int) -> tuple[NDArray[np.int1
     cells = np.zeros((len(out), LANES, probe), np.int32)
     start = query.least(codec) - 128 * query.lanes.sum(axis=2, dtype=np.int32)
     lanes = grouped(query.lanes, np.arange(codec.dim))
-    _cell_scores(codec.dim)(codec.shifted, lanes, start, np.array([unit]), out, values, cells)
+    run = _cell_scores(codec.dim, tiled(codec.dim, codec.num_centroids))
+    run(codec.shifted, lanes, start, np.array([unit]), out, values, cells, CONFIG)
     return out, cells.reshape(-1, probe)[: query.count]
 
 
@@ -163,13 +202,20 @@ def _best_cells(scores: Any, values: Any, cells: Any) -> None:
 
 
 class Scratch:
-    """What `gather` writes into, for as many rows as an index has; one for each thread that searches."""
+    """What `gather` and `cell_scores` write into, for each thread that searches: new memory costs a fault a page."""
 
     def __init__(self, num_rows: int) -> None:
         self.promise = np.empty(num_rows, np.int32)
         self.seen = np.zeros(num_rows, np.int32)  # the number of the query token that last saw a row
         self.rows = np.empty(num_rows, np.int32)
         self.stamp = 1
+        self._scores = np.empty(0, np.int16)
+
+    def scores(self, shape: tuple[int, int, int]) -> NDArray[np.int16]:
+        size = shape[0] * shape[1] * shape[2]
+        if len(self._scores) < size:
+            self._scores = np.empty(size, np.int16)
+        return self._scores[:size].reshape(shape)
 
 
 @compiled

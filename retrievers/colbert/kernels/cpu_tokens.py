@@ -15,11 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrievers.colbert.codec import LANES, UNIT, Bytes, Codec, Floats, Integers, Query
-from retrievers.colbert.kernels import simd
-from retrievers.colbert.kernels.cpu_cells import compiled, explicit, grouped
+from retrievers.colbert.kernels import amx, simd
+from retrievers.colbert.kernels.amx import TILE
+from retrievers.colbert.kernels.cpu_cells import CONFIG, compiled, explicit, grouped, tiled
 from retrievers.colbert.kernels.reference import unpack
 
-TILE = 32  # document tokens that are unpacked at once
 LOWEST = np.float32(-3.4e38)
 quick = nb.njit(nogil=True, cache=True, fastmath={"reassoc", "contract", "nsz"})  # sums in any order
 EMPTY_MASK = np.zeros(0, np.bool_)
@@ -43,7 +43,7 @@ class Steps(NamedTuple):
 
 
 def _explicit_for(codec: Codec) -> bool:
-    return explicit() and codec.dim * codec.bits % 32 == 0
+    return explicit() and codec.dim * codec.bits % 32 == 0 and codec.dim * codec.bits >= 128
 
 
 def _plane_order(codec: Codec) -> Integers:
@@ -53,92 +53,109 @@ def _plane_order(codec: Codec) -> Integers:
 
 
 @compiled
-def _next_tile(cells: Any, lengths: Any, wanted: Any, at: int, stop: int, tile: Any) -> tuple[int, int]:
-    """Fill a tile with the next tokens to score, at most 16, and the last of them again until there are four.
+def _next_four(
+    cells: Any, lengths: Any, wanted: Any, at: int, stop: int, tokens: Any, four_cells: Any, four_lengths: Any
+) -> tuple[int, int]:
+    """List the next tokens to score, four at most, and the last of them again until there are four.
 
     returns  how many they are, and where to go on
     """
-    tokens, tile_cells, tile_lengths = tile
     count = 0
-    while at < stop and count < TILE:
+    while at < stop and count < simd.ROWS:
         if not len(wanted) or wanted[min(np.int64(cells[at]), len(wanted) - 1)]:
             tokens[count] = at
             count += 1
         at += 1
-    for i in range(max(count, simd.ROWS) if count else 0):
+    for i in range(simd.ROWS if count else 0):
         tokens[i] = tokens[min(i, count - 1)]
-        tile_cells[i] = cells[tokens[i]]
-        tile_lengths[i] = lengths[tokens[i]]
+        four_cells[i], four_lengths[i] = cells[tokens[i]], lengths[tokens[i]]
     return count, at
 
 
 @cache
-def _explicit(dim: int, bits: int, who: int) -> Callable[..., None]:
-    """Return the vector code for a shape; with `who` = 1, it says which token was best too."""
-    width, planes = dim * bits // 8, 8 // bits
-    stride = TILE * width + 64
+def _explicit(dim: int, bits: int, who: int, tiles: int) -> Callable[..., None]:
+    """Return the vector code for a shape; with `who` = 1, it says which token was best too.
+
+    tiles  whether dot products are made in matrix registers
+    """
+    width = dim * bits // 8
 
     @compiled
     def run(
         query: Any, levels: Any, table: Any, units: Any, cells: Any, residuals: Any, lengths: Any, starts: Any,
-        scores: Any, rows: Any, wanted: Any, out: Any, winners: Any,
+        scores: Any, rows: Any, wanted: Any, out: Any, winners: Any, config: Any,
     ) -> None:  # fmt: skip
-        best = np.empty((len(query), 2, LANES), np.float32)  # the scores, and the bits of int32: whose they are
-        packed, unpacked = np.empty(stride, np.uint8), np.empty(planes * stride, np.uint8)
-        tile = np.empty(TILE, np.int64), np.empty(TILE, cells.dtype), np.empty(TILE, np.uint8)
-        tokens, tile_cells, tile_lengths = tile
-        safe = residuals.size - stride  # unpacking reads 64 bytes at a time, and must not pass the end of a mapped file
+        best = np.empty((2, LANES), np.float32)  # the scores, and the bits of int32: whose they are
+        whose = best[1].view(np.int32)
+        packed, unpacked = np.empty(simd.ROWS * width + 64, np.uint8), np.zeros(TILE * dim + 64, np.uint8)
+        four_tokens, four_lengths = np.empty(simd.ROWS, np.int64), np.empty(simd.ROWS, np.uint8)
+        four_cells = np.empty(simd.ROWS, cells.dtype)
+        dots = np.empty((TILE, LANES), np.int32)
+        safe = residuals.size - 64  # unpacking reads 64 bytes at a time, and must not pass the end of a mapped file
         last = scores.shape[1] - 1
-        for i in range(len(rows)):
-            best[:, 0] = LOWEST
-            some = False
-            start, stop = starts[rows[i]], starts[rows[i] + 1]
-            at = start
-            while at < stop:
-                if not len(wanted) and stop - start >= simd.ROWS and stop * width < safe:
-                    at = min(at, stop - simd.ROWS)  # some are seen twice: a maximum does not mind
-                    count = min(TILE, stop - at)
-                    source = residuals.ctypes.data + at * width
-                    simd.unpack(source, count * width, levels.ctypes.data, unpacked.ctypes.data, bits, stride)
-                    for first in range(0, count, simd.ROWS):
-                        four = min(first, count - simd.ROWS)
-                        for block in range(len(query)):
-                            simd.tokens_scores(
-                                unpacked.ctypes.data + four * width, query.ctypes.data + block * LANES * dim, cells,
-                                at + four, scores.ctypes.data + block * scores.shape[1] * 2 * LANES,
-                                lengths.ctypes.data + at + four, table.ctypes.data, units.ctypes.data,
-                                best.ctypes.data + block * 8 * LANES, at + four - start, last, width, planes, stride,
-                                who,
+        if tiles:
+            amx.begin(config.ctypes.data)
+        for block in range(len(query)):
+            query_at = query.ctypes.data + block * LANES * dim
+            scores_at = scores.ctypes.data + block * scores.shape[1] * 2 * LANES
+            if tiles:
+                amx.hold(query_at, dim)
+            for i in range(len(rows)):
+                best[0] = LOWEST
+                start, stop = starts[rows[i]], starts[rows[i] + 1]
+                at, some = start, False
+                if i + 1 < len(rows) and not len(wanted):
+                    ahead = starts[rows[i + 1]]
+                    simd.prefetch(residuals.ctypes.data + ahead * width, (starts[rows[i + 1] + 1] - ahead) * width)
+                while at < stop:
+                    some_left = stop - at >= simd.ROWS or (stop - start >= simd.ROWS and not len(wanted))
+                    if not len(wanted) and some_left and stop * width < safe:
+                        at = min(at, stop - simd.ROWS)  # some are seen twice: a maximum does not mind
+                        count = min(TILE, stop - at)
+                        source = residuals.ctypes.data + at * width
+                        simd.unpack(source, count * width, levels.ctypes.data, unpacked.ctypes.data, bits, width)
+                        if tiles:
+                            amx.dots(unpacked.ctypes.data, dots.ctypes.data, dim)
+                            simd.take_best(
+                                dots.ctypes.data, count, cells, at, scores_at, lengths.ctypes.data + at,
+                                table.ctypes.data, units.ctypes.data, best.ctypes.data, at - start, last, who,
                             )  # fmt: skip
-                    at += count
-                else:
-                    count, at = _next_tile(cells, lengths, wanted, at, stop, tile)
+                        else:
+                            for first in range(0, count, simd.ROWS):
+                                four = min(first, count - simd.ROWS)
+                                simd.tokens_scores(
+                                    unpacked.ctypes.data + four * dim, query_at, cells, at + four, scores_at,
+                                    lengths.ctypes.data + at + four, table.ctypes.data, units.ctypes.data,
+                                    best.ctypes.data, at + four - start, last, dim, who,
+                                )  # fmt: skip
+                        at += count
+                        some = True
+                        continue
+                    count, at = _next_four(cells, lengths, wanted, at, stop, four_tokens, four_cells, four_lengths)
                     if not count:
                         break
-                    for t in range(max(count, simd.ROWS)):
+                    for t in range(simd.ROWS):
                         for byte in range(width):
-                            packed[t * width + byte] = residuals[tokens[t], byte]
-                    size = max(count, simd.ROWS) * width
-                    simd.unpack(packed.ctypes.data, size, levels.ctypes.data, unpacked.ctypes.data, bits, stride)
-                    for first in range(0, count, simd.ROWS):
-                        four = max(0, min(first, count - simd.ROWS))
-                        for block in range(len(query)):
-                            simd.tokens_scores(
-                                unpacked.ctypes.data + four * width, query.ctypes.data + block * LANES * dim,
-                                tile_cells, four, scores.ctypes.data + block * scores.shape[1] * 2 * LANES,
-                                tile_lengths.ctypes.data + four, table.ctypes.data, units.ctypes.data,
-                                best.ctypes.data + block * 8 * LANES, tokens[four] - start, last, width, planes,
-                                stride, who,
-                            )  # fmt: skip
-                some = True
-            if some:
-                out[i] = best[:, 0].sum()
-                if who:
-                    whose = best.view(np.int32)
-                    for block in range(len(query)):
+                            packed[t * width + byte] = residuals[four_tokens[t], byte]
+                    size = simd.ROWS * width
+                    simd.unpack(packed.ctypes.data, size, levels.ctypes.data, unpacked.ctypes.data, bits, width)
+                    before = best[0].copy()
+                    simd.tokens_scores(
+                        unpacked.ctypes.data, query_at, four_cells, 0, scores_at, four_lengths.ctypes.data,
+                        table.ctypes.data, units.ctypes.data, best.ctypes.data, 0, last, dim, who,
+                    )  # fmt: skip
+                    if who:
                         for lane in range(LANES):
-                            token = start + whose[block, 1, lane]
-                            winners[i, block * LANES + lane] = min(token, stop - 1)  # the last may have stood for four
+                            if best[0, lane] > before[lane]:
+                                whose[lane] = four_tokens[whose[lane]] - start
+                    some = True
+                if some:
+                    out[i] = best[0].sum() if block == 0 else out[i] + best[0].sum()
+                    if who:
+                        for lane in range(LANES):
+                            winners[i, block * LANES + lane] = start + whose[lane]
+        if tiles:
+            amx.end()
 
     return run
 
@@ -146,7 +163,7 @@ def _explicit(dim: int, bits: int, who: int) -> Callable[..., None]:
 @compiled
 def _portable(
     query: Any, levels: Any, table: Any, units: Any, cells: Any, residuals: Any, lengths: Any, starts: Any,
-    scores: Any, rows: Any, wanted: Any, out: Any, winners: Any,
+    scores: Any, rows: Any, wanted: Any, out: Any, winners: Any, config: Any,
 ) -> None:  # fmt: skip
     """Do the same in plain loops, for any shape."""
     blocks, _, dim = query.shape
@@ -190,11 +207,13 @@ def quick_maxsim(
     winners_CQ  (C, B * 32), if given, takes the token that answers each query token best; -1 stays for no token
     """
     out = np.full(len(rows_C), -np.inf, np.float32)
-    run = _explicit(codec.dim, codec.bits, int(winners_CQ is not None)) if _explicit_for(codec) else _portable
+    run = _portable
+    if _explicit_for(codec):
+        run = _explicit(codec.dim, codec.bits, int(winners_CQ is not None), tiled(codec.dim))
     winners = np.empty((0, 0), np.int64) if winners_CQ is None else winners_CQ
     wanted = EMPTY_MASK if wanted_K is None else wanted_K
     arrays = (cells_N, residuals_NP, lengths_N, starts_D)
-    run(*Steps.of(codec, query), *arrays, scores_BKL, rows_C, wanted, out, winners)
+    run(*Steps.of(codec, query), *arrays, scores_BKL, rows_C, wanted, out, winners, CONFIG)
     return out
 
 

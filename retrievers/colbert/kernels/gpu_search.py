@@ -11,13 +11,13 @@ Legend  as in `gpu`
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from lotte.errors import UnavailableError
-from retrievers.colbert.codec import LANES, Bytes, Floats, quantised
+from retrievers.colbert.codec import LANES, Bytes, Floats, Query, quantised
 from retrievers.colbert.index import ColbertIndex
 from retrievers.colbert.kernels import gpu
 from retrievers.colbert.kernels.gpu import Batch, GpuCodec, GpuSegment
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 AT_ONCE = 64  # queries that are answered at once
 CELL_SCORES, SCORES = 1 << 26, 1 << 26  # numbers held at once: of query tokens by cells, and of queries by documents
+ENTRIES = 1 << 26  # of inverted lists, gathered at once
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,6 +85,8 @@ def gather(part: GpuSegment, look: Probed, counts_B: Tensor, allowed_D: Tensor |
     lengths_PBQ = lengths_PBQ * (torch.arange(num_tokens, device=where) < counts_B[:, None])
     gains_PBQ = (look.values - look.values[:, :, -1:]).permute(2, 0, 1)
     lengths = lengths_PBQ.reshape(-1)
+    if num_queries > 1 and int(lengths.sum()) > ENTRIES:
+        return _gathered_by_halves(part, look, counts_B, allowed_D)
     entry = torch.repeat_interleave(torch.arange(len(lengths), device=where), lengths)
     places = torch.arange(len(entry), device=where) - (lengths.cumsum(0) - lengths)[entry]
     rows = part.rows[begins_PBQ.reshape(-1)[entry] + places].long()
@@ -108,6 +111,20 @@ def gather(part: GpuSegment, look: Probed, counts_B: Tensor, allowed_D: Tensor |
     return rows_BC, promise_BC
 
 
+def _gathered_by_halves(
+    part: GpuSegment, look: Probed, counts_B: Tensor, allowed_D: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    torch = gpu.package("torch")
+    halves = (slice(len(counts_B) // 2), slice(len(counts_B) // 2, None))
+    some = [gather(part, Probed(*(of[half] for of in look)), counts_B[half], allowed_D) for half in halves]
+    width = max(rows.shape[1] for rows, _ in some)
+    pad = torch.nn.functional.pad
+    rows, promise = (
+        torch.cat([pad(of, (0, width - of.shape[1]), value=-1) for of in both]) for both in zip(*some, strict=True)
+    )
+    return rows, promise
+
+
 def search(
     index: GpuIndex, queries: Sequence[Floats], *, k: int, config: SearchConfig, allowed: Bytes | None = None
 ) -> list[Found]:
@@ -125,7 +142,7 @@ def search(
     masks = _masks(index, allowed)
     found: list[Found] = []
     for first in range(0, len(asked), at_once):
-        found += _answers(index, gpu.batch(index.codec, asked[first : first + at_once]), k, settled, masks)
+        found += _answers(index, asked[first : first + at_once], k, settled, masks)
     return found
 
 
@@ -138,22 +155,52 @@ def _masks(index: GpuIndex, allowed: Bytes | None) -> list[Tensor | None]:
     return [gpu.moved(mask[base : base + part.num_documents], index.device) for base, part in parts]
 
 
-def _answers(index: GpuIndex, asked: Batch, k: int, config: SearchConfig, masks: list[Tensor | None]) -> list[Found]:
+def _answers(
+    index: GpuIndex, queries: list[Query], k: int, config: SearchConfig, masks: list[Tensor | None]
+) -> list[Found]:
     torch = gpu.package("torch")
-    look = None if config.algorithm == "exact" else probed(index.codec, asked, config.probe)
-    some = k + k // 4 + 8  # float16 is right to a few thousandths: who is close to the cut is in, as on a CPU
-    parts = []
-    for base, part, mask in zip(index.bases, index.segments, masks, strict=True):
-        if look is None:
-            rows = _quick_best(index.codec, part, asked, _all(part, mask), some)
-        else:
-            chosen = _chosen(index.codec, part, asked, look, config, mask)
-            rows = _quick_best(index.codec, part, asked, chosen, some)
-        parts.append((rows + base, gpu.full_maxsim(index.codec, part, asked.vectors, asked.counts, rows)))
-    rows, scores = (torch.cat(both, dim=1) for both in zip(*parts, strict=True))
-    best = gpu.best(rows, scores, k)
-    answers = zip(*(half.cpu().numpy() for half in best), strict=True)
+    asked = gpu.batch(index.codec, queries)
+    if config.algorithm == "exact":
+        chosen = [_all(part, mask) for part, mask in zip(index.segments, masks, strict=True)]
+    else:
+        look = probed(index.codec, asked, config.probe)
+        gathered = [_gathered(part, look, asked, mask) for part, mask in zip(index.segments, masks, strict=True)]
+        if config.probe < look.scores.shape[1]:
+            found = torch.stack([(rows >= 0).sum(1) for rows, _ in gathered]).sum(0)
+            short = (found < k).tolist()
+            if any(short):
+                return _wider(index, queries, short, k, config, masks)
+        parts = zip(index.segments, gathered, strict=True)
+        chosen = [_chosen(index.codec, part, asked, look, config, *both) for part, both in parts]
+    best = []
+    for base, part, rows in zip(index.bases, index.segments, chosen, strict=True):
+        # float16 is right to a few thousandths: who is close to the cut is in, as on a CPU
+        rows = _quick_best(index.codec, part, asked, rows, k + k // 4 + 8)
+        best.append((rows + base, gpu.full_maxsim(index.codec, part, asked.vectors, asked.counts, rows)))
+    rows, scores = (torch.cat(both, dim=1) for both in zip(*best, strict=True))
+    rows, scores = gpu.best(rows, scores, k)
+    answers = zip(rows.cpu().numpy(), scores.cpu().numpy(), strict=True)
     return [Found(rows[np.isfinite(scores)], scores[np.isfinite(scores)]) for rows, scores in answers]
+
+
+def _wider(
+    index: GpuIndex, queries: list[Query], short: list[bool], k: int, config: SearchConfig, masks: list[Tensor | None]
+) -> list[Found]:
+    """Answer queries of which some found fewer than k documents: those look into more cells, the others do not."""
+    settings = {True: replace(config, probe=min(4 * config.probe, index.codec.codec.num_centroids)), False: config}
+    answers = {}
+    for wide in set(short):
+        some = [query for query, one in zip(queries, short, strict=True) if one == wide]
+        answers[wide] = iter(_answers(index, some, k, settings[wide], masks))
+    return [next(answers[one]) for one in short]
+
+
+def _gathered(part: GpuSegment, look: Probed, asked: Batch, mask: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Return candidates and what they promise: where all cells are probed, all documents and what their cells say."""
+    if look.cells.shape[2] < look.scores.shape[1]:
+        return gather(part, look, asked.counts, mask)
+    rows = _all(part, mask).expand(len(asked.counts), -1)
+    return rows, gpu.interact(part, look.scores, rows)
 
 
 def _all(part: GpuSegment, mask: Tensor | None) -> Tensor:
@@ -163,11 +210,10 @@ def _all(part: GpuSegment, mask: Tensor | None) -> Tensor:
 
 
 def _chosen(
-    codec: GpuCodec, part: GpuSegment, asked: Batch, look: Probed, config: SearchConfig, mask: Tensor | None
+    codec: GpuCodec, part: GpuSegment, asked: Batch, look: Probed, config: SearchConfig, rows: Tensor, promise: Tensor
 ) -> Tensor:
     """Return the rows that are worth scoring in full, (B, C)."""
     torch = gpu.package("torch")
-    rows, promise = gather(part, look, asked.counts, mask)
     if config.algorithm == "pruned":
         rows, _ = gpu.best(rows, promise, config.candidates)
         if rows.shape[1] > config.full:

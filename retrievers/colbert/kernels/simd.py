@@ -101,42 +101,81 @@ def _literals(*args: Any) -> list[int] | None:
 
 
 @intrinsic(prefer_literal=True)
-def unpack(typingctx: Any, packed: Any, count: Any, table: Any, out: Any, bits: Any, stride: Any) -> Any:
-    """Turn packed codes into levels: `count` bytes become 8 / bits planes of bytes, `stride` bytes apart.
+def unpack(typingctx: Any, packed: Any, count: Any, table: Any, out: Any, bits: Any, width: Any) -> Any:
+    """Turn packed residuals into rows of levels: the first codes of all bytes, then the second ones, ...
 
-    packed  address of bytes, the first code in the high bits; 64 are read at a time
+    packed  address of `count` bytes, `width` for each token, the first code in the high bits; 64 are read at a time
     table   address of 64 bytes: 16 levels, four times over
+    out     address of rows of width * 8 / bits bytes
     """
-    if (known := _literals(bits, stride)) is None:
+    if (known := _literals(bits, width)) is None:
         return None
-    num_bits, plane = known
+    num_bits, row_bytes = known
+    fields = 8 // num_bits
+    together = 64 // row_bytes if 64 % row_bytes == 0 else 1  # tokens whose bytes a register holds
+    piece = row_bytes if together > 1 else min(64, row_bytes)
+    # where in a token's bytes a register reads: a last one that would pass their end starts earlier
+    offsets = [0] if together > 1 else sorted({min(at, row_bytes - piece) for at in range(0, row_bytes, piece)})
 
     def codegen(context: Any, b: Builder, signature: Any, args: Any) -> Value:
         packed_at, count_v, table_at, out_at = args[:4]
         shuffle = b.module.declare_intrinsic("llvm.x86.avx512.pshuf.b.512", (), ir.FunctionType(V64I8, [V64I8] * 2))
         levels = _load(b, table_at, V64I8)
         mask = ir.Constant(V64I8, [2**num_bits - 1] * 64)
-        with cgutils.for_range_slice(b, ir.Constant(I64, 0), count_v, ir.Constant(I64, 64), I64) as (i, _):
-            codes = b.bitcast(_load(b, packed_at, V64I8, i), V32I16)
-            for field in range(8 // num_bits):
-                shift = 8 - num_bits * (field + 1)
-                moved = b.lshr(codes, ir.Constant(V32I16, [shift] * 32)) if shift else codes
-                code = b.and_(b.bitcast(moved, V64I8), mask)
-                _store(b, b.call(shuffle, [levels, code]), out_at, b.add(i, ir.Constant(I64, field * plane)))
+        step = ir.Constant(I64, together * row_bytes)
+        with cgutils.for_range_slice(b, ir.Constant(I64, 0), count_v, step, I64) as (i, _):
+            row_at = b.add(out_at, b.mul(i, ir.Constant(I64, fields)))
+            for start in offsets:
+                codes = b.bitcast(_load(b, packed_at, V64I8, b.add(i, ir.Constant(I64, start))), V32I16)
+                for field in range(fields):
+                    shift = 8 - num_bits * (field + 1)
+                    moved = b.lshr(codes, ir.Constant(V32I16, [shift] * 32)) if shift else codes
+                    found = b.call(shuffle, [levels, b.and_(b.bitcast(moved, V64I8), mask)])
+                    for token in range(together):
+                        bytes_of = [token * row_bytes + byte for byte in range(piece)]
+                        lanes = ir.Constant(ir.VectorType(I32, piece), bytes_of)
+                        part = b.shuffle_vector(found, ir.Constant(V64I8, ir.Undefined), lanes)
+                        offset = token * row_bytes * fields + field * row_bytes + start
+                        _store(b, part, row_at, offset)
         return context.get_dummy_value()
 
-    return types.void(types.intp, types.intp, types.intp, types.intp, bits, stride), codegen
+    return types.void(types.intp, types.intp, types.intp, types.intp, bits, width), codegen
+
+
+def _raise(
+    b: Builder, context: Any, cells: tuple[Any, Value], start: Value, args: dict[str, Value], row: Any,
+    sums: list[Value], tops: list[Value], whose: list[Value],
+) -> tuple[list[Value], list[Value]]:  # fmt: skip
+    """Return the best scores, and whose they are, after the token `row` behind `start`: its cell score and its sums."""
+    kind, value = cells
+    array = context.make_array(kind)(context, b, value)
+    cell = _cell(b, b.load(b.gep(array.data, [b.add(start, row)])), args["last"])
+    length = _index(b, _load(b, args["lengths"], I8, row))
+    scale = _spread(b, _load(b, args["table"], F32, b.mul(length, ir.Constant(I64, 4))), V16F32)
+    near_unit, rest_unit = (_spread(b, _load(b, args["unit"], F32, 4 * i), V16F32) for i in range(2))
+    tops, whose = list(tops), list(whose)
+    for half in HALVES:
+        offset = b.add(b.mul(cell, ir.Constant(I64, 2 * LANES)), ir.Constant(I64, 32 * half))
+        near = b.sitofp(b.sext(_load(b, args["scores"], V16I16, offset), V16I32), V16F32)
+        rest = b.fmul(b.sitofp(sums[half], V16F32), rest_unit)
+        score = b.fmul(b.fadd(b.fmul(near, near_unit), rest), scale)
+        above = b.fcmp_ordered(">", score, tops[half])
+        tops[half] = b.select(above, score, tops[half])
+        if whose:
+            token = _spread(b, b.trunc(b.add(args["number"], row), I32), V16I32)
+            whose[half] = b.select(above, token, whose[half])
+    return tops, whose
 
 
 @intrinsic(prefer_literal=True)
 def tokens_scores(
     typingctx: Any, levels: Any, query: Any, cells: Any, start: Any, scores: Any, lengths: Any, table: Any, unit: Any,
-    best: Any, number: Any, last: Any, width: Any, planes: Any, stride: Any, who: Any,
+    best: Any, number: Any, last: Any, dim: Any, who: Any,
 ) -> Any:  # fmt: skip
     """Raise `best` to the scores of four document tokens: (cell score + levels . query) * inverse length.
 
-    levels  address of the first token's bytes in the first plane; tokens are `width` apart, planes `stride`
-    query   address of (H / 4, 32, 4) signed bytes, in the order of the planes
+    levels  address of (4, H) unsigned bytes
+    query   address of (H / 4, 32, 4) signed bytes, in the order of the levels
     cells   array; the four tokens' cells stand at `start`
     scores  address of (K, 32) int16: centroids times query
     lengths address of the four tokens' bytes; table  address of 256 float32: what they stand for
@@ -144,85 +183,167 @@ def tokens_scores(
     best    address of 32 float32; with who = 1, 32 int32 follow that say whose score it is, counted from `number`
     last    the largest cell number there is
     """
-    if (known := _literals(width, planes, stride, who)) is None or not isinstance(cells, types.Array):
+    if (known := _literals(dim, who)) is None or not isinstance(cells, types.Array):
         return None
-    row_bytes, num_planes, plane, with_who = known
-    groups = [field * plane + 4 * group for field in range(num_planes) for group in range(row_bytes // 4)]
+    num_dims, with_who = known
 
     def codegen(context: Any, b: Builder, signature: Any, args: Any) -> Value:
-        levels_at, query_at, cells_v, start_v, scores_at, lengths_at, table_at, unit_at, best_at, first, last = args[
-            :11
-        ]
-        array = context.make_array(signature.args[2])(context, b, cells_v)
+        names = ("levels", "query", "cells", "start", "scores", "lengths", "table", "unit", "best", "number", "last")
+        given = dict(zip(names, args, strict=False))
         zero = ir.Constant(V16I32, [0] * 16)
-        rows = [b.add(levels_at, ir.Constant(I64, r * row_bytes)) for r in range(ROWS)]
-        sums = _dots(b, rows, groups, query_at, [[zero, zero] for _ in range(ROWS)])
-        units = [_spread(b, _load(b, unit_at, F32, 4 * i), V16F32) for i in range(2)]
-        tops = [_load(b, best_at, V16F32, 64 * half) for half in HALVES]
-        whose = [_load(b, best_at, V16I32, 128 + 64 * half) for half in HALVES] if with_who else []
+        rows = [b.add(given["levels"], ir.Constant(I64, r * num_dims)) for r in range(ROWS)]
+        sums = _dots(b, rows, list(range(0, num_dims, 4)), given["query"], [[zero, zero] for _ in range(ROWS)])
+        tops = [_load(b, given["best"], V16F32, 64 * half) for half in HALVES]
+        whose = [_load(b, given["best"], V16I32, 128 + 64 * half) for half in HALVES] if with_who else []
+        array = (signature.args[2], given["cells"])
         for r in range(ROWS):
-            cell = _cell(b, b.load(b.gep(array.data, [b.add(start_v, ir.Constant(I64, r))])), last)
-            length = _index(b, _load(b, lengths_at, I8, r))
-            scale = _spread(b, _load(b, table_at, F32, b.mul(length, ir.Constant(I64, 4))), V16F32)
-            for half in HALVES:
-                offset = b.add(b.mul(cell, ir.Constant(I64, 2 * LANES)), ir.Constant(I64, 32 * half))
-                near = b.sitofp(b.sext(_load(b, scores_at, V16I16, offset), V16I32), V16F32)
-                rest = b.fmul(b.sitofp(sums[r][half], V16F32), units[1])
-                score = b.fmul(b.fadd(b.fmul(near, units[0]), rest), scale)
-                above = b.fcmp_ordered(">", score, tops[half])
-                tops[half] = b.select(above, score, tops[half])
-                if with_who:
-                    token = _spread(b, b.trunc(b.add(first, ir.Constant(I64, r)), I32), V16I32)
-                    whose[half] = b.select(above, token, whose[half])
+            row = ir.Constant(I64, r)
+            tops, whose = _raise(b, context, array, given["start"], given, row, sums[r], tops, whose)
         for half in HALVES:
-            _store(b, tops[half], best_at, 64 * half)
+            _store(b, tops[half], given["best"], 64 * half)
             if with_who:
-                _store(b, whose[half], best_at, 128 + 64 * half)
+                _store(b, whose[half], given["best"], 128 + 64 * half)
         return context.get_dummy_value()
 
-    args = [types.intp, types.intp, cells, types.intp, *[types.intp] * 7, width, planes, stride, who]
+    args = [types.intp, types.intp, cells, types.intp, *[types.intp] * 7, dim, who]
     return types.void(*args), codegen
 
 
 @intrinsic(prefer_literal=True)
-def centroids_scores(
-    typingctx: Any, centroids: Any, query: Any, start: Any, unit: Any, out: Any, floors: Any, dim: Any
-) -> Any:
-    """Write the scores of four centroids with all lanes; return a bit for each that passes a floor.
+def take_best(
+    typingctx: Any, dots: Any, count: Any, cells: Any, start: Any, scores: Any, lengths: Any, table: Any, unit: Any,
+    best: Any, number: Any, last: Any, who: Any,
+) -> Any:  # fmt: skip
+    """Do the second half of `tokens_scores` for tokens whose dot products are there: (count, 32) int32 at `dots`."""
+    if (known := _literals(who)) is None or not isinstance(cells, types.Array):
+        return None
+    (with_who,) = known
 
-    centroids  address of (4, H) unsigned bytes, the centroid shifted by 128
-    start      address of 32 int32 that take the shift out again
-    unit       address of a float32: int16 steps for a step of the dot product
-    out        address of (4, 32) int16; floors  address of 32 int16
+    def codegen(context: Any, b: Builder, signature: Any, args: Any) -> Value:
+        names = ("dots", "count", "cells", "start", "scores", "lengths", "table", "unit", "best", "number", "last")
+        given = dict(zip(names, args, strict=False))
+        tops = [cgutils.alloca_once_value(b, _load(b, given["best"], V16F32, 64 * half)) for half in HALVES]
+        whose = [cgutils.alloca_once_value(b, _load(b, given["best"], V16I32, 128 + 64 * half)) for half in HALVES]
+        zero, one = ir.Constant(I64, 0), ir.Constant(I64, 1)
+        array = (signature.args[2], given["cells"])
+        with cgutils.for_range_slice(b, zero, given["count"], one, I64) as (row, _):
+            at = b.mul(row, ir.Constant(I64, 4 * LANES))
+            sums = [_load(b, given["dots"], V16I32, b.add(at, ir.Constant(I64, 64 * half))) for half in HALVES]
+            now_tops, now_whose = [b.load(top) for top in tops], [b.load(one) for one in whose] if with_who else []
+            now_tops, now_whose = _raise(b, context, array, given["start"], given, row, sums, now_tops, now_whose)
+            for kept, now in zip([*tops, *(whose if with_who else [])], [*now_tops, *now_whose], strict=True):
+                b.store(now, kept)
+        for half in HALVES:
+            _store(b, b.load(tops[half]), given["best"], 64 * half)
+            if with_who:
+                _store(b, b.load(whose[half]), given["best"], 128 + 64 * half)
+        return context.get_dummy_value()
+
+    args = [types.intp, types.intp, cells, types.intp, *[types.intp] * 7, who]
+    return types.void(*args), codegen
+
+
+@intrinsic(prefer_literal=True)
+def dots(typingctx: Any, rows: Any, query: Any, out: Any, dim: Any) -> Any:
+    """Write the dot products of four rows with all lanes of a query.
+
+    rows   address of (4, H) unsigned bytes; query  address of (H / 4, 32, 4) signed bytes
+    out    address of (4, 32) int32
     """
     if (known := _literals(dim)) is None:
         return None
     (num_dims,) = known
 
     def codegen(context: Any, b: Builder, signature: Any, args: Any) -> Value:
-        centroids_at, query_at, start_at, unit_at, out_at, floors_at = args[:6]
-        rows = [b.add(centroids_at, ir.Constant(I64, r * num_dims)) for r in range(ROWS)]
+        rows_at, query_at, out_at = args[:3]
+        zero = ir.Constant(V16I32, [0] * 16)
+        four = [b.add(rows_at, ir.Constant(I64, r * num_dims)) for r in range(ROWS)]
+        sums = _dots(b, four, list(range(0, num_dims, 4)), query_at, [[zero, zero] for _ in range(ROWS)])
+        for r in range(ROWS):
+            for half in HALVES:
+                _store(b, sums[r][half], out_at, 128 * r + 64 * half)
+        return context.get_dummy_value()
+
+    return types.void(types.intp, types.intp, types.intp, dim), codegen
+
+
+@intrinsic
+def steps(typingctx: Any, dots: Any, count: Any, start: Any, unit: Any, out: Any, floors: Any) -> Any:
+    """Turn dot products of centroids with a query into cell scores; return a bit for each row that passes a floor.
+
+    dots    address of (count, 32) int32; start  address of 32 int32 to add to them
+    unit    address of a float32: int16 steps for a step of a dot product
+    out     address of (count, 32) int16; floors  address of 32 int16
+    """
+
+    def codegen(context: Any, b: Builder, signature: Any, args: Any) -> Value:
+        dots_at, count_v, start_at, unit_at, out_at, floors_at = args
         first = [_load(b, start_at, V16I32, 64 * half) for half in HALVES]
-        sums = _dots(b, rows, list(range(0, num_dims, 4)), query_at, [list(first) for _ in range(ROWS)])
         step = _spread(b, _load(b, unit_at, F32), V16F32)
         floor = [_load(b, floors_at, V16I16, 32 * half) for half in HALVES]
-        passed = ir.Constant(I64, 0)
+        passed = cgutils.alloca_once_value(b, ir.Constant(I64, 0))
         rint = b.module.declare_intrinsic("llvm.rint.v16f32", (), ir.FunctionType(V16F32, [V16F32]))
         limits = [ir.Constant(V16F32, [limit] * 16) for limit in (32767.0, -32768.0)]
-        for r in range(ROWS):
-            any_above = ir.Constant(I16, 0)
+        zero, one = ir.Constant(I64, 0), ir.Constant(I64, 1)
+        with cgutils.for_range_slice(b, zero, count_v, one, I64) as (row, _):
+            at, any_above = b.mul(row, ir.Constant(I64, 4 * LANES)), ir.Constant(I16, 0)
             for half in HALVES:
-                scaled = b.call(rint, [b.fmul(b.sitofp(sums[r][half], V16F32), step)])
+                dot = b.add(_load(b, dots_at, V16I32, b.add(at, ir.Constant(I64, 64 * half))), first[half])
+                scaled = b.call(rint, [b.fmul(b.sitofp(dot, V16F32), step)])
                 for limit, beyond in zip(limits, (">", "<"), strict=True):
                     scaled = b.select(b.fcmp_ordered(beyond, scaled, limit), limit, scaled)
                 score = b.trunc(b.fptosi(scaled, V16I32), V16I16)
-                _store(b, score, out_at, 64 * r + 32 * half)
+                _store(b, score, out_at, b.add(b.lshr(at, one), ir.Constant(I64, 32 * half)))
                 any_above = b.or_(any_above, b.bitcast(b.icmp_signed(">", score, floor[half]), I16))
             above = b.zext(b.icmp_unsigned("!=", any_above, ir.Constant(I16, 0)), I64)
-            passed = b.or_(passed, b.shl(above, ir.Constant(I64, r)))
-        return passed
+            b.store(b.or_(b.load(passed), b.shl(above, row)), passed)
+        return b.load(passed)
 
-    return types.int64(*[types.intp] * 6, dim), codegen
+    return types.int64(*[types.intp] * 6), codegen
+
+
+@intrinsic
+def larger(typingctx: Any, dots: Any, count: Any, first: Any, best: Any, cell: Any) -> Any:
+    """Raise `best` to the largest of the dot products of 32 points, `cell` to whose it is; the first of equals.
+
+    dots        address of (count, 32) int32, of centroids from number `first` on
+    best, cell  addresses of 32 int32
+    """
+
+    def codegen(context: Any, b: Builder, signature: Any, args: Any) -> Value:
+        dots_at, count_v, first_v, best_at, cell_at = args
+        tops = [cgutils.alloca_once_value(b, _load(b, best_at, V16I32, 64 * half)) for half in HALVES]
+        ids = [cgutils.alloca_once_value(b, _load(b, cell_at, V16I32, 64 * half)) for half in HALVES]
+        zero, one = ir.Constant(I64, 0), ir.Constant(I64, 1)
+        with cgutils.for_range_slice(b, zero, count_v, one, I64) as (row, _):
+            number = _spread(b, b.trunc(b.add(first_v, row), I32), V16I32)
+            at = b.mul(row, ir.Constant(I64, 4 * LANES))
+            for half in HALVES:
+                dot = _load(b, dots_at, V16I32, b.add(at, ir.Constant(I64, 64 * half)))
+                above = b.icmp_signed(">", dot, b.load(tops[half]))
+                b.store(b.select(above, dot, b.load(tops[half])), tops[half])
+                b.store(b.select(above, number, b.load(ids[half])), ids[half])
+        for half in HALVES:
+            _store(b, b.load(tops[half]), best_at, 64 * half)
+            _store(b, b.load(ids[half]), cell_at, 64 * half)
+        return context.get_dummy_value()
+
+    return types.void(*[types.intp] * 5), codegen
+
+
+@intrinsic
+def prefetch(typingctx: Any, address: Any, count: Any) -> Any:
+    """Ask for `count` bytes to be near when they are read."""
+
+    def codegen(context: Any, b: Builder, signature: Any, args: Any) -> Value:
+        kind = ir.FunctionType(ir.VoidType(), [I8.as_pointer(), I32, I32, I32])
+        fetch = b.module.declare_intrinsic("llvm.prefetch.p0", (), kind)
+        read, soon, data = (ir.Constant(I32, number) for number in (0, 2, 1))
+        with cgutils.for_range_slice(b, ir.Constant(I64, 0), args[1], ir.Constant(I64, 64), I64) as (i, _):
+            b.call(fetch, [_at(b, args[0], I8, i), read, soon, data])
+        return context.get_dummy_value()
+
+    return types.void(types.intp, types.intp), codegen
 
 
 @intrinsic
@@ -249,37 +370,3 @@ def cells_maxsim(typingctx: Any, cells: Any, start: Any, stop: Any, scores: Any,
         return b.sext(b.call(add, [wide]), I64)
 
     return types.int64(cells, *[types.intp] * 4), codegen
-
-
-@intrinsic(prefer_literal=True)
-def nearest(typingctx: Any, points: Any, centroids: Any, count: Any, best: Any, cell: Any, dim: Any) -> Any:
-    """Raise `best` to the largest dot product of 32 points with centroids, `cell` to whose it is; the first of equals.
-
-    points     address of (H / 4, 32, 4) signed bytes; centroids  address of (count, H) unsigned ones, count % 4 == 0
-    best, cell addresses of 32 int32
-    """
-    if (known := _literals(dim)) is None:
-        return None
-    (num_dims,) = known
-
-    def codegen(context: Any, b: Builder, signature: Any, args: Any) -> Value:
-        points_at, centroids_at, count_v, best_at, cell_at = args[:5]
-        zero = ir.Constant(V16I32, [0] * 16)
-        tops = [cgutils.alloca_once_value(b, _load(b, best_at, V16I32, 64 * half)) for half in HALVES]
-        ids = [cgutils.alloca_once_value(b, _load(b, cell_at, V16I32, 64 * half)) for half in HALVES]
-        with cgutils.for_range_slice(b, ir.Constant(I64, 0), count_v, ir.Constant(I64, ROWS), I64) as (i, _):
-            base = b.add(centroids_at, b.mul(i, ir.Constant(I64, num_dims)))
-            rows = [b.add(base, ir.Constant(I64, r * num_dims)) for r in range(ROWS)]
-            sums = _dots(b, rows, list(range(0, num_dims, 4)), points_at, [[zero, zero] for _ in range(ROWS)])
-            for r in range(ROWS):
-                number = _spread(b, b.trunc(b.add(i, ir.Constant(I64, r)), I32), V16I32)
-                for half in HALVES:
-                    above = b.icmp_signed(">", sums[r][half], b.load(tops[half]))
-                    b.store(b.select(above, sums[r][half], b.load(tops[half])), tops[half])
-                    b.store(b.select(above, number, b.load(ids[half])), ids[half])
-        for half in HALVES:
-            _store(b, b.load(tops[half]), best_at, 64 * half)
-            _store(b, b.load(ids[half]), cell_at, 64 * half)
-        return context.get_dummy_value()
-
-    return types.void(*[types.intp] * 5, dim), codegen
