@@ -89,6 +89,16 @@ def test_a_score_in_float32_is_that_of_the_tokens_the_bytes_chose(case):
         assert np.isclose(ours[row], (query.vectors * vectors[chosen]).sum(), rtol=1e-4, atol=1e-4)
 
 
+@given(cases(), st.lists(st.integers(1, 40), min_size=1, max_size=4))
+@settings(max_examples=40, deadline=None)
+def test_maxsim_of_several_queries_is_the_same(case, lengths):
+    *_, starts = case
+    starts_B = np.concatenate([[0], np.cumsum(lengths)])
+    sims = np.random.default_rng(0).normal(size=(starts[-1], starts_B[-1])).astype(np.float32)
+    ours = cpu.maxsims(sims, starts, starts_B)
+    np.testing.assert_allclose(ours, reference.maxsims(sims, starts, starts_B), rtol=1e-5, atol=1e-5)
+
+
 @given(cases())
 @settings(max_examples=40, deadline=None)
 def test_decoding_is_the_same(case):

@@ -168,14 +168,35 @@ def train(sample_NH: Any, tokens: float, config: CodecConfig, *, threads: int = 
     found = kmeans(points, wanted, iterations=config.iterations, seed=config.seed, threads=threads)
     cells = nearest(as_bytes(vectors), found.shifted, threads=threads)
     residuals = vectors - (found.shifted[cells].astype(np.float32) - 128) * np.float32(found.step)
-    steps = 2**config.bits
-    cutoffs = np.quantile(residuals, np.arange(1, steps) / steps).astype(np.float32)
-    weights = np.quantile(residuals, (np.arange(steps) + 0.5) / steps).astype(np.float32)
+    cutoffs, weights = codebook(residuals.ravel(), 2**config.bits)
     codec = Codec(found.shifted, found.step, cutoffs, weights, np.ones(256, np.float32))
     inverse = 1 / _lengths(codec, cpu.residuals(codec, vectors, cells))
     middle = float(np.median(inverse))  # a vector that decodes to next to nothing must not coarsen the table
     low, high = max(float(inverse.min()), 0.8 * middle), min(float(inverse.max()), 1.25 * middle)
     return replace(codec, inverse_lengths=np.linspace(low, high, 256).astype(np.float32))
+
+
+def codebook(numbers: Floats, steps: int) -> tuple[Floats, Floats]:
+    """Return where to cut numbers into `steps` codes, and what each code stands for, with the least square error.
+
+    The authors cut at equal shares and take the middle of each. Moving cuts and values until neither moves has a
+    quarter less error in the scores for the same bits (retrievers/LOG.md), and costs a sort.
+
+    Source  Lloyd 1982, "Least squares quantization in PCM", IEEE Transactions on Information Theory 28(2), method I
+    """
+    ordered = np.sort(numbers.astype(np.float64))
+    sums = np.concatenate([[0.0], np.cumsum(ordered)])
+    weights = np.quantile(ordered, (np.arange(steps) + 0.5) / steps)
+    for _ in range(100):
+        ends = np.concatenate(
+            [[0], np.searchsorted(ordered, (weights[1:] + weights[:-1]) / 2, "right"), [len(ordered)]]
+        )
+        counts = np.diff(ends)
+        moved = np.where(counts > 0, np.diff(sums[ends]) / np.maximum(counts, 1), weights)
+        if np.abs(moved - weights).max() < 1e-6:
+            break
+        weights = moved
+    return ((weights[1:] + weights[:-1]) / 2).astype(np.float32), weights.astype(np.float32)
 
 
 def _points(sample_NH: Any, rows: Integers, top: float) -> NDArray[np.int8]:

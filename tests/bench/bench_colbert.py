@@ -30,10 +30,10 @@ K = 100
 SETTINGS: dict[str, dict[str, Any]] = {
     "paper": {"algorithm": "paper"},
     "pruned": {"algorithm": "pruned"},
-    "pruned 4, 1536, 480": {"algorithm": "pruned", "probe": 4, "candidates": 1536, "full": 480},
-    "pruned 2, 1000, 256": {"algorithm": "pruned", "probe": 2, "candidates": 1000, "full": 256},
-    "pruned 1, 600, 160": {"algorithm": "pruned", "probe": 1, "candidates": 600, "full": 160},
-    "pruned 8, 8192, 2048": {"algorithm": "pruned", "probe": 8, "candidates": 8192, "full": 2048},
+    "pruned 4, 1500, 448": {"algorithm": "pruned", "probe": 4, "candidates": 1500, "full": 448},
+    "pruned 2, 800, 192": {"algorithm": "pruned", "probe": 2, "candidates": 800, "full": 192},
+    "pruned 1, 700, 192": {"algorithm": "pruned", "probe": 1, "candidates": 700, "full": 192},
+    "pruned 8, 6000, 1024": {"algorithm": "pruned", "probe": 8, "candidates": 6000, "full": 1024},
 }
 MEMORY = """
 import sys, json, resource

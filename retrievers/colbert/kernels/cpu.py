@@ -7,9 +7,9 @@ batch. The processor decides which form runs; LOTTE_KERNELS asks for less:
 
 from retrievers.colbert.kernels.cpu_build import lists, residuals, sums
 from retrievers.colbert.kernels.cpu_cells import Scratch, best, cell_scores, explicit, gather, interact, nearest
-from retrievers.colbert.kernels.cpu_tokens import decode, maxsim_of, quick_maxsim
+from retrievers.colbert.kernels.cpu_tokens import decode, maxsim_of, maxsims, quick_maxsim
 
 __all__ = [
-    "Scratch", "best", "cell_scores", "decode", "explicit", "gather", "interact", "lists", "maxsim_of", "nearest",
+    "Scratch", "best", "cell_scores", "decode", "explicit", "gather", "interact", "lists", "maxsim_of", "maxsims", "nearest",
     "quick_maxsim", "residuals", "sums",
 ]  # fmt: skip

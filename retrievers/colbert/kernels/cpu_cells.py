@@ -299,6 +299,9 @@ def best(rows_C: NDArray[np.int32], values_C: Integers, count: int) -> NDArray[n
 def _interact_explicit(cells: Any, starts: Any, scores: Any, rows: Any, out: Any) -> None:
     for i in range(len(rows)):
         start, stop = starts[rows[i]], starts[rows[i] + 1]
+        if i + 4 < len(rows):
+            ahead, end = starts[rows[i + 4]], starts[rows[i + 4] + 1]
+            simd.prefetch(cells.ctypes.data + ahead * cells.itemsize, (end - ahead) * cells.itemsize)
         if start < stop:
             total = np.int64(0)
             for block in range(scores.shape[0]):

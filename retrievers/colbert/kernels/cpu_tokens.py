@@ -106,7 +106,10 @@ def _explicit(dim: int, bits: int, who: int, tiles: int) -> Callable[..., None]:
                 at, some = start, False
                 if i + 1 < len(rows) and not len(wanted):
                     ahead = starts[rows[i + 1]]
-                    simd.prefetch(residuals.ctypes.data + ahead * width, (starts[rows[i + 1] + 1] - ahead) * width)
+                    tokens = starts[rows[i + 1] + 1] - ahead
+                    simd.prefetch(cells.ctypes.data + ahead * cells.itemsize, tokens * cells.itemsize)
+                    simd.prefetch(lengths.ctypes.data + ahead, tokens)
+                    simd.prefetch(residuals.ctypes.data + ahead * width, tokens * width)
                 while at < stop:
                     some_left = stop - at >= simd.ROWS or (stop - start >= simd.ROWS and not len(wanted))
                     if not len(wanted) and some_left and stop * width < safe:
@@ -318,4 +321,23 @@ def decode(codec: Codec, cells_N: Integers, residuals_NP: Bytes) -> Floats:
     _decode(8 // codec.bits)(
         _byte_values(codec), codec.shifted, np.float32(codec.step), exact, cells_N, residuals_NP, out
     )
+    return out
+
+
+@quick
+def _maxsims(sims: Any, starts: Any, query_starts: Any, out: Any) -> None:
+    best = np.empty(sims.shape[1], np.float32)
+    for document in range(len(starts) - 1):
+        best[:] = -np.inf
+        for token in range(starts[document], starts[document + 1]):
+            for q in range(len(best)):
+                best[q] = max(best[q], sims[token, q])
+        for query in range(len(query_starts) - 1):
+            out[query, document] = best[query_starts[query] : query_starts[query + 1]].sum()
+
+
+def maxsims(sims_NQ: Floats, starts_D: Integers, starts_B: Integers) -> Floats:
+    """Return what `reference.maxsims` returns."""
+    out = np.empty((len(starts_B) - 1, len(starts_D) - 1), np.float32)
+    _maxsims(sims_NQ, starts_D, starts_B, out)
     return out

@@ -66,6 +66,15 @@ def maxsim(query_QH: Floats, vectors_NH: Floats, starts_D: Integers) -> Floats:
     return scores_D
 
 
+def maxsims(sims_NQ: Floats, starts_D: Integers, starts_B: Integers) -> Floats:
+    """Return MaxSim of several queries, (B, D), from the products of all their tokens with those of some documents.
+
+    starts_B  (B + 1,): query b has the columns starts[b] to starts[b + 1]
+    """
+    best_DQ = [sims_NQ[start:stop].max(axis=0, initial=-np.inf) for start, stop in pairwise(starts_D.tolist())]
+    return np.array([[best[start:stop].sum() for best in best_DQ] for start, stop in pairwise(starts_B.tolist())])
+
+
 def cell_scores(codec: Codec, query: Query) -> NDArray[np.int16]:
     """Return centroids times query in steps of UNIT, with the least weight of the residual added, (B, K, 32) int16.
 

@@ -72,6 +72,13 @@ def _cell(b: Builder, number: Value, last: Value) -> Value:
     return b.select(b.icmp_unsigned(">", number, last), last, number)
 
 
+def _fetch(b: Builder, address: Value, offset: Value, near: int) -> None:
+    """Ask for a line of memory; `near` is 3 for the first cache, 2 for the second."""
+    kind = ir.FunctionType(ir.VoidType(), [I8.as_pointer(), I32, I32, I32])
+    fetch = b.module.declare_intrinsic("llvm.prefetch.p0", (), kind)
+    b.call(fetch, [_at(b, address, I8, offset), *(ir.Constant(I32, number) for number in (0, near, 1))])
+
+
 def _larger(b: Builder, x: Value, y: Value) -> Value:
     return b.select(b.icmp_signed(">", x, y), x, y)
 
@@ -336,11 +343,8 @@ def prefetch(typingctx: Any, address: Any, count: Any) -> Any:
     """Ask for `count` bytes to be near when they are read."""
 
     def codegen(context: Any, b: Builder, signature: Any, args: Any) -> Value:
-        kind = ir.FunctionType(ir.VoidType(), [I8.as_pointer(), I32, I32, I32])
-        fetch = b.module.declare_intrinsic("llvm.prefetch.p0", (), kind)
-        read, soon, data = (ir.Constant(I32, number) for number in (0, 2, 1))
         with cgutils.for_range_slice(b, ir.Constant(I64, 0), args[1], ir.Constant(I64, 64), I64) as (i, _):
-            b.call(fetch, [_at(b, args[0], I8, i), read, soon, data])
+            _fetch(b, args[0], i, near=2)
         return context.get_dummy_value()
 
     return types.void(types.intp, types.intp), codegen
