@@ -25,6 +25,8 @@ from pathlib import Path
 from time import perf_counter, process_time
 from typing import Any
 
+from colbert_peers import PEERS
+
 HERE = Path(__file__).parent
 K = 100
 SETTINGS: dict[str, dict[str, Any]] = {
@@ -246,7 +248,8 @@ def peers(emb: Path, asked: argparse.Namespace) -> list[dict[str, Any]]:
             command = [asked.peer_python, str(HERE / "colbert_peers.py"), str(emb), "--peer", peer, "--index",
                        str(asked.peer_index / peer), "--threads", str(asked.threads), "--out", str(out)]  # fmt: skip
             if asked.peer_settings:
-                command += ["--settings", asked.peer_settings]
+                names = [name for name in asked.peer_settings.split(",") if name in PEERS[peer].settings]
+                command += ["--settings", ",".join(names)]
             subprocess.run(command, check=False, stdout=subprocess.DEVNULL)
             found += json.loads(out.read_text()) if out.is_file() else []
     return found

@@ -10,6 +10,6 @@ from retrievers.colbert.kernels.cpu_cells import Scratch, best, cell_scores, exp
 from retrievers.colbert.kernels.cpu_tokens import decode, maxsim_of, maxsims, quick_maxsim
 
 __all__ = [
-    "Scratch", "best", "cell_scores", "decode", "explicit", "gather", "interact", "lists", "maxsim_of", "maxsims", "nearest",
-    "quick_maxsim", "residuals", "sums",
+    "Scratch", "best", "cell_scores", "decode", "explicit", "gather", "interact", "lists", "maxsim_of", "maxsims",
+    "nearest", "quick_maxsim", "residuals", "sums",
 ]  # fmt: skip
