@@ -82,6 +82,7 @@ def gather(part: GpuSegment, look: Probed, counts_B: Tensor, allowed_D: Tensor |
     where = counts_B.device
     begins_PBQ = part.row_starts[look.cells].permute(2, 0, 1)
     lengths_PBQ = part.row_starts[look.cells + 1].permute(2, 0, 1) - begins_PBQ
+    # the cells of token 0, which stand where there is no token, would promise nothing, and only be work
     lengths_PBQ = lengths_PBQ * (torch.arange(num_tokens, device=where) < counts_B[:, None])
     gains_PBQ = (look.values - look.values[:, :, -1:]).permute(2, 0, 1)
     lengths = lengths_PBQ.reshape(-1)
@@ -204,9 +205,10 @@ def _gathered(part: GpuSegment, look: Probed, asked: Batch, mask: Tensor | None)
 
 
 def _all(part: GpuSegment, mask: Tensor | None) -> Tensor:
-    """Return the rows that have tokens and may be found, (C,)."""
-    wanted = part.starts.diff() > 0 if mask is None else (part.starts.diff() > 0) & (mask > 0)
-    return wanted.nonzero()[:, 0]
+    """Return the rows that may be found, (C,)."""
+    torch = gpu.package("torch")
+    rows: Tensor = torch.arange(part.num_documents, device=part.starts.device)
+    return rows if mask is None else rows[mask > 0]
 
 
 def _chosen(
