@@ -1,5 +1,6 @@
 """A retriever is found by its name, and its options are read by the types it declares."""
 
+import subprocess
 import sys
 
 import pytest
@@ -79,3 +80,15 @@ def test_names_nobody_answers_to(mine):
 def test_a_module_that_lacks_something_itself_keeps_its_traceback(mine):
     with pytest.raises(ModuleNotFoundError, match="nowhere_to_be_found"):
         load("my_broken_y:retriever")
+
+
+def test_a_system_whose_packages_are_missing_says_what_brings_them():
+    code = (
+        "import sys; sys.modules['numba'] = None\n"
+        "from leaderboard.cli import main; sys.argv = ['lotte', 'index', 'x', '--retriever', 'colbertv2']; main()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (
+        1,
+        "error: colbertv2 needs numba, which is not installed: pip install 'lotte-bench[colbert]'\n",
+    )

@@ -130,12 +130,13 @@ def test_segments_are_one_index(made, algorithm):
         assert (np.diff(b.scores) <= 0).all()
 
 
-def test_settings_are_a_rule_of_k_and_nothing_else():
-    assert SearchConfig(algorithm="paper").settled(10) == SearchConfig(algorithm="paper", probe=4, candidates=16_384)
-    assert SearchConfig(algorithm="paper", probe=2).settled(10_000).candidates == 10_000
-    wide = SearchConfig(algorithm="pruned").settled(1000)
+def test_settings_are_a_rule_of_k_and_the_size_of_the_index():
+    assert SearchConfig(algorithm="paper").settled(10, 99) == SearchConfig(algorithm="paper", probe=4, candidates=16_384)
+    assert SearchConfig(algorithm="paper", probe=2).settled(10_000, 99).candidates == 10_000
+    wide = SearchConfig(algorithm="pruned").settled(1000, 99)
     assert (wide.probe, wide.full, wide.candidates) == (4, 2000, 8000)
-    assert SearchConfig(algorithm="exact", probe=7).settled(5) == SearchConfig(algorithm="exact")
+    assert [SearchConfig(algorithm="pruned").settled(10, size).full for size in (99, 90_000)] == [768, 2400]
+    assert SearchConfig(algorithm="exact", probe=7).settled(5, 99) == SearchConfig(algorithm="exact")
 
 
 def test_a_query_that_does_not_fit_is_refused(made):

@@ -302,7 +302,7 @@ class LateIndex:
     def search_facts(self, queries: Queries, *, k: int) -> dict[str, Any]:
         """Return the settings in force, and the recall they have against an exact search on a few of the queries."""
         config = self._recipe.search_config
-        settled = config.settled(k)
+        settled = config.settled(k, self.arrays.num_documents)
         facts: dict[str, Any] = asdict(settled) | {"exact": settled.algorithm == "exact"}
         some = dict(list(queries.items())[:: max(1, len(queries) // RECALL_SAMPLE)][:RECALL_SAMPLE])
         if settled.algorithm == "exact" or not some:

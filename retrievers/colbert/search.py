@@ -38,19 +38,19 @@ class SearchConfig:
     candidates: int = 0  # documents that survive the first look
     full: int = 0  # documents scored in full by the pruned search
 
-    def settled(self, k: int) -> "SearchConfig":
-        """Return the settings in force for a depth: the rules worked out.
+    def settled(self, k: int, documents: int) -> "SearchConfig":
+        """Return the settings in force for a depth and an index of so many documents: the rules worked out.
 
         paper   probe 4; candidates probe * 2 ** 12, and never fewer than k: what the paper takes for MS MARCO and
                 Wikipedia (section 3.5). It takes probe 2 for LoTTE, which is faster and finds less.
-        pruned  probe 4; full 768, or 2 k if that is more; candidates 4 * full
+        pruned  probe 4; full 768, or 2 k, or 8 * sqrt(documents), whichever is most; candidates 4 * full
         """
         if self.algorithm == "exact":
             return SearchConfig(algorithm="exact")
         if self.algorithm == "paper":
             probe = self.probe or 4
             return SearchConfig(algorithm="paper", probe=probe, candidates=max(k, self.candidates or probe * 2**12))
-        full = max(k, self.full or max(768, 2 * k))
+        full = max(k, self.full or max(768, 2 * k, int(8 * documents**0.5)))
         candidates = max(full, self.candidates or 4 * full)
         return SearchConfig(algorithm="pruned", probe=self.probe or 4, candidates=candidates, full=full)
 
@@ -73,7 +73,7 @@ def search(
 
     Raises  ValueError for a query of another width than the index, or with a number that is not finite
     """
-    settled = config.settled(k)
+    settled = config.settled(k, index.num_documents)
     mask = _mask(index.kept, allowed)
     asked = [_asked(index.codec, query) for query in queries]
     if settled.algorithm == "exact":

@@ -362,8 +362,8 @@ def full_maxsim(
             f"rows are (B, C), or (C,) without wanted cells; for {num_queries} queries not {tuple(rows.shape)}"
         )
     if num_tokens > TOGETHER:  # more would not fit the registers, and the sum over query tokens is one of such sums
-        first, rest = counts_B.clamp(max=TOGETHER), (counts_B - TOGETHER).clamp(min=0)
-        begin = full_maxsim(codec, part, vectors_BQH[:, :TOGETHER], first, rows, wanted_BK)
+        rest = (counts_B - TOGETHER).clamp(min=0)
+        begin = full_maxsim(codec, part, vectors_BQH[:, :TOGETHER], counts_B, rows, wanted_BK)
         return begin + full_maxsim(codec, part, vectors_BQH[:, TOGETHER:], rest, rows, wanted_BK)
     out: Tensor = torch.empty(num_queries, num_rows, dtype=torch.float32, device=rows.device)
     if not out.numel():

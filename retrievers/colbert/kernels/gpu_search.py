@@ -40,6 +40,7 @@ class GpuIndex:
     bases: list[int]
     kept: Bytes | None
     device: str
+    num_documents: int
 
     @classmethod
     def of(cls, index: ColbertIndex, where: str | None = None) -> GpuIndex:
@@ -56,7 +57,7 @@ class GpuIndex:
                 f"the index takes {wanted / 1e9:.1f} GB and its lists twice that while they are made; {where} has "
                 f"{free / 1e9:.1f} of {total / 1e9:.1f} GB free. Use device=cpu, or a GPU with more memory."
             ) from None
-        return cls(codec, parts, index.bases, index.kept, where)
+        return cls(codec, parts, index.bases, index.kept, where, index.num_documents)
 
 
 class Probed(NamedTuple):
@@ -133,7 +134,7 @@ def search(
 
     Raises  ValueError for a query of another width than the index, or with a number that is not finite
     """
-    settled, codec = config.settled(k), index.codec.codec
+    settled, codec = config.settled(k, index.num_documents), index.codec.codec
     asked = [quantised(query) for query in queries]
     for query in asked:
         if query.vectors.shape[1] != codec.dim:
