@@ -33,8 +33,8 @@ def sums(
 
 @compiled
 def _residuals(
-    vectors: Any, cells: Any, shifted: Any, step: Any, cutoffs: Any, weights: Any, lengths_table: Any, bits: int,
-    packed: Any, lengths: Any,
+    vectors: Any, cells: Any, shifted: Any, step: Any, exact: Any, cutoffs: Any, weights: Any, lengths_table: Any,
+    bits: int, packed: Any, lengths: Any,
 ) -> None:  # fmt: skip
     per_byte = 8 // bits
     low, high = lengths_table[0], lengths_table[-1]
@@ -45,7 +45,7 @@ def _residuals(
             whole = 0
             for field in range(per_byte):
                 d = byte * per_byte + field
-                near = (np.float32(shifted[cell, d]) - np.float32(128)) * step
+                near = exact[cell, d] if len(exact) else (np.float32(shifted[cell, d]) - np.float32(128)) * step
                 rest = vectors[token, d] - near
                 code = 0
                 for cutoff in cutoffs:
@@ -60,12 +60,13 @@ def _residuals(
 
 
 def residuals(codec: Codec, vectors_NH: Floats, cells_N: NDArray[np.int32]) -> Encoded:
-    """Return tokens as they are stored, given their cells; what `reference.residuals` returns."""
+    """Return tokens as they are stored, given their cells: the codes that `codec.cutoffs` ask for."""
     packed = np.empty((len(vectors_NH), codec.dim * codec.bits // 8), np.uint8)
     lengths = np.empty(len(vectors_NH), np.uint8)
+    exact = np.zeros((0, 0), np.float32) if codec.exact is None else codec.exact
     _residuals(
-        np.ascontiguousarray(vectors_NH, np.float32), cells_N, codec.shifted, np.float32(codec.step), codec.cutoffs,
-        codec.weights, codec.inverse_lengths, codec.bits, packed, lengths,
+        np.ascontiguousarray(vectors_NH, np.float32), cells_N, codec.shifted, np.float32(codec.step), exact,
+        codec.cutoffs, codec.weights, codec.inverse_lengths, codec.bits, packed, lengths,
     )  # fmt: skip
     return Encoded(cells_N.astype(codec.cell_type), packed, lengths)
 

@@ -115,7 +115,7 @@ def nearest(points_NH: Any, centroids_KH: Any) -> Any:
     num_points, dim = points_NH.shape
     if dim > 1024:
         raise ValueError(f"nearest on a GPU takes 1,024 dimensions at most, not {dim:,}")
-    block_n, block_k = (128, 128) if dim <= 256 else (64, 64)
+    block_n, block_k, stages = (128, 128, 3) if dim <= 256 else (64, 64, 2)  # what fits 227 KB of shared memory
     centroids = torch.as_tensor(np.array(centroids_KH) if isinstance(centroids_KH, np.ndarray) else centroids_KH)
     centroids = (centroids.to(where) ^ 128).view(torch.int8)
     # filled up with the first centroid: its copies come later, so none of them is ever the first of equals
@@ -127,7 +127,7 @@ def nearest(points_NH: Any, centroids_KH: Any) -> Any:
             points = torch.from_numpy(np.array(points)).to(where)
         _kernel("_nearest_kernel")[(-(-len(points) // block_n),)](
             points.contiguous(), centroids, cells[first : first + POINTS], len(points), len(centroids), dim,
-            power_of_two(32, dim), block_n, block_k, block_k.bit_length() - 1, num_warps=4, num_stages=3,
+            power_of_two(32, dim), block_n, block_k, block_k.bit_length() - 1, num_warps=4, num_stages=stages,
         )  # fmt: skip
     return cells if isinstance(points_NH, torch.Tensor) else cells.cpu().numpy()
 

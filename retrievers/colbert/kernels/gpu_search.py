@@ -52,10 +52,11 @@ class GpuIndex:
             parts = tuple(gpu.segment(segment, index.codec, where) for segment in index.segments)
         except torch.OutOfMemoryError:
             free, total = torch.cuda.mem_get_info(where)
-            wanted = sum(part.cells.nbytes + part.residuals.nbytes + 4 * len(part.cells) for part in index.segments)
+            stored = sum(part.cells.nbytes + part.residuals.nbytes + 4 * len(part.cells) for part in index.segments)
+            sort = 32 * max(len(part.cells) for part in index.segments)  # keys of 8 bytes, and what sorting them takes
             raise UnavailableError(
-                f"the index takes {wanted / 1e9:.1f} GB and its lists twice that while they are made; {where} has "
-                f"{free / 1e9:.1f} of {total / 1e9:.1f} GB free. Use device=cpu, or a GPU with more memory."
+                f"the index takes {stored / 1e9:.1f} GB, and about {sort / 1e9:.1f} more while its lists are made; {where} "
+                f"has {free / 1e9:.1f} of {total / 1e9:.1f} GB free. Use device=cpu, or a GPU with more memory."
             ) from None
         return cls(codec, parts, index.bases, index.kept, where, index.num_documents)
 
