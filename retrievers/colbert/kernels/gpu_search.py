@@ -55,8 +55,8 @@ class GpuIndex:
             stored = sum(part.cells.nbytes + part.residuals.nbytes + 4 * len(part.cells) for part in index.segments)
             sort = 32 * max(len(part.cells) for part in index.segments)  # keys of 8 bytes, and what sorting them takes
             raise UnavailableError(
-                f"the index takes {stored / 1e9:.1f} GB, and about {sort / 1e9:.1f} more while its lists are made; {where} "
-                f"has {free / 1e9:.1f} of {total / 1e9:.1f} GB free. Use device=cpu, or a GPU with more memory."
+                f"the index takes {stored / 1e9:.1f} GB, and about {sort / 1e9:.1f} more while its lists are made; "
+                f"{where} has {free / 1e9:.1f} of {total / 1e9:.1f} GB free. Use device=cpu, or a GPU with more memory."
             ) from None
         return cls(codec, parts, index.bases, index.kept, where, index.num_documents)
 
