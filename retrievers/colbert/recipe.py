@@ -21,13 +21,14 @@ from lotte.errors import MismatchError, UnavailableError
 from retrievers import index_folder
 from retrievers.colbert import building, codec, search
 from retrievers.colbert import index as indexes
-from retrievers.colbert.codec import CodecConfig
-from retrievers.colbert.search import ALGORITHMS, SearchConfig
+from retrievers.colbert.codec import Bytes, CodecConfig, Floats
+from retrievers.colbert.search import ALGORITHMS, Found, SearchConfig
 from retrievers.index_folder import ASKING
 from retrievers.retriever import Answer, Card
 
 if TYPE_CHECKING:
     from retrievers.colbert.encoder import Encoder, Packed
+    from retrievers.colbert.kernels.gpu_search import GpuIndex
 
 QUERIES_AT_ONCE = 256  # encoded and asked together
 RECALL_SAMPLE = 20  # queries that are asked again with an exact search, to say what the pruning costs
@@ -290,14 +291,29 @@ class LateIndex:
         for first in range(0, len(query_ids), QUERIES_AT_ONCE):
             some = query_ids[first : first + QUERIES_AT_ONCE]
             vectors = list(self._recipe.encoder.queries([queries[query_id] for query_id in some]))
-            found = search.search(
-                self.arrays, vectors, k=k, config=config, threads=self._recipe.num_threads, allowed=allowed
-            )
+            found = self._found_by(vectors, k, config, allowed)
             for query_id, (rows, scores) in zip(some, found, strict=True):
                 hits[query_id] = {
                     self._doc_ids[row]: score for row, score in zip(rows.tolist(), scores.tolist(), strict=True)
                 }
         return Run.of(hits, depth=k)
+
+    def _found_by(
+        self, vectors: list[Floats], k: int, config: SearchConfig, allowed: Bytes | None
+    ) -> list[Found]:
+        """Search where the recipe says: on a GPU if it names one."""
+        if not self._recipe.device.startswith("cuda"):
+            threads = self._recipe.num_threads
+            return search.search(self.arrays, vectors, k=k, config=config, threads=threads, allowed=allowed)
+        from retrievers.colbert.kernels import gpu_search
+
+        return gpu_search.search(self._on_gpu, vectors, k=k, config=config, allowed=allowed)
+
+    @cached_property
+    def _on_gpu(self) -> "GpuIndex":
+        from retrievers.colbert.kernels.gpu_search import GpuIndex
+
+        return GpuIndex.of(self.arrays, self._recipe.device)
 
     def search_facts(self, queries: Queries, *, k: int) -> dict[str, Any]:
         """Return the settings in force, and the recall they have against an exact search on a few of the queries."""
