@@ -69,7 +69,7 @@ def search(
     """Answer queries, each (Q, H) float32 with rows of length 1.
 
     allowed  (D,) uint8: 0 for a document that is not to be found; None: all are
-    threads  share the queries of a batch; one query alone is shared among them document by document
+    threads  share the queries of a batch; one query alone takes one of them
 
     Raises  ValueError for a query of another width than the index, or with a number that is not finite
     """

@@ -31,6 +31,7 @@ def main() -> None:
     parser.add_argument("dataset", type=Path)
     parser.add_argument("--checkpoint", type=Path)
     parser.add_argument("--vectors", type=Path, default=Path("/tmp/bench_compression.npz"))
+    parser.add_argument("--bits", default="4,2,1")
     parser.add_argument("--scratch", type=Path, default=Path("/tmp/bench_compression"))
     asked = parser.parse_args()
     dataset = read(asked.dataset)[0]
@@ -38,7 +39,7 @@ def main() -> None:
     print(f"{len(starts) - 1:,} documents, {len(vectors):,} tokens of {vectors.shape[1]}, {len(queries)} queries")
     truth = per_query(dataset, uncompressed(vectors, starts, queries))
     print(f"uncompressed                 nDCG@10 {np.mean(truth):.4f}")
-    for bits in (4, 2, 1):
+    for bits in map(int, asked.bits.split(",")):
         folder = asked.scratch / f"{bits}"
         folder.mkdir(parents=True, exist_ok=True)
         for left in folder.iterdir():
