@@ -13,10 +13,12 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-from llvmlite import binding, ir
+from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 from numpy.typing import NDArray
+
+from retrievers.colbert.kernels.simd import features
 
 TILE = 16  # rows of a tile
 DIMS = (64, 128)  # whose query fits into the eight tiles beside rows and results
@@ -32,8 +34,7 @@ Builder = Any  # llvmlite has no types
 @cache
 def usable() -> bool:
     """Return whether this processor has the tiles, and the system lets this process use them."""
-    features = binding.get_host_cpu_features()
-    if platform.system() != "Linux" or not (features.get("amx-int8") and features.get("amx-tile")):
+    if platform.system() != "Linux" or not (features().get("amx-int8") and features().get("amx-tile")):
         return False
     return bool(ctypes.CDLL(None).syscall(_ARCH_PRCTL, _ASK, _TILE_DATA) == 0)
 

@@ -34,8 +34,16 @@ Value = Any
 @cache
 def usable() -> bool:
     """Return whether this processor has the instructions."""
-    features = binding.get_host_cpu_features()
-    return all(features.get(need, False) for need in NEEDS)
+    return all(features().get(need, False) for need in NEEDS)
+
+
+@cache
+def features() -> dict[str, bool]:
+    """Return what this processor can do; nothing, where LLVM cannot tell."""
+    try:
+        return dict(binding.get_host_cpu_features())
+    except RuntimeError:
+        return {}
 
 
 def _at(b: Builder, address: Value, vector: Any, offset: Any = 0) -> Value:
