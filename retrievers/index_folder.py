@@ -177,7 +177,9 @@ def read(path: Path) -> IndexFolder:
 
 def _doc_ids(path: Path, documents: int) -> Sequence[str]:
     if not path.is_file():
-        return RowIds(documents)
+        if path.name == DOC_IDS:  # not written where ids are the numbers of the rows
+            return RowIds(documents)
+        raise CorruptFileError(f"{path} is missing from the index; build it again")
     doc_ids = path.read_text(encoding="utf-8").split("\n")[:-1]
     if len(doc_ids) != documents:
         raise CorruptFileError(

@@ -261,6 +261,25 @@ def test_readers_are_undisturbed_while_a_writer_works(system, index, corpus):
     assert set(answers(system, index).doc_ids("q")) == {f"d{row}" for row in range(40, 60)}
 
 
+def test_a_reader_that_opens_while_files_are_replaced_opens_the_new_ones(system, index, corpus, monkeypatch):
+    real = indexes.open_index
+
+    def late(folder, meta):  # meta.json was read, and before the files are opened a writer is done
+        monkeypatch.setattr(indexes, "open_index", real)
+        system.delete(index, [doc.doc_id for doc in corpus][:40])
+        return real(folder, meta)
+
+    monkeypatch.setattr(indexes, "open_index", late)
+    assert set(answers(system, index).doc_ids("q")) == {f"d{row}" for row in range(40, 60)}
+
+
+def test_added_ids_that_are_gone_are_not_made_up(system, index):
+    system.add(index, Docs((Doc("mine", "bread"),)))
+    (index / "doc_ids.0001.txt").unlink()
+    with pytest.raises(CorruptFileError, match=r"doc_ids\.0001\.txt is missing"):
+        system.open(index)
+
+
 def test_compaction_changes_no_score(system, index, corpus):
     gone = [f"d{row}" for row in range(0, 60, 3)]  # a third
     before = dict(answers(system, index).hits["q"])

@@ -85,7 +85,7 @@ def test_a_module_that_lacks_something_itself_keeps_its_traceback(mine):
 def test_a_system_whose_packages_are_missing_says_what_brings_them():
     code = (
         "import sys; sys.modules['numba'] = None\n"
-        "from leaderboard.cli import main; sys.argv = ['lotte', 'index', 'x', '--retriever', 'colbertv2']; main()"
+        "from leaderboard.cli import main; sys.argv = ['lotte', 'index', 'x', '--out', 'y', '--retriever', 'colbertv2']; main()"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (

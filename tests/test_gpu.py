@@ -151,7 +151,7 @@ def test_candidates_and_promises_are_those_of_the_judge(rng, documents, lengths,
     for i, query in enumerate(queries):
         scores = reference.cell_scores(codec, query)
         cells = reference.best_cells(scores, query.count, probe)
-        wanted, gains = reference.gather(rows_of(segment, codec), cells, scores, len(documents))
+        wanted, gains = reference.gather(rows_of(segment, codec), cells, scores)
         keep = np.ones(len(wanted), bool) if allowed is None else allowed[wanted] > 0
         found = rows[i].cpu().numpy() >= 0
         assert rows[i].cpu().numpy()[found].tolist() == wanted[keep].tolist()
@@ -260,7 +260,7 @@ def judged(index, vectors, k, config, mask):
         found = []
         for base, segment in zip(index.bases, index.segments, strict=True):
             probed = reference.best_cells(scores, query.count, probe)
-            rows, promise = reference.gather(rows_of(segment, index.codec), probed, scores, segment.num_documents)
+            rows, promise = reference.gather(rows_of(segment, index.codec), probed, scores)
             kept = mask[base + rows] > 0
             found.append((segment, rows[kept], promise[kept]))
         if sum(len(rows) for _, rows, _ in found) >= k or probe >= cells:

@@ -17,7 +17,7 @@ import numpy as np
 
 from lotte import Corpus, Queries, Run, artifact
 from lotte.dataset import corpus_sha256
-from lotte.errors import MismatchError, UnavailableError
+from lotte.errors import CorruptFileError, MismatchError, UnavailableError
 from retrievers import index_folder
 from retrievers.colbert import building, codec, search
 from retrievers.colbert import index as indexes
@@ -149,8 +149,14 @@ class LateInteraction:
         return recipe.open(path)
 
     def open(self, path: Path) -> "LateIndex":
-        found = index_folder.opened(path, self)
-        return LateIndex(self, found, indexes.open_index(path, dict(found.meta)))
+        while True:
+            meta = artifact.meta(path)
+            try:
+                found = index_folder.opened(path, self)
+                return LateIndex(self, found, indexes.open_index(path, dict(found.meta)))
+            except CorruptFileError:
+                if artifact.meta(path) == meta:  # else a writer has put other files in their place meanwhile
+                    raise
 
     def add(self, path: Path, corpus: Corpus) -> None:
         """Put further documents into an index; the ids are the user's own."""
@@ -298,9 +304,7 @@ class LateIndex:
                 }
         return Run.of(hits, depth=k)
 
-    def _found_by(
-        self, vectors: list[Floats], k: int, config: SearchConfig, allowed: Bytes | None
-    ) -> list[Found]:
+    def _found_by(self, vectors: list[Floats], k: int, config: SearchConfig, allowed: Bytes | None) -> list[Found]:
         """Search where the recipe says: on a GPU if it names one."""
         if not self._recipe.device.startswith("cuda"):
             threads = self._recipe.num_threads

@@ -31,6 +31,7 @@ HERE = Path(__file__).parent
 K = 100
 SETTINGS: dict[str, dict[str, Any]] = {
     "paper": {"algorithm": "paper"},
+    "paper, probe 2": {"algorithm": "paper", "probe": 2},
     "pruned": {"algorithm": "pruned"},
     "pruned 4, 1500, 448": {"algorithm": "pruned", "probe": 4, "candidates": 1500, "full": 448},
     "pruned 2, 800, 192": {"algorithm": "pruned", "probe": 2, "candidates": 800, "full": 192},

@@ -96,7 +96,7 @@ def best_cells(scores_BKL: NDArray[np.int16], count: int, probe: int) -> NDArray
 
 
 def gather(
-    lists: Sequence[Integers], cells_QP: NDArray[np.int32], scores_BKL: NDArray[np.int16], num_rows: int
+    lists: Sequence[Integers], cells_QP: NDArray[np.int32], scores_BKL: NDArray[np.int16]
 ) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
     """Return the rows in the probed cells, and what those cells promise, in steps of `scores`.
 
