@@ -1,7 +1,9 @@
 """Datasets by name. The folder is the registry: `beir/scifact` is "scifact" in `lotte/benchmarks/beir.py`.
 
-A name may be a pattern, and a folder may stand in its place. Names of datasets
-that only this disk has, a build with topics of its own, count too.
+A name may be a pattern, or what several begin with ("beir/cqadupstack"), and a
+folder may stand in its place. Names of datasets that only this disk has, a
+build with topics of its own, count too. Other tools' spellings are understood:
+"trec-dl/2019" is `trecdl/2019`, and so are each benchmark's ALIASES.
 """
 
 from collections.abc import Iterable
@@ -14,18 +16,52 @@ from types import ModuleType
 
 from lotte import Corpus, Dataset, benchmarks, reading
 from lotte.errors import LotteError, UnavailableError, unknown
+from lotte.release import Release
+
+_SPELLINGS = {"trec-dl": "trecdl", "trec-car": "treccar", "car": "treccar", "open-qa": "openqa", "ms-marco": "msmarco"}
 
 
 def names(data: Path) -> list[str]:
     """Return every dataset there is a name for, on this disk or not. Nothing is opened."""
-    return sorted(
-        {f"{file}/{name}" for file, benchmark in _benchmarks().items() for name in benchmark.NAMES} | set(found(data))
-    )
+    return sorted(set(published()) | set(found(data)))
+
+
+def published() -> list[str]:
+    """Return the names of the datasets that somebody published, without those of builds of one's own."""
+    return sorted(_full(file, name) for file, benchmark in _benchmarks().items() for name in benchmark.NAMES)
 
 
 def found(data: Path) -> list[str]:
     """Return the names of the datasets that are on this disk."""
-    return sorted(f"{file}/{name}" for file, one in _benchmarks().items() for name in one.found(data))
+    return sorted(_full(file, name) for file, one in _benchmarks().items() for name in one.found(data))
+
+
+def release(name: str) -> Release | None:
+    """Return what is published of a dataset: its measures, counts, licence, sources. None for one of one's own."""
+    if (canonical := _canonical(name)) not in published():
+        return None
+    file, _, rest = canonical.partition("/")
+    known: Release = _benchmarks()[file].release(rest)
+    return known
+
+
+def parts(name: str) -> list[str]:
+    """Return the datasets whose mean a paper prints under one name: "beir/cqadupstack" has twelve. Else, itself."""
+    file, _, rest = _canonical(name).partition("/")
+    means = getattr(_benchmarks().get(file), "MEANS", {})
+    return [_full(file, part) for part in means.get(rest, (rest,))]
+
+
+def _full(file: str, name: str) -> str:
+    return f"{file}/{name}" if name else file  # some benchmarks are one dataset: "peerqa"
+
+
+def _canonical(name: str) -> str:
+    """Return our spelling of a name or a pattern."""
+    file, slash, rest = name.partition("/")
+    file = _SPELLINGS.get(file, file)
+    aliases = getattr(_benchmarks().get(file), "ALIASES", {})
+    return f"{file}{slash}{aliases.get(rest, rest)}"
 
 
 def match(patterns: Iterable[str], data: Path) -> tuple[list[Dataset], list[str]]:
@@ -37,18 +73,28 @@ def match(patterns: Iterable[str], data: Path) -> tuple[list[Dataset], list[str]
     """
     chosen: dict[str, Dataset] = {}
     absent: dict[str, None] = {}
-    for pattern in patterns:
-        fitting = [name for name in names(data) if fnmatchcase(name, pattern)]
-        if not fitting and reading.is_readable(Path(pattern)):
-            datasets = reading.read(Path(pattern))
+    for given in patterns:
+        pattern, fitting = _fitting(given, data)
+        if not fitting and reading.is_readable(Path(given)):
+            datasets = reading.read(Path(given))
         else:
             there, not_there = _present(pattern, fitting, data)
             datasets = [load(name, data) for name in there if name not in chosen]
             absent |= dict.fromkeys(not_there)
         for dataset in datasets:
             if chosen.setdefault(dataset.name, dataset) is not dataset:
-                raise LotteError(f"{dataset.name} is asked for twice: {pattern} is not the first to hold it")
+                raise LotteError(f"{dataset.name} is asked for twice: {given} is not the first to hold it")
     return list(chosen.values()), list(absent)
+
+
+def _fitting(given: str, data: Path) -> tuple[str, list[str]]:
+    """Return our spelling of a pattern, and the names that it fits: itself, or what begins with it and no folder is."""
+    pattern, known = _canonical(given), names(data)
+    fitting = [name for name in known if fnmatchcase(name, pattern)]
+    if not fitting and not Path(given).exists() and any(fnmatchcase(name, f"{pattern}/*") for name in known):
+        pattern = f"{pattern}/*"
+        fitting = [name for name in known if fnmatchcase(name, pattern)]
+    return pattern, fitting
 
 
 def _present(pattern: str, fitting: list[str], data: Path) -> tuple[list[str], list[str]]:
@@ -60,9 +106,10 @@ def _present(pattern: str, fitting: list[str], data: Path) -> tuple[list[str], l
     here = set(found(data))
     there = [name for name in fitting if name in here]
     if not there:
+        way = "`lotte build` makes" if pattern.startswith("lotte/") else "`lotte fetch NAME` downloads"
         raise UnavailableError(
             f"none of the {len(fitting)} datasets that {pattern!r} fits is in {data}; "
-            "`lotte build` makes them, or point --data at a copy"
+            f"{way} them, or point --data at a copy"
         )
     return there, [name for name in fitting if name not in here]
 
@@ -70,10 +117,11 @@ def _present(pattern: str, fitting: list[str], data: Path) -> tuple[list[str], l
 def corpus(pattern: str, data: Path) -> Corpus:
     """Return the one collection of a dataset, of a topic and split ("lotte/science/test"), or of a folder."""
     known = names(data)
+    given, pattern = pattern, _canonical(pattern)
     forms = [form for form in (pattern, f"{pattern}/*") if any(fnmatchcase(name, form) for name in known)]
-    if not forms and Path(pattern).exists():
-        return reading.read_corpus(Path(pattern))
-    datasets, _ = match(forms[:1] or [pattern], data)
+    if not forms and Path(given).exists():
+        return reading.read_corpus(Path(given))
+    datasets, _ = match(forms[:1] or [given], data)
     sources = {str(getattr(dataset.corpus, "path", dataset.name)) for dataset in datasets}
     if len(sources) > 1:
         raise LotteError(f"{pattern} has {len(sources)} collections, and an index is made of one; name a dataset")
@@ -81,7 +129,7 @@ def corpus(pattern: str, data: Path) -> Corpus:
 
 
 def load(name: str, data: Path) -> Dataset:
-    file, _, rest = name.partition("/")
+    file, _, rest = _canonical(name).partition("/")
     dataset: Dataset = _benchmarks()[file].load(rest, data)
     return dataset
 

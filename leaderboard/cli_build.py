@@ -57,6 +57,20 @@ def demo(
     say(f'  lotte search {out}/index/bm25/lotte/pooled/test "deleted a big log file but the disk is still full"')
 
 
+def fetch(
+    name: Annotated[str, typer.Argument(help="A dataset, as `lotte list datasets` shows them: beir/scifact.")],
+    data: Annotated[Path | None, typer.Option(help="Where it is to lie, in place of $LOTTE_HOME.")] = None,
+) -> None:
+    """Download a dataset from its authors or a mirror, check it, and put it where the other commands look.
+
+    lotte fetch beir/scifact
+    """
+    from lotte.download import fetch as fetch_dataset
+    from lotte.home import home
+
+    print(fetch_dataset(name, data or home(), say=say))
+
+
 def build(
     dumps: Annotated[Path, typer.Option(help="Folder with <site>.7z or <site>/Posts.xml, one for each community.")],
     out: Annotated[Path, typer.Option(help="Where the collection is to stand; new, or begun by this command.")],

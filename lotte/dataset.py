@@ -62,6 +62,10 @@ class Dataset:
     ignore_own: bool = False  # leave a document with its query's own id out of the ranking
     facts: Mapping[str, str] = field(default_factory=dict)  # how its texts were joined, and the like
 
+    def shown(self, run: Run) -> Run:
+        """Return the part of a run that the dataset's authors would score. PeerQA overrides it."""
+        return run.without_own() if self.ignore_own else run
+
     def judge(self, run: Run) -> Qrels:
         """Return the judgments for this run. Open-QA overrides it: there, an answer is a match."""
         return self.qrels

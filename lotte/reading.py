@@ -3,26 +3,36 @@
   collection.tsv, qas.<search|forum>.jsonl     LoTTE, one topic and split
   collection.tsv, qrels.<split>.tsv            ColBERT's layout; test is preferred to dev, and dev to train
   corpus.jsonl, queries.jsonl, qrels/test.tsv  BEIR
+  psgs_w100.tsv, *.qa.csv                      Open-QA on DPR's passages, every list in it
+  collection.tsv, queries.dev.small.tsv        MS MARCO; and beside it, in a folder of their own,
+  msmarco-test<year>-queries.tsv               TREC Deep Learning
+  paragraphs.tsv, *.hierarchical.qrels         TREC CAR
+  papers.jsonl, qa.jsonl                       PeerQA
   <topic>/<split>/collection.tsv               a LoTTE, whole: every question set in it
 
-FOLDER/forum or FOLDER/train is one of several. Every file may be a .gz.
+FOLDER/forum or FOLDER/train is one of several. FOLDER/dev.answers asks a split
+of ColBERT's layout as Open-QA, by the `answers` in its qas.dev.jsonl. Every
+file may be a .gz.
 """
 
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
-from lotte.benchmarks import beir, lotte
-from lotte.collection import Collection
+from lotte.benchmarks import beir, lotte, msmarco, openqa, peerqa, treccar, trecdl
+from lotte.collection import Collection, OwnIds
 from lotte.dataset import Corpus, Dataset
-from lotte.errors import CorruptFileError, UnavailableError
-from lotte.lines import lines, plain_or_gz
+from lotte.errors import UnavailableError
+from lotte.lines import plain_or_gz
 
 SPLITS = ("test", "dev", "train")  # of ColBERT's layout, the best to measure on first
+ANSWERS = ".answers"
 
 
 def is_readable(path: Path) -> bool:
     """Whether this is a folder, or one of several sets in a folder: FOLDER/forum, FOLDER/train."""
-    return path.is_dir() or path.name in (*lotte.kinds(path.parent), *_splits(path.parent))
+    return path.is_dir() or path.name in (
+        *lotte.kinds(path.parent), *_splits(path.parent), *_with_answers(path.parent)
+    )  # fmt: skip
 
 
 def read(path: Path) -> list[Dataset]:
@@ -31,6 +41,10 @@ def read(path: Path) -> list[Dataset]:
     Raises  UnavailableError if the folder has none, CorruptFileError if a file of it is wrong
     """
     folder, wanted = (path, "") if path.is_dir() else (path.parent, path.name)
+    if wanted in _with_answers(folder):
+        return [openqa.read_local(folder, wanted.removesuffix(ANSWERS))]
+    if not wanted and (published := _published(folder)):
+        return published
     kinds = [kind for kind in lotte.kinds(folder) if wanted in ("", kind)]
     splits = [split for split in _splits(folder) if wanted in ("", split)]
     if kinds:
@@ -44,12 +58,43 @@ def read(path: Path) -> list[Dataset]:
     return [dataset for topic in topics for dataset in read(topic)] or _nothing(path)
 
 
+def _published(folder: Path) -> list[Dataset]:
+    """Return the sets of a folder whose files have the names that their authors gave them."""
+
+    def there(*names: str) -> bool:
+        return all(plain_or_gz(folder / name).is_file() for name in names)
+
+    def of(module: Any) -> list[str]:
+        """The names whose own files are in this folder; a collection may lie in another."""
+        needs = {name: module.release(name).needs[module.FOLDER] for name in module.NAMES}
+        return [name for name, files in needs.items() if there(*files)]
+
+    if names := of(openqa):
+        passages = openqa.Passages(plain_or_gz(folder / openqa.PASSAGES))
+        return [openqa.read(folder, name, passages) for name in names]
+    if names := of(msmarco):
+        collection = Collection(plain_or_gz(folder / "collection.tsv"))
+        return [msmarco.read(folder, name, collection) for name in names]
+    if names := of(trecdl):
+        beside = folder.resolve().parent / msmarco.FOLDER
+        collection = Collection(plain_or_gz(beside / "collection.tsv"))
+        return [trecdl.read(folder, beside, name, collection) for name in names]
+    if of(treccar):
+        return [treccar.read(folder)]
+    return [peerqa.read(folder)] if of(peerqa) else []
+
+
 def read_corpus(path: Path) -> Corpus:
     """Return the documents of a folder or a file, whether there are questions about them or not."""
     if path.is_dir():
-        files = [plain_or_gz(path / name) for name in ("collection.tsv", "corpus.jsonl")]
+        names = ("collection.tsv", "corpus.jsonl", openqa.PASSAGES, treccar.PARAGRAPHS)
+        files = [plain_or_gz(path / name) for name in names]
         path = next((file for file in files if file.is_file()), files[0])
-    return beir.BeirCorpus(path) if ".jsonl" in path.suffixes else Collection(path)
+    if ".jsonl" in path.suffixes:
+        return beir.BeirCorpus(path)
+    if path.name.startswith(openqa.PASSAGES):
+        return openqa.Passages(path)
+    return OwnIds(path) if path.name.startswith(treccar.PARAGRAPHS) else Collection(path)
 
 
 def _nothing(path: Path) -> NoReturn:
@@ -68,6 +113,14 @@ def _splits(folder: Path) -> list[str]:
     return [split for split in SPLITS if split in names] + sorted(names - set(SPLITS))
 
 
+def _with_answers(folder: Path) -> list[str]:
+    """Return the splits of ColBERT's layout whose questions come with answers, as "dev.answers"."""
+    found = [file for file in folder.glob("qas.*.jsonl*") if file.name.split(".")[1] not in lotte.KINDS]
+    if not found or not plain_or_gz(folder / "collection.tsv").is_file():
+        return []
+    return sorted({f"{file.name.split('.')[1]}{ANSWERS}" for file in found})
+
+
 def _beir_name(folder: Path) -> str:
     parts = folder.parts[-2:] if folder.parent.name == "cqadupstack" else folder.parts[-1:]
     return "/".join(("beir", *parts))
@@ -79,25 +132,7 @@ def _read_colbert(folder: Path, split: str) -> Dataset:
     questions = plain_or_gz(folder / f"queries.{split}.tsv")
     judgments = plain_or_gz(folder / f"qrels.{split}.tsv")
     queries = lotte.read_queries(questions)
-    known = corpus.doc_ids
-    qrels: dict[str, dict[str, int]] = {}
-    for number, line in lines(judgments):
-        where = f"{judgments}:{number}"
-        try:
-            query_id, _, doc_id, text = line.split()
-            relevance = max(0, int(text))  # below 0 is junk: no more relevant than 0
-        except ValueError:
-            raise CorruptFileError(
-                f"{where}: expected query, 0, passage and a whole number, found {line[:80]!r}"
-            ) from None
-        if query_id not in queries:
-            raise CorruptFileError(f"{where}: query {query_id} has no line in {questions.name}")
-        if doc_id not in known:
-            raise CorruptFileError(
-                f"{where}: query {query_id} is answered by passage {doc_id}, but the collection ends at "
-                f"{len(known) - 1}"
-            )
-        qrels.setdefault(query_id, {})[doc_id] = relevance
+    qrels = msmarco.read_judgments(judgments, queries, corpus.doc_ids, questions=questions.name)
     return Dataset(
         name=f"{folder.resolve().name}/{split}",
         corpus=corpus,

@@ -49,7 +49,7 @@ def test_a_folder_stands_in_the_place_of_a_name():
             "lotte/sciense/test/forum",
             UnknownNameError,
             "no dataset is named 'lotte/sciense/test/forum'; did you mean 'lotte/science/test/forum'? "
-            "`lotte list datasets` shows all 53",
+            "`lotte list datasets` shows all 68",
         ),
         (
             "lotte/writing/dev/*",

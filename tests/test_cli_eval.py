@@ -99,7 +99,7 @@ def test_somebodys_ranking_is_scored_without_a_retriever(typed, tmp_path, text):
         (
             ["--retriever", "overlap", "lotte/sciense/test/forum"],
             "no dataset is named 'lotte/sciense/test/forum'; did you mean 'lotte/science/test/forum'? "
-            "`lotte list datasets` shows all 53",
+            "`lotte list datasets` shows all 68",
         ),
         (["--retriever", "overlap", "-o", "lowercase=maybe"], "overlap: lowercase takes bool, not 'maybe'"),
         (["--retriever", "bm25", "-o", "b=2"], "bm25: b is from 0 to 1, not 2.0"),
@@ -153,7 +153,7 @@ def test_list_prints_a_name_a_line(typed):
     assert typed("list", "retrievers").stdout == "bm25\ncolbertv2\noverlap\nrank_bm25\n"
     assert typed("list", "measures").stdout == "Success\nnDCG\nMRR\nR\nP\nAP\n"
     datasets = typed("list", "datasets").stdout.splitlines()
-    assert len(datasets) == 53 and "lotte/pooled/dev/search" in datasets and "beir/cqadupstack/tex" in datasets
+    assert len(datasets) == 68 and "lotte/pooled/dev/search" in datasets and "beir/cqadupstack/tex" in datasets
     assert json.loads(typed("list", "retrievers", "--json").stdout.splitlines()[0]) == {"name": "bm25"}
     assert "coffee.stackexchange.com" in typed("list", "communities").stdout.splitlines()
 

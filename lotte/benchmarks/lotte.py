@@ -3,6 +3,12 @@
 Success@5 is its authors' measure (Santhanam et al. 2022, section 4). The pool
 is a collection of its own and not the union of the others' results. A build
 of ours has the same layout, and may have any topics.
+
+The authors host one archive, and the same files at Hugging Face, which is much
+the quicker of the two. There they are labelled Apache-2.0; the paper says
+CC BY-SA 4.0, and so do the posts.
+
+Source  counts: ir_datasets/etc/metadata.json, equal to the paper's tables 1 and 9; size and md5: its downloads.json
 """
 
 import hashlib
@@ -16,11 +22,56 @@ from lotte.dataset import Corpus, Dataset
 from lotte.errors import CorruptFileError, UnavailableError
 from lotte.jsonl import integer, objects
 from lotte.lines import lines, plain_or_gz
+from lotte.release import Counts, File, Release, checked
 
 TOPICS = ("writing", "recreation", "science", "technology", "lifestyle", "pooled")
 SPLITS = ("dev", "test")
 KINDS = ("search", "forum")
 NAMES = tuple("/".join(parts) for parts in product(TOPICS, SPLITS, KINDS))
+LICENCE = "CC BY-SA 4.0"
+HUB = "https://huggingface.co/datasets/colbertv2/lotte_passages/resolve/3be7f857585299f1268d29d3591202d731ea84a1"
+_COUNTS = {  # topic/split -> documents, then questions and judgments of search and of forum
+    "writing/dev": (277_072, (497, 1_287), (2_003, 15_098)),
+    "recreation/dev": (263_025, (563, 1_754), (2_002, 12_752)),
+    "science/dev": (343_642, (538, 1_480), (2_013, 12_271)),
+    "technology/dev": (1_276_222, (916, 2_676), (2_003, 15_741)),
+    "lifestyle/dev": (268_893, (417, 1_376), (2_076, 12_823)),
+    "pooled/dev": (2_428_854, (2_931, 8_573), (10_097, 68_685)),
+    "writing/test": (199_994, (1_071, 3_546), (2_000, 12_906)),
+    "recreation/test": (166_975, (924, 1_991), (2_002, 6_947)),
+    "science/test": (1_694_164, (617, 1_738), (2_017, 15_515)),
+    "technology/test": (638_509, (596, 2_045), (2_004, 15_890)),
+    "lifestyle/test": (119_461, (661, 1_804), (2_002, 10_278)),
+    "pooled/test": (2_819_103, (3_869, 11_124), (10_025, 61_536)),
+}
+_FILES = ("collection.tsv", *(file for kind in KINDS for file in (f"questions.{kind}.tsv", f"qas.{kind}.jsonl")))
+ARCHIVE = File(
+    urls=("https://downloads.cs.stanford.edu/nlp/data/colbert/colbertv2/lotte.tar.gz",),
+    holds=dict.fromkeys(_COUNTS, _FILES),
+    unpack="tar",
+    strip=1,
+    size=3_576_167_599,
+    md5="3b2e88b1d66933627462950b4c3f5d0f",
+)
+
+
+def release(name: str) -> Release:
+    """Return what is published of a question set in NAMES. Opens nothing."""
+    folder, _, kind = name.rpartition("/")
+    documents, *questions = _COUNTS[folder]
+    queries, judgments = questions[KINDS.index(kind)]
+    return Release(
+        name=f"lotte/{name}",
+        measure="Success@5",
+        counts=Counts(documents=documents, queries=queries, judgments=judgments),
+        licence=LICENCE,
+        homepage="https://github.com/stanford-futuredata/ColBERT/blob/main/LoTTE.md",
+        files=(
+            tuple(File(urls=(f"{HUB}/{folder}/{file}",), holds={folder: (file,)}, into=folder) for file in _FILES),
+            (ARCHIVE,),
+        ),
+        needs={folder: ("collection.tsv", f"questions.{kind}.tsv", f"qas.{kind}.jsonl")},
+    )
 
 
 def found(data: Path) -> list[str]:
@@ -50,8 +101,8 @@ def read(folder: Path, kind: str, corpus: Corpus | None = None) -> Dataset:
     corpus  its collection, if it is open already
 
     Raises  UnavailableError if a file is not there,
-            CorruptFileError if an answer names a passage the collection lacks,
-            or questions and answers are not about the same queries
+            CorruptFileError if an answer names a passage the collection lacks, questions and answers
+            are not about the same queries, or the folder claims to be the release and is not
     Source  ColBERT/LoTTE.md
     """
     topic, split = folder.resolve().parts[-2:]
@@ -72,7 +123,7 @@ def read(folder: Path, kind: str, corpus: Corpus | None = None) -> Dataset:
     if silent := [query_id for query_id in queries if query_id not in qrels]:
         line = list(queries).index(silent[0]) + 1
         raise CorruptFileError(f"{questions}:{line}: query {silent[0]} has no line in {answers.name}")
-    return Dataset(
+    dataset = Dataset(
         name=f"lotte/{topic}/{split}/{kind}",
         corpus=corpus,
         queries=queries,
@@ -80,6 +131,9 @@ def read(folder: Path, kind: str, corpus: Corpus | None = None) -> Dataset:
         measure="Success@5",
         **build,
     )
+    if (short := f"{topic}/{split}/{kind}") not in NAMES:
+        return dataset
+    return checked(dataset, release(short), {folder: ("collection.tsv", questions.name, answers.name)})
 
 
 def read_queries(path: Path) -> dict[str, str]:

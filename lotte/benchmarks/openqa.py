@@ -1,0 +1,295 @@
+"""Open-QA: questions with answer strings, over the passages of 100 words that DPR cut Wikipedia into.
+
+A passage is relevant if an answer stands in it, title included, by the rules
+of `lotte/answer.py`; so judgments are made for each run, and Success@5 is the
+share of all questions with an answer among the first five passages. A passage
+is `title | text`, as ColBERT's authors give it to their model and match it.
+
+`nq`, `tq` and `squad` are the development sets that ColBERTv2's paper reports;
+`/test` are DPR's test lists. The file of squad's development set is DPR's
+training file for it. Questions have no ids: theirs is their line, from 0.
+Files lie in the folder `openqa` under their published names.
+
+Source  Karpukhin et al. 2020, arXiv:2004.04906, table 1; Santhanam et al. 2022, appendix F
+"""
+
+import ast
+import csv
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, overload
+
+from lotte import answer
+from lotte.artifact import digest
+from lotte.collection import Collection, RowIds
+from lotte.dataset import Corpus, Dataset, Doc, Qrels
+from lotte.errors import CorruptFileError
+from lotte.jsonl import objects
+from lotte.lines import lines, opened, plain_or_gz
+from lotte.progress import Progress
+from lotte.release import Counts, File, Release, checked
+from lotte.rows import Rows
+from lotte.run import Run
+
+FOLDER = "openqa"
+PASSAGES = "psgs_w100.tsv"
+COUNT = 21_015_324
+_HOME = "https://dl.fbaipublicfiles.com/dpr"
+_LISTS = {  # name -> file, questions, licence
+    "nq": ("nq-dev.qa.csv", 8_757, "CC BY-SA 3.0"),
+    "tq": ("trivia-dev.qa.csv", 8_837, "not stated"),
+    "squad": ("biencoder-squad1-dev.json", 8_886, "CC BY-SA 4.0"),
+    "nq/test": ("nq-test.qa.csv", 3_610, "CC BY-SA 3.0"),
+    "tq/test": ("trivia-test.qa.csv", 11_313, "not stated"),
+    "squad/test": ("squad1-test.qa.csv", 10_570, "CC BY-SA 4.0"),
+    "webq/test": ("webquestions-test.qa.csv", 2_032, "CC BY 4.0"),
+    "curatedtrec/test": ("curatedtrec-test.qa.csv", 694, "not stated"),
+}
+NAMES = tuple(_LISTS)
+ALIASES = {"triviaqa": "tq", "natural-questions": "nq", "triviaqa/test": "tq/test", "natural-questions/test": "nq/test"}
+PATTERNS = ("curatedtrec/test",)  # whose answers are patterns
+_GZ = ("trivia-dev.qa.csv", "trivia-test.qa.csv", "biencoder-squad1-dev.json")  # published as .gz
+
+
+@dataclass(frozen=True, kw_only=True)
+class OpenQA(Dataset):
+    """A dataset without judgments of its own: what a run finds is looked into for an answer."""
+
+    answers: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # query_id -> answers, or patterns
+    patterns: bool = False
+
+    def judge(self, run: Run) -> Qrels:
+        """Return 1 for each retrieved passage that holds an answer, for every question. Reads them from the corpus.
+
+        A question that the run leaves out has no relevant passage.
+        """
+        row_of = _rows(self.corpus)
+        make = answer.holds_pattern if self.patterns else answer.holds
+        qrels: dict[str, dict[str, int]] = {}
+        with Progress(len(self.queries), "questions", "looking for answers") as progress:
+            for query_id in self.queries:
+                test = make(self.answers.get(query_id, ()))
+                hits = run.hits.get(query_id, ())
+                qrels[query_id] = {hit.doc_id: 1 for hit in hits if test(self.corpus[row_of(hit.doc_id)].text)}
+                progress.advance()
+        return qrels
+
+
+def _rows(corpus: Corpus) -> Callable[[str], int]:
+    ids = corpus.doc_ids
+    if isinstance(ids, PassageIds):
+        return lambda doc_id: int(doc_id) - 1
+    if isinstance(ids, RowIds):
+        return int
+    return {doc_id: row for row, doc_id in enumerate(ids)}.__getitem__
+
+
+class PassageIds(RowIds):
+    """The ids "1", "2", ... of DPR's passages. A kind of RowIds so that readers of runs need no set of 21 million."""
+
+    @overload
+    def __getitem__(self, row: int) -> str: ...
+    @overload
+    def __getitem__(self, row: slice) -> list[str]: ...
+    def __getitem__(self, row: int | slice) -> str | list[str]:
+        rows = range(1, len(self) + 1)[row]
+        return str(rows) if isinstance(rows, int) else [str(one) for one in rows]
+
+    def __contains__(self, doc_id: object) -> bool:
+        return (
+            isinstance(doc_id, str)
+            and doc_id.isascii()
+            and doc_id.isdigit()
+            and str(int(doc_id)) == doc_id
+            and 1 <= int(doc_id) <= len(self)
+        )
+
+
+class Passages:
+    """DPR's `psgs_w100.tsv`, read where it lies: a header, then `id TAB text TAB title`.
+
+    Ids count from 1; fields are quoted as CSV has it.
+
+    Raises  UnavailableError if there is no such file, CorruptFileError, when a row is read, for one that is none
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._rows = Rows(path)
+
+    @property
+    def doc_ids(self) -> Sequence[str]:
+        return PassageIds(len(self))
+
+    def __len__(self) -> int:
+        if not len(self._rows) or not self._rows[0].startswith(b"id\t"):
+            raise CorruptFileError(f"{self.path}:1: expected the header id, text, title, as DPR publishes it")
+        return len(self._rows) - 1
+
+    def __getitem__(self, row: int) -> Doc:
+        number = range(len(self))[row] + 1
+        where = f"{self.path}:{number + 1}"
+        try:
+            fields = self._rows[number].decode().split("\t")
+        except UnicodeDecodeError as error:
+            raise CorruptFileError(f"{where}: not UTF-8 at byte {error.start} of the line") from None
+        if len(fields) != 3 or fields[0] != str(number):
+            raise CorruptFileError(
+                f"{where}: expected passage {number}, its text and its title with tabs between, found "
+                f"{len(fields)} fields and {fields[0][:40]!r}"
+            )
+        return Doc(fields[0], f"{_unquoted(fields[2])} | {_unquoted(fields[1])}")
+
+    def __iter__(self) -> Iterator[Doc]:
+        return (self[row] for row in range(len(self)))
+
+
+def _unquoted(text: str) -> str:
+    """Undo the quotes of CSV.
+
+    >>> _unquoted('"a ""b"" c"'), _unquoted("plain")
+    ('a "b" c', 'plain')
+    """
+    return text[1:-1].replace('""', '"') if len(text) > 1 and text[0] == text[-1] == '"' else text
+
+
+def release(name: str) -> Release:
+    file, count, licence = _LISTS[name]
+    packed = file in _GZ
+    passages = File(
+        urls=(f"{_HOME}/wikipedia_split/{PASSAGES}.gz",), holds={FOLDER: (PASSAGES,)}, into=FOLDER, unpack="gz"
+    )
+    questions = File(
+        urls=(f"{_HOME}/data/retriever/{file}{'.gz' if packed else ''}",),
+        holds={FOLDER: (file,)},
+        into=FOLDER,
+        unpack="gz" if packed else "",
+    )
+    return Release(
+        name=f"openqa/{name}",
+        measure="Success@5",
+        also=("Success@20", "Success@100"),
+        counts=Counts(documents=COUNT, queries=count),
+        licence=f"questions {licence}, lists CC BY-NC 4.0, passages CC BY-SA 3.0",
+        homepage="https://github.com/facebookresearch/DPR",
+        files=((passages, questions),),
+        needs={FOLDER: (PASSAGES, file)},
+    )
+
+
+def found(data: Path) -> list[str]:
+    return [name for name in NAMES if release(name).is_in(data)]
+
+
+def load(name: str, data: Path) -> Dataset:
+    release(name).require(data)
+    return read(data / FOLDER, name)
+
+
+def read(folder: Path, name: str, corpus: Corpus | None = None) -> OpenQA:
+    """Read DPR's passages and one of its lists of questions.
+
+    Raises  UnavailableError if a file is not there, CorruptFileError for a line that is wrong, or if the
+            folder claims to be the release and is not
+    """
+    file = _LISTS[name][0]
+    corpus = corpus or Passages(plain_or_gz(folder / PASSAGES))
+    asked = read_questions(plain_or_gz(folder / file))
+    dataset = _dataset(f"openqa/{name}", corpus, asked, name in PATTERNS, "title + ' | ' + text")
+    return checked(dataset, release(name), {folder: (PASSAGES, file)})
+
+
+def read_local(folder: Path, split: str, corpus: Corpus | None = None) -> OpenQA:
+    """Read collection.tsv and `answers` in qas.<split>.jsonl: Open-QA over a collection of one's own."""
+    corpus = corpus or Collection(plain_or_gz(folder / "collection.tsv"))
+    source = plain_or_gz(folder / f"qas.{split}.jsonl")
+    asked: dict[str, tuple[str, tuple[str, ...]]] = {}
+    for number, row in objects(source):
+        where = f"{source}:{number}"
+        query_id = str(row.get("qid"))
+        if query_id in asked:
+            raise CorruptFileError(f"{where}: query {query_id} is there a second time")
+        asked[query_id] = _question(row.get("query"), row.get("answers"), where)
+    return _dataset(f"{folder.resolve().name}/{split}.answers", corpus, asked, False, "title + ' ' + text")
+
+
+def _dataset(
+    name: str, corpus: Corpus, asked: Mapping[str, tuple[str, tuple[str, ...]]], patterns: bool, text: str
+) -> OpenQA:
+    answers = {query_id: found for query_id, (_, found) in asked.items()}
+    useless = answer.compile_pattern if patterns else answer.tokens
+    dropped = sum(not useless(one) for found in answers.values() for one in found)
+    return OpenQA(
+        name=name,
+        corpus=corpus,
+        queries={query_id: text for query_id, (text, _) in asked.items()},
+        qrels={query_id: {} for query_id in asked},  # every question counts; what is relevant, `judge` says
+        measure="Success@5",
+        source="local",
+        facts={
+            "text": text,
+            "relevant": f"passages with an answer, by DPR's {'patterns' if patterns else 'tokens'}",
+            "answers_sha256": digest({query_id: list(found) for query_id, found in answers.items()}),
+            "answers_dropped": str(dropped),  # those that match nothing, as DPR's would match everything
+        },
+        answers=answers,
+        patterns=patterns,
+    )
+
+
+def read_questions(path: Path) -> dict[str, tuple[str, tuple[str, ...]]]:
+    """Return query_id -> (question, answers) of one of DPR's lists; the id is the number of the question, from 0.
+
+    Three forms are known: `question TAB ['a', "b"]` with CSV's quotes, one JSON
+    object a line with `question` and `answer`, and a JSON list of objects with
+    `question` and `answers`.
+
+    Raises  CorruptFileError for a line of no such form
+    """
+    with opened(path) as file:
+        first = file.read(1)
+    rows = _listed(path) if first == b"[" else _lines(path) if first == b"{" else _tsv(path)
+    return {str(number): row for number, row in enumerate(rows)}
+
+
+def _tsv(path: Path) -> Iterator[tuple[str, tuple[str, ...]]]:
+    for number, line in lines(path):
+        where = f"{path}:{number}"
+        try:
+            (fields,) = csv.reader([line], delimiter="\t")
+            question, text = fields
+            found = ast.literal_eval(text)  # a list as Python writes it; nothing in it is ever run
+        except (ValueError, SyntaxError, csv.Error, RecursionError, MemoryError):
+            raise CorruptFileError(
+                f"{where}: expected a question and a list of answers with a tab between, found {line[:80]!r}"
+            ) from None
+        yield _question(question, found, where)
+
+
+def _lines(path: Path) -> Iterator[tuple[str, tuple[str, ...]]]:
+    for number, row in objects(path):
+        yield _question(row.get("question"), row.get("answer", row.get("answers")), f"{path}:{number}")
+
+
+def _listed(path: Path) -> Iterator[tuple[str, tuple[str, ...]]]:
+    with opened(path) as file:
+        try:
+            rows = json.load(file)
+        except (ValueError, RecursionError, EOFError) as error:
+            raise CorruptFileError(f"{path}: no JSON list of questions ({error})") from None
+    for number, row in enumerate(rows):
+        if not isinstance(row, dict):
+            raise CorruptFileError(f"{path}: question {number} is no object")
+        yield _question(row.get("question"), row.get("answers"), f"{path}: question {number}")
+
+
+def _question(question: Any, found: Any, where: str) -> tuple[str, tuple[str, ...]]:
+    if not isinstance(question, str) or not isinstance(found, list) or not all(isinstance(a, str) for a in found):
+        raise CorruptFileError(f"{where}: expected a question and a list of answer strings, found {str(found)[:80]!r}")
+    try:
+        "".join((question, *found)).encode()
+    except UnicodeEncodeError:  # JSON can spell half of a surrogate pair; no file can hold it
+        raise CorruptFileError(f"{where}: half a character in the question or an answer") from None
+    return question, tuple(found)

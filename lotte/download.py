@@ -1,0 +1,342 @@
+"""A file from elsewhere, whole and the right one, or not at all; and what a dataset needs, put where it is read.
+
+A download that breaks off is taken up where it stopped, as long as its server
+says the file is still the same (HTTP Range with If-Range, RFC 9110 section
+13.1.5). Size and hash decide in the end. What fails at one mirror is tried at
+the next. Only http and https, only the standard library.
+"""
+
+import contextlib
+import errno
+import hashlib
+import http.client
+import json
+import os
+import shutil
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from importlib import import_module
+from pathlib import Path
+from pkgutil import iter_modules
+from typing import IO, Any
+
+from lotte import archive, benchmarks, hub, release
+from lotte.artifact import write_whole
+from lotte.errors import CorruptFileError, LotteError, UnavailableError, unknown, writing
+from lotte.progress import Progress
+from lotte.release import File, Release
+
+ATTEMPTS = 5  # in a row without a byte of progress, per mirror
+PAUSE = 1.0  # seconds before the second attempt; twice as long before each further one
+LONGEST_PAUSE = 60.0
+TIMEOUT = 60.0  # seconds without a byte
+SCRATCH = ".downloads"  # in the data folder
+_BLOCK = 1 << 20
+_OUR_DISK = {errno.ENOSPC, errno.EROFS, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM}
+_AGAIN = {408, 425, 429, 500, 502, 503, 504}  # what a server may get over
+
+
+class _Lost(Exception):
+    """This mirror will not give the file: try the next."""
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    target: Path
+    size: int | None
+    md5: str
+    sha256: str
+
+    @property
+    def part(self) -> Path:
+        return self.target.with_name(f"{self.target.name}.partial")
+
+    @property
+    def note(self) -> Path:
+        """Which file the part is of: its URL, and what its server calls that version."""
+        return self.target.with_name(f"{self.target.name}.partial.json")
+
+    def forget(self) -> None:
+        self.part.unlink(missing_ok=True)
+        self.note.unlink(missing_ok=True)
+
+
+def download(
+    urls: Sequence[str],
+    target: Path,
+    *,
+    size: int | None = None,
+    md5: str = "",
+    sha256: str = "",
+    pause: float | None = None,
+    timeout: float = TIMEOUT,
+    sleep: Callable[[float], None] = time.sleep,
+) -> Path:
+    """Put the file at the first of these URLs that has it at `target`, and return `target`.
+
+    size, md5, sha256  what it must be, as far as known; a file already at `target` is taken if it is that
+    pause              seconds before the second attempt, doubled each time; PAUSE if None
+
+    Raises  UnavailableError if no mirror gives it, CorruptFileError if what the last one gave is another file
+    """
+    wanted = _Wanted(target, size, md5, sha256)
+    if target.is_file() and (size or md5 or sha256) and not _wrong(target, wanted):
+        return target
+    reasons: list[str] = []
+    corrupt = False
+    with writing(target.parent):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        for url in urls:
+            if not url.lower().startswith(("http://", "https://")):
+                raise LotteError(f"{url} is no http or https address")
+            try:
+                _from_mirror(url, wanted, PAUSE if pause is None else pause, timeout, sleep)
+            except _Lost as reason:
+                reasons.append(f"{url}: {reason}")
+                continue
+            if wrong := _wrong(wanted.part, wanted):
+                corrupt = True
+                reasons.append(f"{url}: {wrong}")
+                wanted.forget()
+                continue
+            wanted.part.replace(target)
+            wanted.note.unlink(missing_ok=True)
+            return target
+    kept = f" {wanted.part} is kept: run the command again, it goes on from there." if wanted.part.exists() else ""
+    kind = CorruptFileError if corrupt else UnavailableError
+    raise kind(f"{target.name} could not be fetched ({'; '.join(reasons) or 'no address is known'}).{kept}")
+
+
+def _from_mirror(url: str, wanted: _Wanted, pause: float, timeout: float, sleep: Callable[[float], None]) -> None:
+    """Fill the part from one URL, over as many connections as it takes. Raises _Lost."""
+    if wanted.size is not None and _size(wanted.part) == wanted.size and _version_of_part(url, wanted):
+        return  # all of it came, and then the process was killed
+    failures, most = 0, _size(wanted.part)
+    while True:
+        wait = 0.0
+        try:
+            _connect(url, wanted, timeout)
+            return
+        except urllib.error.HTTPError as error:
+            error.close()
+            if error.code == 416:  # the part is as long as the file, or longer: it is another file's
+                wanted.forget()
+            elif error.code not in _AGAIN:
+                raise _Lost(f"HTTP {error.code} {error.reason}") from None
+            reason, wait = f"HTTP {error.code}", _asked_pause(error)
+        except (OSError, http.client.HTTPException) as error:  # URLError and timeouts are OSErrors
+            if isinstance(error, OSError) and error.errno in _OUR_DISK:
+                raise  # of our disk, not of the network
+            reason = str(getattr(error, "reason", "") or error or type(error).__name__)
+        # more than ever: a server may go on for ever about the same bytes
+        failures = 1 if _size(wanted.part) > most else failures + 1
+        most = max(most, _size(wanted.part))
+        if failures >= ATTEMPTS:
+            raise _Lost(f"{reason}, {failures} times in a row")
+        sleep(min(max(wait, pause * 2 ** (failures - 1)), LONGEST_PAUSE))
+
+
+def _connect(url: str, wanted: _Wanted, timeout: float) -> None:
+    """Read one response to its end into the part, which goes on if the server agrees, and else begins anew."""
+    headers = {"Accept-Encoding": "identity", "User-Agent": "lotte (https://docs.python.org/3/library/urllib)"}
+    version = _version_of_part(url, wanted)
+    done = _size(wanted.part) if version else 0
+    if version and done:
+        headers |= {"Range": f"bytes={done}-", "If-Range": version}
+    with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=timeout) as response:
+        goes_on = response.status == 206 and _starts_at(response.headers.get("Content-Range"), done)
+        if response.status == 206 and not goes_on:
+            wanted.forget()
+            raise OSError("the server sent another part than it was asked for")
+        done = done if goes_on else 0
+        total = _total(response, done)
+        if total is not None and wanted.size is not None and total != wanted.size:
+            raise _Lost(f"it has {total:,} bytes there, expected {wanted.size:,}")
+        if not goes_on:
+            _write_note(url, wanted, response)
+        limit = total if total is not None else wanted.size
+        with wanted.part.open("ab" if goes_on else "wb") as file:
+            _copy(response, file, done, limit, f"downloading {wanted.target.name}")
+    if limit is not None and (found := _size(wanted.part)) < limit:
+        raise OSError(f"it broke off at {found:,} of {limit:,} bytes")
+
+
+def _copy(response: Any, file: IO[bytes], done: int, limit: int | None, title: str) -> None:
+    with Progress(limit or 0, "bytes", title) as progress:
+        progress.advance(done)
+        while block := response.read(_BLOCK):
+            if limit is not None and done + len(block) > limit:
+                raise _Lost(f"it sends more than the {limit:,} bytes it has")
+            file.write(block)
+            done += len(block)
+            progress.advance(len(block))
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.is_file() else 0
+
+
+def _version_of_part(url: str, wanted: _Wanted) -> str:
+    """Return what the server called the version that the part is of; "" if it cannot be gone on with."""
+    try:
+        note = json.loads(wanted.note.read_text(encoding="utf-8"))
+        return str(note["version"]) if note["url"] == url else ""
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
+
+
+def _write_note(url: str, wanted: _Wanted, response: Any) -> None:
+    etag = response.headers.get("ETag", "")
+    version = etag if etag and not etag.startswith("W/") else response.headers.get("Last-Modified", "")
+    write_whole(wanted.note, json.dumps({"url": url, "version": version}))
+
+
+def _starts_at(content_range: str | None, done: int) -> bool:
+    return (content_range or "").strip().lower().startswith(f"bytes {done}-")
+
+
+def _total(response: Any, done: int) -> int | None:
+    """Return how long the whole file is, as far as the server says."""
+    _, _, total = (response.headers.get("Content-Range") or "").rpartition("/")
+    if response.status == 206 and total.isdecimal():
+        return int(total)
+    length = response.headers.get("Content-Length") or ""
+    return done + int(length) if length.isdecimal() else None
+
+
+def _asked_pause(error: urllib.error.HTTPError) -> float:
+    text = (error.headers.get("Retry-After") or "").strip()
+    if text.isdecimal():
+        return float(text)
+    with contextlib.suppress(ValueError, TypeError):
+        return max(0.0, parsedate_to_datetime(text).timestamp() - time.time())
+    return 0.0
+
+
+def _wrong(path: Path, wanted: _Wanted) -> str:
+    """Return what is wrong with a file; "" if nothing is."""
+    if wanted.size is not None and (found := _size(path)) != wanted.size:
+        return f"it has {found:,} bytes, expected {wanted.size:,}"
+    for name, expected in (("sha256", wanted.sha256), ("md5", wanted.md5)):
+        if expected and (found_hash := _hash(path, name)) != expected:
+            return f"its {name} is {found_hash}, expected {expected}"
+    return ""
+
+
+def _hash(path: Path, name: str) -> str:
+    digest = hashlib.new(name, usedforsecurity=False)
+    with path.open("rb") as file:
+        while block := file.read(_BLOCK):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def release_of(name: str) -> Release:
+    """Return what is published of a dataset by its full name, "beir/scifact". Raises UnknownNameError."""
+    file, _, rest = name.partition("/")
+    files = [module.name for module in iter_modules(benchmarks.__path__)]
+    rest = getattr(_benchmark(file), "ALIASES", {}).get(rest, rest) if file in files else rest
+    if file not in files or rest not in _benchmark(file).NAMES:
+        raise unknown("dataset", name, [f"{one}/{each}".rstrip("/") for one in files for each in _benchmark(one).NAMES])
+    found: Release = _benchmark(file).release(rest)
+    return found
+
+
+def _benchmark(file: str) -> Any:
+    return import_module(f"lotte.benchmarks.{file}")
+
+
+def fetch(name: str, home: Path, *, say: Callable[[str], None] = lambda line: None) -> Path:
+    """Download what a dataset needs into the data folder, and return the folder it is in.
+
+    name  "beir/scifact", "lotte/science/test/forum", ...
+    say   is told where another way is tried
+
+    What is there already and whole stays. A file that lies there and was not
+    fetched is never written over.
+
+    Raises  UnknownNameError, UnavailableError if it is not public or cannot be had,
+            CorruptFileError if what comes is not what was published
+    """
+    wanted = release_of(name)
+    where = home / next(iter(wanted.needs))
+    if _is_fetched(wanted, home):
+        return where
+    if not wanted.files and wanted.hub is None:
+        raise UnavailableError(f"{name} cannot be downloaded. {wanted.by_hand}")
+    failures: list[LotteError] = []
+    for way in wanted.files:
+        try:
+            for file in way:
+                _fetch_file(file, home)
+            return where
+        except (UnavailableError, CorruptFileError) as error:
+            failures.append(error)
+            say(str(error))
+    if wanted.hub is not None and hub.is_installed():
+        return _fetch_hub(wanted, where)
+    hint = " Or install the package datasets, and it comes from Hugging Face." if wanted.hub else ""
+    raise type(failures[-1])(f"{failures[-1]}{hint}")
+
+
+def _is_fetched(wanted: Release, home: Path) -> bool:
+    return all(release.claim(home / folder, names) for folder, names in wanted.needs.items())
+
+
+def _fetch_file(file: File, home: Path) -> None:
+    """Download one file, unpack it beside where it goes, move it there, and mark it as whole."""
+    if all(release.claim(home / folder, names) for folder, names in file.holds.items()):
+        return
+    for folder, names in file.holds.items():
+        for name in names:
+            if (path := home / folder / name).exists() and not release.claim(home / folder, [name]):
+                raise LotteError(f"{path} is there already and was not fetched; move it away, then fetch again")
+    scratch = home / SCRATCH / file.into
+    packed = download(file.urls, scratch / file.name, size=file.size, md5=file.md5, sha256=file.sha256)
+    staging = scratch / f"{file.name}.unpacked-{os.getpid()}"
+    shutil.rmtree(staging, ignore_errors=True)
+    try:
+        with writing(home):
+            if file.unpack:
+                archive.unpack(packed, file.unpack, staging, strip=file.strip)
+            else:
+                staging.mkdir(parents=True)
+                (staging / file.name).hardlink_to(packed)
+            _move(staging, home / file.into)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+    origin = {"url": file.urls[0], "md5": file.md5, "sha256": file.sha256, "source": "release"}
+    for folder, names in file.holds.items():
+        if absent := [name for name in names if not (home / folder / name).is_file()]:
+            raise CorruptFileError(
+                f"{file.name} does not hold {folder}/{absent[0]}; it was made otherwise than expected"
+            )
+        release.mark(home / folder, names, origin)
+    packed.unlink(missing_ok=True)
+
+
+def _move(staging: Path, target: Path) -> None:
+    for path in sorted(staging.rglob("*")):
+        if path.is_file():
+            place = target / path.relative_to(staging)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            path.replace(place)
+
+
+def _fetch_hub(wanted: Release, where: Path) -> Path:
+    """Load a set from Hugging Face at its revision, and write it in the layout that is read."""
+    assert wanted.hub is not None
+    staging = where.with_name(f".{where.name}.partial-{os.getpid()}")
+    try:
+        _benchmark(wanted.name.partition("/")[0]).write(staging, hub.tables(wanted.hub))
+        _move(staging, where)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+    origin = {"source": f"huggingface:{wanted.hub.repo}@{wanted.hub.revision}"}
+    for names in wanted.needs.values():
+        release.mark(where, names, origin)
+    return where

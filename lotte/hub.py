@@ -1,0 +1,79 @@
+"""Tables of a dataset at Hugging Face, through its package `datasets`, at a revision that is named.
+
+The package is optional. Files that somebody has downloaded already, Parquet
+or JSON lines, are read without it.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from lotte.errors import CorruptFileError, LotteError, UnavailableError
+from lotte.jsonl import objects
+from lotte.lines import plain_or_gz
+from lotte.release import Hub
+
+Row = Mapping[str, Any]
+
+
+def is_installed() -> bool:
+    return find_spec("datasets") is not None
+
+
+def tables(hub: Hub) -> dict[str, Iterable[Row]]:
+    """Return the tables of a set, each to be read once. Nothing in the repository is run.
+
+    Raises  UnavailableError if the package is missing, or the set cannot be had
+    """
+    try:
+        datasets = import_module("datasets")
+    except ImportError:
+        raise UnavailableError(f"{hub.repo} needs the package datasets: pip install datasets") from None
+    found: dict[str, Iterable[Row]] = {}
+    for table, (config, split) in hub.configs.items():
+        try:
+            found[table] = datasets.load_dataset(hub.repo, config, split=split, revision=hub.revision)
+        except LotteError:
+            raise
+        except Exception as error:  # its own errors have no common base
+            raise UnavailableError(
+                f"{hub.repo} at {hub.revision[:12]}: {config}/{split} could not be loaded ({_first_line(error)})"
+            ) from error
+    return found
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0][:200]
+
+
+def rows(path: Path) -> Iterator[Row]:
+    """Yield the rows of a table that is here: a .parquet, a folder of them, or .jsonl, plain or .gz.
+
+    Raises  UnavailableError if there is nothing, CorruptFileError if a file is damaged
+    """
+    if path.is_dir():
+        parts = sorted(path.glob("*.parquet"))
+        if not parts:
+            raise UnavailableError(f"{path} holds no .parquet")
+        for part in parts:
+            yield from rows(part)
+    elif path.suffix == ".parquet":
+        yield from _parquet(path)
+    else:
+        yield from (row for _, row in objects(plain_or_gz(path)))
+
+
+def _parquet(path: Path) -> Iterator[Row]:
+    import pyarrow
+    from pyarrow import parquet
+
+    if not path.is_file():
+        raise UnavailableError(f"{path} is not there")
+    try:
+        with parquet.ParquetFile(path) as file:
+            for batch in file.iter_batches():
+                yield from batch.to_pylist()
+    except (pyarrow.ArrowInvalid, OSError) as error:
+        raise CorruptFileError(f"{path}: no Parquet, or damaged ({_first_line(error)})") from None
