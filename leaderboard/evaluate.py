@@ -22,6 +22,7 @@ from lotte.dataset import corpus_sha256, qrels_sha256, queries_sha256
 from lotte.errors import LotteError, MismatchError
 from retrievers import Index, Retriever, index_folder
 from retrievers.retriever import Card, Tells
+from retrievers.training.overlap import verdict
 
 _INDEX = {"type": "unknown", "bits": None, "centroids": None, "seed": None, "bytes": None, "sha256": None}
 NO_COST: dict[str, Any] = dict.fromkeys(
@@ -92,7 +93,7 @@ def rescore(path: Path, name: str, dataset: Dataset, order: Order) -> Result:
             f"{path} leaves out {len(missing):,} of the {len(dataset.queries):,} queries of {dataset.name}; "
             f"they count as misses. The first is {missing[0]!r}."
         )
-    run = _shown(dataset, found.filled(dataset.queries))
+    run = dataset.shown(found.filled(dataset.queries))
     facts = {"origin": {"file": path.name, "sha256": artifact.sha256(path)}, "missing": missing}
     maker = _Maker(name=name, level="rescored")
     return _result(maker, dataset, corpus_sha256(dataset.corpus), run, facts, order)
@@ -154,7 +155,7 @@ def _folder(name: str) -> str:
 def _ask(name: str, system: Retriever, dataset: Dataset, opened: _Opened, order: Order) -> Result:
     depth = order.k + dataset.ignore_own  # so that k are left when the query's own document is not
     found, seconds = cost.timed_search(opened.index, dataset.queries, k=depth, title=dataset.name)
-    run = _shown(dataset, found).cut(order.k)
+    run = dataset.shown(found).cut(order.k)
     size = cost.size_of(opened.path)
     spent = {
         "encode_seconds": None,  # of systems whose indexing has an encoding of its own
@@ -177,11 +178,6 @@ def _ask(name: str, system: Retriever, dataset: Dataset, opened: _Opened, order:
         level="self-run",
     )
     return _result(maker, dataset, opened.corpus_sha256, run, {"origin": None, "missing": []}, order)
-
-
-def _shown(dataset: Dataset, run: Run) -> Run:
-    """Return the part of a run that the dataset's authors would score."""
-    return run.without_own() if dataset.ignore_own else run
 
 
 def _result(
@@ -222,12 +218,13 @@ def _result(
 def _measured(dataset: Dataset, run: Run, further: Iterable[Measure]) -> dict[str, Any]:
     """Return the section `measures`."""
     wanted = dict.fromkeys([parse(dataset.measure), *further, *map(parse, RECORDED)])
-    values = scores(run, dataset.judge(run), wanted)
+    level = int(dataset.facts.get("relevance_level", "1"))  # TREC's deep learning track counts from grade 2 on
+    values = scores(run, dataset.judge(run), wanted, level=level)
     return {
         "official": dataset.measure,
         "tool": TOOL,
         "version": machine.machine()["libraries"][TOOL],
-        "relevance_level": 1,
+        "relevance_level": level,
         "queries": "all that are judged; one without an answer is worth 0",
         "aggregate": {
             str(measure): {
@@ -260,7 +257,9 @@ def _dataset_facts(dataset: Dataset, corpus_sha256: str) -> dict[str, Any]:
 
 
 def _contamination(dataset: Dataset, card: Card) -> dict[str, Any]:
-    """Return what is known of the training data against this dataset. Their texts are not compared here."""
+    """Return what is known of the training data against this dataset, from their texts where a checkpoint has them."""
+    if card.checkpoint and (found := verdict(card.checkpoint, dataset)):
+        return {"dataset": dataset.name, **found}
     if card.training_data is None:
         level, evidence = "unknown", "the system does not say what it was trained on"
     elif not card.training_data:

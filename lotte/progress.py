@@ -24,12 +24,13 @@ class Progress:
 
     total  how much there is to do, in `unit`; 0 if nobody knows
     unit   a plural, "passages"; "bytes" are shown as kB, MB and GB
-    title  what is done, "indexing"
+    title  what is done, "indexing"; may be changed on the way
+    done   how much of it an earlier run did: shown, and no part of the rate
     """
 
-    def __init__(self, total: int, unit: str, title: str) -> None:
+    def __init__(self, total: int, unit: str, title: str, *, done: int = 0) -> None:
         self.total, self.unit, self.title = total, unit, title
-        self._done = 0
+        self._done = self._before = done
         self._lock = Lock()
         self._bar: Bar | None = None
 
@@ -79,24 +80,26 @@ class Progress:
             print(self._line(now), file=sys.stderr, flush=True)
 
     def _line(self, now: float) -> str:
-        return line(self.title, self._done, self.total, self.unit, now - self._start)
+        return line(self.title, self._done, self.total, self.unit, now - self._start, before=self._before)
 
 
-def line(title: str, done: int, total: int, unit: str, seconds: float) -> str:
+def line(title: str, done: int, total: int, unit: str, seconds: float, *, before: int = 0) -> str:
     """Return how far it is, at which rate, and how long it will take if the rate stays.
 
     >>> line("indexing", 250_000, 1_000_000, "passages", 10)
     'indexing: 250,000 of 1,000,000 passages, 25,000/s, 0:30 left'
     >>> line("reading dumps", 3_000_000_000, 0, "bytes", 60)
     'reading dumps: 3.0 GB, 50.0 MB/s'
+    >>> line("training", 150, 400, "steps", 100, before=100)
+    'training: 150 of 400 steps, 0.5/s, 8:20 left'
     >>> line("indexing", 0, 7, "passages", 0)
     'indexing: 0 of 7 passages'
     """
     text = f"{title}: {_amount(done, unit)}"
     if total:
         text = f"{title}: {_amount(done, unit).removesuffix(f' {unit}')} of {_amount(total, unit)}"
-    if done and seconds > 0:
-        rate = done / seconds
+    if done > before and seconds > 0:
+        rate = (done - before) / seconds
         text += f", {_amount(rate, unit).removesuffix(f' {unit}')}/s"
         if total > done:
             text += f", {clock((total - done) / rate)} left"

@@ -4,7 +4,8 @@ Three layouts are read: ColBERT's own (artifact.metadata, linear.weight),
 PyLate's and that of sentence-transformers' MultiVectorEncoder (modules.json);
 a BERT without a projection serves as an encoder of its hidden states. Nothing
 of a checkpoint is executed: weights are safetensors, and a pickle is opened
-only with trust.
+only with trust. Matrices may be int8 with scales, as `writing` stores them;
+they are float32 to everybody who asks.
 """
 
 import pickle
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 WEIGHTS = "model.safetensors"
+QUANTIZED = "model.int8.safetensors"  # a name of ours: others would take the codes for numbers
+SCALE = ".scale"  # name + SCALE: what an int8 tensor is multiplied with
 PICKLE = "pytorch_model.bin"
 PROJECTION = "linear.weight"
 _FILES = ["*.json", "*.safetensors", "vocab.txt", config.METADATA]  # what is fetched from a hub
@@ -268,7 +271,7 @@ def read_tensors(path: Path, *, trust: bool) -> "dict[str, Tensor]":
         from safetensors.torch import load_file
 
         try:
-            return load_file(path)
+            return _restored(path, load_file(path))
         except (SafetensorError, OSError) as error:
             raise CorruptFileError(f"{path} is no file of safetensors ({_line(error)}); fetch it again") from None
     assert trust, "_weights lets no pickle through without it"
@@ -283,6 +286,36 @@ def read_tensors(path: Path, *, trust: bool) -> "dict[str, Tensor]":
     if not tensors:
         raise CorruptFileError(f"{path} holds no tensors by name")
     return tensors
+
+
+def _restored(path: Path, tensors: "dict[str, Tensor]") -> "dict[str, Tensor]":
+    """Return the tensors with each int8 one multiplied out, in float32.
+
+    Codes (R, C) have scales (R, G): each of the G equal parts of a row is multiplied with its own.
+    """
+    coded = [name for name, tensor in tensors.items() if str(tensor.dtype) == "torch.int8"]
+    for name in coded:
+        code_RC, scale_RG = tensors[name], tensors.pop(f"{name}{SCALE}", None)
+        if scale_RG is None:
+            raise CorruptFileError(f"{path} lacks the tensor {name + SCALE!r}, which its int8 {name!r} needs")
+        code, scale = list(code_RC.shape), list(scale_RG.shape)
+        if not (
+            len(code) == len(scale) == 2 and code[0] == scale[0] and scale[1] and code[1] % scale[1] == 0
+            and scale_RG.is_floating_point()
+        ):  # fmt: skip
+            raise CorruptFileError(
+                f"{path}: the int8 {name} is {code}, its {SCALE} {scale} of {scale_RG.dtype}; no match"
+            )
+        code_RGW = code_RC.view(*scale, code[1] // scale[1]).float()
+        tensors[name] = (code_RGW * scale_RG.float()[..., None]).flatten(1)
+    if coded and (bad := sorted(name for name, tensor in tensors.items() if not bool(tensor.isfinite().all()))):
+        raise CorruptFileError(f"{path}: {bad[0]} holds numbers that are not finite; fetch the file again")
+    return tensors
+
+
+def is_spare(name: str) -> bool:
+    """Whether a tensor has no part in the hidden states: a pooler, a head, the numbers of positions."""
+    return _SPARE.search(name) is not None
 
 
 def package(name: str) -> Any:
@@ -317,7 +350,7 @@ def _fetch(name: str, revision: str | None, trust: bool) -> Path:
 
 def _weights(folder: Path, trust: bool) -> Path:
     """Return the file with the weights of a folder, or say why there is none that may be opened."""
-    if found := _first(folder, (WEIGHTS, f"{WEIGHTS}.index.json")):
+    if found := _first(folder, (WEIGHTS, f"{WEIGHTS}.index.json", QUANTIZED)):
         return found
     pickles = [path for path in (folder / PICKLE, *sorted(folder.glob("*.dnn"))) if path.exists()]
     if pickles and not trust:

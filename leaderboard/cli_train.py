@@ -1,0 +1,99 @@
+"""The command that trains a model; the front door, cli.py, has the others.
+
+Data goes to stdout and talk goes to stderr, as there.
+"""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from leaderboard.cli_build import say
+from lotte.errors import LotteError
+
+if TYPE_CHECKING:
+    from lotte import Dataset
+
+
+class System(StrEnum):
+    colbertv2 = "colbertv2"
+    crossencoder = "crossencoder"
+
+
+class Settings(StrEnum):
+    small = "small"
+    paper = "paper"
+
+
+def train(
+    system: Annotated[System, typer.Argument(help="What to train.")],
+    out: Annotated[Path, typer.Option(help="The run's folder; new, or begun by this command.")],
+    data: Annotated[
+        list[Path] | None,
+        typer.Argument(help="Folders with questions and passages to train on; FOLDER/train is a split."),
+    ] = None,
+    from_build: Annotated[Path | None, typer.Option(help="Train on the communities of this build as well.")] = None,
+    community: Annotated[
+        list[str] | None, typer.Option(help="Only this community of the build, a whole host; repeatable.")
+    ] = None,
+    split: Annotated[list[str] | None, typer.Option(help="Splits of the build; default: dev.")] = None,
+    dumps: Annotated[
+        Path | None, typer.Option(help="The dumps of the build: every page's title becomes a question.")
+    ] = None,
+    allow_test: Annotated[bool, typer.Option("--allow-test", help="Take communities of the test split, too.")] = False,
+    held_out: Annotated[
+        list[Path] | None,
+        typer.Option(help="A dataset that is measured on: its questions and answers are left out; repeatable."),
+    ] = None,
+    settings: Annotated[Settings, typer.Option(help="Settings by name.")] = Settings.small,
+    option: Annotated[
+        list[str] | None, typer.Option("--option", "-o", help="key=value, one setting: -o v1.lr=2e-5.")
+    ] = None,
+    step: Annotated[str, typer.Option(help="Stop after this step; `--step list` names them.")] = "",
+) -> None:
+    """Train a model, from pairs of question and passage to a checkpoint. Stopped, it goes on with the same command.
+
+    lotte train colbertv2 data/squad/train --out runs/mine -o start=sentence-transformers/all-MiniLM-L6-v2
+    torchrun --nproc-per-node 4 -m leaderboard.cli train colbertv2 msmarco --out runs/paper --settings paper
+    """
+    from dataclasses import replace
+
+    from retrievers.colbert.checkpoint import package
+
+    package("torch")
+    from retrievers.training import settings as runs
+    from retrievers.training.run import Training
+
+    recipe = runs.changed(runs.RUNS[settings](), option or ())
+    if system is System.crossencoder:
+        recipe, step = replace(recipe, teacher=""), step or "teacher"
+    build = _of_build(from_build, split, community, allow_test, dumps)
+    training = Training(out, recipe, [*_read(data), *build], say, held_out=_read(held_out))
+    if step == "list":
+        for name in training.steps:
+            print(name)
+        return
+    print(training.all(step))
+
+
+def _read(paths: list[Path] | None) -> "list[Dataset]":
+    from lotte import reading
+
+    return [dataset for path in paths or () for dataset in reading.read(path)]
+
+
+def _of_build(
+    build: Path | None, splits: list[str] | None, communities: list[str] | None, allow_test: bool, dumps: Path | None
+) -> "list[Dataset]":
+    from retrievers.training import from_build
+
+    if build is None:
+        if splits or communities or allow_test or dumps:
+            raise LotteError(
+                "--split, --community, --allow-test and --dumps are about a build: name it with --from-build"
+            )
+        return []
+    return from_build.datasets(
+        build, splits=splits or ("dev",), communities=communities or (), allow_test=allow_test, dumps=dumps, say=say
+    )

@@ -1,0 +1,377 @@
+"""What a model is trained on: pairs of question and passage, and lines that set one passage against others.
+
+Pairs come as datasets, the way everything else reads them. `gather` puts
+several into one collection with whole numbers as ids, because that is what the
+files of ColBERT's training know; which numbers came from which set is kept
+beside it, so that negatives come from a set's own passages.
+
+A line of examples is `[qid, pid+, pid-, ...]`, or `[qid, [pid, score], ...]`
+with a teacher's scores; the first passage is the positive. MS MARCO's
+`qid TAB pid+ TAB pid-` is read too.
+
+Source  ColBERT, colbert/data/examples.py, evaluation/loaders.py; MS MARCO's qidpidtriples.train
+"""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from lotte import artifact
+from lotte.artifact import Writer
+from lotte.benchmarks.lotte import read_queries
+from lotte.collection import Collection
+from lotte.dataset import Dataset, corpus_sha256, qrels_sha256, queries_sha256
+from lotte.errors import CorruptFileError, MismatchError
+from lotte.lines import lines
+from lotte.rows import Rows
+
+SETS = "sets.json"  # written last: a folder of pairs that has it is whole
+_BLANKS = str.maketrans("\t\n\r", "   ")  # what would end a field or a line; BEIR's passages have all three
+
+
+class Example(NamedTuple):
+    """A question with passages, the positive first."""
+
+    qid: int
+    pids: tuple[int, ...]
+    scores: tuple[float, ...] | None  # the teacher's, one a passage; None if nobody gave any
+
+
+@dataclass(frozen=True)
+class Part:
+    """What one dataset gave to the pairs: a range of passages and one of questions."""
+
+    name: str
+    pids: range
+    qids: range
+    facts: Mapping[str, Any]
+
+
+class Pairs:
+    """A folder that `gather` made: collection.tsv, queries.tsv, qrels.tsv, sets.json."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._facts = _json(folder / SETS)
+        self.corpus = Collection(folder / "collection.tsv")
+        self.parts = [
+            Part(part["name"], range(*part["pids"]), range(*part["qids"]), part["facts"])
+            for part in self._facts["sets"]
+        ]
+
+    @property
+    def sha256(self) -> str:
+        """Return a name for these pairs: of everything that was gathered."""
+        return str(self._facts["sha256"])
+
+    @cached_property
+    def validation(self) -> frozenset[int]:
+        """Return the questions that are kept from training, to choose the best checkpoint by."""
+        return frozenset(self._facts["validation"])
+
+    @cached_property
+    def questions(self) -> dict[int, str]:
+        return {int(qid): text for qid, text in read_queries(self.folder / "queries.tsv").items()}
+
+    @cached_property
+    def positives(self) -> dict[int, tuple[int, ...]]:
+        """Return the labelled passages of every question that has some."""
+        found: dict[int, list[int]] = {}
+        for _, line in lines(self.folder / "qrels.tsv"):
+            qid, _, pid, _ = line.split("\t")
+            found.setdefault(int(qid), []).append(int(pid))
+        return {qid: tuple(pids) for qid, pids in found.items()}
+
+    def dataset(self) -> Dataset:
+        """Return the pairs as a dataset, to hold others against."""
+        qrels = {str(qid): {str(pid): 1 for pid in pids} for qid, pids in self.positives.items()}
+        queries = {str(qid): text for qid, text in self.questions.items()}
+        return Dataset(name="pairs", corpus=self.corpus, queries=queries, qrels=qrels, measure="MRR@10")
+
+    def passage(self, pid: int) -> str:
+        return self.corpus[pid].text
+
+    def part_of(self, qid: int) -> Part:
+        return next(part for part in self.parts if qid in part.qids)
+
+
+def gather(
+    datasets: Iterable[Dataset], folder: Path, *, validation: int, held_out: Iterable[Dataset] = (), limit: int = 0,
+    passages: int = 0, seed: int = 0,
+) -> Pairs:  # fmt: skip
+    """Put datasets together as pairs to train on. Does nothing if that was done before.
+
+    validation  questions kept from training, the same share of every set
+    held_out    datasets that are measured on: a training question that is one of theirs, or has an answer that is
+                an answer there, is left out. Letters and digits are compared, and no more
+    limit       questions taken of one set at most; 0 for all. Which ones is drawn with `seed`
+    passages    passages taken of one set at most, beside the right answers; 0 for all
+
+    Raises  MismatchError if the folder holds other pairs, or a set has no question with a relevant passage
+    """
+    datasets, held_out = list(datasets), list(held_out)
+    asked = artifact.digest([[_identity(data) for data in datasets], [_identity(data) for data in held_out],
+                             [validation, limit, passages, seed]])  # fmt: skip
+    if (folder / SETS).exists():
+        if _json(folder / SETS)["sha256"] != asked:
+            raise MismatchError(
+                f"{folder} holds other pairs than these; a training goes on with the data it began with. "
+                "Name the same data, or another --out"
+            )
+        return Pairs(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    draw = np.random.default_rng(seed)
+    taboo = _taboo(held_out)
+    sets: list[dict[str, Any]] = []
+    kept: list[int] = []
+    pid, qid = 0, 0
+    with (
+        Writer(folder / "collection.tsv") as texts,
+        Writer(folder / "queries.tsv") as questions,
+        Writer(folder / "qrels.tsv") as judgments,
+    ):
+        for data in datasets:
+            first_pid, first_qid = pid, qid
+            useful = _useful(data)
+            free = _free(data, useful, taboo)
+            chosen = _drawn(free, limit, draw)
+            wanted = {doc_id for query_id in chosen for doc_id in _relevant(data, query_id)}
+            others = [doc_id for doc_id in data.corpus.doc_ids if doc_id not in wanted]
+            taken = wanted | set(_drawn(others, max(1, passages - len(wanted)) if passages else 0, draw))
+            row_of: dict[str, int] = {}
+            for doc in data.corpus:
+                if doc.doc_id in taken:
+                    texts.write(f"{pid}\t{doc.text.translate(_BLANKS)}\n".encode())
+                    row_of[doc.doc_id] = pid
+                    pid += 1
+            for query_id in chosen:
+                questions.write(f"{qid}\t{data.queries[query_id].translate(_BLANKS)}\n".encode())
+                for doc_id in _relevant(data, query_id):
+                    judgments.write(f"{qid}\t0\t{_resolved(row_of, doc_id, query_id, data)}\t1\n".encode())
+                qid += 1
+            if qid == first_qid:
+                raise MismatchError(f"{data.name} has no question with a relevant passage, so nothing to train on")
+            facts = {
+                "source": data.source, "licence": data.licence, "questions": qid - first_qid,
+                "passages": pid - first_pid, "left_out_as_held_out": len(useful) - len(free),
+                "queries_sha256": queries_sha256(data.queries), "qrels_sha256": qrels_sha256(data.qrels), **data.facts,
+            }  # fmt: skip
+            sets.append({"name": data.name, "pids": [first_pid, pid], "qids": [first_qid, qid], "facts": facts})
+    for part in sets:
+        begin, end = part["qids"]
+        share = round(validation * (end - begin) / qid)
+        kept += sorted((begin + draw.permutation(end - begin)[:share]).tolist())
+    artifact.write_whole(
+        folder / SETS, json.dumps({"sets": sets, "validation": kept, "sha256": asked}, indent=1) + "\n"
+    )
+    return Pairs(folder)
+
+
+def _identity(data: Dataset) -> list[str]:
+    return [data.name, corpus_sha256(data.corpus), queries_sha256(data.queries), qrels_sha256(data.qrels)]
+
+
+def _useful(data: Dataset) -> list[str]:
+    """Return the questions that can be trained on: with a text, and a relevant passage that has one."""
+    return [query_id for query_id, text in data.queries.items() if text.strip() and _relevant(data, query_id)]
+
+
+def _drawn(query_ids: list[str], limit: int, draw: np.random.Generator) -> list[str]:
+    if not limit or len(query_ids) <= limit:
+        return query_ids
+    return [query_ids[place] for place in sorted(draw.permutation(len(query_ids))[:limit].tolist())]
+
+
+def _relevant(data: Dataset, query_id: str) -> list[str]:
+    return [doc_id for doc_id, relevance in data.qrels.get(query_id, {}).items() if relevance > 0]
+
+
+def _taboo(held_out: Iterable[Dataset]) -> set[str]:
+    """Return what the held-out questions and their answers say, letters and digits only."""
+    said: set[str] = set()
+    for data in held_out:
+        said |= {_bare(text) for text in data.queries.values()}
+        said |= {_bare(data.corpus[row].text) for row in _answers(data).values()}
+    return said - {""}
+
+
+def _free(data: Dataset, query_ids: list[str], taboo: set[str]) -> list[str]:
+    """Return the questions that are no held-out one's, and whose answers are none's."""
+    if not taboo:
+        return query_ids
+    barred = {doc_id for doc_id, row in _answers(data).items() if _bare(data.corpus[row].text) in taboo}
+    return [
+        query_id for query_id in query_ids
+        if _bare(data.queries[query_id]) not in taboo and barred.isdisjoint(_relevant(data, query_id))
+    ]  # fmt: skip
+
+
+def _answers(data: Dataset) -> dict[str, int]:
+    """Return the row of every passage that is a right answer."""
+    wanted = {doc_id for query_id in data.qrels for doc_id in _relevant(data, query_id)}
+    return {doc_id: row for row, doc_id in enumerate(data.corpus.doc_ids) if doc_id in wanted}
+
+
+def _bare(text: str) -> str:
+    return "".join(filter(str.isalnum, text.lower()))
+
+
+def _resolved(row_of: Mapping[str, int], doc_id: str, query_id: str, data: Dataset) -> int:
+    if doc_id not in row_of:
+        raise MismatchError(f"{data.name}: question {query_id} names passage {doc_id}, which its collection lacks")
+    return row_of[doc_id]
+
+
+class Examples(Sequence[Example]):
+    """A file of examples, read where it lies.
+
+    nway  passages of a line that are used, the positive among them; 0: all
+    pairs  if given, ids are looked up in it when a line is read
+
+    Raises  CorruptFileError, when a line is read, if it is none or has no negative
+            MismatchError, when a line is read, if an id does not resolve
+    """
+
+    def __init__(self, path: Path, *, nway: int = 0, pairs: Pairs | None = None) -> None:
+        self.path, self.nway, self._pairs = path, nway, pairs
+        self._rows = Rows(path)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, row: Any) -> Any:
+        row = range(len(self))[row]
+        line, where = self._rows[row], f"{self.path}:{row + 1}"
+        example = parsed(line, where)
+        wanted = self.nway or len(example.pids)
+        if len(example.pids) < max(2, wanted):
+            raise CorruptFileError(
+                f"{where}: question {example.qid} has {max(0, len(example.pids) - 1)} negatives, and "
+                f"{max(1, wanted - 1)} are wanted; mine deeper, or train with a smaller nway"
+            )
+        if self._pairs:
+            self._check(example, where)
+        return Example(example.qid, example.pids[:wanted], example.scores and example.scores[:wanted])
+
+    def _check(self, example: Example, where: str) -> None:
+        assert self._pairs
+        if example.qid not in self._pairs.questions:
+            raise MismatchError(f"{where}: question {example.qid} is not among the training questions")
+        last = len(self._pairs.corpus) - 1
+        if far := [pid for pid in example.pids if not 0 <= pid <= last]:
+            raise MismatchError(f"{where}: passage {far[0]} is named, and the collection ends at {last}")
+
+
+def parsed(line: bytes | str, where: str) -> Example:
+    """Return the example on a line, in either spelling. Raises CorruptFileError if it is none."""
+    text = line.decode("utf-8", "replace") if isinstance(line, bytes) else line
+    fields: Any
+    try:
+        fields = json.loads(text) if text.lstrip().startswith("[") else [int(field) for field in text.split("\t")]
+        qid, passages = int(fields[0]), fields[1:]
+        if passages and isinstance(passages[0], list):
+            pids, scores = zip(*((int(pid), float(score)) for pid, score in passages), strict=True)
+            if not np.isfinite(scores).all():
+                raise ValueError("a score that is no number would make every weight none")
+            return Example(qid, pids, scores)
+        return Example(qid, tuple(int(pid) for pid in passages), None)
+    except (ValueError, TypeError, IndexError, OverflowError, RecursionError):
+        raise CorruptFileError(
+            f"{where}: expected [qid, pid, pid, ...] or [qid, [pid, score], ...], found {text[:60]!r}"
+        ) from None
+
+
+def even(batch: Sequence[Example]) -> None:
+    """Raise MismatchError if the lines of a batch have other numbers of passages, or some have scores and some none."""
+    for qid, pids, scores in batch:
+        if len(pids) != len(batch[0].pids):
+            raise MismatchError(
+                f"question {qid} has {len(pids)} passages, and question {batch[0].qid} of the same batch "
+                f"{len(batch[0].pids)}; set nway to what all lines have"
+            )
+        if (scores is None) != (batch[0].scores is None):
+            with_them, without = (batch[0].qid, qid) if scores is None else (qid, batch[0].qid)
+            raise MismatchError(f"question {with_them} has scores, and question {without} of the same batch has none")
+
+
+def write(path: Path, examples: Iterable[Example]) -> int:
+    """Write examples as the original reads them, whole or not at all. Returns how many there were."""
+    count = 0
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with Writer(path) as file:
+        for qid, pids, scores in examples:
+            passages = list(pids) if scores is None else [list(pair) for pair in zip(pids, scores, strict=True)]
+            file.write((json.dumps([qid, *passages]) + "\n").encode())
+            count += 1
+    return count
+
+
+def triples(
+    pairs: Pairs, candidates: Mapping[int, Sequence[int]], *, nway: int, passes: int, seed: int
+) -> Iterator[Example]:
+    """Yield lines for ColBERT v1: a labelled passage, and nway - 1 of the candidates that are not labelled.
+
+    passes  how often every question comes; each time with a positive and negatives drawn anew
+
+    The order is shuffled once, here, so that a file is read from its beginning to its end.
+    """
+    draw = np.random.default_rng(seed)
+    for _ in range(passes):
+        for qid in _order(candidates, draw):
+            positives = pairs.positives[qid]
+            others = np.array([pid for pid in candidates[qid] if pid not in positives])
+            if len(others) < nway - 1:
+                continue
+            chosen = draw.choice(others, nway - 1, replace=False).tolist()
+            yield Example(qid, (positives[int(draw.integers(len(positives)))], *chosen), None)
+
+
+def tuples(
+    pairs: Pairs, scored: Mapping[int, Mapping[int, float]], *, nway: int, passes: int, depth: int, seed: int
+) -> Iterator[Example]:
+    """Yield lines for distillation: one positive, and nway - 1 passages that the teacher puts below it.
+
+    scored  question -> passage -> the teacher's score; the passages in the order they were mined
+    depth   how many of the mined passages negatives are drawn from, uniformly, without repetition
+
+    The positive is the labelled passage that the teacher scores best, or, where no
+    label is among the scored, the teacher's best of all.
+
+    Source  Santhanam et al. 2022, section 3.2; the paper does not say how the others are drawn
+    """
+    draw = np.random.default_rng(seed)
+    for _ in range(passes):
+        for qid in _order(scored, draw):
+            if not (scores := scored[qid]):
+                continue
+            labelled = [pid for pid in pairs.positives.get(qid, ()) if pid in scores]
+            positive = max(labelled or scores, key=lambda pid: (scores[pid], -pid))
+            below = [pid for pid in list(scores)[:depth] if pid not in labelled and scores[pid] < scores[positive]]
+            if len(below) < nway - 1:  # the teacher thinks little of the label: others than it, whatever their score
+                below = [pid for pid in list(scores)[:depth] if pid not in labelled and pid != positive]
+            if len(below) < nway - 1:
+                continue
+            chosen = draw.choice(np.array(below), nway - 1, replace=False).tolist()
+            yield Example(qid, (positive, *chosen), tuple(scores[pid] for pid in (positive, *chosen)))
+
+
+def _order(questions: Iterable[int], draw: np.random.Generator) -> list[int]:
+    shuffled: list[int] = draw.permutation(np.array(sorted(questions))).tolist()
+    return shuffled
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise MismatchError(f"{path} is not there: {path.parent} holds no training pairs") from None
+    except ValueError as error:
+        raise CorruptFileError(f"{path} is not JSON ({error})") from None
+    if not isinstance(found, dict):
+        raise CorruptFileError(f"{path} holds no JSON object")
+    return found

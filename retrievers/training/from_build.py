@@ -1,0 +1,305 @@
+"""Training pairs from a LoTTE build: its questions, or every page's title, with the passages that answer them.
+
+A dataset is made of each topic and split, dev unless another is asked for, of
+search and forum questions together. What belongs to the test split is refused:
+a community that stands in both splits too, and a question that is asked in
+test as well is left out and counted. A build keeps the titles of its forum
+questions only, so the other pages need the dumps it was made from (`dumps`);
+without them there are the questions that were chosen, 2,000 a topic.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lotte import Corpus, Dataset, Doc
+from lotte.benchmarks import lotte
+from lotte.build import manifest
+from lotte.build.spec import SPLITS, Options, Spec
+from lotte.collection import Collection
+from lotte.errors import CorruptFileError, MismatchError, UnavailableError, UnknownNameError
+from lotte.jsonl import integer, objects, string
+from lotte.progress import Progress
+from retrievers.training.fingerprint import normalised
+
+Rows = NDArray[np.int64]
+
+
+class Passages:
+    """Some passages of a collection, under the pids they have there."""
+
+    def __init__(self, whole: Corpus, rows: Rows) -> None:
+        self._whole, self._rows = whole, rows
+
+    @property
+    def doc_ids(self) -> Sequence[str]:
+        return [str(row) for row in self._rows.tolist()]
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, row: int) -> Doc:
+        return self._whole[int(self._rows[row])]
+
+    def __iter__(self) -> Iterator[Doc]:
+        return (self[row] for row in range(len(self)))
+
+
+def datasets(
+    build: Path,
+    *,
+    splits: Sequence[str] = ("dev",),
+    communities: Sequence[str] = (),
+    allow_test: bool = False,
+    dumps: Path | None = None,
+    say: Callable[[str], None] = lambda line: None,
+) -> list[Dataset]:
+    """Return training sets of a build, one a topic and split: `from-build/science/dev`.
+
+    build        what `lotte build` made
+    splits       "dev", "test"; the second only with allow_test
+    communities  hosts; if given, only their passages and questions
+    allow_test   whether communities of the test split, and questions that are asked there, may be in it
+    dumps        the folder the build was made from; then every page with passages gives a pair, not only those
+                 that were chosen as forum questions. Its query_id is "page/<host>/<question_id>"
+    say          takes a line for the user
+
+    Raises  MismatchError for what belongs to the test split, or if nothing is left
+            UnknownNameError for a community or split that the build lacks
+            UnavailableError, CorruptFileError if a file of the build or the dumps is not there or not as it was
+    """
+    made = _Build(build)
+    wanted = made.checked(splits, communities, allow_test)
+    asked_in_test = set() if allow_test else made.test_questions()
+    titles = None
+    if dumps is not None:
+        taken = dict.fromkeys(site for sites in wanted.values() for site in sites)
+        titles = {site: made.titles(site, dumps) for site in taken}
+    found = []
+    for part, sites in wanted.items():
+        pairs = _pairs(build, part, sites, titles)
+        left_out = {query_id for query_id, text in pairs.queries.items() if normalised(text) in asked_in_test}
+        if left_out:
+            say(
+                f"{part}: {len(left_out):,} of {len(pairs.queries):,} questions are asked in the test split too; "
+                "they are left out of training"
+            )
+        queries = {query_id: text for query_id, text in pairs.queries.items() if query_id not in left_out}
+        if not queries:
+            say(f"{part}: no question of {', '.join(sites)} is left; nothing is taken from it")
+            continue
+        found.append(
+            Dataset(
+                name=f"from-build/{part}",
+                corpus=pairs.corpus,
+                queries=queries,
+                qrels={query_id: pairs.qrels[query_id] for query_id in queries},
+                measure="Success@5",
+                source=f"build:{made.id[:16]}",
+                licence=str(made.manifest.get("licence", "unknown")),
+                facts={
+                    "communities": ", ".join(sites),
+                    "split": part.rpartition("/")[2],
+                    "questions": "search, and every page's title" if dumps is not None else "search and forum",
+                    "left out, asked in test": str(len(left_out)),
+                },
+            )
+        )
+    if not found:
+        raise MismatchError(f"{build}: no question is left of {', '.join(wanted)}; name other communities, or --dumps")
+    return found
+
+
+def record(dataset: Dataset) -> dict[str, Any]:
+    """Return what a checkpoint's card says of one of these training sets."""
+    return {
+        "name": dataset.name,
+        "source": dataset.source,
+        "licence": dataset.licence,
+        "communities": dataset.facts["communities"].split(", "),
+        "split": dataset.facts["split"],
+        "questions": dataset.facts["questions"],
+        "counts": {
+            "questions": len(dataset.queries),
+            "passages": len(dataset.corpus),
+            "pairs": sum(map(len, dataset.qrels.values())),
+            "left_out_asked_in_test": int(dataset.facts["left out, asked in test"]),
+        },
+    }
+
+
+class _Build:
+    """A build as its manifest tells it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.manifest = folder, manifest.read(folder)
+        self.id = manifest.build_id(folder)
+        try:
+            parts = self.manifest["counts"]["parts"]
+            missing, said = set(self.manifest["missing"]), self.manifest["spec"]
+            options: dict[str, Any] = {
+                key: tuple(one) if isinstance(one, list) else one for key, one in said["options"].items()
+            }
+            self.spec = Spec(said["name"], said["topics"], Options(**options), said["aliases"])
+            # part -> its communities, in collection order; the pool is its topics once more, and left out
+            self.parts = {
+                f"{topic}/{split}": [site for site in sites if site not in missing]
+                for topic, split, sites in self.spec.parts()
+                if f"{topic}/{split}" in parts
+            }
+        except (KeyError, TypeError, AttributeError) as error:
+            raise CorruptFileError(f"{folder / manifest.NAME} is damaged ({error}); build again") from None
+
+    def checked(self, splits: Sequence[str], communities: Sequence[str], allow_test: bool) -> dict[str, list[str]]:
+        """Return part -> its communities to train on, in collection order, if they may be trained on."""
+        for split in splits:
+            if split not in SPLITS:
+                raise UnknownNameError(f"no split is named {split!r}; there are {' and '.join(SPLITS)}")
+        known = list(dict.fromkeys(site for sites in self.parts.values() for site in sites))
+        for site in communities:
+            if site not in known:
+                near = get_close_matches(site, known, n=1)
+                raise UnknownNameError(
+                    f"{self.folder} has no community named {site!r}; "
+                    + (f"did you mean {near[0]!r}? " if near else "")
+                    + f"it holds {', '.join(known)}"
+                )
+        wanted = {}
+        for part, sites in self.parts.items():
+            here = [site for site in sites if not communities or site in communities]
+            if here and part.rpartition("/")[2] in splits:
+                wanted[part] = here
+        taken = {site for sites in wanted.values() for site in sites}
+        test = {part: sites for part, sites in self.parts.items() if part.endswith("/test")}
+        # asked for by split or by name, and those that stand in both splits
+        forbidden = [site for sites in test.values() for site in sites if site in taken or site in communities]
+        if forbidden and not allow_test:
+            parts = [part for part, sites in test.items() if not set(sites).isdisjoint(forbidden)]
+            raise MismatchError(
+                f"{self.folder}: {', '.join(forbidden)} belong{'s' * (len(forbidden) == 1)} to the test split "
+                f"({', '.join(parts)}), and what is trained on it cannot be measured there. Name other communities, "
+                "or allow it with --allow-test; the checkpoint's card will say so"
+            )
+        if absent := [site for site in communities if site not in taken]:
+            raise MismatchError(
+                f"{self.folder}: {', '.join(absent)} stands in no part of {' or '.join(splits)}; ask for its split too"
+            )
+        if not wanted:
+            raise MismatchError(
+                f"{self.folder} has no {' or '.join(splits)} split to train on: it holds {', '.join(self.parts)}"
+            )
+        return wanted
+
+    def test_questions(self) -> set[str]:
+        """Return the words of every question that is asked in a test split."""
+        found: set[str] = set()
+        for part in self.parts:
+            if part.endswith("/test"):
+                for kind in lotte.kinds(self.folder / part):
+                    found.update(map(normalised, lotte.read(self.folder / part, kind).queries.values()))
+        return found - {""}
+
+    def titles(self, site: str, dumps: Path) -> dict[int, str]:
+        """Return question_id -> title, as a forum question has it, from the dump the build was made from.
+
+        A build of a past day has the titles of the dump, not of that day.
+        """
+        from lotte.build import dump, post
+        from lotte.build.row import Rows as Table
+        from lotte.build.row import decode
+
+        found = dump.find(dumps, self.spec.names(site))
+        if found is None:
+            raise UnavailableError(f"{dumps} lacks {site}; --dumps takes the folder that {self.folder} was built from")
+        titles: dict[int, str] = {}
+        with Progress(found.size, "bytes", f"reading titles of {site}") as progress:
+            for _, blocks in found.read(["Posts.xml"], progress.advance):
+                hashed = dump.Hashed(blocks)
+                for row in Table(hashed, path=str(found.path / "Posts.xml"), root="posts"):
+                    try:
+                        if row[b" PostTypeId="] == b"1":
+                            title = post.title_text(decode(row.get(b" Title=", b"")), self.spec.options)
+                            titles.setdefault(int(row[b" Id="]), title)
+                    except (KeyError, ValueError):  # a bad row; the build has counted it
+                        continue
+        said = self.manifest["inputs"]["communities"][site]["Posts.xml"]
+        if (identity := hashed.identity()) != said:
+            raise MismatchError(
+                f"{found.path} is not the dump that {self.folder} was built from: Posts.xml has sha256 "
+                f"{identity['sha256'][:8]}, the manifest says {said['sha256'][:8]}. Name the folder it was built from"
+            )
+        return titles
+
+
+@dataclass(frozen=True)
+class _Pairs:
+    corpus: Corpus
+    queries: dict[str, str]
+    qrels: dict[str, Mapping[str, int]]
+
+
+def _pairs(build: Path, part: str, sites: Sequence[str], titles: Mapping[str, Mapping[int, str]] | None) -> _Pairs:
+    """Return the questions about these communities; with titles, every page's in place of the forum questions."""
+    folder = build / part
+    collection = Collection(folder / "collection.tsv")
+    taken = _of_sites(folder, sites, len(collection))
+    queries: dict[str, str] = {}
+    qrels: dict[str, Mapping[str, int]] = {}
+    for kind in lotte.kinds(folder):
+        if kind == "forum" and titles is not None:
+            continue
+        chosen = lotte.read(folder, kind, collection)
+        for query_id, judged in chosen.qrels.items():
+            # the answers of a question are all of one community
+            if judged and taken[int(next(iter(judged)))]:
+                queries[f"{kind}/{query_id}"] = chosen.queries[query_id]
+                qrels[f"{kind}/{query_id}"] = judged
+    if titles is not None:
+        for query_id, text, pids in _pages(folder / "metadata.jsonl", titles, len(collection)):
+            queries[query_id], qrels[query_id] = text, dict.fromkeys(pids, 1)
+    corpus = collection if taken.all() else Passages(collection, np.flatnonzero(taken))
+    return _Pairs(corpus, queries, qrels)
+
+
+def _pages(
+    metadata: Path, titles: Mapping[str, Mapping[int, str]], num_passages: int
+) -> Iterator[tuple[str, str, list[str]]]:
+    """Give query_id, title and pids of every page of these communities that has a title."""
+    for number, page in objects(metadata):
+        where = f"{metadata}:{number}"
+        site, question_id = string(page, "dataset", where), integer(page.get("question_id"), "question_id", where)
+        if site not in titles:
+            continue
+        pids = page.get("pids")
+        if not isinstance(pids, list) or not all(
+            0 <= integer(pid, "each of pids", where) < num_passages for pid in pids
+        ):
+            raise CorruptFileError(
+                f"{where}: pids must be passages of the collection, found {str(pids)[:40]}; build again"
+            )
+        if pids and (title := titles[site].get(question_id, "")):
+            yield f"page/{site}/{question_id}", title, list(map(str, pids))
+
+
+def _of_sites(folder: Path, sites: Sequence[str], num_passages: int) -> NDArray[np.bool_]:
+    """Return for each passage whether it is of one of these communities; attribution.parquet says whose it is."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
+    path = folder / "attribution.parquet"
+    if not path.is_file():
+        raise UnavailableError(f"{path} is not there; it says which passages are whose. Build again")
+    try:
+        table = pq.read_table(path, columns=["pid", "site"])
+    except (pa.ArrowException, KeyError, OSError) as error:
+        raise CorruptFileError(f"{path} cannot be read ({str(error).splitlines()[0]}); build again") from None
+    if not np.array_equal(table["pid"].to_numpy(), np.arange(num_passages)):
+        raise CorruptFileError(f"{path} has not one row for each of the {num_passages:,} passages; build again")
+    taken: NDArray[np.bool_] = pc.is_in(table["site"], value_set=pa.array(sites, pa.string())).to_numpy()
+    return taken

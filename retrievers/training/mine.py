@@ -1,0 +1,107 @@
+"""Negatives that look right: what BM25 finds, and what the model itself finds in an index of the training passages.
+
+A set's negatives come from its own passages. What is mined is a file of one
+line a question, `[qid, pid, pid, ...]`, best first; it is written set by set,
+so that work that is stopped goes on with the next set.
+"""
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+from lotte import artifact
+from lotte.collection import RowIds
+from lotte.dataset import Corpus, Doc
+from lotte.errors import CorruptFileError
+from lotte.lines import lines
+from retrievers import folder as registry
+from retrievers.retriever import Retriever
+from retrievers.training.examples import Pairs, Part
+
+Mined = dict[int, list[int]]
+
+
+class Slice:
+    """A range of a collection as a corpus of its own, numbered from 0."""
+
+    def __init__(self, corpus: Corpus, rows: range) -> None:
+        self._corpus, self._range = corpus, rows
+
+    @property
+    def doc_ids(self) -> Sequence[str]:
+        return RowIds(len(self._range))
+
+    def __len__(self) -> int:
+        return len(self._range)
+
+    def __getitem__(self, row: int) -> Doc:
+        return Doc(str(range(len(self._range))[row]), self._corpus[self._range[row]].text)
+
+    def __iter__(self) -> Iterator[Doc]:
+        return (self[row] for row in range(len(self)))
+
+
+def bm25(pairs: Pairs, folder: Path, *, k: int, say: Callable[[str], None]) -> Mined:
+    """Return the passages that BM25 finds for every question."""
+    return mine(pairs, folder, registry.load("bm25"), k=k, say=say)
+
+
+def late(
+    pairs: Pairs, folder: Path, checkpoint: Path, *, k: int, device: str, doc_maxlen: int, bits: int,
+    say: Callable[[str], None],
+) -> Mined:  # fmt: skip
+    """Return the passages that a checkpoint finds for every question, in an index with compression."""
+    options = {"checkpoint": str(checkpoint), "device": device, "doc_maxlen": doc_maxlen, "bits": bits}
+    return mine(pairs, folder, registry.make("colbertv2", options), k=k, say=say)
+
+
+def mine(pairs: Pairs, folder: Path, recipe: Retriever, *, k: int, say: Callable[[str], None]) -> Mined:
+    """Index every set and ask all its questions; what is there already is not done again."""
+    found: Mined = {}
+    for number, part in enumerate(pairs.parts):
+        path = folder / f"{number}.jsonl"
+        if not path.exists():
+            say(f"mining {part.name}: {len(part.qids):,} questions, {len(part.pids):,} passages")
+            _write(path, _mined(pairs, part, folder / f"{number}.index", recipe, k))
+        found |= read(path)
+    return found
+
+
+def _mined(pairs: Pairs, part: Part, index: Path, recipe: Retriever, k: int) -> Mined:
+    if artifact.meta(index) is None:
+        recipe.index(Slice(pairs.corpus, part.pids), index)
+    queries = {str(qid): pairs.questions[qid] for qid in part.qids}
+    run = recipe.open(index).search(queries, k=k)
+    return {
+        int(qid): _distinct(pairs, int(qid), [int(hit.doc_id) + part.pids.start for hit in hits])
+        for qid, hits in run.hits.items()
+    }
+
+
+def _distinct(pairs: Pairs, qid: int, pids: Sequence[int]) -> list[int]:
+    """Return passages without those that are word for word a right answer, or were there before."""
+    right = pairs.positives.get(qid, ())
+    seen = {pairs.passage(pid): pid for pid in right}
+    kept = []
+    for pid in pids:
+        if seen.setdefault(pairs.passage(pid), pid) == pid:
+            kept.append(pid)
+    return kept
+
+
+def _write(path: Path, mined: Mapping[int, Sequence[int]]) -> None:
+    with artifact.Writer(path) as file:
+        for qid, pids in mined.items():
+            file.write((json.dumps([qid, *pids]) + "\n").encode())
+
+
+def read(path: Path) -> Mined:
+    """Return what was mined, by question. Raises CorruptFileError for a line that is no list of numbers."""
+    found: Mined = {}
+    for number, line in lines(path):
+        try:
+            qid, *pids = map(int, json.loads(line))
+        except (ValueError, TypeError):
+            raise CorruptFileError(f"{path}:{number}: expected [qid, pid, ...], found {line[:60]!r}") from None
+        found[qid] = pids
+    return found

@@ -1,0 +1,109 @@
+"""The task of a late-interaction student: lines of passages, with a teacher's scores or without."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from retrievers.colbert.tokens import Tokens
+from retrievers.training import losses
+from retrievers.training.examples import Example, Pairs, even
+from retrievers.training.loop import Fit
+from retrievers.training.student import Student
+
+RANKED_AT_ONCE = 16  # questions of the validation
+CUT = 10  # of the reciprocal rank
+
+
+class Read(NamedTuple):
+    queries: Tokens
+    docs: Tokens
+
+
+class LateTask:
+    """Scores by MaxSim; cross-entropy or distillation over a line, and in-batch negatives.
+
+    ranking  question -> passages to put in order, for the validation: some that are right, and some that look so
+    """
+
+    def __init__(self, student: Student, pairs: Pairs, config: Fit, ranking: dict[int, list[int]]) -> None:
+        self.model, self._pairs, self._config, self._ranking = student, pairs, config, ranking
+
+    def read(self, examples: Sequence[Example]) -> Read:
+        pairs = self._pairs
+        return Read(
+            self.model.tokens.queries([pairs.questions[example.qid] for example in examples]),
+            self.model.tokens.docs([pairs.passage(pid) for example in examples for pid in example.pids]),
+        )
+
+    def encode(self, read: Read) -> tuple[Tensor, ...]:
+        query_BQH = self._queries(read.queries)
+        doc_NLH, kept_NL = self.model.encode(read.docs)
+        return query_BQH, doc_NLH, kept_NL
+
+    def _queries(self, tokens: Tokens) -> Tensor:
+        """Return (B, Q, H), zeros behind a question that is shorter than the others: they add nothing to MaxSim."""
+        query_BQH, kept_BQ = self.model.encode(tokens)
+        return query_BQH * kept_BQ[..., None]
+
+    def loss(self, encoded: Sequence[tuple[Tensor, ...]], examples: Sequence[Example]) -> dict[str, Tensor]:
+        config = self._config
+        even(examples)
+        query_BQH = _joined([queries for queries, _, _ in encoded])
+        doc_NLH, kept_NL = _joined([docs for _, docs, _ in encoded]), _joined([kept for _, _, kept in encoded])
+        width = len(examples[0].pids)
+        if config.in_batch:
+            score_BN = losses.all_scores(query_BQH, doc_NLH, kept_NL)
+            line_B = torch.arange(len(examples), device=score_BN.device)
+            score_BW = score_BN.view(len(examples), len(examples), width)[line_B, line_B]
+        else:
+            score_BW = losses.own_scores(query_BQH, doc_NLH, kept_NL)
+        terms = {}
+        if examples[0].scores is None:
+            terms["first"] = losses.first_wins(score_BW)
+        else:
+            teacher_BW = torch.tensor([example.scores for example in examples], device=score_BW.device)
+            kl = losses.distil(score_BW, teacher_BW, temperature=config.temperature)
+            terms["kl"] = config.distil_weight * kl
+        if config.in_batch:
+            labelled = self._labelled(examples).to(score_BN.device)
+            terms["in_batch"] = config.in_batch_weight * losses.in_batch(score_BN, labelled)
+        return terms
+
+    def _labelled(self, examples: Sequence[Example]) -> Tensor:
+        """Return (B, N), which passages of the batch are right answers of which question."""
+        pids = [pid for example in examples for pid in example.pids]
+        rows = [set(self._pairs.positives.get(example.qid, ())) | {example.pids[0]} for example in examples]
+        return torch.tensor([[pid in right for pid in pids] for right in rows])
+
+    def validate(self) -> float:
+        """Return the mean reciprocal rank at 10 over the candidates of every question that is kept aside."""
+        values = []
+        questions = sorted(self._ranking)
+        for begin in range(0, len(questions), RANKED_AT_ONCE):
+            some = questions[begin : begin + RANKED_AT_ONCE]
+            query_BQH = self._queries(self.model.tokens.queries([self._pairs.questions[qid] for qid in some]))
+            for query_QH, qid in zip(query_BQH, some, strict=True):
+                pids = self._ranking[qid]
+                doc_NLH, kept_NL = self.model.encode(self.model.tokens.docs([self._pairs.passage(pid) for pid in pids]))
+                score_N = losses.all_scores(query_QH[None], doc_NLH, kept_NL)[0]
+                values.append(reciprocal_rank(score_N.tolist(), pids, self._pairs.positives[qid]))
+        return sum(values) / len(values) if values else 0.0
+
+
+def reciprocal_rank(scores: Sequence[float], pids: Sequence[int], right: Sequence[int]) -> float:
+    """Return 1 / the place of the first right passage among the best ten, or 0.
+
+    >>> reciprocal_rank([0.1, 0.9, 0.5], [7, 8, 9], [9])
+    0.5
+    """
+    best = sorted(zip(scores, pids, strict=True), key=lambda pair: (-pair[0], pair[1]))[:CUT]
+    return next((1 / place for place, (_, pid) in enumerate(best, start=1) if pid in right), 0.0)
+
+
+def _joined(parts: Sequence[Tensor]) -> Any:
+    """Return parts of a batch as one, each widened to the longest text."""
+    width = max(part.shape[1] for part in parts)
+    widened = [torch.nn.functional.pad(part, (0, 0) * (part.dim() - 2) + (0, width - part.shape[1])) for part in parts]
+    return torch.cat(widened) if len(widened) > 1 else widened[0]

@@ -1,0 +1,68 @@
+"""Several processes that train together, one a GPU, as the standard launcher (torchrun) starts them."""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TypeVar
+
+import torch
+from torch import nn
+
+Made = TypeVar("Made")
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """This process among those of the launcher (torchrun); one alone if there is no launcher."""
+
+    rank: int = 0
+    count: int = 1
+
+    @classmethod
+    def here(cls) -> "Ranks":
+        """Join the processes that the launcher started."""
+        count = int(os.environ.get("WORLD_SIZE", "1"))
+        if count == 1:
+            return cls()
+        if not torch.distributed.is_initialized():
+            if torch.cuda.is_available():
+                torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))  # else all of them wait on the first GPU
+            # the others wait while the first one mines and scores, which takes longer than any time limit
+            backend = "nccl" if torch.cuda.is_available() else "gloo"
+            torch.distributed.init_process_group(backend, timeout=timedelta(days=30))
+        return cls(torch.distributed.get_rank(), count)
+
+    def share(self, model: nn.Module) -> None:
+        """Give every process the weights of the first."""
+        for weight in model.state_dict().values() if self.count > 1 else ():
+            torch.distributed.broadcast(weight, 0)
+
+    def any(self, flag: bool) -> bool:
+        """Return whether one of the processes says yes."""
+        if self.count == 1:
+            return flag
+        said = torch.tensor(float(flag), device="cuda" if torch.cuda.is_available() else "cpu")
+        torch.distributed.all_reduce(said)
+        return bool(said)
+
+    def average(self, model: nn.Module) -> None:
+        """Set every gradient to the mean over the processes."""
+        if self.count == 1:
+            return
+        grads = [weight.grad for weight in model.parameters() if weight.grad is not None]
+        flat = torch.cat([grad.reshape(-1) for grad in grads]) / self.count
+        torch.distributed.all_reduce(flat)
+        for grad, part in zip(grads, torch.split(flat, [grad.numel() for grad in grads]), strict=True):
+            grad.copy_(part.view_as(grad))
+
+    def once(self, make: Callable[[], Made]) -> Made:
+        """Let the first process make something, then the others, who find it made."""
+        if self.rank == 0:
+            made = make()
+        self.wait()
+        return made if self.rank == 0 else make()
+
+    def wait(self) -> None:
+        if self.count > 1:
+            torch.distributed.barrier()

@@ -1,0 +1,278 @@
+"""ColBERTv2's training from pairs to a checkpoint: steps, each of which is done once and never again.
+
+  pairs       datasets -> one collection, questions, labels; some questions kept aside
+  negatives   BM25 over every set's passages
+  v1          ColBERT v1 on triples: the start of everything that follows
+  teacher     a cross-encoder from pairs and negatives, unless one is named
+  then, round after round:
+  mine-R      the last model's index, with compression, and what it finds for every question
+  score-R     the teacher's scores of that
+  tuples-R    lines of one positive and nway - 1 others, with scores
+  distil-R    KL to the teacher, cross-entropy to in-batch negatives
+  checkpoint  the last model with its papers: data, settings, losses, what was seen
+
+Everything is a file in the run's folder, so a run that was killed goes on where
+it was, and a step can be run by itself.
+
+Source  Santhanam et al. 2022, arXiv:2112.01488, section 3.2 and appendix F
+"""
+
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lotte import artifact
+from lotte.dataset import Dataset
+from lotte.errors import MismatchError, UnavailableError, UnknownNameError
+from retrievers.training import examples, loop, mine, teacher
+from retrievers.training.examples import Examples, Pairs
+from retrievers.training.loop import Fit
+from retrievers.training.ranks import Ranks
+from retrievers.training.settings import Recipe
+
+Say = Callable[[str], None]
+SETTINGS = "settings.json"
+PCA_TEXTS = 1024  # passages that a principal projection is computed from
+
+
+class Training:
+    """A run in a folder. `steps` names what there is to do; `do` does one of it; `all` does what is left."""
+
+    def __init__(
+        self, folder: Path, recipe: Recipe, datasets: Sequence[Dataset], say: Say, *, held_out: Sequence[Dataset] = ()
+    ) -> None:
+        self.folder, self.recipe, self._datasets, self._say = folder, recipe, datasets, say
+        self._held_out = held_out
+        self._check()
+
+    @property
+    def steps(self) -> list[str]:
+        rounds = [
+            f"{name}-{number}"
+            for number in range(1, self.recipe.rounds + 1)
+            for name in ("mine", "score", "tuples", "distil")
+        ]
+        return ["pairs", "negatives", "v1", "teacher", *rounds, "checkpoint"]
+
+    def all(self, until: str = "") -> Path:
+        """Do every step that was not done, up to one of them. Returns the checkpoint's folder, or the step's."""
+        if until and until not in self.steps:
+            raise UnknownNameError(f"this training has no step {until!r}; it has {', '.join(self.steps)}")
+        for step in self.steps:
+            path = self.do(step)
+            if step == until:
+                return path
+        return path
+
+    def do(self, step: str) -> Path:
+        """Do one step, if it is not done. Returns where its result stands."""
+        name, _, number = step.partition("-")
+        make: Callable[..., Path] = getattr(self, f"_{name}")
+        if name in ("v1", "teacher", "distil"):  # these train, with all processes that there are
+            return make(int(number)) if number else make()
+        return Ranks.here().once(lambda: make(int(number)) if number else make())
+
+    # the steps
+
+    def _pairs(self) -> Path:
+        return self.pairs.folder
+
+    @cached_property
+    def pairs(self) -> Pairs:
+        recipe = self.recipe
+        return examples.gather(
+            self._datasets, self.folder / "pairs", validation=recipe.validation, held_out=self._held_out,
+            limit=recipe.limit, passages=recipe.passages, seed=recipe.seed,
+        )  # fmt: skip
+
+    def _negatives(self) -> Path:
+        assert self._bm25
+        return self.folder / "bm25"
+
+    @cached_property
+    def _bm25(self) -> mine.Mined:
+        return mine.bm25(self.pairs, self.folder / "bm25", k=self.recipe.bm25_depth, say=self._say)
+
+    def _v1(self) -> Path:
+        recipe = self.recipe
+        path = self._triples("v1", recipe.v1.nway, recipe.v1_passes, recipe.seed)
+        return self._fit("v1", recipe.v1, None, path)
+
+    def _teacher(self) -> Path:
+        recipe, folder = self.recipe, self.folder / "teacher"
+        if recipe.teacher or artifact.meta(folder / "checkpoint"):
+            return folder / "checkpoint"
+        path = self._triples("teacher", recipe.crossencoder.nway, recipe.teacher_passes, recipe.seed + 1)
+        model = teacher.CrossEncoder.load(
+            recipe.teacher_start or recipe.start, maxlen=recipe.teacher_maxlen, precision=recipe.precision, fresh=True,
+            seed=recipe.seed,
+        ).to(self._device)  # fmt: skip
+        task = teacher.CrossTask(model, self.pairs, recipe.crossencoder, self._ranking)
+        facts = self._run(task, path, folder, recipe.crossencoder, "training the teacher")
+        if Ranks.here().rank == 0:
+            model.save(folder / "checkpoint", {"start": recipe.teacher_start or recipe.start, **facts})
+        Ranks.here().wait()
+        return folder / "checkpoint"
+
+    def _mine(self, number: int) -> Path:
+        assert self._mined(number)
+        return self.folder / f"round{number}" / "mined"
+
+    def _mined(self, number: int) -> mine.Mined:
+        recipe = self.recipe
+        return mine.late(
+            self.pairs, self.folder / f"round{number}" / "mined", self._before(number), k=recipe.depth,
+            device=recipe.device, doc_maxlen=recipe.doc_maxlen, bits=recipe.bits, say=self._say,
+        )  # fmt: skip
+
+    def _score(self, number: int) -> Path:
+        recipe, path = self.recipe, self.folder / f"round{number}" / "distillation_scores.json"
+        if path.exists():
+            return path
+        draw = np.random.default_rng([recipe.seed, number])
+        mined = self._training(self._mined(number))
+        if recipe.mined_questions and recipe.mined_questions < len(mined):
+            chosen = sorted(draw.permutation(np.array(sorted(mined)))[: recipe.mined_questions].tolist())
+            mined = {qid: mined[qid] for qid in chosen}
+        candidates = {}
+        for qid, pids in mined.items():
+            right = self.pairs.positives.get(qid, ())
+            others = [pid for pid in pids[: recipe.depth] if pid not in right]
+            if recipe.scored and recipe.scored < len(others):
+                others = [others[place] for place in sorted(draw.permutation(len(others))[: recipe.scored].tolist())]
+            candidates[qid] = [*right[:4], *others]  # some questions have hundreds of right answers
+        model = teacher.CrossEncoder.load(
+            recipe.teacher or self.folder / "teacher" / "checkpoint", maxlen=recipe.teacher_maxlen,
+            precision=recipe.precision,
+        ).to(self._device)  # fmt: skip
+        teacher.score(model, self.pairs, candidates, path)
+        return path
+
+    def _tuples(self, number: int) -> Path:
+        recipe, path = self.recipe, self.folder / f"round{number}" / "examples.json"
+        if not path.exists():
+            scored = teacher.read(self._score(number))
+            count = examples.write(path, examples.tuples(
+                self.pairs, scored, nway=recipe.distil.nway, passes=recipe.passes, depth=recipe.depth,
+                seed=recipe.seed + number,
+            ))  # fmt: skip
+            if not count:
+                path.unlink()
+                raise MismatchError(
+                    f"no question has {recipe.distil.nway - 1} negatives beside its positive; mine deeper (depth), or "
+                    "take a smaller distil.nway"
+                )
+        return path
+
+    def _distil(self, number: int) -> Path:
+        config = replace(self.recipe.distil, seed=self.recipe.distil.seed + number - 1)
+        return self._fit(
+            f"round{number}", config, self._before(number), self.folder / f"round{number}" / "examples.json"
+        )
+
+    def _checkpoint(self) -> Path:
+        """Give the last model its papers."""
+        from retrievers.training import card
+
+        last = self._before(self.recipe.rounds + 1)
+        target = self.folder / "checkpoint"
+        if not (target / "training.json").exists():
+            facts, known = card.papers(self.recipe, self.pairs, self.folder, self._held_out)
+            card.give(last, target, facts, known)
+        return target
+
+    # what they share
+
+    def _before(self, number: int) -> Path:
+        """Return the checkpoint that a round begins with."""
+        return self.folder / ("v1" if number == 1 else f"round{number - 1}") / "checkpoint"
+
+    def _fit(self, name: str, config: Fit, start: Path | None, path: Path) -> Path:
+        from retrievers.colbert.config import ModelConfig
+        from retrievers.training import student
+        from retrievers.training.objective import LateTask
+
+        folder, recipe = self.folder / name, self.recipe
+        if (folder / "checkpoint" / "config.json").exists():
+            return folder / "checkpoint"
+        settings = ModelConfig(dim=recipe.dim, query_maxlen=recipe.query_maxlen, doc_maxlen=recipe.doc_maxlen)
+        model = student.Student.load(
+            start or recipe.start, settings, dropout=config.dropout, precision=recipe.precision,
+            scratch=recipe.scratch and start is None, seed=recipe.seed,
+        )  # fmt: skip
+        if start is None and recipe.projection == "principal" and not recipe.scratch:
+            step = max(1, len(self.pairs.corpus) // PCA_TEXTS)
+            texts = [self.pairs.passage(pid) for pid in range(0, len(self.pairs.corpus), step)]
+            model.projection.weight.data = student.principal(model, texts, recipe.dim)
+        model.to(self._device)
+        task = LateTask(model, self.pairs, config, self._ranking)
+        facts = self._run(task, path, folder, config, f"training {name}")
+        if Ranks.here().rank == 0:
+            model.save(folder / "checkpoint", training={"step": name, **facts}, readme=f"{name} of a training.\n")
+        Ranks.here().wait()
+        return folder / "checkpoint"
+
+    def _run(self, task: loop.Task, path: Path, folder: Path, config: Fit, title: str) -> dict[str, Any]:
+        lines = Examples(path, nway=config.nway, pairs=self.pairs)
+        data = artifact.digest([artifact.sha256(path), self.pairs.sha256])
+        return loop.fit(task, lines, folder, config, data=data, title=title, say=self._say)
+
+    def _triples(self, name: str, nway: int, passes: int, seed: int) -> Path:
+        """Write the lines of a training on BM25's negatives, if they are not there."""
+        path = self.folder / name / "examples.json"
+
+        def make() -> Path:
+            if not path.exists():
+                candidates = self._training(self._bm25)
+                examples.write(path, examples.triples(self.pairs, candidates, nway=nway, passes=passes, seed=seed))
+            return path
+
+        return Ranks.here().once(make)
+
+    def _training(self, mined: mine.Mined) -> mine.Mined:
+        """Return what was mined for the questions that are trained on."""
+        return {
+            qid: pids for qid, pids in mined.items() if qid not in self.pairs.validation and qid in self.pairs.positives
+        }
+
+    @cached_property
+    def _ranking(self) -> dict[int, list[int]]:
+        """Return what is put in order for the validation: BM25's best, and what is right."""
+        return {
+            qid: sorted({*self._bm25.get(qid, [])[: self.recipe.validation_depth], *self.pairs.positives[qid][:4]})
+            for qid in self.pairs.validation
+        }
+
+    @property
+    def _device(self) -> str:
+        import torch
+
+        if self.recipe.device == "auto":
+            return f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if torch.cuda.is_available() else "cpu"
+        return self.recipe.device
+
+    def _check(self) -> None:
+        """Raise MismatchError if the folder was begun with other settings."""
+        asked = {key: value for key, value in asdict(self.recipe).items() if key != "device"}
+        path = self.folder / SETTINGS
+        if path.exists():
+            begun = json.loads(path.read_text())
+            if other := [key for key in asked if begun.get(key) != asked[key]]:
+                raise MismatchError(
+                    f"{self.folder} was begun with {_spelled(begun, other)}, and is asked for {_spelled(asked, other)}"
+                    "; a training goes on with what it began with. Change it back, or name another --out"
+                )
+        elif not self._datasets:
+            raise UnavailableError(f"{self.folder} holds no training yet: name the datasets to train on")
+        else:
+            artifact.write_whole(path, json.dumps(asked, indent=1) + "\n")
+
+
+def _spelled(settings: Mapping[str, Any], keys: Sequence[str]) -> str:
+    return ", ".join(f"{key}={settings.get(key)}" for key in keys)

@@ -1,0 +1,127 @@
+"""The settings of a whole training, by name: `paper` is what the paper did, `small` fits a laptop.
+
+A run is a function that returns its settings; to try a variant, write another
+one, or change single settings with `-o v1.lr=2e-5`.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, fields, replace
+from difflib import get_close_matches
+from typing import Any, get_type_hints
+
+from lotte.errors import LotteError
+from retrievers.folder import READ
+from retrievers.training.loop import Fit
+
+TEACHER = "cross-encoder/ms-marco-MiniLM-L-6-v2"
+
+
+_V1 = Fit(batch=32, nway=2, lr=3e-6, in_batch=False)
+_CROSSENCODER = Fit(batch=32, nway=4, lr=2e-5, in_batch=False)
+_DISTIL = Fit(batch=32, nway=64, lr=1e-5)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """The settings of ColBERTv2's training, step by step."""
+
+    start: str = "bert-base-uncased"  # a folder, or a name on the Hugging Face hub
+    start_seen: str = ""  # what the start was trained on, for the card: "MS MARCO; GooAQ"
+    scratch: bool = False  # take the start's configuration and tokenizer only, and draw the weights
+    projection: str = "random"  # or "principal": where the start's own vectors are longest
+    dim: int = 128  # numbers in a vector
+    query_maxlen: int = 32
+    doc_maxlen: int = 180
+    precision: str = "bf16"  # or fp32
+    device: str = "auto"
+    seed: int = 12345
+    limit: int = 0  # questions of one dataset at most; 0: all
+    passages: int = 0  # passages of one dataset at most, beside the right answers; 0: all
+    validation: int = 500  # questions kept from training, to choose the best checkpoint by
+    validation_depth: int = 50  # passages that are put in order for each of them
+    bm25_depth: int = 100  # passages of BM25 that negatives are drawn from
+    v1_passes: int = 1  # over the questions
+    v1: Fit = _V1
+    teacher: str = TEACHER  # a cross-encoder; "": train one first
+    teacher_start: str = ""  # what the trained teacher starts from; "": as the student
+    teacher_maxlen: int = 180
+    teacher_passes: int = 1
+    crossencoder: Fit = _CROSSENCODER
+    rounds: int = 2  # of mining, scoring, distilling
+    bits: int = 2  # of the index that is mined
+    depth: int = 500  # passages of a question that negatives are drawn from
+    scored: int = 0  # of these, how many the teacher scores, drawn at random; 0: all
+    mined_questions: int = 0  # how many questions are mined a round, drawn at random; 0: all
+    passes: int = 1  # over the mined questions
+    distil: Fit = _DISTIL
+
+
+def paper() -> Recipe:
+    """What the paper did, on four GPUs of 80 GB for five days.
+
+    Source  Santhanam et al. 2022, section 3.2 and appendix F; Khattab & Zaharia 2020 for the first step
+    """
+    often: dict[str, Any] = {"dropout": 0.1, "save_every": 2000, "validate_every": 20_000}
+    return Recipe(
+        v1=replace(_V1, decay=False, **often),
+        passes=16,  # 800,000 questions; 400,000 steps of 32 lines
+        distil=replace(_DISTIL, steps=400_000, warmup=20_000, **often),
+    )
+
+
+def small() -> Recipe:
+    """A training of a small transformer on one GPU in minutes, or on two cores in hours."""
+    return Recipe(
+        start="sentence-transformers/all-MiniLM-L6-v2",
+        start_seen="Stack Exchange (titles, bodies, answers of 140 communities), GooAQ, MS MARCO, SQuAD, NQ and others",
+        projection="principal",
+        teacher="",
+        v1=Fit(batch=32, nway=2, lr=3e-5, warmup=50, validate_every=300, clip=2.0),
+        crossencoder=Fit(batch=16, nway=4, lr=4e-5, warmup=50, validate_every=500, in_batch=False),
+        teacher_passes=1,
+        depth=50,
+        scored=11,
+        mined_questions=12_000,
+        distil=Fit(batch=16, nway=8, lr=3e-5, warmup=30, validate_every=250),
+        validation=300,
+        validation_depth=30,
+    )
+
+
+RUNS: Mapping[str, Callable[[], Recipe]] = {"paper": paper, "small": small}
+
+
+def changed(recipe: Recipe, options: Iterable[str]) -> Recipe:
+    """Return a recipe with "key=value" settings changed; a training's settings are written v1.lr=2e-5.
+
+    Raises  LotteError for a key that does not exist, or a value of another type
+    """
+    for pair in options:
+        key, given, text = pair.partition("=")
+        if not given:
+            raise LotteError(f"setting {key!r} has no value; write -o {key}=VALUE")
+        outer, dot, inner = key.partition(".")
+        value: Any
+        if dot and isinstance(part := getattr(recipe, outer, None), Fit):
+            value = replace(part, **{inner: _value(key, Fit, inner, text)})
+        else:
+            outer, value = key, _value(key, Recipe, key, text)
+        recipe = replace(recipe, **{outer: value})
+    return recipe
+
+
+def _value(key: str, kind: type[Any], name: str, text: str) -> Any:
+    types = get_type_hints(kind)
+    if types.get(name) not in READ:
+        known = [
+            spelled
+            for outer, type_ in get_type_hints(Recipe).items()
+            for spelled in ([f"{outer}.{field.name}" for field in fields(Fit)] if type_ is Fit else [outer])
+        ]
+        near = get_close_matches(key, known, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"it has {', '.join(known)}"
+        raise LotteError(f"training has no setting {key!r}; {hint}")
+    try:
+        return READ[types[name]](text)
+    except (KeyError, ValueError):
+        raise LotteError(f"{key} takes {types[name].__name__}, not {text!r}") from None

@@ -1,0 +1,205 @@
+"""The model in training: a transformer and a projection, in float32, computed in bf16 if asked.
+
+The weights that are trained stay float32; every forward pass rounds them once,
+and gradients flow back through the rounding. On a CPU this is twice as fast as
+autocast, and the same code runs on a GPU. Texts are read by the same tokenizer
+as for search, and sorted by length, so that padding costs little.
+
+Shapes
+  N  texts    L  tokens of the longest    H  numbers in a vector    I  numbers in a hidden state
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from lotte.errors import MismatchError
+from retrievers.colbert import checkpoint
+from retrievers.colbert.checkpoint import Checkpoint
+from retrievers.colbert.config import ModelConfig
+from retrievers.colbert.tokens import TextTokens, Tokens
+
+TOKENS_AT_ONCE = 4096  # of padded text on a CPU; a GPU takes a batch whole
+STEP = 16  # widths are multiples of it: a library keeps what it prepared for each shape that it saw
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
+
+
+class Student(nn.Module):
+    """A late-interaction model that is trained."""
+
+    def __init__(
+        self,
+        body: Any,
+        projection_HI: Tensor,
+        settings: ModelConfig,
+        start: Checkpoint,
+        *,
+        dropout: float,
+        precision: str,
+    ) -> None:
+        super().__init__()
+        self.body, self.projection = body, nn.Linear(projection_HI.shape[1], projection_HI.shape[0], bias=False)
+        with torch.no_grad():
+            self.projection.weight.copy_(projection_HI)
+        self.settings, self.start, self.dtype = settings, start, PRECISIONS[precision]
+        self.tokens = TextTokens(start.tokenizer, settings)
+        for name, weight in body.named_parameters():
+            if name.startswith("pooler."):  # nobody reads it, and no checkpoint brings it: else whatever memory held
+                nn.init.zeros_(weight)
+        set_dropout(body, dropout)
+
+    @classmethod
+    def load(
+        cls, source: str | Path, settings: ModelConfig, *, dropout: float, precision: str, scratch: bool = False,
+        seed: int = 0, revision: str | None = None,
+    ) -> "Student":  # fmt: skip
+        """Return a student that starts from a checkpoint: a late-interaction model, or any transformer.
+
+        scratch  take its configuration and tokenizer only, and draw the weights
+        A transformer without a projection gets one of random orthogonal rows.
+        """
+        found = checkpoint.find(source, revision=revision)
+        longest = max(settings.query_maxlen, settings.doc_maxlen)
+        if longest > found.positions:
+            raise MismatchError(
+                f"{found.name} has {found.positions} positions, and {longest} tokens of a text are asked for"
+            )
+        torch.manual_seed(seed)
+        body = fresh(found) if scratch else found.model()
+        steps = [] if scratch else found.projection()
+        if len(steps) > 1 or (steps and (steps[0].bias_H is not None or steps[0].activation != "Identity")):
+            raise MismatchError(f"{found.name} has a projection of {len(steps)} steps; training knows one linear step")
+        settings = replace(settings, dim=settings.dim or 128)
+        assert settings.dim
+        projection_HI = steps[0].weight_HI if steps else nn.init.orthogonal_(torch.empty(settings.dim, found.width))
+        settings = replace(settings, dim=projection_HI.shape[0])
+        return cls(body, projection_HI, settings, found, dropout=dropout, precision=precision)
+
+    def forward(self, ids_NL: Tensor, seen_NL: Tensor) -> Tensor:
+        """Return (N, L, H), vectors of length 1, of padding too."""
+        hidden_NLI = self.body(input_ids=ids_NL, attention_mask=seen_NL).last_hidden_state
+        return nn.functional.normalize(self.projection(hidden_NLI).float(), dim=-1)
+
+    def encode(self, tokens: Tokens) -> tuple[Tensor, Tensor]:
+        """Return (N, L, H) vectors of texts and (N, L) which of them count."""
+        device = self.projection.weight.device
+        ids_NL, seen_NL, kept_NL = padded(tokens, device, self.start.positions)
+        lengths = torch.from_numpy(np.diff(tokens.starts)).to(device)
+        if len(ids_NL) == 0 or bool((lengths == lengths[0]).all()) or device.type != "cpu":
+            return rounded(self, self.dtype, ids_NL, seen_NL), kept_NL
+        order = torch.argsort(lengths, stable=True)
+        groups = _groups(lengths[order].tolist())
+        weights = casts(self, self.dtype)
+        parts = []
+        for begin, end in groups:
+            rows = order[begin:end]
+            width = _wide(int(lengths[rows].max()), ids_NL.shape[1])
+            vectors = torch.func.functional_call(self, weights, (ids_NL[rows, :width], seen_NL[rows, :width]))
+            parts.append(nn.functional.pad(vectors, (0, 0, 0, ids_NL.shape[1] - width)))
+        return torch.cat(parts)[torch.argsort(order)], kept_NL
+
+    def save(self, folder: Path, *, training: Mapping[str, Any], readme: str) -> Path:
+        """Write the model as a checkpoint that the original, PyLate and sentence-transformers open."""
+        state = {name: tensor.detach().float().cpu().contiguous() for name, tensor in self.body.state_dict().items()}
+        from retrievers.colbert import writing
+
+        return writing.write(
+            folder, described=self.start.described, state=_without_pooler(state),
+            projection_HI=self.projection.weight.detach().float().cpu(), tokenizer=self.start.tokenizer.parent,
+            settings=self.settings, training=training, readme=readme,
+        )  # fmt: skip
+
+
+def fresh(found: Checkpoint) -> Any:
+    """Return the transformer that a checkpoint describes, with weights drawn as transformers draws them."""
+    from transformers import AutoConfig, AutoModel
+
+    described = {
+        key: value for key, value in found.described.items() if key not in ("auto_map", "dtype", "torch_dtype")
+    }
+    build: Any = AutoModel.from_config
+    model: Any = build(AutoConfig.for_model(**described))
+    return model
+
+
+def set_dropout(model: Any, share: float) -> None:
+    """Set every dropout of a transformer, and the attention that is fast in training on this device."""
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = share
+        for name in ("dropout_prob", "attention_dropout"):  # attention reads its own number, and not a module
+            if isinstance(getattr(module, name, None), float):
+                setattr(module, name, share)
+    if hasattr(model, "set_attn_implementation") and not torch.cuda.is_available():
+        model.set_attn_implementation("eager")  # the fused attention's backward pass is 3 times slower on a CPU
+    model.train()
+
+
+def casts(model: nn.Module, dtype: torch.dtype) -> dict[str, Tensor]:
+    """Return the weights rounded to a precision; a gradient goes through to the weights themselves."""
+    return {name: weight.to(dtype) for name, weight in model.named_parameters()}
+
+
+def rounded(model: nn.Module, dtype: torch.dtype, *inputs: Tensor) -> Tensor:
+    """Return what a model gives with its weights rounded to a precision."""
+    out: Tensor = torch.func.functional_call(model, casts(model, dtype), inputs)
+    return out
+
+
+def padded(tokens: Tokens, device: torch.device, most: int = 512) -> tuple[Tensor, Tensor, Tensor]:
+    """Return (N, L) ids, (N, L) which tokens are looked at, (N, L) which get a vector; L is `most` at most."""
+    lengths = np.diff(tokens.starts)
+    place_L = np.arange(_wide(int(lengths.max(initial=1)), most))
+    real_NL = place_L < lengths[:, None]
+    ids_NL, kept_NL = np.zeros(real_NL.shape, np.int64), np.zeros(real_NL.shape, np.bool_)
+    ids_NL[real_NL], kept_NL[real_NL] = tokens.ids, tokens.kept
+    seen_NL = (place_L < tokens.seen[:, None]).astype(np.int64)
+    return tuple(torch.from_numpy(part).to(device) for part in (ids_NL, seen_NL, kept_NL))  # type: ignore[return-value]
+
+
+def _wide(length: int, most: int) -> int:
+    return min(-(-length // STEP) * STEP, most)
+
+
+def _groups(lengths: Sequence[int]) -> list[tuple[int, int]]:
+    """Return ranges of texts, sorted by length, that are padded together."""
+    groups, begin = [], 0
+    for place in range(1, len(lengths) + 1):
+        if place == len(lengths) or (place + 1 - begin) * lengths[place] > TOKENS_AT_ONCE:
+            groups.append((begin, place))
+            begin = place
+    return groups
+
+
+def _without_pooler(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {
+        name: tensor for name, tensor in state.items() if not name.startswith("pooler.") and "position_ids" not in name
+    }
+
+
+def principal(student: Student, texts: Sequence[str], dim: int) -> Tensor:
+    """Return (dim, I), the directions in which the hidden states of some texts are longest.
+
+    A projection onto them keeps the similarities of the transformer's own token
+    vectors as well as any of that size can, so training need not find them again.
+    """
+    wide = student.projection.in_features
+    moment_II = torch.zeros(wide, wide, dtype=torch.float64)
+    student.eval()
+    with torch.inference_mode():
+        for begin in range(0, len(texts), 32):
+            ids_NL, seen_NL, kept_NL = padded(
+                student.tokens.docs(texts[begin : begin + 32]), torch.device("cpu"), student.start.positions
+            )
+            hidden_NI = student.body(input_ids=ids_NL, attention_mask=seen_NL).last_hidden_state[kept_NL]
+            unit_NI = nn.functional.normalize(hidden_NI.double(), dim=-1)
+            moment_II += unit_NI.T @ unit_NI
+    student.train()
+    _, vectors_II = torch.linalg.eigh(moment_II)
+    longest_HI: Tensor = vectors_II[:, -dim:].T.flip(0).float().contiguous()
+    return longest_HI

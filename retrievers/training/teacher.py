@@ -1,0 +1,259 @@
+"""The teacher: a cross-encoder that reads a question and a passage together and says how well they fit.
+
+Any Hugging Face model for sequence classification with one output will do;
+`CrossTask` trains one where none can be had. Scores are raw logits, written in
+the form of the original's scorer, `[qid, [[score, pid], ...]]`, a line a
+question, as they are made: work that is stopped goes on at the next question.
+
+Source  ColBERT, colbert/distillation/ranking_scorer.py: length 180, raw logits
+"""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from copy import deepcopy
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from lotte import artifact
+from lotte.errors import CorruptFileError, MismatchError
+from lotte.progress import Progress
+from retrievers.colbert import checkpoint
+from retrievers.training import losses
+from retrievers.training.examples import Example, Pairs, even
+from retrievers.training.loop import Fit
+from retrievers.training.objective import reciprocal_rank
+from retrievers.training.student import PRECISIONS, STEP, casts, set_dropout
+
+MAXLEN = 180  # tokens of question and passage together
+PAIRS_AT_ONCE = 2048  # sorted by length together
+TOKENS_AT_ONCE = {"cpu": 4096, "cuda": 131_072}
+
+
+class CrossEncoder(nn.Module):
+    """A transformer with one output over question and passage."""
+
+    def __init__(self, model: Any, tokenizer: Any, *, maxlen: int = MAXLEN, precision: str = "fp32") -> None:
+        super().__init__()
+        self.model, self.tokenizer = model, tokenizer
+        self.maxlen, self.dtype = maxlen, PRECISIONS[precision]
+
+    @classmethod
+    def load(
+        cls, source: str | Path, *, revision: str | None = None, maxlen: int = MAXLEN, precision: str = "fp32",
+        fresh: bool = False, seed: int = 0,
+    ) -> "CrossEncoder":  # fmt: skip
+        """Return the cross-encoder of a folder, or of a name on the Hugging Face hub.
+
+        fresh  begin one: a transformer's weights, and an output layer that is drawn
+
+        Raises  UnavailableError if it cannot be had, MismatchError if it has another count of outputs than one
+        """
+        checkpoint.package("transformers")
+        from transformers import AutoModelForSequenceClassification, AutoTokenizer
+        from transformers.utils import logging
+
+        found = checkpoint.find(source, revision=revision)
+        outputs = found.described.get("num_labels") or len(found.described.get("id2label") or {}) or 2
+        if not fresh and outputs != 1:
+            raise MismatchError(
+                f"{found.name} has {outputs} outputs, and a teacher has one: the score of a question with a passage"
+            )
+        if -(-maxlen // STEP) * STEP > found.positions:
+            raise MismatchError(
+                f"{found.name} has {found.positions} positions, and {maxlen} tokens of a pair are asked for"
+            )
+        load: Any = AutoModelForSequenceClassification.from_pretrained
+        tokens: Any = AutoTokenizer.from_pretrained
+        torch.manual_seed(seed)
+        logging.set_verbosity_error()  # an output layer that is drawn is no news here
+        logging.disable_progress_bar()
+        try:
+            model, told = load(
+                found.folder, local_files_only=True, num_labels=1, use_safetensors=True, output_loading_info=True
+            )
+        except (OSError, RuntimeError, ValueError) as error:
+            raise CorruptFileError(
+                f"{found.name}: transformers cannot read it ({str(error).splitlines()[0]})"
+            ) from None
+        if not fresh and (lacking := sorted(told["missing_keys"])):
+            raise CorruptFileError(
+                f"{found.name} lacks the tensor {lacking[0]!r}: it is no cross-encoder that was trained"
+            )
+        return cls(model.float(), tokens(found.folder, local_files_only=True), maxlen=maxlen, precision=precision)
+
+    def read(self, questions: Sequence[str], passages: Sequence[str]) -> dict[str, Tensor]:
+        """Return the tokens of pairs, padded to the longest; what is cut off is the passage's end."""
+        questions = [self._cut(question) for question in questions]
+        rows = self.tokenizer(questions, list(passages), truncation="only_second", max_length=self.maxlen)
+        return dict(self.tokenizer.pad(rows, pad_to_multiple_of=STEP, return_tensors="pt"))
+
+    def _cut(self, question: str) -> str:
+        """Return a question cut to half of all tokens, so that a passage has a place."""
+        room = self.maxlen // 2
+        if len(question.encode("utf-8", "replace")) <= room:  # no token is less than a byte
+            return question
+        ends = [end for _, end in self._words.encode(question, add_special_tokens=False).offsets]
+        return question if len(ends) <= room else question[: ends[room - 1]]
+
+    @cached_property
+    def _words(self) -> Any:
+        """Return a tokenizer that cuts nothing: where to cut is a setting, and a thread may read with the other one."""
+        words = deepcopy(self.tokenizer.backend_tokenizer)
+        words.no_truncation()
+        words.no_padding()
+        return words
+
+    def forward(self, names: Sequence[str], *inputs: Tensor) -> Tensor:
+        out: Tensor = self.model(**dict(zip(names, inputs, strict=True))).logits[:, 0]
+        return out
+
+    def score(self, tokens: Mapping[str, Tensor]) -> Tensor:
+        """Return (N,), the logits of pairs."""
+        device = next(self.parameters()).device
+        weights = casts(self, self.dtype)
+        inputs = (list(tokens), *(tensor.to(device) for tensor in tokens.values()))
+        out: Tensor = torch.func.functional_call(self, weights, inputs)
+        return out.float()
+
+    def save(self, folder: Path, training: Mapping[str, Any]) -> Path:
+        """Write it as transformers and sentence-transformers open it."""
+        with artifact.folder(folder, {"training": dict(training)}) as made:
+            self.model.save_pretrained(made)
+            self.tokenizer.save_pretrained(made)
+        return folder
+
+
+class CrossTask:
+    """The task of a teacher: the labelled passage of a line before the others."""
+
+    def __init__(self, model: CrossEncoder, pairs: Pairs, config: Fit, ranking: dict[int, list[int]]) -> None:
+        self.model, self._pairs, self._ranking = model, pairs, ranking
+        set_dropout(model.model, config.dropout)
+
+    def read(self, examples: Sequence[Example]) -> tuple[list[Any], list[Any]]:
+        """Return groups of pairs, alike in length, and where they stand."""
+        questions = [self._pairs.questions[example.qid] for example in examples for _ in example.pids]
+        passages = [self._pairs.passage(pid) for example in examples for pid in example.pids]
+        order = np.argsort([len(passage) for passage in passages], kind="stable")
+        groups = np.array_split(order, max(1, len(order) // 16))
+        return [self.model.read([questions[i] for i in rows], [passages[i] for i in rows]) for rows in groups], groups
+
+    def encode(self, read: tuple[list[Any], list[Any]]) -> tuple[Tensor, ...]:
+        groups, places = read
+        score_N = torch.cat([self.model.score(tokens) for tokens in groups])
+        order = torch.from_numpy(np.argsort(np.concatenate(places))).to(score_N.device)
+        return (score_N[order],)
+
+    def loss(self, encoded: Sequence[tuple[Tensor, ...]], examples: Sequence[Example]) -> dict[str, Tensor]:
+        even(examples)
+        score_BW = torch.cat([scores for (scores,) in encoded]).view(len(examples), -1)
+        return {"first": losses.first_wins(score_BW)}
+
+    def validate(self) -> float:
+        wanted = {qid: dict.fromkeys(pids) for qid, pids in sorted(self._ranking.items())}
+        values = [
+            reciprocal_rank(list(scores.values()), list(scores), self._pairs.positives[qid])
+            for qid, scores in _scored(self.model, self._pairs, {qid: list(pids) for qid, pids in wanted.items()})
+        ]
+        return sum(values) / len(values) if values else 0.0
+
+
+def score(
+    model: CrossEncoder, pairs: Pairs, candidates: Mapping[int, Sequence[int]], path: Path
+) -> dict[int, dict[int, float]]:
+    """Score every question's candidates, and leave them in a file; what is there already is not done again.
+
+    Returns question -> passage -> score, the passages in the order they were given
+    """
+    if path.exists():
+        return read(path)
+    part, done = path.with_name(f".{path.name}.partial"), {}
+    if part.exists():
+        _cut(part)
+        done = read(part)
+    left = {qid: pids for qid, pids in candidates.items() if qid not in done and pids}
+    total, before = sum(map(len, candidates.values())), sum(map(len, done.values()))
+    with (
+        part.open("a", encoding="utf-8") as file,
+        Progress(total, "pairs", "scoring", done=before) as progress,
+    ):
+        for qid, scores in _scored(model, pairs, left):
+            file.write(json.dumps([qid, [[value, pid] for pid, value in scores.items()]]) + "\n")
+            done[qid] = scores
+            progress.advance(len(scores))
+    part.replace(path)
+    return done
+
+
+def read(path: Path) -> dict[int, dict[int, float]]:
+    """Return the scores in a file, in the original's form or that of examples. Raises CorruptFileError for neither."""
+    from lotte.lines import lines
+
+    found: dict[int, dict[int, float]] = {}
+    for number, line in lines(path):
+        try:
+            qid, *rest = json.loads(line)
+            nested = len(rest) == 1 and rest[0] and isinstance(rest[0][0], list)
+            found[int(qid)] = (
+                {int(pid): float(value) for value, pid in rest[0]}
+                if nested
+                else {int(pid): float(value) for pid, value in rest}
+            )
+            if not (found[int(qid)] and np.isfinite(list(found[int(qid)].values())).all()):
+                raise ValueError("no scores, or one that is no number")
+        except (ValueError, TypeError, IndexError, OverflowError, RecursionError):
+            raise CorruptFileError(
+                f"{path}:{number}: expected [qid, [[score, pid], ...]], found {line[:60]!r}"
+            ) from None
+    return found
+
+
+def _scored(
+    model: CrossEncoder, pairs: Pairs, candidates: Mapping[int, Sequence[int]]
+) -> Iterator[tuple[int, dict[int, float]]]:
+    """Yield the scores of question after question; many questions' pairs are sorted by length together."""
+    device = next(model.parameters()).device
+    budget = TOKENS_AT_ONCE["cpu" if device.type == "cpu" else "cuda"]
+    model.eval()
+    waiting: list[tuple[int, int]] = []
+
+    def flush() -> Iterator[tuple[int, dict[int, float]]]:
+        questions = [pairs.questions[qid] for qid, _ in waiting]
+        passages = [pairs.passage(pid) for _, pid in waiting]
+        # a token is about four letters; what the tokenizer makes of it only moves a border
+        about = [min(model.maxlen, (len(q) + len(p)) // 4 + 4) for q, p in zip(questions, passages, strict=True)]
+        order = sorted(range(len(about)), key=lambda place: about[place])
+        values = [0.0] * len(about)
+        begin = 0
+        for place in range(1, len(order) + 1):
+            if place == len(order) or (place + 1 - begin) * about[order[place]] > budget:
+                rows = order[begin:place]
+                with torch.inference_mode():  # here, and not around a yield: it would hold for whoever asks
+                    out = model.score(model.read([questions[i] for i in rows], [passages[i] for i in rows]))
+                for row, value in zip(rows, out.tolist(), strict=True):
+                    values[row] = value
+                begin = place
+        by_question: dict[int, dict[int, float]] = {}
+        for (qid, pid), value in zip(waiting, values, strict=True):
+            by_question.setdefault(qid, {})[pid] = round(value, 5)
+        yield from by_question.items()
+
+    for qid, pids in candidates.items():
+        waiting += [(qid, pid) for pid in pids]
+        if len(waiting) >= PAIRS_AT_ONCE:
+            yield from flush()
+            waiting = []
+    if waiting:
+        yield from flush()
+
+
+def _cut(path: Path) -> None:
+    """Take off the last line of a file if it was never finished."""
+    content = path.read_bytes()
+    if not content.endswith(b"\n"):
+        path.write_bytes(content[: content.rfind(b"\n") + 1])

@@ -1,0 +1,149 @@
+"""What training is worth: Success@5 and nDCG@10 of BM25 and of every step of a training on datasets that it never saw.
+
+    python tests/bench/bench_training.py RUN DATASET... [--also NAME=CHECKPOINT] [--out FILE.json]
+
+RUN is a folder of `lotte train colbertv2`; its steps are v1, round1, round2. Each is measured uncompressed (exact
+MaxSim over its vectors), in 2 bits and in 1, searched exactly, so that only compression differs, and in 2 bits by the
+default search. Differences are over the same queries, with 95 % intervals of the paired bootstrap; the macro average
+counts every dataset the same. Vectors are kept nowhere: a dataset is encoded once for each checkpoint.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from time import perf_counter
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).parent))
+from bench_compression import uncompressed
+
+import retrievers
+from leaderboard import compare
+from leaderboard.measure import Success, mean, nDCG, scores
+from lotte import Dataset, Run, read
+from retrievers.colbert import building, search
+from retrievers.colbert.codec import CodecConfig
+from retrievers.colbert.encoder import Encoder
+from retrievers.colbert.index import open_index
+
+MEASURES = (Success @ 5, nDCG @ 10)
+K = 100
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path)
+    parser.add_argument("datasets", type=Path, nargs="+")
+    parser.add_argument("--also", action="append", default=[], metavar="NAME=CHECKPOINT")
+    parser.add_argument("--steps", default="v1,round1,round2")
+    parser.add_argument("--queries", type=int, default=1500, help="of a dataset at most, drawn with seed 0")
+    parser.add_argument("--out", type=Path)
+    asked = parser.parse_args()
+    models = {step: asked.run / step / "checkpoint" for step in asked.steps.split(",") if step}
+    models |= {name: Path(path) for name, _, path in (pair.partition("=") for pair in asked.also)}
+    datasets = [some(one, asked.queries) for path in asked.datasets for one in read(path)]
+    values: dict[str, dict[str, dict[str, Mapping[str, float]]]] = {str(measure): {} for measure in MEASURES}
+    if asked.out and asked.out.exists():
+        values = json.loads(asked.out.read_text())
+    for dataset in datasets:
+        for name in ("bm25", *models):
+            if all(any(one.split()[0] == name for one in values[str(m)].get(dataset.name, {})) for m in MEASURES):
+                continue
+            runs = late(name, models[name], dataset) if name in models else {"bm25": bm25(dataset)}
+            for system, run in runs.items():
+                for measure, per_query in scores(run, dataset.qrels, MEASURES).items():
+                    values[str(measure)].setdefault(dataset.name, {})[system] = per_query
+            if asked.out:
+                asked.out.write_text(json.dumps(values))
+    for measure, found in values.items():
+        show(measure, {name: found[name] for name in (dataset.name for dataset in datasets)})
+
+
+def some(dataset: Dataset, most: int) -> Dataset:
+    judged = [query_id for query_id in dataset.queries if dataset.qrels.get(query_id)]
+    if len(judged) > most:
+        judged = sorted(np.random.default_rng(0).choice(judged, most, replace=False).tolist())
+    return replace(
+        dataset,
+        queries={query_id: dataset.queries[query_id] for query_id in judged},
+        qrels={query_id: dataset.qrels[query_id] for query_id in judged},
+    )
+
+
+def bm25(dataset: Dataset) -> Run:
+    with TemporaryDirectory() as scratch:
+        return retrievers.load("bm25").index(dataset.corpus, Path(scratch) / "index").search(dataset.queries, k=K)
+
+
+def late(name: str, checkpoint: Path, dataset: Dataset) -> dict[str, Run]:
+    begin = perf_counter()
+    encoder = Encoder.load(checkpoint, doc_maxlen=300)
+    packed = encoder.docs([doc.text for doc in dataset.corpus])
+    queries = encoder.queries(list(dataset.queries.values()))
+    encoded = perf_counter() - begin
+    found = {f"{name} float": as_run(dataset, uncompressed(packed.vectors, packed.starts, queries))}
+    for bits in (2, 1):
+        with TemporaryDirectory() as scratch:
+            folder = Path(scratch)
+            source = building.Arrays(packed.vectors, np.diff(packed.starts))
+            building.build(folder, source, CodecConfig(bits=bits), threads=2, say=lambda line: None)
+            index = open_index(folder, {"segments": [{"number": 0}]})
+            for algorithm in ("exact", "paper") if bits == 2 else ("exact",):
+                config = search.SearchConfig(algorithm=algorithm)
+                hits = search.search(index, list(queries), k=K, config=config, threads=2)
+                spelled = f"{name} {bits} bits" + (", default search" if algorithm == "paper" else "")
+                found[spelled] = as_run(dataset, hits)
+    seconds = perf_counter() - begin
+    print(f"{name} on {dataset.name}: {seconds:.0f} s, {encoded:.0f} of them to encode", file=sys.stderr, flush=True)
+    return found
+
+
+def as_run(dataset: Dataset, found: list[search.Found]) -> Run:
+    doc_ids = dataset.corpus.doc_ids
+    hits = {
+        query_id: {doc_ids[row]: float(score) for row, score in zip(one.rows, one.scores, strict=True)}
+        for query_id, one in zip(dataset.queries, found, strict=True)
+    }
+    return Run.of(hits, depth=K)
+
+
+def show(measure: str, found: Mapping[str, Mapping[str, Mapping[str, float]]]) -> None:
+    systems = list(next(iter(found.values())))
+    short = {name: name.removesuffix("/test").removesuffix("/dev").removesuffix("/forum") for name in found}
+    print(f"\n{measure:32} " + " ".join(f"{short[name][-14:]:>14}" for name in found) + f" {'macro':>8}")
+    for system in systems:
+        cells = [mean(found[name][system]) for name in found]
+        print(f"{system:32} " + " ".join(f"{cell:14.4f}" for cell in cells) + f" {np.mean(cells):8.4f}")
+    pairs = [(system, "bm25") for system in systems if system != "bm25"]
+    pairs += [
+        (f"{b} {bits}", f"{a} {bits}")
+        for a, b in (("v1", "round1"), ("round1", "round2"), ("v1", "round2"))
+        for bits in ("float", "2 bits")
+    ]
+    pairs += [
+        (f"{system[:-6]} {bits}", system)
+        for system in systems
+        if system.endswith(" float")
+        for bits in ("2 bits", "1 bits")
+    ]
+    print(f"\ndifference in {measure}, 95 % interval")
+    for a, b in pairs:
+        if a in systems and b in systems:
+            cells = []
+            for name in found:
+                one = compare.macro_difference({name: found[name][a]}, {name: found[name][b]})
+                cells.append(f"{one.difference:+.4f} ({one.ci95[0]:+.4f} {one.ci95[1]:+.4f})")
+            all_ = compare.macro_difference(
+                {name: found[name][a] for name in found}, {name: found[name][b] for name in found}
+            )
+            print(f"{a} - {b}: macro {all_.difference:+.4f} ({all_.ci95[0]:+.4f} to {all_.ci95[1]:+.4f})")
+            print("    " + "  ".join(f"{short[name]} {cell}" for name, cell in zip(found, cells, strict=True)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,114 @@
+"""A training small enough for every test: a BERT of one layer, two sets of questions, and lines of passages.
+
+As a program it trains in a process of its own, which a test may kill:
+`toy_training.py FOLDER '{"steps": 6, ...}'` leaves the weights in FOLDER/weights.safetensors.
+"""
+
+import json
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import tiny_checkpoint
+
+from lotte.dataset import Dataset, Doc, Docs
+from retrievers.training import examples
+from retrievers.training.examples import Example, Pairs
+
+RIGHT, WRONG, ABOUT = "yeast", "moon", ("bread", "star", "router", "soil", "kitchen", "garden", "server", "light")
+
+
+def dataset(name="toy/a", *, questions=12, passages=40, seed=0):
+    """A set whose right passages speak of yeast, and no other; question q is answered by passage q."""
+    draw = np.random.default_rng(seed)
+
+    def text(number, *words):
+        return " ".join([*words, *draw.choice(ABOUT, int(draw.integers(2, 9))), f"{name[-1]}{number}"])
+
+    docs = [Doc(f"{name}:{row}", text(row, RIGHT if row < questions else WRONG)) for row in range(passages)]
+    queries = {f"{name}?{number}": text(number, "how", "to") for number in range(questions)}
+    qrels = {query_id: {docs[row].doc_id: 1} for row, query_id in enumerate(queries)}
+    return Dataset(name=name, corpus=Docs(tuple(docs)), queries=queries, qrels=qrels, measure="MRR@10")
+
+
+def pairs(folder: Path, *sets: Dataset, validation=0) -> Pairs:
+    return examples.gather(sets or (dataset(), dataset("toy/b", seed=1)), folder, validation=validation)
+
+
+def wrong(some: Pairs) -> dict[int, list[int]]:
+    """Every question's wrong passages, from its own set."""
+    return {
+        qid: [pid for pid in part.pids if WRONG in some.passage(pid)] for part in some.parts for qid in part.qids
+    }
+
+
+def lines(some: Pairs, count: int, *, nway: int = 3, scores: bool = False) -> list[Example]:
+    passes = -(-count // len(some.questions))
+    made = examples.triples(some, wrong(some), nway=nway, passes=passes, seed=0)
+    draw = np.random.default_rng(0)
+    return [
+        Example(qid, pids, tuple(draw.normal(size=nway).tolist()) if scores else None)
+        for qid, pids, _ in list(made)[:count]
+    ]
+
+
+def start(folder: Path) -> Path:
+    if folder.exists():
+        return folder
+    return tiny_checkpoint.write(folder, dim=8, hidden=16, layers=1, heads=2, inner=32, positions=64, doc_maxlen=32)
+
+
+def late(folder: Path, config, *, precision="fp32"):
+    """Return a student's task, as it stands before the first step."""
+    from retrievers.colbert.config import ModelConfig
+    from retrievers.training.objective import LateTask
+    from retrievers.training.student import Student
+
+    some = pairs(folder / "pairs", validation=4)
+    settings = ModelConfig(dim=8, query_maxlen=12, doc_maxlen=16)
+    student = Student.load(start(folder / "start"), settings, dropout=config.dropout, precision=precision)
+    ranking = {qid: sorted({*wrong(some)[qid][:6], *some.positives[qid]}) for qid in some.validation}
+    return LateTask(student, some, config, ranking)
+
+
+def train(folder: Path, **settings):
+    """Train in `folder`/run, whose neighbours other trainings share. Returns the task and the facts."""
+    from retrievers.training import loop
+
+    scores, data, count = settings.pop("scores", False), settings.pop("data", "toy"), settings.pop("count", 60)
+    said = settings.pop("say", lambda line: None)
+    task = settings.pop("task", None)
+    config = loop.Fit(**{"batch": 6, "nway": 3, "lr": 1e-3, "dropout": 0.1, "save_every": 2, **settings})
+    task = task(config) if task else late(folder.parent, config)
+    given = lines(task._pairs, count, nway=config.nway, scores=scores)
+    return task, loop.fit(task, given, folder, config, data=data, title="toy", say=said)
+
+
+def slow(folder: Path, config, pause: float):
+    """Return a task that takes its time, and a file that says when its fifth step begins."""
+    task = late(folder.parent, config)
+    computed, count = task.loss, iter(range(10_000))
+
+    def loss(encoded, batch):
+        if next(count) == 4:
+            (folder / "begun").touch()
+        time.sleep(pause)
+        return computed(encoded, batch)
+
+    task.loss = loss
+    return task
+
+
+def main() -> None:
+    from safetensors.torch import save_file
+
+    folder, settings = Path(sys.argv[1]), json.loads(sys.argv[2])
+    pause = settings.pop("pause", 0)
+    task, facts = train(folder, **settings, task=(lambda config: slow(folder, config, pause)) if pause else None)
+    save_file(task.model.state_dict(), folder / "weights.safetensors")
+    (folder / "facts.json").write_text(json.dumps(facts))
+
+
+if __name__ == "__main__":
+    main()
