@@ -1,0 +1,305 @@
+"""`lotte board`: the commands about records. The front door, cli.py, has the others.
+
+Data goes to stdout and talk goes to stderr, as there.
+"""
+
+import json
+import sys
+from collections.abc import Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from leaderboard.cli_build import AsJson, say
+from lotte.errors import LotteError
+
+if TYPE_CHECKING:
+    from leaderboard.papers import Table
+    from leaderboard.result import Result
+
+app = typer.Typer(
+    help="Records: add, verify, compare, pass on, and make the site of them.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+
+Results = Annotated[Path, typer.Option(help="The folder of records.")]
+Data = Annotated[Path | None, typer.Option(help="Where the datasets lie, in place of $LOTTE_HOME.")]
+By = Annotated[str, typer.Option(help="Who does it, for the log; default: the name that git has, or the login.")]
+RESULTS = Path("results")
+
+
+class Format(StrEnum):
+    mteb = "mteb"
+    ir_metadata = "ir_metadata"
+    tira = "tira"
+
+
+@app.command()
+def add(
+    records: Annotated[list[Path], typer.Argument(help="Records, their runs beside them.")],
+    results: Results = RESULTS,
+    data: Data = None,
+    by: By = "",
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Take the place of a record of the same settings.")
+    ] = False,
+    reproduces: Annotated[
+        Path | None, typer.Option(metavar="RECORD", help="Log this one as a repetition of RECORD, by somebody else.")
+    ] = None,
+    tolerance: Annotated[
+        float, typer.Option(min=0, help="How far a repetition may be off in the official measure.")
+    ] = 0.005,
+    as_json: AsJson = False,
+) -> None:
+    """Score records again from their runs, and store those that match with their runs.
+
+    lotte board add out/bm25/beir/scifact.json
+    lotte board add mine/bm25/beir/scifact.json --reproduces results/bm25/beir/scifact.json --by "A. Nother"
+    """
+    from leaderboard import admission
+    from leaderboard.shelf import find, read
+    from leaderboard.verify import Truth
+
+    if reproduces and len(records) != 1:
+        raise LotteError(f"--reproduces takes one record, and {len(records)} were named")
+    truths: dict[str, Truth] = {}
+    corpora: dict[object, str] = {}
+    refused = 0
+    for path in records:
+        try:
+            name = str(read(path).dataset.get("name"))
+            if name not in truths:
+                truths[name] = Truth.of(find(name, _data(data)), corpora)
+            if reproduces:
+                entry, agrees = admission.reproduce(
+                    path, reproduces, truths[name], by=by or _who(), tolerance=tolerance
+                )
+                rows = [{"measure": key, "difference": value} for key, value in entry["difference"].items()]
+                _show(rows, as_json)
+                if not agrees:
+                    raise LotteError(
+                        f"{path} differs from {reproduces} by more than {tolerance:g}; the log says so, and its level "
+                        "is what it was"
+                    )
+                say(f"{reproduces}: reproduced")
+            else:
+                stored = admission.add(path, results, truths[name], by=by or _who(), replacing=replace)
+                print(json.dumps({"record": str(stored)}) if as_json else stored, flush=True)
+        except LotteError as error:
+            if len(records) == 1 and not getattr(error, "problems", None):
+                raise
+            refused += 1
+            for line in getattr(error, "problems", None) or [str(error)]:
+                say(f"{path}: {line}")
+    if refused:
+        raise LotteError(f"{refused} of {len(records)} records refused; what is wrong stands above")
+
+
+@app.command()
+def verify(
+    results: Annotated[Path, typer.Argument(help="The folder of records.")] = RESULTS,
+    data: Data = None,
+    quick: Annotated[bool, typer.Option("--quick", help="Score nothing again, though the dataset is here.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Check every record and run of a folder: a line for each problem, exit 1 if there is one.
+
+    lotte board verify results
+    """
+    from leaderboard import shelf
+
+    report = shelf.Report()
+    for line in shelf.everything(results, _data(data), report, quick=quick):
+        print(json.dumps({"problem": line}) if as_json else line, flush=True)
+    for line in report.lines():
+        say(line)
+    if report.bad:
+        raise LotteError(f"{report.bad:,} of {report.records:,} records in {results} are not as they should be")
+
+
+@app.command()
+def compare(
+    records: Annotated[list[Path], typer.Argument(help="Records of one dataset, or folders of a system each.")],
+    measure: Annotated[str, typer.Option(help="Of the records' measures; default: the dataset's own.")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Compare systems pair by pair, over queries: differences, intervals, p, ranks, and who cannot be told apart.
+
+    lotte board compare results/bm25/beir/scifact.json results/colbertv2/beir/scifact.json
+    lotte board compare results/bm25 results/colbertv2      each dataset that both have, and their mean
+    """
+    from leaderboard import versus
+
+    found = versus.compare(records, measure)
+    for number, part in enumerate(found):
+        for kind, rows in (("standing", part.standings), ("pair", part.pairs)):
+            head: dict[str, Any] = {"dataset": part.dataset, "measure": part.measure}
+            if as_json:
+                _show([{"kind": kind, **head, **row} for row in rows], True)
+            else:
+                if number or kind == "pair":
+                    print()
+                _show([{**head, **row} for row in rows], False)
+        for line in part.talk:
+            say(line)
+
+
+@app.command()
+def paper(
+    table: Annotated[str, typer.Option(help="Only this one: 5, or 5a.")] = "",
+    name: Annotated[str, typer.Option("--paper", help="colbertv2, colbert or tct_colbert; default: all.")] = "",
+    results: Results = RESULTS,
+    as_json: AsJson = False,
+) -> None:
+    """Print the papers' tables with our numbers beside theirs, and the gap.
+
+    lotte board paper --paper colbertv2 --table 5b
+    """
+    from leaderboard import papers
+
+    tables = papers.tables(_read_all(results), paper=name, number=table)
+    if sys.stdout.isatty() and not as_json:
+        for one in tables:
+            _draw(one)
+        return
+    rows = []
+    for one in tables:
+        for cell in one.cells:
+            row: dict[str, Any] = {"paper": cell.paper, "table": cell.table, "row": cell.row, "column": cell.column}
+            row |= {"unit": cell.unit, "published": cell.published, "ours": cell.ours, "gap": cell.gap}
+            if not as_json:
+                row |= {key: cell.show(row[key]) for key in ("published", "ours")}
+                row["gap"] = "" if cell.gap is None else f"{cell.gap:+.{3 if cell.unit == 'share' else 1}f}"
+            rows.append({**row, "note": cell.note, "source": one.source, "record": cell.record})
+    _show(rows, as_json)
+    for one in tables:
+        if one.note:
+            say(f"{one.paper} table {one.number}: {one.note}")
+
+
+@app.command("export")
+def export_(
+    records: Annotated[list[Path], typer.Argument(help="Records, or folders of them.")],
+    format: Annotated[Format, typer.Option(help="What the other side reads.")],
+    out: Annotated[Path, typer.Option(help="Where the files are to lie.")],
+) -> None:
+    """Write records for other boards: MTEB's results, runs with an ir_metadata header, values by query for TIRA.
+
+    lotte board export results/bm25 --format mteb --out mteb-results
+    """
+    from leaderboard import interchange
+
+    for path in interchange.export(_paths(records), format.value, out):
+        print(path, flush=True)
+
+
+@app.command("import")
+def import_(
+    file: Annotated[Path, typer.Argument(help="A TREC, LoTTE or MS MARCO run, or MTEB's result of a task.")],
+    dataset: Annotated[str, typer.Option(help="What a run is of: a name, or a folder.")] = "",
+    system: Annotated[str, typer.Option(help="What made it; default: what the file says, or is called.")] = "",
+    results: Results = RESULTS,
+    data: Data = None,
+    by: By = "",
+) -> None:
+    """Take in another tool's run or score. It is marked `imported`, and is never ranked among the others.
+
+    lotte board import run.trec --dataset beir/scifact --system splade
+    lotte board import mteb/results/org__model/rev/SciFact.json
+    """
+    from leaderboard import interchange
+
+    for path in interchange.take_in(file, results, _data(data), dataset=dataset, system=system, by=by or _who()):
+        print(path, flush=True)
+
+
+@app.command()
+def build(out: Annotated[Path, typer.Option(help="Where the site is to stand.")], results: Results = RESULTS) -> None:
+    """Make the site: static files, readable without a server.
+
+    lotte board build --out site
+    """
+    from importlib import import_module
+
+    import_module("leaderboard.board.site").build(results, out, say)
+    print(out)
+
+
+def _data(data: Path | None) -> Path:
+    from lotte.home import home
+
+    return data or home()
+
+
+def _who() -> str:
+    import getpass
+    import subprocess
+
+    try:
+        done = subprocess.run(["git", "config", "user.name"], capture_output=True, text=True, timeout=10)
+        return done.stdout.strip() or getpass.getuser()
+    except (OSError, KeyError, subprocess.SubprocessError):
+        return "unknown"
+
+
+def _paths(given: Sequence[Path]) -> list[Path]:
+    from leaderboard.shelf import records
+
+    return [path for one in given for path in (records(one) if one.is_dir() else [one])]
+
+
+def _read_all(results: Path) -> list[tuple[Path, "Result"]]:
+    """Read every record; one that cannot be read is said, and left out. No folder: no record yet."""
+    from leaderboard.shelf import read, records
+
+    found = []
+    for path in records(results) if results.is_dir() else []:
+        try:
+            found.append((path, read(path)))
+        except LotteError as error:
+            say(f"left out: {error}")
+    return found
+
+
+def _show(rows: Sequence[dict[str, Any]], as_json: bool) -> None:
+    """Print rows of one kind: TSV with a head, numbers with four decimals, or an object a line with all of them."""
+    if as_json:
+        for row in rows:
+            print(json.dumps(row, ensure_ascii=False), flush=True)
+    elif rows:
+        print("\t".join(rows[0]))
+        for row in rows:
+            print("\t".join(_text(value) for value in row.values()), flush=True)
+
+
+def _text(value: object) -> str:
+    text = f"{value:.4f}" if isinstance(value, float) else "" if value is None else str(value)
+    return " ".join(text.splitlines()).replace("\t", " ")
+
+
+def _draw(table: "Table") -> None:
+    """Print a table for people: what was printed, ours under it, and the gap."""
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table as Drawn
+
+    drawn = Drawn(
+        title=f"{table.paper}, table {table.number}: {table.title}", caption=table.note or None, title_justify="left"
+    )
+    drawn.add_column("")
+    for column in table.columns:
+        drawn.add_column(column, justify="right")
+    cells = iter(table.cells)
+    for row in table.rows:
+        shown = []
+        for _ in table.columns:
+            cell = next(cells)
+            ours = cell.show(cell.ours) if cell.ours is not None else "not run" if cell.note == "not run" else ""
+            gap = "" if cell.gap is None else f" ({cell.gap:+.{3 if cell.unit == 'share' else 1}f})"
+            mark = "*" if cell.note.startswith("other data") else ""
+            shown.append("\n".join(escape(part) for part in (cell.show(cell.published), f"{ours}{mark}{gap}") if part))
+        drawn.add_row(escape(row), *shown)
+    Console().print(drawn)

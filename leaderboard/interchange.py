@@ -1,0 +1,301 @@
+"""What other tools write, taken in; what they read, written.
+
+An ir_metadata header goes into the run itself, as comment lines in front of
+it: `# ir_metadata.start`, YAML, `# ir_metadata.end`. Who reads runs and knows
+no comments has to skip lines that begin with `#`; we do when we take one in.
+The YAML we write is JSON on one line per section, which every YAML reader
+takes. The values by query are `run TAB query TAB measure TAB value`, the mean
+under the query `all`, as TIRA and trec_eval have them.
+
+Source  ir-metadata.org, schema 0.1 (Breuer et al., SIGIR 2022); repro_eval's MetadataHandler;
+        trec_eval -q; mteb: see mteb.py
+"""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from importlib import import_module
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from leaderboard import admission, mteb
+from leaderboard.result import Result
+from leaderboard.shelf import find, read, records
+from leaderboard.verify import IMPORTED, is_name, place
+from lotte import artifact
+from lotte.dataset import Dataset
+from lotte.errors import CorruptFileError, LotteError, MismatchError, UnavailableError, writing
+from lotte.lines import lines, opened
+
+START, END = "ir_metadata.start", "ir_metadata.end"
+_HEADER = 10_000  # lines at most; a header that does not end is none
+
+
+def export(paths: Iterable[Path], form: str, out: Path) -> Iterator[Path]:
+    """Write records for another tool. Yields what was written.
+
+    paths  records, and folders of them
+    form   "mteb", "ir_metadata" or "tira"
+
+    Raises  MismatchError for a record that the other tool has no place for
+    """
+    found = [(path, read(path)) for one in paths for path in (records(one) if one.is_dir() else [one])]
+    with writing(out):
+        if form == "mteb":
+            yield from mteb.write(found, out)
+            return
+        for path, result in found:
+            target = out / place(result)
+            yield _with_header(path, result, target) if form == "ir_metadata" else _by_query(path, result, target)
+
+
+def take_in(
+    file: Path, folder: Path, data: Path, *, dataset: str = "", system: str = "", by: str = ""
+) -> Iterator[Path]:
+    """Store another tool's run, scored by us, or its scores, as imported records. Yields where they stand.
+
+    dataset, system  of a run; a score names its own
+
+    Raises  MismatchError if a place is taken; what reading and scoring the file raises
+    """
+    if not file.is_file():
+        raise UnavailableError(f"{file} is not there")
+    if _is_json(file):
+        if dataset or system:
+            raise LotteError(
+                f"{file} is a result of MTEB, which names its dataset and its model; leave the options out"
+            )
+        for result in mteb.read(file):
+            target = folder / place(result)
+            _require_free(target)
+            yield admission.store(_stamped(result, by), file.parent, target)
+        return
+    if not dataset:
+        raise LotteError(f"{file} is a run, and a run does not say of what: name it with --dataset")
+    yield _take_in_run(file, folder, _dataset(dataset, data), system, by)
+
+
+def header(file: Path) -> dict[str, Any]:
+    """Return what the ir_metadata header of a run says, {} if it has none.
+
+    Raises  CorruptFileError if it is no YAML, or has no end; UnavailableError if PyYAML is needed and not installed
+    """
+    text: list[str] = []
+    for number, line in lines(file):
+        bare = line.removeprefix("#").strip()
+        if number == 1 and bare != START:
+            return {}
+        if bare == END:
+            return _yaml(text, file)
+        if number > 1:
+            text.append(line.removeprefix("#").removeprefix(" "))
+        if number > _HEADER:
+            break
+    raise CorruptFileError(f"{file}: its header begins with {START} and has no {END}")
+
+
+def metadata(result: Result) -> dict[str, Any]:
+    """Return a record as ir_metadata has it: PRIMAD, with what is not known left out."""
+    machine, made = result.platform, result.implementation
+    libraries = machine.get("libraries") or {}
+    log = result.verification.get("log")
+    actor = next((entry.get("by") for entry in log if isinstance(entry, Mapping)), None) if log else None
+    memory = machine.get("memory_bytes")
+    found = {
+        "schema-version": 0.1,
+        "run-version": 1.0,
+        "tag": str(result.retriever["name"]),
+        "platform": {
+            "hardware": {
+                "cpu": {"model": machine.get("cpu"), "number of cores": machine.get("cores")},
+                "gpu": {"model": ", ".join(machine.get("gpu") or []) or None},
+                "ram": f"{memory / 2**30:.0f} GB" if isinstance(memory, int | float) else None,
+            },
+            "operating system": {"distribution": machine.get("os")},
+            "software": {
+                "libraries": {"python": [f"{name}=={version}" for name, version in sorted(libraries.items())]}
+            },
+        },
+        "research goal": {"evaluation": {"reported measures": sorted(result.measures["aggregate"])}},
+        "implementation": {
+            "executable": {"cmd": made.get("command") or None},
+            "source": {"lang": ["python"], "commit": made.get("commit")},
+        },
+        "method": {
+            "automatic": True,
+            "score ties": result.run.get("ties"),
+            "retrieval": [
+                {
+                    "name": result.retriever["name"],
+                    "method": result.retriever.get("family"),
+                    "params": result.retriever.get("options"),
+                    "model": result.retriever.get("model"),
+                }
+            ],
+        },
+        "actor": {"name": actor, "role": "experimenter"},
+        "data": {
+            "test collection": {
+                "name": result.dataset["name"],
+                "source": result.dataset["source"],
+                **{key: result.dataset.get(key) for key in ("corpus_sha256", "queries_sha256", "qrels_sha256")},
+            },
+            "training data": [{"name": name} for name in result.retriever.get("training_data") or []],
+        },
+    }
+    known = _known(found)
+    assert isinstance(known, dict)
+    return known
+
+
+def _with_header(path: Path, result: Result, target: Path) -> Path:
+    """Write the run of a record with the record in front of it."""
+    run = _run(path, result)
+    sections = (
+        f"# {json.dumps(key)}: {json.dumps(value, ensure_ascii=False)}\n" for key, value in metadata(result).items()
+    )
+    target = target.with_name(f"{target.name}.trec")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with opened(run) as source, artifact.Writer(target) as file:
+        file.write("".join((f"# {START}\n", *sections, f"# {END}\n")).encode())
+        while block := source.read(1 << 20):
+            file.write(block)
+    return target
+
+
+def _by_query(path: Path, result: Result, target: Path) -> Path:
+    per_query = result.measures["per_query"]
+    if not per_query:
+        raise MismatchError(f"{path} has no values by query; it was imported without a run")
+    run = str(result.retriever["name"])
+    rows = [
+        f"{run}\t{query_id}\t{measure}\t{value:.6f}\n"
+        for measure, values in per_query.items()
+        for query_id, value in (*values.items(), ("all", result.mean(measure)))
+    ]
+    return artifact.write_whole(target.with_name(f"{target.name}.tsv"), "".join(rows))
+
+
+def _take_in_run(file: Path, folder: Path, dataset: Dataset, system: str, by: str) -> Path:
+    from leaderboard.evaluate import Order, name_of, rescore
+
+    said = header(file)
+    tag = said.get("tag")
+    name = system or (str(tag) if isinstance(tag, str | int | float) else name_of(file))
+    if not is_name(name.replace(":", ".").replace("/", "__")):
+        raise CorruptFileError(
+            f"{file} says it is of {name[:60]!r}, which cannot be a name here; give one with --system"
+        )
+    name = name.replace("/", "__")
+    with TemporaryDirectory(prefix="lotte-") as scratch:
+        bare = _without_comments(file, Path(scratch))
+        order = Order(out=Path(scratch) / "out", command=f"lotte board import {file.name}")
+        result = rescore(bare, name, dataset, order)
+        _require_free(target := folder / place(result))
+        log = [{"what": IMPORTED, "tool": "run", "file": file.name, "sha256": artifact.sha256(file)}]
+        if said:
+            log[0]["ir_metadata"] = artifact.digest(said)
+        result = replace(
+            result,
+            retriever={**result.retriever, **_retriever(said)},
+            run={**result.run, "origin": {"file": file.name, "sha256": artifact.sha256(file)}},
+            platform={},  # what scored it did not make it
+            verification={"level": IMPORTED, "log": log},
+        )
+        written = order.out / name.replace(":", ".") / dataset.name
+        return admission.store(_stamped(result, by), written.parent, target)
+
+
+def _retriever(said: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a header says of the system: its last stage's method and options."""
+    method = said.get("method")
+    stages = method.get("retrieval") if isinstance(method, Mapping) else None
+    last = stages[-1] if isinstance(stages, list) and stages and isinstance(stages[-1], Mapping) else {}
+    params = last.get("params")
+    options = params if isinstance(params, Mapping) else {k: v for k, v in last.items() if k not in ("name", "method")}
+    found = {"options": json.loads(json.dumps(dict(options), default=str))}
+    return {**found, "family": str(last["method"])} if last.get("method") else found if last else {}
+
+
+def _without_comments(file: Path, folder: Path) -> Path:
+    """Return the run as a file without lines that begin with #; the file itself if there are none in front."""
+    with opened(file) as source:
+        if not source.readline().startswith(b"#"):
+            return file
+    bare = folder / file.name.removesuffix(".gz")
+    with opened(file) as source, bare.open("wb") as target:
+        target.writelines(line for line in source if not line.startswith(b"#"))
+    return bare
+
+
+def _dataset(name: str, data: Path) -> Dataset:
+    from leaderboard import catalogue
+
+    if Path(name).exists():
+        found, _ = catalogue.match([name], data)
+        if len(found) != 1:
+            raise LotteError(f"{name} holds {len(found)} datasets, and a run is of one; name it: {name}/KIND")
+        return found[0]
+    try:
+        return find(name, data)
+    except UnavailableError:
+        found, _ = catalogue.match([name], data)  # says what is near, or how to get it
+        return found[0]
+
+
+def _require_free(target: Path) -> None:
+    if (taken := target.with_name(f"{target.name}.json")).exists():
+        raise MismatchError(f"{taken} is there already; remove it, or name the system otherwise with --system")
+
+
+def _stamped(result: Result, by: str) -> Result:
+    stamp = {"by": by, "date": datetime.now(UTC).isoformat(timespec="seconds")}
+    log = [{**stamp, **entry} for entry in result.verification["log"]]
+    return replace(result, verification={**result.verification, "log": log})
+
+
+def _run(path: Path, result: Result) -> Path:
+    name = result.run.get("file")
+    if not isinstance(name, str):
+        raise MismatchError(f"{path} has no run; it was imported without one")
+    run = path.parent / Path(name).name
+    if artifact.sha256(run) != result.run.get("sha256"):
+        raise MismatchError(f"{run} is not the run that {path} was made from; `lotte board verify` shows more")
+    return run
+
+
+def _is_json(file: Path) -> bool:
+    with opened(file) as source:
+        return source.read(64).lstrip()[:1] in (b"{", b"[")
+
+
+def _yaml(text: list[str], file: Path) -> dict[str, Any]:
+    """Read YAML. Our own is JSON in its values, and read without a YAML reader."""
+    try:
+        pairs = [line.partition(": ") for line in text]
+        return {json.loads(key): json.loads(value) for key, _, value in pairs}
+    except ValueError:
+        pass
+    try:
+        yaml: Any = import_module("yaml")
+    except ImportError:
+        raise UnavailableError(f"{file} has a header in YAML, which needs PyYAML: pip install pyyaml") from None
+    try:
+        found = yaml.safe_load("\n".join(text))
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise CorruptFileError(f"{file}: its header is no YAML ({' '.join(str(error).split())[:120]})") from None
+    if not isinstance(found, dict):
+        raise CorruptFileError(f"{file}: its header is {type(found).__name__}, and should be sections with names")
+    return found
+
+
+def _known(value: Any) -> Any:
+    """Return a tree without what is None or empty."""
+    if isinstance(value, Mapping):
+        kept = {key: _known(one) for key, one in value.items()}
+        return {key: one for key, one in kept.items() if one not in (None, {}, [])}
+    if isinstance(value, list):
+        return [_known(one) for one in value]
+    return value

@@ -1,0 +1,290 @@
+"""MTEB's result of a task, `<org__model>/<revision>/<Task>.json`, written and read.
+
+Only published datasets have a task there: a record of another build is refused.
+A task's measure is ours under another name (Success@5 is `hit_rate_at_5`), and
+what MTEB computes beyond our measures is not made up. Read, it is a score
+without a run and without hashes: level `imported`.
+
+Source  embeddings-benchmark/mteb, mteb/results/task_result.py and mteb/tasks/retrieval/eng
+"""
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from leaderboard.result import Result
+from leaderboard.verify import IMPORTED
+from lotte import artifact
+from lotte.errors import CorruptFileError, MismatchError, UnavailableError
+
+LOTTE_REVISION = "a887e9f8e3d24427fdff98c8bba3198a6853a929"
+_BEIR = {
+    "arguana": "ArguAna", "climate-fever": "ClimateFEVER", "dbpedia-entity": "DBPedia", "fever": "FEVER",
+    "fiqa": "FiQA2018", "hotpotqa": "HotpotQA", "nfcorpus": "NFCorpus", "nq": "NQ", "quora": "QuoraRetrieval",
+    "scidocs": "SCIDOCS", "scifact": "SciFact", "trec-covid": "TRECCOVID", "webis-touche2020": "Touche2020",
+}  # fmt: skip
+_NAMES = {"Success": "hit_rate", "nDCG": "ndcg", "MRR": "mrr", "R": "recall", "P": "precision", "AP": "map"}
+
+
+class Task(NamedTuple):
+    name: str
+    subset: str
+    split: str
+    revision: str
+    main: str  # of its measures
+
+
+def task_of(dataset: str) -> Task | None:
+    """Return the task that a dataset is at MTEB, by the name of the dataset; None if it is none there.
+
+    >>> task_of("lotte/science/test/forum")[:3]
+    ('LoTTE', 'science_forum', 'test')
+    """
+    from leaderboard import catalogue
+
+    match dataset.split("/"):
+        case ["lotte", topic, split, kind] if topic != "pooled" and catalogue.release(dataset):
+            return Task("LoTTE", f"{topic}_{kind}", split, LOTTE_REVISION, "hit_rate_at_5")
+        case ["beir", name] if name in _BEIR:
+            return Task(_BEIR[name], "default", "test", _revision(dataset), "ndcg_at_10")
+        case ["beir", "cqadupstack", forum]:
+            name = f"CQADupstack{forum.capitalize()}Retrieval"
+            return Task(name, "default", "test", _revision(dataset), "ndcg_at_10")
+    return None
+
+
+def write(records: Iterable[tuple[Path, Result]], out: Path) -> Iterator[Path]:
+    """Write the results of each system and task, all its subsets in one file, and what is known of the model.
+
+    Raises  MismatchError for a record that is of no task, or of other data than the task's
+    """
+    tasks: dict[Path, list[tuple[Task, Result]]] = {}
+    for path, result in records:
+        name = str(result.dataset["name"])
+        if result.verification["level"] == IMPORTED:
+            raise MismatchError(f"{path} was imported, and goes back to nobody as a result of ours")
+        if (task := task_of(name)) is None:
+            raise MismatchError(f"{path} is of {name}, which is no task of MTEB")
+        if differences := _differences(result):
+            raise MismatchError(f"{path} is of other data than MTEB's {task.name}: {differences}")
+        model, revision = _model(result)
+        folder = out / _part(model.replace("/", "__")) / _part(revision)
+        tasks.setdefault(folder / f"{task.name}.json", []).append((task, result))
+    for file, members in sorted(tasks.items()):
+        keys = [(task.split, task.subset) for task, _ in members]
+        if len(set(keys)) < len(keys):
+            raise MismatchError(f"two records are of the same model and task, {file.stem}; export one of them")
+        meta = file.with_name("model_meta.json")
+        artifact.write_whole(meta, _json(_meta(members[0][1])))
+        yield artifact.write_whole(file, _json(_task_result(members)))
+
+
+def read(path: Path) -> list[Result]:
+    """Return a record, without a run, for each split and subset of a task that is a dataset of ours.
+
+    Raises  CorruptFileError if it is not a task's result; MismatchError if none of it is of a dataset of ours
+    """
+    found = _object(path)
+    scores = found.get("scores")
+    if not isinstance(scores, Mapping) or not isinstance(found.get("task_name"), str):
+        raise CorruptFileError(f"{path}: no result of MTEB: wanted task_name and scores, found {', '.join(found)}")
+    meta_path = path.with_name("model_meta.json")
+    meta = _object(meta_path) if meta_path.is_file() else {}
+    model = str(meta.get("name") or path.resolve().parent.parent.name.replace("__", "/"))
+    results = []
+    for split, entries in scores.items():
+        for entry in entries if isinstance(entries, list) else [None]:
+            if not isinstance(entry, Mapping):
+                raise CorruptFileError(f"{path}: scores.{split} is no list of objects")
+            dataset = _dataset_of(found["task_name"], str(entry.get("hf_subset", "default")), split)
+            if dataset is not None:
+                results.append(_record(path, found, meta, model, dataset, entry))
+    if not results:
+        raise MismatchError(
+            f"{path}: task {found['task_name']} is no dataset of ours; `lotte list datasets` shows them"
+        )
+    return results
+
+
+def _record(
+    path: Path, found: Mapping[str, Any], meta: Mapping[str, Any], model: str, dataset: str, entry: Mapping[str, Any]
+) -> Result:
+    from leaderboard import catalogue
+
+    known = catalogue.release(dataset)
+    aggregate: dict[str, Any] = {}
+    for key, value in entry.items():
+        name = _measure(key)
+        if name is None:
+            continue
+        if type(value) not in (int, float) or not 0 <= value <= 1:  # false of NaN
+            raise CorruptFileError(f"{path}: {key} of {dataset} is {value!r:.40}, and a measure is a share")
+        aggregate[name] = {"value": float(value), "ci95": None}
+    official = known.measure if known else "nDCG@10"
+    if official not in aggregate:
+        raise CorruptFileError(f"{path}: {dataset} is measured by {official}, and the file has {', '.join(aggregate)}")
+    return Result(
+        created=_date(found.get("date")),
+        retriever={
+            "name": model,
+            "family": None,
+            "options": {},
+            "model": {"id": model, "revision": meta.get("revision"), "parameters": meta.get("n_parameters")},
+            "index": {"type": "unknown", "bytes": None},
+            "search": {"k": None, "exact": None},
+            "training_data": meta.get("training_datasets"),
+        },
+        dataset={
+            "name": dataset,
+            "source": f"mteb {found['task_name']}@{found.get('dataset_revision')}",
+            **dict.fromkeys(("corpus_sha256", "queries_sha256", "qrels_sha256")),
+            "counts": {},
+            "licence": known.licence if known else "unknown",
+            "facts": {},
+        },
+        measures={
+            "official": official,
+            "tool": "mteb",
+            "version": entry.get("mteb_version") or found.get("mteb_version"),
+            "relevance_level": 1,
+            "queries": "as the tool takes them",
+            "aggregate": aggregate,
+            "per_query": {},
+        },
+        run={"file": None, "sha256": None, "depth": None, "ties": None, "missing": []},
+        cost={},
+        platform={},
+        implementation={"command": None, "commit": None, "dirty": None, "seeds": []},
+        contamination=[{"dataset": dataset, "level": "unknown", "evidence": "an imported score"}],
+        verification={
+            "level": IMPORTED,
+            "log": [{"what": IMPORTED, "tool": "mteb", "file": path.name, "sha256": artifact.sha256(path)}],
+        },
+    )
+
+
+def _task_result(members: Sequence[tuple[Task, Result]]) -> dict[str, Any]:
+    scores: dict[str, list[dict[str, Any]]] = {}
+    for task, result in sorted(members, key=lambda pair: pair[0][:3]):
+        entry: dict[str, Any] = {}
+        for name in result.measures["aggregate"]:
+            if key := _key(name):
+                entry[key] = round(result.mean(name), 6)
+        if task.main not in entry:
+            raise MismatchError(f"{result.dataset['name']}: MTEB's {task.name} wants {task.main}, the record has none")
+        entry |= {"main_score": entry[task.main], "hf_subset": task.subset, "languages": ["eng-Latn"]}
+        scores.setdefault(task.split, []).append(entry)
+    seconds = [
+        value for _, result in members for key in ("index_seconds", "search_seconds") if (value := result.cost.get(key))
+    ]
+    latest = max(datetime.fromisoformat(result.created) for _, result in members)
+    return {
+        "dataset_revision": members[0][0].revision,
+        "task_name": members[0][0].name,
+        "mteb_version": None,  # it did not make this
+        "scores": scores,
+        "evaluation_time": sum(seconds) if seconds else None,
+        "kg_co2_emissions": None,
+        "date": latest.timestamp(),
+        "evaluation_phases": None,
+    }
+
+
+def _meta(result: Result) -> dict[str, Any]:
+    """Return what MTEB's model_meta.json has, and null for what a record does not know."""
+    model, revision = _model(result)
+    known = result.retriever.get("model") or {}
+    fields = (
+        "release_date", "n_active_parameters_override", "n_embedding_parameters", "memory_usage_mb", "license",
+        "open_weights", "public_training_code", "public_training_data", "reference", "similarity_fn_name",
+        "use_instructions", "adapted_from", "superseded_by", "citation", "contacts",
+    )  # fmt: skip
+    return {
+        **dict.fromkeys(fields),
+        "name": model,
+        "revision": revision,
+        "languages": ["eng-Latn"],
+        "n_parameters": known.get("parameters"),
+        "max_tokens": known.get("doc_maxlen"),
+        "embed_dim": known.get("dim"),
+        "framework": [],
+        "training_datasets": result.retriever.get("training_data"),
+        "modalities": ["text"],
+        "model_type": [str(result.retriever.get("family"))],
+        "loader": None,
+    }
+
+
+def _model(result: Result) -> tuple[str, str]:
+    known = result.retriever.get("model") or {}
+    name = str(known.get("id") or result.retriever["name"])
+    version = (result.platform.get("libraries") or {}).get("lotte-bench")
+    return name if "/" in name else f"lotte-bench/{name}", str(known.get("revision") or version or "unknown")
+
+
+def _part(text: str) -> str:
+    return re.sub(r"[^A-Za-z0-9._+-]", "_", text).lstrip(".") or "unknown"
+
+
+def _differences(result: Result) -> str:
+    from leaderboard import catalogue
+
+    known = catalogue.release(str(result.dataset["name"]))
+    counts = result.dataset["counts"]
+    return "; ".join(
+        f"{key}: {counts.get(key)}, published {wanted:,}"
+        for key in ("documents", "queries")
+        if known and (wanted := getattr(known.counts, key)) is not None and counts.get(key) != wanted
+    )
+
+
+def _dataset_of(task: str, subset: str, split: str) -> str | None:
+    from leaderboard import catalogue
+
+    names = [name for name in catalogue.published() if name.startswith(("lotte/", "beir/"))]
+    wanted = (task, subset, split)
+    return next((name for name in names if (known := task_of(name)) and known[:3] == wanted), None)
+
+
+def _revision(dataset: str) -> str:
+    from leaderboard import catalogue
+
+    known = catalogue.release(dataset)
+    return known.hub.revision if known and known.hub else "unknown"
+
+
+def _key(measure: str) -> str | None:
+    name, _, k = measure.partition("@")
+    return f"{_NAMES[name]}_at_{k}" if name in _NAMES and k else None
+
+
+def _measure(key: str) -> str | None:
+    """Return our name of a measure of theirs, None for what we do not have (nauc, and means of another kind)."""
+    name, _, k = key.rpartition("_at_")
+    ours = {theirs: name for name, theirs in _NAMES.items()}.get(name)
+    return f"{ours}@{k}" if ours and k.isascii() and k.isdigit() else None
+
+
+def _date(value: Any) -> str:
+    if type(value) in (int, float):
+        return datetime.fromtimestamp(value, UTC).isoformat(timespec="seconds")
+    return value if isinstance(value, str) else "unknown"
+
+
+def _object(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_bytes())
+    except OSError:
+        raise UnavailableError(f"{path} is not there") from None
+    except (ValueError, RecursionError) as error:
+        raise CorruptFileError(f"{path}: no JSON ({error})") from None
+    if not isinstance(found, dict):
+        raise CorruptFileError(f"{path}: no JSON object")
+    return found
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"

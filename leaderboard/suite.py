@@ -1,0 +1,254 @@
+"""Suites: several datasets by one name, run without doing anything twice, and averaged only when asked.
+
+An average is computed from records each time and stored nowhere; one that lacks
+a part is no number but a list of what is missing. LoTTE's is the mean of its
+five topics, search and forum apart, with the pool beside it and never in it.
+CQADupStack counts as one dataset of BEIR, the mean of its twelve.
+
+A dataset is finished if its record and run are whole, of the same data by
+their hashes, of the same system with the same settings and model, and made by
+the same code. Code with uncommitted changes is the same if no file of it is
+newer than the record.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, is_dataclass
+from datetime import datetime
+from math import fsum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lotte.errors import LotteError, MismatchError, UnavailableError, UnknownNameError
+
+if TYPE_CHECKING:
+    from leaderboard.evaluate import Order
+    from leaderboard.result import Result
+    from leaderboard.verify import Truth
+    from lotte import Dataset
+    from retrievers import Retriever
+
+SUITES = ("lotte", "beir", "openqa", "paper")
+TOPICS = ("writing", "recreation", "science", "technology", "lifestyle")
+KINDS = ("search", "forum")
+# Santhanam et al. 2022, table 5a; FiQA is fiqa, Touche the second version
+COLBERTV2_BEIR = (
+    "dbpedia-entity", "fiqa", "nq", "hotpotqa", "nfcorpus", "trec-covid", "webis-touche2020",
+    "arguana", "climate-fever", "fever", "quora", "scidocs", "scifact",
+)  # fmt: skip
+OPENQA = ("openqa/nq", "openqa/tq", "openqa/squad")
+
+
+@dataclass(frozen=True)
+class Mean:
+    """A mean that is defined: which datasets, each with the same weight. A part may be a mean itself."""
+
+    name: str  # "lotte/test/search"
+    parts: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Average:
+    name: str
+    measure: str
+    value: float | None  # None if a part is missing
+    parts: int
+    missing: tuple[str, ...]
+
+
+def datasets(suite: str) -> list[str]:
+    """Return the names of the datasets of a suite, those of one collection side by side.
+
+    Raises  UnknownNameError for another name than those of SUITES
+    """
+    match suite:
+        case "lotte":
+            return _lotte("test")
+        case "beir":
+            return [part for name in _beir() for part in _cqadupstack(name)]
+        case "openqa":
+            return list(OPENQA)
+        case "paper":
+            from leaderboard import papers
+
+            return papers.datasets()
+    raise UnknownNameError(f"no suite is named {suite!r}; there are {', '.join(SUITES)}")
+
+
+def means() -> list[Mean]:
+    """Return every mean that the suites have."""
+    from lotte.benchmarks import beir
+
+    found = [Mean("beir/cqadupstack", tuple(f"beir/{name}" for name in beir.MEANS["cqadupstack"]))]
+    for split in ("test", "dev"):
+        for kind in KINDS:
+            found.append(Mean(f"lotte/{split}/{kind}", tuple(f"lotte/{topic}/{split}/{kind}" for topic in TOPICS)))
+    found.append(Mean("beir (18)", tuple(_beir())))
+    found.append(Mean("beir (13 of ColBERTv2)", tuple(f"beir/{name}" for name in COLBERTV2_BEIR)))
+    found.append(Mean("openqa", OPENQA))
+    return found
+
+
+def averages(records: Iterable["Result"]) -> list[Average]:
+    """Return every mean that at least one of these records has a part in. They are one system's.
+
+    Raises  MismatchError if two records are of one dataset, or the parts of a mean have other measures
+    """
+    from leaderboard.verify import IMPORTED
+
+    values: dict[str, tuple[str, float]] = {}
+    for result in records:
+        name = str(result.dataset["name"])
+        if result.verification["level"] == IMPORTED:
+            continue
+        if name in values:
+            raise MismatchError(f"two records are of {name}; an average takes one system with one choice of settings")
+        values[name] = (result.measures["official"], result.value)
+    found = []
+    for mean in means():
+        here = [values[part] for part in mean.parts if part in values]
+        if not here:
+            continue
+        measures = dict.fromkeys(measure for measure, _ in here)
+        if len(measures) > 1:
+            raise MismatchError(f"{mean.name} would be a mean of {' and '.join(measures)}, which is no number")
+        missing = tuple(part for part in mean.parts if part not in values)
+        value = None if missing else fsum(value for _, value in here) / len(here)
+        if value is not None:
+            values[mean.name] = (here[0][0], value)
+        found.append(Average(mean.name, here[0][0], value, len(mean.parts), missing))
+    return found
+
+
+def run(suite: str, name: str, system: "Retriever", order: "Order", data: Path) -> Iterator["Result"]:
+    """Evaluate a system on a suite. Yields a result for each dataset, those that are finished already first.
+
+    Datasets that are not on this disk are said and left out. One collection is
+    indexed once; a stopped run goes on where it stopped.
+
+    Raises  as `evaluate`; UnavailableError if none of the suite is here
+    """
+    from leaderboard import catalogue
+    from leaderboard.evaluate import evaluate
+
+    names = datasets(suite)
+    here = set(catalogue.found(data))
+    if absent := [one for one in names if one not in here]:
+        order.say(f"not in {data}, so left out: {', '.join(absent)}")
+    if len(absent) == len(names):
+        raise UnavailableError(f"none of the {len(names)} datasets of {suite!r} is in {data}; `lotte fetch` gets them")
+    chosen = [catalogue.load(one, data) for one in names if one in here]
+    done, left = divide(name, system, chosen, order)
+    if done:
+        order.say(f"finished already: {', '.join(str(result.dataset['name']) for result in done)}")
+    yield from done
+    yield from evaluate(name, system, left, order)
+
+
+def divide(
+    name: str, system: "Retriever", chosen: Sequence["Dataset"], order: "Order"
+) -> tuple[list["Result"], list["Dataset"]]:
+    """Return the results of the datasets that are finished, and the datasets that are left."""
+    from leaderboard.verify import Truth
+
+    corpora: dict[object, str] = {}
+    done, left = [], []
+    for dataset in chosen:
+        path = order.out / name.replace(":", ".") / f"{dataset.name}.json"
+        if not path.is_file():
+            left.append(dataset)  # and its hashes are not needed
+            continue
+        result, why = finished(path, name, system, Truth.of(dataset, corpora), order)
+        if result is None:
+            order.say(f"{dataset.name} is run again: {why}")
+            left.append(dataset)
+        else:
+            done.append(result)
+    return done, left
+
+
+def finished(path: Path, name: str, system: "Retriever", truth: "Truth", order: "Order") -> tuple["Result | None", str]:
+    """Return the record at `path` if running the dataset again would make the same one, else None and why not."""
+    from leaderboard.measure import parse
+    from leaderboard.shelf import read
+    from leaderboard.verify import HASHES, inspect
+
+    try:
+        result = read(path)
+    except LotteError as error:
+        return None, str(error)
+    if problem := next(inspect(path, result), ""):
+        return None, problem
+    options: dict[str, Any] = asdict(system) if is_dataclass(system) and not isinstance(system, type) else {}
+    wanted: list[tuple[str, Any, Any]] = [
+        ("the system", name, result.retriever["name"]),
+        ("an option", _plain(options), result.retriever.get("options")),
+        ("k", order.k, (result.retriever.get("search") or {}).get("k")),
+        ("the model", _model(system), (result.retriever.get("model") or {}).get("sha256")),
+        *((key, truth.facts[key], result.dataset[key]) for key in HASHES),
+    ]
+    for what, asked, found in wanted:
+        if asked != found:
+            return None, f"{what} differs: its record has {found!r:.80}, and {asked!r:.80} is asked for"
+    names = [truth.dataset.measure, *map(str, order.measures)]
+    if lacking := [one for one in names if str(parse(one)) not in result.measures["aggregate"]]:
+        return None, f"its record has no {lacking[0]}"
+    if why := _other_code(result):
+        return None, why
+    return result, ""
+
+
+def _other_code(result: "Result") -> str:
+    """Return in what way the code that made a record is not the code that runs now; "" if it is the same."""
+    from leaderboard import machine
+
+    made, now = result.implementation, machine.code()
+    if now["commit"] is None:
+        versions: list[Any] = [
+            where.get("libraries", {}).get("lotte-bench") for where in (result.platform, machine.machine())
+        ]
+        return "" if versions[0] == versions[1] else f"it was made by version {versions[0]}, and this is {versions[1]}"
+    if made.get("commit") != now["commit"]:
+        return f"it was made by commit {str(made.get('commit'))[:8]}, and this is {now['commit'][:8]}"
+    if made.get("dirty") or now["dirty"]:
+        newest = max(
+            path.stat().st_mtime
+            for package in ("lotte", "retrievers", "leaderboard")
+            for path in (machine.HOUSE / package).rglob("*.py")
+        )
+        try:
+            created = datetime.fromisoformat(result.created).timestamp()
+        except (ValueError, TypeError):
+            return f"its record was created at {result.created!r:.40}, which is no time"
+        if newest > created:
+            return "the code has changed since, and the change is in no commit"
+    return ""
+
+
+def _model(system: "Retriever") -> Any:
+    model: Mapping[str, Any] | None = getattr(getattr(system, "card", None), "model", None)
+    return (model or {}).get("sha256")
+
+
+def _plain(options: Any) -> Any:
+    """Return options as a record has them: what went through JSON."""
+    import json
+
+    return json.loads(json.dumps(options))
+
+
+def _lotte(split: str) -> list[str]:
+    return [f"lotte/{topic}/{split}/{kind}" for topic in (*TOPICS, "pooled") for kind in KINDS]
+
+
+def _beir() -> list[str]:
+    """Return the 18 of BEIR, CQADupStack as one."""
+    from lotte.benchmarks import beir
+
+    single = [name for name in beir.NAMES if "/" not in name]
+    return [f"beir/{name}" for name in sorted([*single, *beir.MEANS])]
+
+
+def _cqadupstack(name: str) -> list[str]:
+    from lotte.benchmarks import beir
+
+    return [f"beir/{part}" for part in beir.MEANS.get(name.removeprefix("beir/"), (name.removeprefix("beir/"),))]

@@ -1,0 +1,138 @@
+"""Which records are held against each other, and the rows that `lotte board compare` prints of it.
+
+Given records, they are of one dataset. Given folders, one a system, each
+dataset that all of them have is compared, and then their mean: a dataset that
+one of them lacks is said, and left out of it.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import fsum
+from pathlib import Path
+from typing import Any
+
+from leaderboard import compare as comparing
+from leaderboard.compare import Comparison, Values
+from leaderboard.groups import standings
+from leaderboard.result import Result
+from leaderboard.shelf import read, records
+from leaderboard.verify import IMPORTED
+from lotte.errors import LotteError, MismatchError
+
+
+@dataclass(frozen=True)
+class Versus:
+    """A comparison of some systems on one dataset, or on the mean of several."""
+
+    dataset: str
+    measure: str
+    pairs: tuple[dict[str, Any], ...]
+    standings: tuple[dict[str, Any], ...]
+    talk: tuple[str, ...] = ()  # for stderr
+
+
+def compare(paths: Sequence[Path], measure: str = "") -> list[Versus]:
+    """Compare records of one dataset, or folders of records, by a measure; by default, the dataset's own.
+
+    Raises  LotteError for fewer than two, or records and folders mixed; MismatchError if nothing is shared;
+            else as `leaderboard.compare.table`
+    """
+    if len(paths) < 2:
+        raise LotteError("a comparison takes two records, or two folders of records, or more")
+    folders = [path.is_dir() for path in paths]
+    if any(folders) and not all(folders):
+        raise LotteError(f"{paths[folders.index(True)]} is a folder and {paths[folders.index(False)]} is none; "
+                         "name records of one dataset, or a folder for each system")  # fmt: skip
+    if not any(folders):
+        found = [read(path) for path in paths]
+        chosen = measure or str(found[0].measures["official"])
+        values = comparing.table(found, chosen)
+        return [_versus(str(found[0].dataset["name"]), chosen, {"": values}, _imported(found))]
+    return _by_folder(paths, measure)
+
+
+def _by_folder(paths: Sequence[Path], measure: str) -> list[Versus]:
+    names = [path.name for path in paths]
+    if len(set(names)) < len(names):
+        names = [str(path) for path in paths]
+    systems: list[dict[str, Result]] = []
+    for path in paths:
+        by_dataset: dict[str, Result] = {}
+        for file in records(path):
+            result = read(file)
+            if by_dataset.setdefault(name := str(result.dataset["name"]), result) is not result:
+                raise MismatchError(f"{path} has two records of {name}; compare records by their files")
+        systems.append(by_dataset)
+    shared = [name for name in systems[0] if all(name in one for one in systems)]
+    if not shared:
+        raise MismatchError(f"{' and '.join(names)} have no dataset in common")
+    found, tables, measures, small = [], {}, {}, []
+    for dataset in shared:
+        results = [one[dataset] for one in systems]
+        if len(next(iter(results[0].measures["per_query"].values()), {})) < 2:
+            small.append(dataset)
+            continue
+        measures[dataset] = chosen = measure or str(results[0].measures["official"])
+        tables[dataset] = comparing.table(results, chosen, names=names)
+        found.append(_versus(dataset, chosen, {"": tables[dataset]}, _imported(results)))
+    if not found:
+        raise LotteError(f"{' and '.join(names)} share datasets of fewer than 2 queries only: {', '.join(small)}")
+    left = sorted({name for one in systems for name in one} - set(shared))
+    talk: tuple[str, ...] = (f"not in all of them, so left out of the mean: {', '.join(left)}",) if left else ()
+    talk += (f"too few queries, so left out: {', '.join(small)}",) if small else ()
+    if len(found) > 1 and len(set(measures.values())) == 1:
+        found.append(_versus(f"mean of {len(found)}", found[0].measure, tables, talk))
+    elif len(found) > 1:
+        found[-1] = _with(found[-1], (*talk, "no mean: the datasets are measured by different measures"))
+    elif talk:
+        found[-1] = _with(found[-1], talk)
+    return found
+
+
+def _versus(
+    dataset: str, measure: str, tables: Mapping[str, Mapping[str, Values]], talk: tuple[str, ...] = ()
+) -> Versus:
+    pairs = comparing.compare_macro(tables)
+    first = next(iter(tables.values()))
+    means = {
+        system: fsum(fsum(one[system].values()) / len(one[system]) for one in tables.values()) / len(tables)
+        for system in first
+    }
+    return Versus(
+        dataset=dataset,
+        measure=measure,
+        pairs=tuple(map(_row, pairs)),
+        standings=tuple(
+            {"rank": one.rank, "system": one.system, "mean": one.mean, "groups": "".join(one.letters)
+             if all(len(letter) == 1 for letter in one.letters) else " ".join(one.letters)}
+            for one in standings(means, pairs)
+        ),
+        talk=talk,
+    )  # fmt: skip
+
+
+def _row(pair: Comparison) -> dict[str, Any]:
+    return {
+        "a": pair.a,
+        "b": pair.b,
+        "mean_a": pair.mean_a,
+        "mean_b": pair.mean_b,
+        "difference": pair.difference,
+        "low": pair.ci95[0],
+        "high": pair.ci95[1],
+        "p": pair.p,
+        "p_holm": pair.p_holm,
+        "queries": pair.n,
+        "wins": pair.wins,
+        "ties": pair.ties,
+        "losses": pair.losses,
+    }
+
+
+def _imported(found: Sequence[Result]) -> tuple[str, ...]:
+    names = [str(one.retriever["name"]) for one in found if one.verification["level"] == IMPORTED]
+    return (f"imported, so of another tool: {', '.join(names)}",) if names else ()
+
+
+def _with(one: Versus, talk: tuple[str, ...]) -> Versus:
+    return Versus(one.dataset, one.measure, one.pairs, one.standings, (*one.talk, *talk))
