@@ -217,15 +217,22 @@ def import_(
 
 
 @app.command()
-def build(out: Annotated[Path, typer.Option(help="Where the site is to stand.")], results: Results = RESULTS) -> None:
-    """Make the site: static files, readable without a server.
+def build(
+    out: Annotated[Path, typer.Option(help="Where the site is to stand.")],
+    results: Results = RESULTS,
+    data: Data = None,
+) -> None:
+    """Make the site: static files, readable without a server. Texts are shown of datasets that are on this disk.
 
     lotte board build --out site
     """
-    from importlib import import_module
+    import os
 
-    import_module("leaderboard.board.site").build(results, out, say)
-    print(out)
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):  # read when numpy is imported; several wait for each other
+        os.environ.setdefault(name, "1")
+    from leaderboard.board import site
+
+    print(site.build(results, out, say, data=_data(data)))
 
 
 def _data(data: Path | None) -> Path:

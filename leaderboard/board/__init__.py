@@ -1,0 +1,1 @@
+"""The site: a folder of results becomes static pages that anyone can host, or open from a disk."""

@@ -1,0 +1,253 @@
+"""A table of the board: one line a system, with what people filter and sort by.
+
+The same lines serve a panel (a column a dataset, and their mean), one dataset
+(a column a measure) and the list of all records. Cells hold what is shown and
+what it is sorted by, so that no script has to read "1.2 GB".
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from leaderboard.board.contest import Contest
+from leaderboard.board.panel import Panel, Row
+from leaderboard.board.record import LEVELS, Record, number, section
+from leaderboard.groups import Standing
+
+SEEN = {  # what a page says of a system that may have seen the questions
+    "none": ("○", "none found"),
+    "unknown": ("?", "not known"),
+    "some": ("◐", "some"),
+    "heavy": ("●", "heavy"),
+}
+NONE = "\N{EN DASH}"  # where nothing is known
+_WIDE = 120  # of a whisker's drawing
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    text: str = NONE
+    value: float | str | None = None  # None is sorted last
+    href: str = ""
+    is_best: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Line:
+    label: str
+    href: str
+    value: float | None
+    ci95: tuple[float, float] | None
+    standing: Standing | None
+    shared: bool  # whether another system has its rank
+    cells: tuple[Cell, ...]
+    family: str
+    parameters: float | None
+    index_bytes: float | None
+    latency: float | None
+    machine: str
+    seen: str
+    level: str
+    created: str
+    whisker: tuple[float, float, float] | None = None  # low end, high end, value: x of a drawing _WIDE wide
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    caption: str
+    value: str  # what the main column is called
+    extra: tuple[str, ...]
+    lines: tuple[Line, ...]
+    is_ranked: bool = True
+    has_latency: bool = True
+    axis: tuple[float, float] = (0.0, 1.0)  # of the whiskers
+
+    @property
+    def families(self) -> list[str]:
+        return sorted({line.family for line in self.lines})
+
+    @property
+    def levels(self) -> list[str]:
+        return [level for level in LEVELS if any(line.level == level for line in self.lines)]
+
+
+def of_contest(contest: Contest) -> Table:
+    """Return the table of one dataset: the official measure first, the others beside it."""
+    others = sorted({name for one in contest.entries.values() for name in _aggregate(one)} - {contest.measure})
+    ranks = [one.rank for one in contest.standings.values()]
+    lines = []
+    for label, one in contest.entries.items():
+        standing = contest.standings.get(label)
+        cells = tuple(share(number(section(_aggregate(one), name).get("value"))) for name in others)
+        lines.append(_line(label, one, standing, ranks, cells))
+    return _drawn(
+        Table(
+            caption=f"Systems on {contest.name}, by {contest.measure}",
+            value=contest.measure,
+            extra=tuple(others),
+            lines=_marked(lines),
+        )
+    )
+
+
+def of_panel(panel: Panel) -> Table:
+    ranks = [row.standing.rank for row in panel.rows if row.standing]
+    has_mean = bool(panel.averaged)
+    return _drawn(
+        Table(
+            caption=f"{panel.title}{f', {panel.measure}' if panel.measure else ''}",
+            value=f"Mean of {len(panel.averaged)}" if has_mean else "",
+            extra=tuple(column.title for column in panel.columns),
+            lines=_marked([_panel_line(row, ranks) for row in panel.rows]),
+            is_ranked=has_mean,
+            has_latency=False,
+        )
+    )
+
+
+def of_records(records: Iterable[Record], labels: Mapping[str, str]) -> Table:
+    """Return the table of everything, the newest first."""
+    order = sorted(records, key=lambda one: (str(one.result.created), one.id), reverse=True)
+    lines = [
+        replace(
+            _line(labels[one.id], one, None, [], ()),
+            cells=(
+                Cell(text=one.dataset, value=one.dataset),
+                Cell(text=one.measure, value=one.measure),
+                share(one.value),
+                Cell(text=str(one.result.created)[:10], value=str(one.result.created)),
+            ),
+        )
+        for one in order
+    ]
+    extra = ("Dataset", "Measure", "Value", "Date")
+    return Table(caption="All records, the newest first", value="", extra=extra, lines=tuple(lines), is_ranked=False)
+
+
+def share(value: float | None, href: str = "") -> Cell:
+    return Cell(text=NONE if value is None else f"{value:.4f}", value=value, href=href)
+
+
+def page_of(record: Record) -> str:
+    return f"record/{record.id[:16]}.html"
+
+
+def size(value: float | None) -> str:
+    """Return bytes as people read them.
+
+    >>> size(59303), size(2.9e9)
+    ('59.3 kB', '2.9 GB')
+    """
+    if value is None:
+        return NONE
+    for unit, name in ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
+        if value >= unit:
+            return f"{value / unit:.3g} {name}"
+    return f"{value:.0f} B"
+
+
+def amount(value: float | None) -> str:
+    """Return a number of parameters.
+
+    >>> amount(110_000_000), amount(0)
+    ('110 M', 'no model')
+    """
+    if value is None:
+        return NONE
+    if value == 0:
+        return "no model"
+    for unit, name in ((1e9, " B"), (1e6, " M"), (1e3, " k")):
+        if value >= unit:
+            return f"{value / unit:.3g}{name}"
+    return f"{value:.0f}"
+
+
+def milliseconds(value: float | None) -> str:
+    """Return a time.
+
+    >>> milliseconds(0.3257), milliseconds(58.2), milliseconds(4210.0)
+    ('0.326 ms', '58.2 ms', '4.21 s')
+    """
+    if value is None:
+        return NONE
+    return f"{value / 1000:.3g} s" if value >= 1000 else f"{value:.3g} ms"
+
+
+def _line(label: str, one: Record, standing: Standing | None, ranks: Sequence[int], cells: tuple[Cell, ...]) -> Line:
+    return Line(
+        label=label,
+        href=page_of(one),
+        value=one.value,
+        ci95=one.ci95,
+        standing=standing,
+        shared=standing is not None and ranks.count(standing.rank) > 1,
+        cells=cells,
+        family=one.family,
+        parameters=one.parameters,
+        index_bytes=one.index_bytes,
+        latency=one.latency,
+        machine=one.machine,
+        seen=one.seen,
+        level=one.level,
+        created=str(one.result.created),
+    )
+
+
+def _panel_line(row: Row, ranks: Sequence[int]) -> Line:
+    first = row.records[0]
+    levels = [one.level for one in row.records]
+    return replace(
+        _line(row.label, first, row.standing, ranks, ()),
+        href="",
+        value=row.mean,
+        ci95=row.ci95,
+        cells=tuple(
+            share(sum(one.value for one in cell) / len(cell), page_of(cell[0])) if cell else Cell()
+            for cell in row.cells
+        ),
+        index_bytes=row.index_bytes,
+        latency=None,
+        seen=row.seen,
+        level=max(levels, key=lambda level: LEVELS.index(level) if level in LEVELS else len(LEVELS)),
+    )
+
+
+def _marked(lines: Sequence[Line]) -> tuple[Line, ...]:
+    """Return the lines with the best of each extra column marked."""
+    best = [max((c.value for c in column if isinstance(c.value, float)), default=None)
+            for column in zip(*(line.cells for line in lines), strict=True)]  # fmt: skip
+    return tuple(
+        replace(
+            line,
+            cells=tuple(
+                replace(cell, is_best=top is not None and cell.value == top)
+                for cell, top in zip(line.cells, best, strict=True)
+            ),
+        )
+        for line in lines
+    )
+
+
+def _drawn(table: Table) -> Table:
+    """Return the table with its whiskers, all on one axis."""
+    ends = [end for line in table.lines if line.value is not None for end in (*(line.ci95 or ()), line.value)]
+    if not ends:
+        return table
+    low, high = min(ends), max(ends)
+    pad = (high - low) * 0.04 or 0.01
+    low, high = low - pad, high + pad
+
+    def x(value: float) -> float:
+        return float(round((value - low) / (high - low) * _WIDE, 1))
+
+    lines = []
+    for line in table.lines:
+        if line.value is not None:
+            ci95 = line.ci95 or (line.value, line.value)
+            line = replace(line, whisker=(x(ci95[0]), x(ci95[1]), x(line.value)))
+        lines.append(line)
+    return replace(table, lines=tuple(lines), axis=(low, high))
+
+
+def _aggregate(record: Record) -> Mapping[str, Any]:
+    return {name: one for name, one in section(record.result.measures, "aggregate").items() if isinstance(one, Mapping)}

@@ -1,0 +1,155 @@
+"""What a page may show of questions and documents: their texts, and what each system put first.
+
+Texts are shown only if the very dataset of the records is here: its name is
+looked up, and the hashes of its questions and documents must be the records'.
+Otherwise a page shows ids. The first five of a system are read from the run
+beside its record, if that has the hash that the record names.
+
+All of it is text of strangers. It is cut to a length, and escaped where pages
+are made; nothing here is markup.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from leaderboard import shelf
+from leaderboard.board.contest import Contest
+from leaderboard.board.record import Record, text
+from lotte import Dataset, artifact
+from lotte.dataset import corpus_sha256, queries_sha256
+from lotte.errors import LotteError, UnavailableError
+
+TOP = 5
+LONGEST = 400  # characters of a document; questions are shown to twice as many
+Tops: TypeAlias = Mapping[str, tuple[str, ...]]  # query_id -> doc_ids, best first
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """Where a document came from, as its licence asks for: CC BY-SA names author and place."""
+
+    url: str
+    author: str
+    licence: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Texts:
+    """The texts that the pages of a dataset need."""
+
+    queries: Mapping[str, str] = field(default_factory=dict)
+    docs: Mapping[str, str] = field(default_factory=dict)
+    sources: Mapping[str, Source] = field(default_factory=dict)
+    relevant: Mapping[str, frozenset[str]] = field(default_factory=dict)  # query_id -> doc_ids
+
+
+def dataset(contest: Contest, data: Path, say: Callable[[str], None]) -> Dataset | None:
+    """Return the dataset that the records of a contest were made from; None if it is not in the data folder."""
+    try:
+        found = shelf.find(contest.name, data)
+        here = {"queries_sha256": queries_sha256(found.queries)}
+        if here["queries_sha256"] == contest.dataset.get("queries_sha256"):
+            here["corpus_sha256"] = corpus_sha256(found.corpus)
+    except UnavailableError:
+        return None
+    except LotteError as error:
+        say(f"{contest.name}: {error}; its pages show ids and no texts")
+        return None
+    if all(contest.dataset.get(key) == sha256 for key, sha256 in here.items()):
+        return found
+    say(f"{contest.name} is in {data}, but is not the one of the records; its pages show ids and no texts")
+    return None
+
+
+def of(dataset: Dataset, query_ids: Iterable[str], doc_ids: set[str]) -> Texts:
+    """Return the texts of these questions and documents."""
+    wanted = {query_id: dataset.queries[query_id] for query_id in query_ids if query_id in dataset.queries}
+    rows = [row for row, doc_id in enumerate(dataset.corpus.doc_ids) if doc_id in doc_ids] if doc_ids else []
+    return Texts(
+        queries={query_id: _cut(found, 2 * LONGEST) for query_id, found in wanted.items()},
+        docs={doc.doc_id: _cut(doc.text, LONGEST) for doc in (dataset.corpus[row] for row in rows)},
+        sources=_sources(getattr(dataset.corpus, "path", None), doc_ids),
+        relevant={
+            query_id: frozenset(doc_id for doc_id, grade in dataset.qrels.get(query_id, {}).items() if grade > 0)
+            for query_id in wanted
+        },
+    )
+
+
+def tops(record: Record) -> tuple[Tops, str]:
+    """Return the first five of each question, and why there are none, if so."""
+    run = record.result.run
+    name = text(run.get("file"))
+    if not name or Path(name).name != name or "\\" in name:  # a name that climbs is no name
+        return {}, "the record names no run"
+    file = record.file.with_name(name)
+    if not file.is_file():
+        return {}, f"the run {name} is not beside the record"
+    if artifact.sha256(file) != run.get("sha256"):
+        return {}, f"the run {name} is not the one that was scored: it has another sha256"
+    return _first(file, name)
+
+
+def _first(file: Path, name: str) -> tuple[Tops, str]:
+    """Read the first five of each question from a run of ours, which is in order."""
+    import pyarrow.compute
+    import pyarrow.csv
+
+    columns = ["query_id", "zero", "doc_id", "rank", "score", "tag"]
+    types = {one: pyarrow.int64() if one == "rank" else pyarrow.string() for one in columns}
+    found: dict[str, list[str]] = {}
+    try:
+        reader = pyarrow.csv.open_csv(
+            str(file),
+            pyarrow.csv.ReadOptions(column_names=columns, use_threads=False),
+            pyarrow.csv.ParseOptions(delimiter=" ", quote_char=False, ignore_empty_lines=True),
+            pyarrow.csv.ConvertOptions(
+                column_types=types, include_columns=["query_id", "doc_id", "rank"], strings_can_be_null=False
+            ),
+        )
+        for batch in reader:
+            best = batch.filter(pyarrow.compute.less_equal(batch["rank"], TOP))
+            for query_id, doc_id in zip(best["query_id"].to_pylist(), best["doc_id"].to_pylist(), strict=True):
+                found.setdefault(query_id, []).append(doc_id)
+    except (pyarrow.ArrowInvalid, OSError) as error:
+        return {}, f"the run {name} cannot be read: {str(error).splitlines()[0]}"
+    return {query_id: tuple(best) for query_id, best in found.items()}, ""
+
+
+def _sources(corpus: Path | None, doc_ids: set[str]) -> dict[str, Source]:
+    """Return what attribution.parquet beside a collection of ours says of these documents."""
+    file = corpus.parent / "attribution.parquet" if corpus else None
+    if not (file and file.is_file() and doc_ids):
+        return {}
+    import pyarrow.parquet
+
+    columns = ["pid", "url", "author", "licence"]
+    try:
+        parquet = pyarrow.parquet.ParquetFile(file)
+        found: dict[str, Source] = {}
+        for batch in parquet.iter_batches(columns=columns):
+            for row in batch.to_pylist():
+                if (doc_id := str(row["pid"])) in doc_ids:
+                    found[doc_id] = _source(row)
+        return found
+    except (OSError, ValueError, KeyError):  # pyarrow's errors are of these kinds; a page can do without
+        return {}
+
+
+def _source(row: Mapping[str, Any]) -> Source:
+    url = str(row["url"] or "")
+    return Source(
+        url=url if url.startswith("https://") else "",
+        author=_cut(str(row["author"] or ""), 80),
+        licence=_cut(str(row["licence"] or ""), 40),
+    )
+
+
+def _cut(found: str, longest: int) -> str:
+    """Return text of at most so many characters, on one line, without a word cut in two."""
+    plain = " ".join(found[: 4 * longest].split())
+    if len(plain) <= longest:
+        return plain
+    return plain[:longest].rpartition(" ")[0] + " …"
