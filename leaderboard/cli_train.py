@@ -46,6 +46,10 @@ def train(
         list[Path] | None,
         typer.Option(help="A dataset that is measured on: its questions and answers are left out; repeatable."),
     ] = None,
+    examples: Annotated[
+        Path | None,
+        typer.Option(help="Train on these lines, the original's examples.json or triples, and on nothing else."),
+    ] = None,
     settings: Annotated[Settings, typer.Option(help="Settings by name.")] = Settings.small,
     option: Annotated[
         list[str] | None, typer.Option("--option", "-o", help="key=value, one setting: -o v1.lr=2e-5.")
@@ -69,7 +73,7 @@ def train(
     if system is System.crossencoder:
         recipe, step = replace(recipe, teacher=""), step or "teacher"
     build = _of_build(from_build, split, community, allow_test, dumps)
-    training = Training(out, recipe, [*_read(data), *build], say, held_out=_read(held_out))
+    training = Training(out, recipe, [*_read(data), *build], say, held_out=_read(held_out), given=examples)
     if step == "list":
         for name in training.steps:
             print(name)

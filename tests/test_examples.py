@@ -24,7 +24,9 @@ def made(name, docs, queries, qrels):
 @pytest.fixture
 def two():
     """Two sets that use the same ids for other texts."""
-    first = made("one", {"a": "alpha", "b": "beta", "c": "gamma"}, {"q": "which?", "r": "why?"}, {"q": ["b"], "r": ["c", "a"]})
+    first = made(
+        "one", {"a": "alpha", "b": "beta", "c": "gamma"}, {"q": "which?", "r": "why?"}, {"q": ["b"], "r": ["c", "a"]}
+    )
     second = made("two", {"b": "other beta", "a": "other alpha"}, {"q": "what?"}, {"q": ["a"]})
     return [first, second]
 
@@ -58,7 +60,11 @@ def test_the_files_are_those_of_the_original(tmp_path, two):
 def test_texts_with_tabs_and_line_breaks_stay_one_line(tmp_path):
     """A title is no field of its own by accident, and no passage moves the numbers of those behind it."""
     docs = {"a": "one\ttab\tand two", "b": "lines\nand\r\nlines\r", "c": "form\x0cfeed \u2028 separator", "d": "\n\t\n"}
-    pairs = gather([made("odd", docs, {"q": "what\tis\nthis?", "r": "that"}, {"q": ["b"], "r": ["a", "c"]})], tmp_path, validation=0)
+    pairs = gather(
+        [made("odd", docs, {"q": "what\tis\nthis?", "r": "that"}, {"q": ["b"], "r": ["a", "c"]})],
+        tmp_path,
+        validation=0,
+    )
     texts = ["one tab and two", "lines and  lines ", "form\x0cfeed \u2028 separator", "   "]
     assert [doc.text for doc in Collection(tmp_path / "collection.tsv")] == texts
     assert held(pairs) == {"what is this?": {texts[1]}, "that": {texts[0], texts[2]}}
@@ -86,7 +92,9 @@ def test_passages_are_cut_down_but_not_the_right_answers(tmp_path):
     few = gather([data], tmp_path / "few", validation=0, passages=30)
     assert len(few.corpus) == 30 and len(few.questions) == 20
     right = {doc.doc_id: doc.text for doc in data.corpus}
-    assert held(few) == {text: {right[doc_id] for doc_id in data.qrels[query_id]} for query_id, text in data.queries.items()}
+    assert held(few) == {
+        text: {right[doc_id] for doc_id in data.qrels[query_id]} for query_id, text in data.queries.items()
+    }
     order = [doc.text for doc in data.corpus]
     places = [order.index(doc.text) for doc in few.corpus]
     assert places == sorted(places)
@@ -112,7 +120,10 @@ def test_a_set_of_which_nothing_is_left_is_one_line(tmp_path, two):
 
 
 def test_the_same_share_of_every_set_is_kept_for_validation(tmp_path):
-    sets = [toy_training.dataset("s/a", questions=30, passages=60), toy_training.dataset("s/b", questions=10, passages=20)]
+    sets = [
+        toy_training.dataset("s/a", questions=30, passages=60),
+        toy_training.dataset("s/b", questions=10, passages=20),
+    ]
     pairs = gather(sets, tmp_path, validation=8)
     assert [sum(qid in part.qids for qid in pairs.validation) for part in pairs.parts] == [6, 2]
     assert pairs.validation == gather(sets, tmp_path / "again", validation=8).validation
@@ -155,6 +166,12 @@ def test_a_judgment_whose_passage_is_missing_is_one_line(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_an_id_that_another_set_has_does_not_resolve(tmp_path, two):
+    stray = made("stray", {"x": "x"}, {"q": "good"}, {"q": ["c"]})
+    with pytest.raises(MismatchError, match="stray: question q names passage c, which its collection lacks"):
+        gather([*two, stray], tmp_path, validation=0)
+
+
 def test_a_folder_without_pairs_or_with_other_things_is_one_line(tmp_path):
     with pytest.raises(MismatchError, match="holds no training pairs"):
         examples.Pairs(tmp_path)
@@ -170,7 +187,7 @@ def test_a_folder_without_pairs_or_with_other_things_is_one_line(tmp_path):
 def test_both_spellings_of_the_original_and_ms_marcos_triples_are_read(tmp_path):
     wanted = [Example(7, (3, 1, 2), None), Example(7, (3, 1, 2), (0.5, -1.25, 4.0)), Example(7, (3, 1), None)]
     path = tmp_path / "lines.json"
-    path.write_text('[7, 3, 1, 2]\n[7, [3, 0.5], [1, -1.25], [2, 4]]\n7\t3\t1\n')
+    path.write_text("[7, 3, 1, 2]\n[7, [3, 0.5], [1, -1.25], [2, 4]]\n7\t3\t1\n")
     assert list(Examples(path)) == wanted
     assert len(Examples(path)) == 3
 
@@ -187,7 +204,9 @@ def test_what_is_written_is_read_as_it_was(tmp_path_factory, rows):
     ]
     assert examples.write(path, wanted) == len(wanted)
     assert list(Examples(path)) == wanted
-    for line, example in zip(path.read_text().splitlines(), wanted, strict=True):  # as colbert/data/examples.py reads it
+    for line, example in zip(
+        path.read_text().splitlines(), wanted, strict=True
+    ):  # as colbert/data/examples.py reads it
         qid, *passages = json.loads(line)
         pids = [entry[0] if example.scores else entry for entry in passages]
         assert (qid, tuple(pids)) == example[:2]

@@ -81,7 +81,9 @@ def test_killed_at_any_step_it_goes_on_to_the_same_weights(tmp_path, whole, step
     settings = {"steps": STEPS, "count": 20, "validate_every": 3}
     with pytest.raises(kind):
         toy_training.train(
-            tmp_path / "run", **settings, task=lambda config: stopping_at(toy_training.late(tmp_path, config), step, kind)
+            tmp_path / "run",
+            **settings,
+            task=lambda config: stopping_at(toy_training.late(tmp_path, config), step, kind),
         )
     assert states(tmp_path / "run") == ([f"state-{step // 2 * 2}"] if step >= 2 else [])
     said = []
@@ -216,7 +218,10 @@ def test_a_log_with_a_half_line_is_cut_where_the_state_ends(tmp_path, whole):
     [
         ({"data": "other"}, "data toy, and is asked to go on with other"),
         ({"lr": 0.5}, "fit lr=0.001, and is asked to go on with lr=0.5"),
-        ({"batch": 4, "in_batch": False}, "fit batch=6, in_batch=True, and is asked to go on with batch=4, in_batch=False"),
+        (
+            {"batch": 4, "in_batch": False},
+            "fit batch=6, in_batch=True, and is asked to go on with batch=4, in_batch=False",
+        ),
     ],
 )
 def test_a_resume_with_other_data_or_settings_is_one_line(tmp_path, changed, says):
@@ -243,7 +248,9 @@ def test_parts_of_a_batch_are_the_whole_batch(tmp_path, scores, in_batch):
         task, _ = toy_training.train(
             tmp_path / f"run{parts}", steps=3, parts=parts, dropout=0.0, scores=scores, in_batch=in_batch,
         )  # fmt: skip
-        found.append((task.model.state_dict(), [(line["loss"], line["gradient"]) for line in log(tmp_path / f"run{parts}")[:3]]))
+        found.append(
+            (task.model.state_dict(), [(line["loss"], line["gradient"]) for line in log(tmp_path / f"run{parts}")[:3]])
+        )
     for weights, curve in found[1:]:
         close(weights, found[0][0], rtol=1e-3, atol=2e-5)
         torch.testing.assert_close(torch.tensor(curve), torch.tensor(found[0][1]), rtol=1e-4, atol=1e-5)
@@ -344,7 +351,17 @@ def test_a_setting_of_nothing_is_one_line(name):
             Fit(**{name: value})
 
 
-@pytest.mark.parametrize(("name", "value"), [("dropout", 1.0), ("dropout", -0.1), ("steps", -1), ("warmup", -1), ("validate_every", -1), ("weight_decay", -1.0)])
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("dropout", 1.0),
+        ("dropout", -0.1),
+        ("steps", -1),
+        ("warmup", -1),
+        ("validate_every", -1),
+        ("weight_decay", -1.0),
+    ],
+)
 def test_a_setting_that_is_out_of_its_range_is_one_line(name, value):
     with pytest.raises(LotteError, match=f"^{name} must be "):
         Fit(**{name: value})
@@ -389,7 +406,7 @@ def test_a_line_that_cannot_be_read_ends_the_training_with_its_line(tmp_path):
 
 
 def test_the_best_of_the_validations_is_what_is_left_in_the_model(tmp_path):
-    """The state keeps it too: a training that was stopped after its best moment still ends with it."""
+    """Of equals the later. The state keeps it too: a training that was stopped after its best moment ends with it."""
     values = {"2": 0.25, "4": 0.75, "6": 0.75, "8": 0.5}
     kept = {}
 
@@ -408,10 +425,10 @@ def test_the_best_of_the_validations_is_what_is_left_in_the_model(tmp_path):
 
     task, facts = toy_training.train(tmp_path / "run", steps=8, validate_every=2, task=judged)
     assert facts["best"] == 0.75 and facts["validations"] == values
-    same(task.model.state_dict(), kept["4"])
+    same(task.model.state_dict(), kept["6"])
     assert task.model.training
     again, _ = toy_training.train(tmp_path / "run", steps=8, validate_every=2)
-    same(again.model.state_dict(), kept["4"])
+    same(again.model.state_dict(), kept["6"])
 
 
 def test_with_nothing_to_validate_the_last_weights_are_the_best(tmp_path):
@@ -489,7 +506,12 @@ def test_a_process_that_was_killed_goes_on_to_the_same_weights(tmp_path):
     killed = 0
     for least in (5, 20, 41):
         process = started(folder, settings)
-        until(process, lambda least=least: any(int(name.partition("state-")[2].partition(".")[0]) >= least for name in states(folder)))
+        until(
+            process,
+            lambda least=least: any(
+                int(name.partition("state-")[2].partition(".")[0]) >= least for name in states(folder)
+            ),
+        )
         process.kill()
         killed += ended(process)[0] == -signal.SIGKILL
     code, said = ended(started(folder, settings))
@@ -514,7 +536,9 @@ def test_two_processes_train_the_model_that_one_trains(tmp_path, scores):
     written = log(tmp_path / "two" / "run")
     assert [line["step"] for line in written if "loss" in line] == [1, 2, 3, 4, 5]
     lengths = [line["gradient"] for line in written if "loss" in line]
-    assert lengths == pytest.approx([line["gradient"] for line in log(tmp_path / "one" / "run") if "loss" in line], rel=1e-3)
+    assert lengths == pytest.approx(
+        [line["gradient"] for line in log(tmp_path / "one" / "run") if "loss" in line], rel=1e-3
+    )
     found = json.loads((tmp_path / "two" / "run" / "facts.json").read_text())
     assert found["validations"] == pytest.approx(facts["validations"])
 
@@ -536,7 +560,9 @@ def test_two_processes_that_are_asked_to_stop_go_on_to_the_same_weights(tmp_path
     assert code != 0
     (state,) = states(folder)
     assert 0 < int(state.removeprefix("state-")) < 40
-    assert artifact.meta(folder / state)["fit"] == asdict(Fit(batch=6, nway=3, lr=1e-3, dropout=0.1, save_every=100, steps=40))
+    assert artifact.meta(folder / state)["fit"] == asdict(
+        Fit(batch=6, nway=3, lr=1e-3, dropout=0.1, save_every=100, steps=40)
+    )
     code, said = ended(started(folder, settings, processes=2))
     assert code == 0, said
     same(weights(folder), weights(tmp_path / "whole" / "run"))

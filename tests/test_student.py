@@ -143,7 +143,9 @@ def test_bf16_is_close_and_leaves_the_weights_alone(start):
     wanted, kept = exact.encode(exact.tokens.docs(TEXTS[:3]))
     wanted[kept][:, 0].sum().backward()
     assert rounded.projection.weight.grad.dtype == torch.float32
-    gradients = [torch.cat([w.grad.reshape(-1) for w in model.parameters() if w.grad is not None]) for model in (rounded, exact)]
+    gradients = [
+        torch.cat([w.grad.reshape(-1) for w in model.parameters() if w.grad is not None]) for model in (rounded, exact)
+    ]
     assert torch.nn.functional.cosine_similarity(*gradients, dim=0) > 0.99
 
 
@@ -157,6 +159,24 @@ def test_dropout_is_what_was_asked_for_and_only_in_training(start):
     still = load(start, dropout=0.0)
     assert torch.equal(*(still.encode(tokens)[0] for _ in range(2)))
     torch.testing.assert_close(still.encode(tokens)[0], model.encode(tokens)[0])
+
+
+@pytest.mark.parametrize("kind", ["bert", "distilbert", "modernbert", "roberta"])
+def test_dropout_is_set_wherever_a_model_keeps_it(kind):
+    """Some have it in a module, some in a number that their attention reads."""
+    from transformers import AutoConfig, AutoModel
+
+    sizes = {"vocab_size": 20, "hidden_size": 16, "dim": 16, "num_hidden_layers": 2, "n_layers": 2, "intermediate_size": 32,
+             "hidden_dim": 32, "num_attention_heads": 2, "n_heads": 2, "pad_token_id": 0}  # fmt: skip
+    drops = dict.fromkeys(("attention_dropout", "attention_probs_dropout_prob", "hidden_dropout_prob", "dropout"), 0.5)
+    # a model has its own words for these and stores the others unread
+    model = AutoModel.from_config(AutoConfig.for_model(kind, **sizes, **drops))
+    ids = torch.arange(1, 13)[None]
+    seen = torch.ones_like(ids)
+    for share, wanted in ((0.0, True), (0.3, False)):
+        student.set_dropout(model, share)
+        first, second = (model(input_ids=ids, attention_mask=seen).last_hidden_state for _ in range(2))
+        assert torch.equal(first, second) == wanted
 
 
 def test_scratch_takes_the_configuration_and_draws_the_weights(start, tiny):
@@ -193,9 +213,15 @@ def test_texts_longer_than_the_model_has_places_for_are_one_line(start):
 
 def test_a_projection_of_more_than_one_linear_step_is_one_line(start, monkeypatch):
     (step,) = checkpoint.find(start).projection()
-    for steps in ([step, step], [checkpoint.Dense(step.weight_HI, activation="Tanh")], [checkpoint.Dense(step.weight_HI, bias_H=torch.zeros(32))]):
+    for steps in (
+        [step, step],
+        [checkpoint.Dense(step.weight_HI, activation="Tanh")],
+        [checkpoint.Dense(step.weight_HI, bias_H=torch.zeros(32))],
+    ):
         monkeypatch.setattr(checkpoint.Checkpoint, "projection", lambda self, steps=steps: steps)
-        with pytest.raises(MismatchError, match=f"tiny has a projection of {len(steps)} steps; training knows one linear step"):
+        with pytest.raises(
+            MismatchError, match=f"tiny has a projection of {len(steps)} steps; training knows one linear step"
+        ):
             load(start)
 
 
@@ -228,7 +254,9 @@ def test_the_first_direction_is_the_longest(tiny):
     rows = student.principal(tiny, TEXTS, 48)
     with torch.inference_mode():
         ids, seen, kept = student.padded(tiny.tokens.docs(TEXTS), torch.device("cpu"))
-        hidden = torch.nn.functional.normalize(tiny.body(input_ids=ids, attention_mask=seen).last_hidden_state[kept], dim=1)
+        hidden = torch.nn.functional.normalize(
+            tiny.body(input_ids=ids, attention_mask=seen).last_hidden_state[kept], dim=1
+        )
     lengths = (hidden @ rows.T).norm(dim=0)
     assert (lengths.diff() <= 1e-4).all()
 
@@ -236,9 +264,11 @@ def test_the_first_direction_is_the_longest(tiny):
 # the task
 
 
+@pytest.mark.parametrize("step", [1, 16])
 @pytest.mark.parametrize("expansion", ["fixed", "min", "off"])
-def test_the_scores_of_the_loss_are_those_of_the_search(tmp_path, expansion):
+def test_the_scores_of_the_loss_are_those_of_the_search(tmp_path, expansion, step, monkeypatch):
     """A question that is shorter than its neighbours gets no say for its padding, in one part or in three."""
+    monkeypatch.setattr(student, "STEP", step)
     some = toy_training.pairs(tmp_path / "pairs")
     settings = ModelConfig(dim=8, query_maxlen=20, doc_maxlen=16, expansion=expansion, expansion_length=6)
     model = load(toy_training.start(tmp_path / "start"), settings)
@@ -263,6 +293,8 @@ def test_another_lines_right_answer_to_the_same_question_is_no_negative(tmp_path
     task = toy_training.late(tmp_path, Fit(nway=2))
     (right,), (other,) = task._pairs.positives[0], task._pairs.positives[1]
     batch = [toy_training.Example(0, (right, 20), None), toy_training.Example(1, (other, right), None)]
+    assert task._labelled(batch).tolist() == [[True, False, False, True], [False, False, True, False]]
+    batch = [toy_training.Example(0, (20, 21), None), toy_training.Example(1, (other, 20), None)]  # a teacher's best
     assert task._labelled(batch).tolist() == [[True, False, False, True], [False, False, True, False]]
 
 

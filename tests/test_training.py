@@ -20,7 +20,7 @@ from retrievers.training.settings import Recipe, changed
 
 SMALL = (
     "projection=random dim=8 query_maxlen=12 doc_maxlen=16 precision=fp32 validation=4 validation_depth=6 rounds=1 "
-    "v1.steps=3 v1.batch=4 v1.lr=1e-3 crossencoder.steps=2 crossencoder.batch=4 crossencoder.nway=2 depth=8 scored=5 "
+    "teacher_maxlen=40 v1.steps=3 v1.batch=4 v1.lr=1e-3 crossencoder.steps=2 crossencoder.batch=4 crossencoder.nway=2 depth=8 scored=5 "
     "mined_questions=0 distil.steps=3 distil.batch=4 distil.nway=3 distil.lr=1e-3 bm25_depth=10"
 ).split()
 
@@ -56,13 +56,15 @@ def test_the_checkpoint_has_its_papers_and_answers_questions(tmp_path, recipe):
     assert papers["teacher"]["steps"] == 2
     assert "toy/a" in (path / "README.md").read_text() and "cookbooks; star maps" in (path / "README.md").read_text()
     assert fingerprint.Fingerprint.load(path) is not None
-    system = load("colbertv2", [f"checkpoint={path}", "device=cpu"])
+    system = load("colbertv2", [f"checkpoint={path}", "device=cpu", "doc_maxlen=16"])
     assert system.card.training_data[:2] == ["toy/a", "toy/b"]
     run = system.index(SETS[0].corpus, tmp_path / "index").search(SETS[0].queries, k=5)
     assert all(len(hits) == 5 for hits in run.hits.values())
     small = path.with_name("checkpoint-int8")
     assert (small / "model.int8.safetensors").stat().st_size < (path / "model.safetensors").stat().st_size
-    ours, theirs = (load("colbertv2", [f"checkpoint={one}", "device=cpu"]).encoder for one in (path, small))
+    ours, theirs = (
+        load("colbertv2", [f"checkpoint={one}", "device=cpu", "doc_maxlen=16"]).encoder for one in (path, small)
+    )
     assert np.abs(ours.queries(["yeast and bread"]) - theirs.queries(["yeast and bread"])).max() < 0.02
 
 
@@ -156,6 +158,32 @@ def test_the_command_trains_and_prints_where_the_checkpoint_is(tmp_path, start):
     assert teacher.stdout == f"{tmp_path / 'run' / 'teacher' / 'checkpoint'}\n", teacher.stderr
     log = [json.loads(line) for line in (tmp_path / "run" / "v1" / "log.jsonl").read_text().splitlines()]
     assert [line["step"] for line in log if "loss" in line] == [1, 2, 3]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scores", [False, True])
+def test_lines_of_the_original_are_trained_on_as_they_are(tmp_path, start, scores):
+    data = folder(tmp_path / "toy")
+    wrong = list(range(12, 40))
+    lines = [
+        [
+            qid,
+            *(
+                [pid, float(-place)] if scores else pid
+                for place, pid in enumerate([qid % 12, *wrong[qid % 20 : qid % 20 + 3]])
+            ),
+        ]
+        for qid in [*range(12)] * 3
+    ]
+    (tmp_path / "examples.json").write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    options = [word for pair in [f"start={start}", *SMALL, "validation=2"] for word in ("-o", pair)]
+    command_line = ("train", "colbertv2", data / "train", "--examples", tmp_path / "examples.json", *options)
+    done = command.lotte(*command_line, "--out", tmp_path / "run")
+    assert done.stdout == f"{tmp_path / 'run' / 'checkpoint'}\n", done.stderr
+    papers = config.read_json(tmp_path / "run" / "checkpoint" / "training.json")
+    assert papers["data"][0]["lines"] == "examples.json"
+    assert papers["validation"]["questions"] == 2
+    assert papers["steps"]["given"]["examples"] == 30  # of 36; two questions of three lines are kept
 
 
 @pytest.mark.slow

@@ -38,9 +38,7 @@ def pairs(folder: Path, *sets: Dataset, validation=0) -> Pairs:
 
 def wrong(some: Pairs) -> dict[int, list[int]]:
     """Every question's wrong passages, from its own set."""
-    return {
-        qid: [pid for pid in part.pids if WRONG in some.passage(pid)] for part in some.parts for qid in part.qids
-    }
+    return {qid: [pid for pid in part.pids if WRONG in some.passage(pid)] for part in some.parts for qid in part.qids}
 
 
 def lines(some: Pairs, count: int, *, nway: int = 3, scores: bool = False) -> list[Example]:

@@ -25,7 +25,7 @@ from lotte import artifact
 from lotte.artifact import Writer
 from lotte.benchmarks.lotte import read_queries
 from lotte.collection import Collection
-from lotte.dataset import Dataset, corpus_sha256, qrels_sha256, queries_sha256
+from lotte.dataset import Corpus, Dataset, corpus_sha256, qrels_sha256, queries_sha256
 from lotte.errors import CorruptFileError, MismatchError
 from lotte.lines import lines
 from lotte.rows import Rows
@@ -58,7 +58,7 @@ class Pairs:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._facts = _json(folder / SETS)
-        self.corpus = Collection(folder / "collection.tsv")
+        self.corpus: Corpus = Collection(folder / "collection.tsv")
         self.parts = [
             Part(part["name"], range(*part["pids"]), range(*part["qids"]), part["facts"])
             for part in self._facts["sets"]

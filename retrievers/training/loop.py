@@ -202,7 +202,7 @@ class _Trainer:
         self.optimiser = torch.optim.AdamW(
             task.model.parameters(), lr=config.lr, eps=1e-8, weight_decay=config.weight_decay, fused=True
         )
-        self.step, self.smooth, self.best = 0, 0.0, 0.0  # where none finds anything, the last weights are kept
+        self.step, self.smooth, self.best = 0, 0.0, 0.0
         self.validations: dict[str, float] = {}
         self._best: dict[str, Tensor] = {}
 
@@ -263,7 +263,7 @@ class _Trainer:
             value = self.task.validate()
         self.task.model.train()
         self.validations[str(self.step)] = value
-        if value > self.best:
+        if value >= self.best:  # of equals the later one; without questions to validate by, the last
             self.best = value
             self._best = {name: weight.detach().clone() for name, weight in self.task.model.state_dict().items()}
         return value

@@ -101,7 +101,7 @@ def read(path: Path) -> Mined:
     for number, line in lines(path):
         try:
             qid, *pids = map(int, json.loads(line))
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, OverflowError, RecursionError):
             raise CorruptFileError(f"{path}:{number}: expected [qid, pid, ...], found {line[:60]!r}") from None
         found[qid] = pids
     return found

@@ -32,6 +32,7 @@ from lotte.dataset import Dataset
 from lotte.errors import MismatchError, UnavailableError, UnknownNameError
 from retrievers.training import examples, loop, mine, teacher
 from retrievers.training.examples import Examples, Pairs
+from retrievers.training.given import Given
 from retrievers.training.loop import Fit
 from retrievers.training.ranks import Ranks
 from retrievers.training.settings import Recipe
@@ -45,14 +46,23 @@ class Training:
     """A run in a folder. `steps` names what there is to do; `do` does one of it; `all` does what is left."""
 
     def __init__(
-        self, folder: Path, recipe: Recipe, datasets: Sequence[Dataset], say: Say, *, held_out: Sequence[Dataset] = ()
+        self,
+        folder: Path,
+        recipe: Recipe,
+        datasets: Sequence[Dataset],
+        say: Say,
+        *,
+        held_out: Sequence[Dataset] = (),
+        given: Path | None = None,
     ) -> None:
         self.folder, self.recipe, self._datasets, self._say = folder, recipe, datasets, say
-        self._held_out = held_out
+        self._held_out, self._lines = held_out, given
         self._check()
 
     @property
     def steps(self) -> list[str]:
+        if self._lines:
+            return ["given", "checkpoint"]
         rounds = [
             f"{name}-{number}"
             for number in range(1, self.recipe.rounds + 1)
@@ -74,7 +84,7 @@ class Training:
         """Do one step, if it is not done. Returns where its result stands."""
         name, _, number = step.partition("-")
         make: Callable[..., Path] = getattr(self, f"_{name}")
-        if name in ("v1", "teacher", "distil"):  # these train, with all processes that there are
+        if name in ("v1", "teacher", "distil", "given"):  # these train, with all processes that there are
             return make(int(number)) if number else make()
         return Ranks.here().once(lambda: make(int(number)) if number else make())
 
@@ -86,6 +96,10 @@ class Training:
     @cached_property
     def pairs(self) -> Pairs:
         recipe = self.recipe
+        if self._lines:
+            if len(self._datasets) != 1:
+                raise MismatchError(f"{self._lines} is about one dataset, and {len(self._datasets)} were named")
+            return Given(self._datasets[0], self._lines, validation=recipe.validation)
         return examples.gather(
             self._datasets, self.folder / "pairs", validation=recipe.validation, held_out=self._held_out,
             limit=recipe.limit, passages=recipe.passages, seed=recipe.seed,
@@ -176,11 +190,16 @@ class Training:
             f"round{number}", config, self._before(number), self.folder / f"round{number}" / "examples.json"
         )
 
+    def _given(self) -> Path:
+        """Train on lines that somebody else made."""
+        assert self._lines
+        return self._fit("given", self.recipe.distil, None, self._lines)
+
     def _checkpoint(self) -> Path:
         """Give the last model its papers."""
         from retrievers.training import card
 
-        last = self._before(self.recipe.rounds + 1)
+        last = self.folder / "given" / "checkpoint" if self._lines else self._before(self.recipe.rounds + 1)
         target = self.folder / "checkpoint"
         if not (target / "training.json").exists():
             facts, known = card.papers(self.recipe, self.pairs, self.folder, self._held_out)
@@ -219,7 +238,9 @@ class Training:
         return folder / "checkpoint"
 
     def _run(self, task: loop.Task, path: Path, folder: Path, config: Fit, title: str) -> dict[str, Any]:
-        lines = Examples(path, nway=config.nway, pairs=self.pairs)
+        lines: Sequence[examples.Example] = Examples(path, nway=config.nway, pairs=self.pairs)
+        if isinstance(self.pairs, Given):
+            lines = self.pairs.lines(config.nway)
         data = artifact.digest([artifact.sha256(path), self.pairs.sha256])
         return loop.fit(task, lines, folder, config, data=data, title=title, say=self._say)
 
@@ -244,6 +265,8 @@ class Training:
     @cached_property
     def _ranking(self) -> dict[int, list[int]]:
         """Return what is put in order for the validation: BM25's best, and what is right."""
+        if isinstance(self.pairs, Given):
+            return self.pairs.ranking
         return {
             qid: sorted({*self._bm25.get(qid, [])[: self.recipe.validation_depth], *self.pairs.positives[qid][:4]})
             for qid in self.pairs.validation

@@ -95,7 +95,7 @@ class CrossEncoder(nn.Module):
     def _cut(self, question: str) -> str:
         """Return a question cut to half of all tokens, so that a passage has a place."""
         room = self.maxlen // 2
-        if len(question.encode("utf-8", "replace")) <= room:  # no token is less than a byte
+        if len(question.encode()) <= room:  # no token is less than a byte
             return question
         ends = [end for _, end in self._words.encode(question, add_special_tokens=False).offsets]
         return question if len(ends) <= room else question[: ends[room - 1]]

@@ -1,0 +1,106 @@
+"""Lines that somebody else made: the original's examples.json or triples, with the collection they speak of.
+
+ColBERT's published 64-way lines of MS MARCO are such a file. Its ids are those
+of the dataset: pid is the number of a passage's line, qid the question's own.
+The last lines are kept from training, to choose the best checkpoint by.
+"""
+
+import re
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lotte import artifact
+from lotte.dataset import Dataset, corpus_sha256, qrels_sha256, queries_sha256
+from lotte.errors import MismatchError
+from lotte.rows import Rows
+from retrievers.training.examples import Example, Examples, Pairs, Part
+
+_QID = re.compile(rb"\s*\[?\s*(\d+)")
+
+
+class Given(Pairs):
+    """A dataset under its own ids, and a file of lines about it. Reads like `gather`'s pairs."""
+
+    def __init__(self, dataset: Dataset, path: Path, *, validation: int) -> None:
+        self._dataset, self.path = dataset, path
+        if odd := next((query_id for query_id in dataset.queries if not query_id.isdecimal()), None):
+            raise MismatchError(
+                f"{dataset.name}: question {odd!r} has no number, and {path.name} names questions by it"
+            )
+        self.corpus = dataset.corpus
+        self._lines = Examples(path)
+        self._kept = min(validation, len(self._lines) // 10)
+        facts = {
+            "source": dataset.source, "licence": dataset.licence, "questions": len(dataset.queries),
+            "passages": len(dataset.corpus), "left_out_as_held_out": 0, "lines": path.name,
+            "queries_sha256": queries_sha256(dataset.queries), "qrels_sha256": qrels_sha256(dataset.qrels),
+            **dataset.facts,
+        }  # fmt: skip
+        self.parts = [Part(dataset.name, range(len(dataset.corpus)), range(len(dataset.queries)), facts)]
+
+    @cached_property
+    def sha256(self) -> str:
+        data = self._dataset
+        return artifact.digest([corpus_sha256(data.corpus), queries_sha256(data.queries), artifact.sha256(self.path)])
+
+    @cached_property
+    def questions(self) -> dict[int, str]:
+        return {int(query_id): text for query_id, text in self._dataset.queries.items()}
+
+    @cached_property
+    def positives(self) -> dict[int, tuple[int, ...]]:
+        found: dict[int, tuple[int, ...]] = {
+            int(query_id): tuple(int(doc_id) for doc_id, relevance in judged.items() if relevance > 0)
+            for query_id, judged in self._dataset.qrels.items()
+        }
+        return found | {line.qid: (line.pids[0],) for line in self._last() if not found.get(line.qid)}
+
+    @cached_property
+    def validation(self) -> frozenset[int]:
+        return frozenset(line.qid for line in self._last())
+
+    @property
+    def ranking(self) -> dict[int, list[int]]:
+        """Return what is put in order for the validation: the passages of the lines that were kept."""
+        return {line.qid: sorted({*line.pids, *self.positives[line.qid]}) for line in self._last()}
+
+    def passage(self, pid: int) -> str:
+        return self.corpus[pid].text
+
+    def dataset(self) -> Dataset:
+        return self._dataset
+
+    def lines(self, nway: int) -> "Some":
+        """Return the lines that are trained on: those of questions that were not kept."""
+        kept, rows = self.validation, Rows(self.path)
+        return Some(
+            Examples(self.path, nway=nway, pairs=self),
+            np.array([row for row in range(len(rows)) if _qid(rows[row]) not in kept], np.int64),
+        )
+
+    def _last(self) -> list[Example]:
+        return [self._lines[row] for row in range(len(self._lines) - self._kept, len(self._lines))]
+
+
+class Some(Sequence[Example]):
+    """Some of the lines of a file."""
+
+    def __init__(self, lines: Examples, rows: NDArray[np.int64]) -> None:
+        self._lines, self._rows = lines, rows
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, row: Any) -> Any:
+        return self._lines[int(self._rows[row])]
+
+
+def _qid(line: bytes) -> int:
+    """Return the question of a line without reading the rest; -1 where there is none, which reading it will tell."""
+    found = _QID.match(line)
+    return int(found[1]) if found else -1
