@@ -1,6 +1,7 @@
 """A training goes from pairs to a checkpoint that any index can be made with, and its folder says how."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import command
@@ -36,7 +37,8 @@ def recipe(start):
     return changed(settings.small(), [f"start={start}", "start_seen=cookbooks; star maps", *SMALL])
 
 
-SETS = [toy_training.dataset(), toy_training.dataset("toy/b", seed=1)]
+FACTS = {"communities": "bread.example, stars.example", "questions": "titles"}  # as those of a build
+SETS = [toy_training.dataset(), replace(toy_training.dataset("toy/b", seed=1), facts=FACTS)]
 HELD_OUT = [toy_training.dataset("toy/c", questions=5, passages=20, seed=2)]
 
 
@@ -55,6 +57,7 @@ def test_the_checkpoint_has_its_papers_and_answers_questions(tmp_path, recipe):
     assert papers["steps"]["v1"]["steps"] == 3
     assert papers["teacher"]["steps"] == 2
     assert "toy/a" in (path / "README.md").read_text() and "cookbooks; star maps" in (path / "README.md").read_text()
+    assert "toy/b: bread.example, stars.example." in (path / "README.md").read_text()
     assert fingerprint.Fingerprint.load(path) is not None
     system = load("colbertv2", [f"checkpoint={path}", "device=cpu", "doc_maxlen=16"])
     assert system.card.training_data[:2] == ["toy/a", "toy/b"]

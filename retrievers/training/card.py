@@ -87,6 +87,11 @@ def readme(facts: Mapping[str, Any]) -> str:
             for part in facts["data"]
         ),
         "",
+        *(
+            f"{part['name']}: {part['facts']['communities']}.\n"
+            for part in facts["data"]
+            if "communities" in part["facts"]
+        ),
         f"Its start is {start['id']} (weights {start['weights']}, sha256 {start['sha256'][:16]})"
         + (f", which had seen {'; '.join(start['seen'])}." if start["seen"] else "."),
         f"Its teacher: {teacher if isinstance(teacher, str) else teacher['trained']}.",

@@ -159,7 +159,8 @@ def gather(
             facts = {
                 "source": data.source, "licence": data.licence, "questions": qid - first_qid,
                 "passages": pid - first_pid, "left_out_as_held_out": len(useful) - len(free),
-                "queries_sha256": queries_sha256(data.queries), "qrels_sha256": qrels_sha256(data.qrels), **data.facts,
+                "queries_sha256": queries_sha256(data.queries), "qrels_sha256": qrels_sha256(data.qrels),
+                "facts": dict(data.facts),
             }  # fmt: skip
             sets.append({"name": data.name, "pids": [first_pid, pid], "qids": [first_qid, qid], "facts": facts})
     for part in sets:

@@ -39,7 +39,7 @@ class Given(Pairs):
             "source": dataset.source, "licence": dataset.licence, "questions": len(dataset.queries),
             "passages": len(dataset.corpus), "left_out_as_held_out": 0, "lines": path.name,
             "queries_sha256": queries_sha256(dataset.queries), "qrels_sha256": qrels_sha256(dataset.qrels),
-            **dataset.facts,
+            "facts": dict(dataset.facts),
         }  # fmt: skip
         self.parts = [Part(dataset.name, range(len(dataset.corpus)), range(len(dataset.queries)), facts)]
 
