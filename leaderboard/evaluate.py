@@ -18,7 +18,7 @@ from leaderboard.interval import METHOD, interval
 from leaderboard.measure import TOOL, Measure, mean, parse, scores
 from leaderboard.result import Result
 from lotte import Dataset, Run, artifact, ranking
-from lotte.dataset import corpus_sha256, qrels_sha256, queries_sha256
+from lotte.dataset import corpus_sha256, identity
 from lotte.errors import LotteError, MismatchError
 from retrievers import Index, Retriever, index_folder
 from retrievers.retriever import Card, Tells
@@ -242,15 +242,7 @@ def _dataset_facts(dataset: Dataset, corpus_sha256: str) -> dict[str, Any]:
     return {
         "name": dataset.name,
         "source": dataset.source,
-        "corpus_sha256": corpus_sha256,
-        "queries_sha256": queries_sha256(dataset.queries),
-        "qrels_sha256": qrels_sha256(dataset.qrels),
-        "counts": {
-            "documents": len(dataset.corpus),
-            "queries": len(dataset.queries),
-            "judged_queries": len(dataset.qrels),
-            "judgments": sum(map(len, dataset.qrels.values())),
-        },
+        **identity(dataset, corpus_sha256),
         "licence": dataset.licence,
         "facts": dict(dataset.facts),
     }

@@ -18,7 +18,7 @@ from typing import Any
 
 from leaderboard.result import Result
 from lotte import artifact, ranking
-from lotte.dataset import Corpus, Dataset, corpus_sha256, qrels_sha256, queries_sha256
+from lotte.dataset import Corpus, Dataset, corpus_sha256, identity
 from lotte.errors import CorruptFileError, LotteError
 
 SELF_RUN, RESCORED, REPRODUCED, IMPORTED = "self-run", "rescored", "reproduced", "imported"
@@ -44,20 +44,7 @@ class Truth:
         corpora = {} if corpora is None else corpora
         if (key := _identity(dataset.corpus)) not in corpora:
             corpora[key] = corpus_sha256(dataset.corpus)
-        return cls(
-            dataset,
-            {
-                "corpus_sha256": corpora[key],
-                "queries_sha256": queries_sha256(dataset.queries),
-                "qrels_sha256": qrels_sha256(dataset.qrels),
-                "counts": {
-                    "documents": len(dataset.corpus),
-                    "queries": len(dataset.queries),
-                    "judged_queries": len(dataset.qrels),
-                    "judgments": sum(map(len, dataset.qrels.values())),
-                },
-            },
-        )
+        return cls(dataset, identity(dataset, corpora[key]))
 
 
 def place(result: Result) -> Path:

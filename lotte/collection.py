@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import overload
 
-from lotte.dataset import Doc
+from lotte.dataset import Corpus, Doc
 from lotte.errors import CorruptFileError
 from lotte.rows import Rows
 
@@ -130,3 +130,24 @@ class OwnIds:
                 f"{self.path}:{row + 1}: expected an id and a text with a tab between, found {len(fields)} fields"
             )
         return fields
+
+
+class Selection:
+    """Some rows of a corpus, under the ids they have there."""
+
+    def __init__(self, whole: Corpus, rows: Sequence[int]) -> None:
+        self._whole, self._rows = whole, rows
+
+    @property
+    def doc_ids(self) -> Sequence[str]:
+        doc_ids = self._whole.doc_ids
+        return [doc_ids[row] for row in self._rows]
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, row: int) -> Doc:
+        return self._whole[self._rows[row]]
+
+    def __iter__(self) -> Iterator[Doc]:
+        return (self[row] for row in range(len(self)))

@@ -7,7 +7,7 @@ its authors report, so that nobody has to remember which number is the number.
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol, TypeAlias
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 from lotte.run import Run
 
@@ -94,6 +94,24 @@ def qrels_sha256(qrels: Qrels) -> str:
         for query_id, judged in sorted(qrels.items())
         for doc_id, relevance in sorted(judged.items())
     )
+
+
+def identity(dataset: "Dataset", corpus: str = "") -> dict[str, Any]:
+    """Return what tells a dataset from every other: three hashes, and the counts that people compare.
+
+    corpus  `corpus_sha256`, if it is known already: it reads all documents
+    """
+    return {
+        "corpus_sha256": corpus or corpus_sha256(dataset.corpus),
+        "queries_sha256": queries_sha256(dataset.queries),
+        "qrels_sha256": qrels_sha256(dataset.qrels),
+        "counts": {
+            "documents": len(dataset.corpus),
+            "queries": len(dataset.queries),
+            "judged_queries": len(dataset.qrels),
+            "judgments": sum(map(len, dataset.qrels.values())),
+        },
+    }
 
 
 def _sha256(lines: Iterable[str]) -> str:

@@ -45,7 +45,6 @@ def test_two_sets_become_one_collection_and_their_ids_do_not_mix(tmp_path, two):
     assert [(part.name, part.pids, part.qids) for part in pairs.parts] == [
         ("one", range(3), range(2)), ("two", range(3, 5), range(2, 3)),
     ]  # fmt: skip
-    assert pairs.part_of(1).name == "one" and pairs.part_of(2).name == "two"
     for part in pairs.parts:
         assert all(pid in part.pids for qid in part.qids for pid in pairs.positives[qid])
 
@@ -293,7 +292,7 @@ def test_triples_have_a_right_passage_and_wrong_ones_of_the_candidates(toy):
     for qid, pids, scores in lines:
         assert scores is None and pids[0] in toy.positives[qid] and len(set(pids)) == 4
         assert all(pid in candidates[qid] and pid not in toy.positives[qid] for pid in pids[1:])
-        assert all(pid in toy.part_of(qid).pids for pid in pids)
+        assert all(pid in next(part for part in toy.parts if qid in part.qids).pids for pid in pids)
     for begin in range(0, len(lines), len(candidates)):
         once = [line.qid for line in lines[begin : begin + len(candidates)]]
         assert sorted(once) == sorted(candidates) and once != sorted(once)

@@ -5,12 +5,12 @@ import json
 import pytest
 import toy_training
 
+from lotte.collection import Selection
 from lotte.dataset import Dataset, Doc, Docs
 from lotte.errors import CorruptFileError
 from retrievers import folder as registry
 from retrievers.training import mine
 from retrievers.training.examples import gather
-from retrievers.training.mine import Slice
 
 
 @pytest.fixture
@@ -38,32 +38,32 @@ class Counting:
         return self.recipe.open(path)
 
 
-def test_a_slice_is_a_corpus_of_its_own(some):
+def test_a_selection_keeps_the_ids_that_its_passages_have(some):
     part = some.parts[1]
-    one = Slice(some.corpus, part.pids)
-    assert len(one) == len(part.pids) and list(one.doc_ids) == [str(row) for row in range(len(one))]
+    one = Selection(some.corpus, part.pids)
+    assert len(one) == len(part.pids) and list(one.doc_ids) == [str(pid) for pid in part.pids]
     assert [doc.doc_id for doc in one] == list(one.doc_ids)
     assert [doc.text for doc in one] == [some.passage(pid) for pid in part.pids]
-    assert one[0] == Doc("0", some.passage(part.pids.start)) and one[-1] == one[len(one) - 1]
+    assert one[-1] == one[len(one) - 1]
     with pytest.raises(IndexError):
         one[len(one)]
-    assert list(Slice(some.corpus, range(3, 3))) == []
+    assert list(Selection(some.corpus, [])) == []
 
 
 @pytest.mark.parametrize("name", ["overlap", "bm25"])
 def test_every_question_gets_its_own_sets_best_by_their_own_numbers(tmp_path, some, name):
-    """The same that a search of that set alone finds, best first, moved to where the set begins."""
+    """The same that a search of that set alone finds, best first."""
     recipe = registry.load(name)
     found = mine.mine(some, tmp_path / "mined", recipe, k=6, say=quiet)
     assert sorted(found) == sorted(some.questions)
     for number, part in enumerate(some.parts):
         index = recipe.index(
-            Docs(tuple(Doc(str(row), some.passage(pid)) for row, pid in enumerate(part.pids))),
+            Docs(tuple(Doc(str(pid), some.passage(pid)) for pid in part.pids)),
             tmp_path / f"own{number}",
         )
         run = index.search({str(qid): some.questions[qid] for qid in part.qids}, k=6)
         for qid in part.qids:
-            assert found[qid] == [part.pids[int(hit.doc_id)] for hit in run.hits[str(qid)]]
+            assert found[qid] == [int(doc_id) for doc_id in run.doc_ids(str(qid))]
             assert all(pid in part.pids for pid in found[qid]) and 0 < len(found[qid]) <= 6
     assert some.parts[1].pids.start > 0
 

@@ -109,10 +109,9 @@ def test_neither_padding_nor_company_nor_groups_change_a_vector(tiny, monkeypatc
                 np.testing.assert_allclose(vectors, alone[TEXTS.index(text)], atol=3e-6)
 
 
-def test_groups_are_all_texts_once_and_no_larger_than_they_may_be(monkeypatch):
-    monkeypatch.setattr(student, "TOKENS_AT_ONCE", 100)
+def test_groups_are_all_texts_once_and_no_larger_than_they_may_be():
     for lengths in ([1], [5] * 50, [*range(1, 40)], [90, 100, 101, 300], [0, 0, 3]):
-        groups = student._groups(lengths)
+        groups = student.groups(lengths, 100)
         assert [place for begin, end in groups for place in range(begin, end)] == list(range(len(lengths)))
         assert all(lengths[end - 1] * (end - begin) <= 100 or end - begin == 1 for begin, end in groups)
         for (begin, _), (_, end) in pairwise(groups):  # two neighbours would not have fitted

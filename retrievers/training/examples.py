@@ -96,9 +96,6 @@ class Pairs:
     def passage(self, pid: int) -> str:
         return self.corpus[pid].text
 
-    def part_of(self, qid: int) -> Part:
-        return next(part for part in self.parts if qid in part.qids)
-
 
 def gather(
     datasets: Iterable[Dataset], folder: Path, *, validation: int, held_out: Iterable[Dataset] = (), limit: int = 0,
@@ -110,12 +107,12 @@ def gather(
     held_out    datasets that are measured on: a training question that is one of theirs, or has an answer that is
                 an answer there, is left out. Letters and digits are compared, and no more
     limit       questions taken of one set at most; 0 for all. Which ones is drawn with `seed`
-    passages    passages taken of one set at most, beside the right answers; 0 for all
+    passages    passages taken of one set, right answers and others; 0 for all. Right answers are always taken
 
     Raises  MismatchError if the folder holds other pairs, or a set has no question with a relevant passage
     """
     datasets, held_out = list(datasets), list(held_out)
-    asked = artifact.digest([[_identity(data) for data in datasets], [_identity(data) for data in held_out],
+    asked = artifact.digest([[_name(data) for data in datasets], [_name(data) for data in held_out],
                              [validation, limit, passages, seed]])  # fmt: skip
     if (folder / SETS).exists():
         if _json(folder / SETS)["sha256"] != asked:
@@ -173,12 +170,12 @@ def gather(
     return Pairs(folder)
 
 
-def _identity(data: Dataset) -> list[str]:
+def _name(data: Dataset) -> list[str]:
     return [data.name, corpus_sha256(data.corpus), queries_sha256(data.queries), qrels_sha256(data.qrels)]
 
 
 def _useful(data: Dataset) -> list[str]:
-    """Return the questions that can be trained on: with a text, and a relevant passage that has one."""
+    """Return the questions that can be trained on: with a text, and a relevant passage."""
     return [query_id for query_id, text in data.queries.items() if text.strip() and _relevant(data, query_id)]
 
 

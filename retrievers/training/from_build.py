@@ -17,37 +17,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lotte import Corpus, Dataset, Doc
+from lotte import Corpus, Dataset
 from lotte.benchmarks import lotte
 from lotte.build import manifest
 from lotte.build.spec import SPLITS, Options, Spec
-from lotte.collection import Collection
+from lotte.collection import Collection, Selection
 from lotte.errors import CorruptFileError, MismatchError, UnavailableError, UnknownNameError
 from lotte.jsonl import integer, objects, string
 from lotte.progress import Progress
 from retrievers.training.fingerprint import normalised
 
 Rows = NDArray[np.int64]
-
-
-class Passages:
-    """Some passages of a collection, under the pids they have there."""
-
-    def __init__(self, whole: Corpus, rows: Rows) -> None:
-        self._whole, self._rows = whole, rows
-
-    @property
-    def doc_ids(self) -> Sequence[str]:
-        return [str(row) for row in self._rows.tolist()]
-
-    def __len__(self) -> int:
-        return len(self._rows)
-
-    def __getitem__(self, row: int) -> Doc:
-        return self._whole[int(self._rows[row])]
-
-    def __iter__(self) -> Iterator[Doc]:
-        return (self[row] for row in range(len(self)))
 
 
 def datasets(
@@ -262,7 +242,7 @@ def _pairs(build: Path, part: str, sites: Sequence[str], titles: Mapping[str, Ma
     if titles is not None:
         for query_id, text, pids in _pages(folder / "metadata.jsonl", titles, len(collection)):
             queries[query_id], qrels[query_id] = text, dict.fromkeys(pids, 1)
-    corpus = collection if taken.all() else Passages(collection, np.flatnonzero(taken))
+    corpus = collection if taken.all() else Selection(collection, np.flatnonzero(taken).tolist())
     return _Pairs(corpus, queries, qrels)
 
 

@@ -77,6 +77,5 @@ def in_batch(score_BN: Tensor, labelled_BN: Tensor | None = None) -> Tensor:
     out_BN = line_N == line_B[:, None]
     if labelled_BN is not None:
         out_BN = out_BN | labelled_BN
-    out_BN = out_BN.clone()
     out_BN[line_B, line_B * width] = False
     return F.cross_entropy(score_BN.masked_fill(out_BN, float("-inf")), line_B * width)

@@ -6,12 +6,11 @@ so that work that is stopped goes on with the next set.
 """
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from lotte import artifact
-from lotte.collection import RowIds
-from lotte.dataset import Corpus, Doc
+from lotte.collection import Selection
 from lotte.errors import CorruptFileError
 from lotte.lines import lines
 from retrievers import folder as registry
@@ -19,26 +18,6 @@ from retrievers.retriever import Retriever
 from retrievers.training.examples import Pairs, Part
 
 Mined = dict[int, list[int]]
-
-
-class Slice:
-    """A range of a collection as a corpus of its own, numbered from 0."""
-
-    def __init__(self, corpus: Corpus, rows: range) -> None:
-        self._corpus, self._range = corpus, rows
-
-    @property
-    def doc_ids(self) -> Sequence[str]:
-        return RowIds(len(self._range))
-
-    def __len__(self) -> int:
-        return len(self._range)
-
-    def __getitem__(self, row: int) -> Doc:
-        return Doc(str(range(len(self._range))[row]), self._corpus[self._range[row]].text)
-
-    def __iter__(self) -> Iterator[Doc]:
-        return (self[row] for row in range(len(self)))
 
 
 def bm25(pairs: Pairs, folder: Path, *, k: int, say: Callable[[str], None]) -> Mined:
@@ -69,16 +48,13 @@ def mine(pairs: Pairs, folder: Path, recipe: Retriever, *, k: int, say: Callable
 
 def _mined(pairs: Pairs, part: Part, index: Path, recipe: Retriever, k: int) -> Mined:
     if artifact.meta(index) is None:
-        recipe.index(Slice(pairs.corpus, part.pids), index)
+        recipe.index(Selection(pairs.corpus, part.pids), index)
     queries = {str(qid): pairs.questions[qid] for qid in part.qids}
     run = recipe.open(index).search(queries, k=k)
-    return {
-        int(qid): _distinct(pairs, int(qid), [int(hit.doc_id) + part.pids.start for hit in hits])
-        for qid, hits in run.hits.items()
-    }
+    return {int(qid): _distinct(pairs, int(qid), map(int, run.doc_ids(qid))) for qid in queries}
 
 
-def _distinct(pairs: Pairs, qid: int, pids: Sequence[int]) -> list[int]:
+def _distinct(pairs: Pairs, qid: int, pids: Iterable[int]) -> list[int]:
     """Return passages without those that are word for word a right answer, or were there before."""
     right = pairs.positives.get(qid, ())
     seen = {pairs.passage(pid): pid for pid in right}

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from lotte.errors import MismatchError
-from retrievers.colbert import checkpoint
+from retrievers.colbert import checkpoint, writing
 from retrievers.colbert.checkpoint import Checkpoint
 from retrievers.colbert.config import ModelConfig
 from retrievers.colbert.tokens import TextTokens, Tokens
@@ -93,10 +93,9 @@ class Student(nn.Module):
         if len(ids_NL) == 0 or bool((lengths == lengths[0]).all()) or device.type != "cpu":
             return rounded(self, self.dtype, ids_NL, seen_NL), kept_NL
         order = torch.argsort(lengths, stable=True)
-        groups = _groups(lengths[order].tolist())
         weights = casts(self, self.dtype)
         parts = []
-        for begin, end in groups:
+        for begin, end in groups(lengths[order].tolist(), TOKENS_AT_ONCE):
             rows = order[begin:end]
             width = _wide(int(lengths[rows].max()), ids_NL.shape[1])
             vectors = torch.func.functional_call(self, weights, (ids_NL[rows, :width], seen_NL[rows, :width]))
@@ -105,11 +104,9 @@ class Student(nn.Module):
 
     def save(self, folder: Path, *, training: Mapping[str, Any], readme: str) -> Path:
         """Write the model as a checkpoint that the original, PyLate and sentence-transformers open."""
-        state = {name: tensor.detach().float().cpu().contiguous() for name, tensor in self.body.state_dict().items()}
-        from retrievers.colbert import writing
-
         return writing.write(
-            folder, described=self.start.described, state=_without_pooler(state),
+            folder, described=self.start.described,
+            state={name: tensor.float().cpu() for name, tensor in self.body.state_dict().items()},
             projection_HI=self.projection.weight.detach().float().cpu(), tokenizer=self.start.tokenizer.parent,
             settings=self.settings, training=training, readme=readme,
         )  # fmt: skip
@@ -166,20 +163,17 @@ def _wide(length: int, most: int) -> int:
     return min(-(-length // STEP) * STEP, most)
 
 
-def _groups(lengths: Sequence[int]) -> list[tuple[int, int]]:
-    """Return ranges of texts, sorted by length, that are padded together."""
-    groups, begin = [], 0
+def groups(lengths: Sequence[int], budget: int) -> list[tuple[int, int]]:
+    """Return ranges of texts that are padded together: one text, or at most `budget` tokens with the padding.
+
+    lengths  ascending
+    """
+    ranges, begin = [], 0
     for place in range(1, len(lengths) + 1):
-        if place == len(lengths) or (place + 1 - begin) * lengths[place] > TOKENS_AT_ONCE:
-            groups.append((begin, place))
+        if place == len(lengths) or (place + 1 - begin) * lengths[place] > budget:
+            ranges.append((begin, place))
             begin = place
-    return groups
-
-
-def _without_pooler(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {
-        name: tensor for name, tensor in state.items() if not name.startswith("pooler.") and "position_ids" not in name
-    }
+    return ranges
 
 
 def principal(student: Student, texts: Sequence[str], dim: int) -> Tensor:
