@@ -50,7 +50,7 @@ def candidates(some):
 def alone(model, question, passage):
     model.eval()
     with torch.inference_mode():
-        return float(model.score(model.read([question], [passage])))
+        return float(model.score(model.read([question], [passage]), model.rounded()))
 
 
 def test_scores_are_raw_logits_of_each_pair_alone(tmp_path, model, some, candidates, monkeypatch):
@@ -107,11 +107,11 @@ def test_scoring_that_was_stopped_goes_on_at_the_next_question(tmp_path, model, 
     whole = teacher.score(model, some, candidates, tmp_path / "whole.json")
     path, computed, asked = tmp_path / "scores.json", model.score, []
 
-    def stopping(tokens):
+    def stopping(tokens, weights):
         asked.append(len(tokens["input_ids"]))
         if len(asked) == 8:
             raise KeyboardInterrupt
-        return computed(tokens)
+        return computed(tokens, weights)
 
     model.score = stopping
     with pytest.raises(KeyboardInterrupt):

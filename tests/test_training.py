@@ -100,9 +100,15 @@ def test_a_training_that_was_never_begun_needs_data(tmp_path, recipe):
 
 def test_a_step_that_does_not_exist_is_named_with_those_that_do(tmp_path, recipe):
     with pytest.raises(
-        UnknownNameError, match=r"no step 'mine'; it has pairs, negatives, v1, teacher, mine-1, .*, checkpoint"
+        UnknownNameError, match=r"no step 'mine'; it has pairs, negatives, v1, mine-1, teacher, .*, checkpoint"
     ):
         trained(tmp_path / "run", recipe).all("mine")
+
+
+def test_a_teacher_that_learns_from_bm25_comes_before_mining(tmp_path, recipe):
+    """It needs no model, so `lotte train crossencoder` need not train one."""
+    run = trained(tmp_path / "run", changed(recipe, ["teacher_negatives=bm25"]))
+    assert run.steps[:5] == ["pairs", "negatives", "v1", "teacher", "mine-1"]
 
 
 def test_settings_are_read_by_their_types():
@@ -118,6 +124,7 @@ def test_settings_are_read_by_their_types():
     ("rounds=two", "rounds takes int, not 'two'"),
     ("distil.in_batch=yes", "distil.in_batch takes bool, not 'yes'"),
     ("rounds", "setting 'rounds' has no value; write -o rounds=VALUE"),
+    ("teacher_negatives=mine", "teacher_negatives is 'bm25' or 'mined', not 'mine'"),
     ("v1=3", "training has no setting 'v1'"),
 ])  # fmt: skip
 def test_a_setting_that_cannot_be_is_one_line(option, line):
@@ -152,7 +159,7 @@ def test_the_command_trains_and_prints_where_the_checkpoint_is(tmp_path, start):
     options = [word for pair in [f"start={start}", *SMALL] for word in ("-o", pair)]
     command_line = ("train", "colbertv2", folder(tmp_path / "toy") / "train", "--out", tmp_path / "run", *options)
     listed = command.lotte(*command_line, "--step", "list")
-    assert listed.stdout.split()[:4] == ["pairs", "negatives", "v1", "teacher"], listed.stderr
+    assert listed.stdout.split()[:5] == ["pairs", "negatives", "v1", "mine-1", "teacher"], listed.stderr
     done = command.lotte(*command_line)
     assert done.stdout == f"{tmp_path / 'run' / 'checkpoint'}\n", done.stderr
     again = command.lotte(*command_line)  # nothing is left to do

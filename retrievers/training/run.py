@@ -3,7 +3,7 @@
   pairs       datasets -> one collection, questions, labels; some questions kept aside
   negatives   BM25 over every set's passages
   v1          ColBERT v1 on triples: the start of everything that follows
-  teacher     a cross-encoder from pairs and negatives, unless one is named
+  teacher     a cross-encoder from pairs and negatives, unless one is named; on what v1 finds it comes after mine-1
   then, round after round:
   mine-R      the last model's index, with compression, and what it finds for every question
   score-R     the teacher's scores of that
@@ -68,7 +68,8 @@ class Training:
             for number in range(1, self.recipe.rounds + 1)
             for name in ("mine", "score", "tuples", "distil")
         ]
-        return ["pairs", "negatives", "v1", "teacher", *rounds, "checkpoint"]
+        rounds.insert(1 if self.recipe.teacher_negatives == "mined" else 0, "teacher")
+        return ["pairs", "negatives", "v1", *rounds, "checkpoint"]
 
     def all(self, until: str = "") -> Path:
         """Do every step that was not done, up to one of them. Returns the checkpoint's folder, or the step's."""
@@ -96,6 +97,8 @@ class Training:
     @cached_property
     def pairs(self) -> Pairs:
         recipe = self.recipe
+        if not self._datasets:  # it was begun, so they are here
+            return Pairs(self.folder / "pairs")
         if self._lines:
             if len(self._datasets) != 1:
                 raise MismatchError(f"{self._lines} is about one dataset, and {len(self._datasets)} were named")
@@ -115,14 +118,15 @@ class Training:
 
     def _v1(self) -> Path:
         recipe = self.recipe
-        path = self._triples("v1", recipe.v1.nway, recipe.v1_passes, recipe.seed)
+        path = self._triples("v1", self._bm25, recipe.v1.nway, recipe.v1_passes, recipe.seed)
         return self._fit("v1", recipe.v1, None, path)
 
     def _teacher(self) -> Path:
         recipe, folder = self.recipe, self.folder / "teacher"
         if recipe.teacher or artifact.meta(folder / "checkpoint"):
             return folder / "checkpoint"
-        path = self._triples("teacher", recipe.crossencoder.nway, recipe.teacher_passes, recipe.seed + 1)
+        mined = self._mined(1) if recipe.teacher_negatives == "mined" else self._bm25
+        path = self._triples("teacher", mined, recipe.crossencoder.nway, recipe.teacher_passes, recipe.seed + 1)
         model = teacher.CrossEncoder.load(
             recipe.teacher_start or recipe.start, maxlen=recipe.teacher_maxlen, precision=recipe.precision, fresh=True,
             seed=recipe.seed,
@@ -176,12 +180,7 @@ class Training:
                 self.pairs, scored, nway=recipe.distil.nway, passes=recipe.passes, depth=recipe.depth,
                 seed=recipe.seed + number,
             ))  # fmt: skip
-            if not count:
-                path.unlink()
-                raise MismatchError(
-                    f"no question has {recipe.distil.nway - 1} negatives beside its positive; mine deeper (depth), or "
-                    "take a smaller distil.nway"
-                )
+            _refuse_none(path, count, recipe.distil.nway)
         return path
 
     def _distil(self, number: int) -> Path:
@@ -244,14 +243,14 @@ class Training:
         data = artifact.digest([artifact.sha256(path), self.pairs.sha256])
         return loop.fit(task, lines, folder, config, data=data, title=title, say=self._say)
 
-    def _triples(self, name: str, nway: int, passes: int, seed: int) -> Path:
-        """Write the lines of a training on BM25's negatives, if they are not there."""
+    def _triples(self, name: str, mined: mine.Mined, nway: int, passes: int, seed: int) -> Path:
+        """Write the lines of a training on negatives, if they are not there."""
         path = self.folder / name / "examples.json"
 
         def make() -> Path:
             if not path.exists():
-                candidates = self._training(self._bm25)
-                examples.write(path, examples.triples(self.pairs, candidates, nway=nway, passes=passes, seed=seed))
+                lines = examples.triples(self.pairs, self._training(mined), nway=nway, passes=passes, seed=seed)
+                _refuse_none(path, examples.write(path, lines), nway)
             return path
 
         return Ranks.here().once(make)
@@ -295,6 +294,16 @@ class Training:
             raise UnavailableError(f"{self.folder} holds no training yet: name the datasets to train on")
         else:
             artifact.write_whole(path, json.dumps(asked, indent=1) + "\n")
+
+
+def _refuse_none(path: Path, count: int, nway: int) -> None:
+    """Raise MismatchError for a file of no lines, and remove it, so that it is not taken for done."""
+    if not count:
+        path.unlink()
+        raise MismatchError(
+            f"no question has {nway - 1} negatives beside its positive; mine deeper (depth, bm25_depth), or take a "
+            "smaller nway"
+        )
 
 
 def _spelled(settings: Mapping[str, Any], keys: Sequence[str]) -> str:

@@ -36,7 +36,7 @@ class Recipe:
     device: str = "auto"
     seed: int = 12345
     limit: int = 0  # questions of one dataset at most; 0: all
-    passages: int = 0  # passages of one dataset at most, beside the right answers; 0: all
+    passages: int = 0  # passages of one dataset, right answers and others; 0: all. Right answers are always taken
     validation: int = 500  # questions kept from training, to choose the best checkpoint by
     validation_depth: int = 50  # passages that are put in order for each of them
     bm25_depth: int = 100  # passages of BM25 that negatives are drawn from
@@ -45,6 +45,7 @@ class Recipe:
     teacher: str = TEACHER  # a cross-encoder; "": train one first
     teacher_start: str = ""  # what the trained teacher starts from; "": as the student
     teacher_maxlen: int = 180
+    teacher_negatives: str = "bm25"  # or "mined": what v1 finds, which is what it will have to put in order
     teacher_passes: int = 1
     crossencoder: Fit = _CROSSENCODER
     rounds: int = 2  # of mining, scoring, distilling
@@ -54,6 +55,12 @@ class Recipe:
     mined_questions: int = 0  # how many questions are mined a round, drawn at random; 0: all
     passes: int = 1  # over the mined questions
     distil: Fit = _DISTIL
+
+    def __post_init__(self) -> None:
+        """Raise LotteError for a word that names nothing."""
+        for name, known in (("projection", ("random", "principal")), ("teacher_negatives", ("bm25", "mined"))):
+            if getattr(self, name) not in known:
+                raise LotteError(f"{name} is {' or '.join(map(repr, known))}, not {getattr(self, name)!r}")
 
 
 def paper() -> Recipe:
@@ -78,7 +85,7 @@ def small() -> Recipe:
         teacher="",
         v1=Fit(batch=32, nway=2, lr=3e-5, warmup=50, validate_every=300, clip=2.0),
         crossencoder=Fit(batch=16, nway=4, lr=4e-5, warmup=50, validate_every=500, in_batch=False),
-        teacher_passes=1,
+        teacher_negatives="mined",
         depth=50,
         scored=11,
         mined_questions=12_000,

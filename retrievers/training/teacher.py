@@ -21,13 +21,14 @@ from torch import Tensor, nn
 
 from lotte import artifact
 from lotte.errors import CorruptFileError, MismatchError
+from lotte.lines import lines
 from lotte.progress import Progress
 from retrievers.colbert import checkpoint
 from retrievers.training import losses
 from retrievers.training.examples import Example, Pairs, even
 from retrievers.training.loop import Fit
 from retrievers.training.objective import reciprocal_rank
-from retrievers.training.student import PRECISIONS, STEP, casts, set_dropout
+from retrievers.training.student import PRECISIONS, STEP, casts, groups, set_dropout
 
 MAXLEN = 180  # tokens of question and passage together
 PAIRS_AT_ONCE = 2048  # sorted by length together
@@ -112,13 +113,16 @@ class CrossEncoder(nn.Module):
         out: Tensor = self.model(**dict(zip(names, inputs, strict=True))).logits[:, 0]
         return out
 
-    def score(self, tokens: Mapping[str, Tensor]) -> Tensor:
-        """Return (N,), the logits of pairs."""
+    def score(self, tokens: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> Tensor:
+        """Return (N,), the logits of pairs, with the weights rounded as `casts` does it: once for many calls."""
         device = next(self.parameters()).device
-        weights = casts(self, self.dtype)
         inputs = (list(tokens), *(tensor.to(device) for tensor in tokens.values()))
-        out: Tensor = torch.func.functional_call(self, weights, inputs)
+        out: Tensor = torch.func.functional_call(self, dict(weights), inputs)
         return out.float()
+
+    def rounded(self) -> dict[str, Tensor]:
+        """Return the weights in the precision that is computed in."""
+        return casts(self, self.dtype)
 
     def save(self, folder: Path, training: Mapping[str, Any]) -> Path:
         """Write it as transformers and sentence-transformers open it."""
@@ -144,8 +148,9 @@ class CrossTask:
         return [self.model.read([questions[i] for i in rows], [passages[i] for i in rows]) for rows in groups], groups
 
     def encode(self, read: tuple[list[Any], list[Any]]) -> tuple[Tensor, ...]:
-        groups, places = read
-        score_N = torch.cat([self.model.score(tokens) for tokens in groups])
+        batches, places = read
+        weights = self.model.rounded()
+        score_N = torch.cat([self.model.score(tokens, weights) for tokens in batches])
         order = torch.from_numpy(np.argsort(np.concatenate(places))).to(score_N.device)
         return (score_N[order],)
 
@@ -155,10 +160,9 @@ class CrossTask:
         return {"first": losses.first_wins(score_BW)}
 
     def validate(self) -> float:
-        wanted = {qid: dict.fromkeys(pids) for qid, pids in sorted(self._ranking.items())}
         values = [
             reciprocal_rank(list(scores.values()), list(scores), self._pairs.positives[qid])
-            for qid, scores in _scored(self.model, self._pairs, {qid: list(pids) for qid, pids in wanted.items()})
+            for qid, scores in _scored(self.model, self._pairs, dict(sorted(self._ranking.items())))
         ]
         return sum(values) / len(values) if values else 0.0
 
@@ -192,8 +196,6 @@ def score(
 
 def read(path: Path) -> dict[int, dict[int, float]]:
     """Return the scores in a file, in the original's form or that of examples. Raises CorruptFileError for neither."""
-    from lotte.lines import lines
-
     found: dict[int, dict[int, float]] = {}
     for number, line in lines(path):
         try:
@@ -220,6 +222,8 @@ def _scored(
     device = next(model.parameters()).device
     budget = TOKENS_AT_ONCE["cpu" if device.type == "cpu" else "cuda"]
     model.eval()
+    with torch.inference_mode():
+        weights = model.rounded()
     waiting: list[tuple[int, int]] = []
 
     def flush() -> Iterator[tuple[int, dict[int, float]]]:
@@ -229,15 +233,12 @@ def _scored(
         about = [min(model.maxlen, (len(q) + len(p)) // 4 + 4) for q, p in zip(questions, passages, strict=True)]
         order = sorted(range(len(about)), key=lambda place: about[place])
         values = [0.0] * len(about)
-        begin = 0
-        for place in range(1, len(order) + 1):
-            if place == len(order) or (place + 1 - begin) * about[order[place]] > budget:
-                rows = order[begin:place]
-                with torch.inference_mode():  # here, and not around a yield: it would hold for whoever asks
-                    out = model.score(model.read([questions[i] for i in rows], [passages[i] for i in rows]))
-                for row, value in zip(rows, out.tolist(), strict=True):
-                    values[row] = value
-                begin = place
+        for begin, end in groups([about[row] for row in order], budget):
+            rows = order[begin:end]
+            with torch.inference_mode():  # here, and not around a yield: it would hold for whoever asks
+                out = model.score(model.read([questions[i] for i in rows], [passages[i] for i in rows]), weights)
+            for row, value in zip(rows, out.tolist(), strict=True):
+                values[row] = value
         by_question: dict[int, dict[int, float]] = {}
         for (qid, pid), value in zip(waiting, values, strict=True):
             by_question.setdefault(qid, {})[pid] = round(value, 5)
