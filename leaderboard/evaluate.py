@@ -21,7 +21,7 @@ from lotte import Dataset, Run, artifact, ranking
 from lotte.dataset import corpus_sha256, identity
 from lotte.errors import LotteError, MismatchError
 from retrievers import Index, Retriever, index_folder
-from retrievers.retriever import Card, Tells
+from retrievers.retriever import Card, Fits, Tells
 from retrievers.training.overlap import verdict
 
 _INDEX = {"type": "unknown", "bits": None, "centroids": None, "seed": None, "bytes": None, "sha256": None}
@@ -154,7 +154,10 @@ def _folder(name: str) -> str:
 
 def _ask(name: str, system: Retriever, dataset: Dataset, opened: _Opened, order: Order) -> Result:
     depth = order.k + dataset.ignore_own  # so that k are left when the query's own document is not
-    found, seconds = cost.timed_search(opened.index, dataset.queries, k=depth, title=dataset.name)
+    index = opened.index
+    if isinstance(system, Fits) and (fitted := system.fitted(dataset.facts)) != system:
+        system, index = fitted, fitted.open(opened.path)
+    found, seconds = cost.timed_search(index, dataset.queries, k=depth, title=dataset.name)
     run = dataset.shown(found).cut(order.k)
     size = cost.size_of(opened.path)
     spent = {
@@ -163,7 +166,7 @@ def _ask(name: str, system: Retriever, dataset: Dataset, opened: _Opened, order:
         "index_reused": opened.reused,
         "search_seconds": seconds,
         "queries_per_second": len(dataset.queries) / seconds if seconds else None,
-        "latency_ms": cost.latency(opened.index, dataset.queries, k=depth),
+        "latency_ms": cost.latency(index, dataset.queries, k=depth),
         "index_bytes": size,
         "bytes_per_document": size / len(dataset.corpus) if len(dataset.corpus) else None,
         "peak_memory_bytes": {"host": machine.peak_memory(), "gpu": None},
@@ -174,7 +177,7 @@ def _ask(name: str, system: Retriever, dataset: Dataset, opened: _Opened, order:
         card=getattr(system, "card", Card()),
         index={"bytes": size, "sha256": cost.sha256_of(opened.path)},
         cost=spent,
-        search=opened.index.search_facts(dataset.queries, k=depth) if isinstance(opened.index, Tells) else {},
+        search=index.search_facts(dataset.queries, k=depth) if isinstance(index, Tells) else {},
         level="self-run",
     )
     return _result(maker, dataset, opened.corpus_sha256, run, {"origin": None, "missing": []}, order)

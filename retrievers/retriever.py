@@ -72,6 +72,18 @@ class Tells(Protocol):
         ...
 
 
+@runtime_checkable
+class Fits(Protocol):
+    """A recipe that asks another way where a dataset's authors do."""
+
+    def fitted(self, facts: Mapping[str, str]) -> Retriever:
+        """Return the recipe as a dataset wants it, by its facts ("query_tokens": "300"); what the user set stays.
+
+        An index of the one recipe is an index of the other.
+        """
+        ...
+
+
 class Answer(NamedTuple):
     """Which token of a document answered a token of the query, and how well."""
 

@@ -14,7 +14,8 @@ from command import error, lotte
 
 pytest.importorskip("torch", reason="late interaction needs the extra 'colbert'")
 
-from lotte import Doc, Docs
+from leaderboard.evaluate import Order, evaluate
+from lotte import Dataset, Doc, Docs, ranking
 from lotte.errors import CorruptFileError, MismatchError, UnavailableError
 from retrievers import index_folder, load
 from retrievers.colbert import building, codec, kmeans, search
@@ -428,3 +429,21 @@ def test_the_commands_do_all_of_it(folder, checkpoint, tmp_path):
     assert len(rows) == 33
     whole = lotte("check", out)
     assert whole.returncode == 0 and "an index of 61 documents by colbertv2(" in whole.stderr
+
+
+def test_a_dataset_that_asks_for_longer_queries_gets_them(system, checkpoint, corpus, tmp_path):
+    """As ArguAna does, whose queries are arguments; a length that the user set stays."""
+    queries = {"q": " ".join(texts(12, seed=1))}
+    dataset = Dataset(
+        name="toy/long", corpus=corpus, queries=queries, qrels={"q": {"d0": 1}}, measure="nDCG@10",
+        facts={"query_tokens": "64"},
+    )  # fmt: skip
+    orders = {}
+    for name, asked in (("fitted", system), ("set", load("colbertv2", [f"checkpoint={checkpoint}", "query_maxlen=16"]))):
+        (result,) = evaluate(name, asked, [dataset], Order(out=tmp_path, index=tmp_path / "kept"))
+        orders[name] = ranking.read(tmp_path / name / "toy" / "long.trec", queries, corpus.doc_ids).doc_ids("q")
+        assert result.retriever["options"]["query_maxlen"] == (64 if name == "fitted" else 16)
+    for name, length in (("fitted", 64), ("set", 16)):
+        one = load("colbertv2", [f"checkpoint={checkpoint}", f"query_maxlen={length}"])
+        assert one.open(tmp_path / "kept" / name / "toy" / "long").search(queries, k=1000).doc_ids("q") == orders[name]
+    assert orders["fitted"] != orders["set"]

@@ -52,7 +52,7 @@ class LateInteraction:
     checkpoint: str  # a folder, or a name on the Hugging Face hub
     revision: str = ""  # of the hub; "": the newest
     trust: bool = False  # whether the weights may be a pickle
-    query_maxlen: int = 0  # tokens; 0: what the checkpoint says
+    query_maxlen: int = field(default=0, metadata=ASKING)  # tokens; 0: what the dataset says, or else the checkpoint
     doc_maxlen: int = 300  # tokens; 0: what the checkpoint says
     bits: int = 2
     centroids: int = 0  # 0: by the paper's rule
@@ -96,6 +96,10 @@ class LateInteraction:
     def search_config(self) -> SearchConfig:
         algorithm = "exact" if self.exact else self.search
         return SearchConfig(algorithm=algorithm, probe=self.probe, candidates=self.candidates, full=self.full)
+
+    def fitted(self, facts: Mapping[str, str]) -> "LateInteraction":
+        """Return the recipe with the length of a query that the paper took for a dataset, if it took another there."""
+        return self if self.query_maxlen else replace(self, query_maxlen=int(facts.get("query_tokens", "0")))
 
     @property
     def card(self) -> Card:
