@@ -12,20 +12,23 @@
 
 FOLDER/forum or FOLDER/train is one of several. FOLDER/dev.answers asks a split
 of ColBERT's layout as Open-QA, by the `answers` in its qas.dev.jsonl. Every
-file may be a .gz.
+file may be a .gz. Of a folder in ColBERT's layout, SOURCE.json may say
+{"licence": ...}: it goes into records and the cards of checkpoints.
 """
 
+import json
 from pathlib import Path
 from typing import Any, NoReturn
 
 from lotte.benchmarks import beir, lotte, msmarco, openqa, peerqa, treccar, trecdl
 from lotte.collection import Collection, OwnIds
 from lotte.dataset import Corpus, Dataset
-from lotte.errors import UnavailableError
+from lotte.errors import CorruptFileError, UnavailableError
 from lotte.lines import plain_or_gz
 
 SPLITS = ("test", "dev", "train")  # of ColBERT's layout, the best to measure on first
 ANSWERS = ".answers"
+SOURCE = "SOURCE.json"
 
 
 def is_readable(path: Path) -> bool:
@@ -140,5 +143,15 @@ def _read_colbert(folder: Path, split: str) -> Dataset:
         qrels=qrels,
         measure="nDCG@10",
         source="local",
+        licence=_licence(folder / SOURCE),
         facts={"text": "title + ' ' + text", "split": split},
     )
+
+
+def _licence(path: Path) -> str:
+    try:
+        return " ".join(str(json.loads(path.read_text(encoding="utf-8")).get("licence", "unknown")).split())
+    except FileNotFoundError:
+        return "unknown"
+    except (ValueError, AttributeError):
+        raise CorruptFileError(f'{path}: expected a JSON object such as {{"licence": "CC BY 4.0"}}') from None

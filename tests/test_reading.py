@@ -172,6 +172,15 @@ def test_colberts_layout(tmp_path):
     assert found.qrels == {"7": {"1": 2, "0": 0}}
 
 
+def test_a_licence_that_a_folder_names_stays_with_its_questions(tmp_path):
+    folder = write(tmp_path / "set", {**COLBERT, "SOURCE.json": '{"licence": "CC BY 4.0\\n(texts)", "repo": "x"}'})
+    assert [found.licence for found in reading.read(folder)] == ["CC BY 4.0 (texts)"]
+    write(folder, {"SOURCE.json": '{"repo": "x"}'})
+    assert [found.licence for found in reading.read(folder)] == ["unknown"]
+    write(folder, {"SOURCE.json": "[]"})
+    assert error(folder) == f'{folder / "SOURCE.json"}: expected a JSON object such as {{"licence": "CC BY 4.0"}}'
+
+
 def test_test_is_preferred_to_dev_to_train_and_another_may_be_asked_for(tmp_path):
     folder = write(tmp_path / "set", COLBERT)
     for split in ("train", "test"):

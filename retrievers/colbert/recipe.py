@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from retrievers.colbert.encoder import Encoder, Packed
     from retrievers.colbert.kernels.gpu_search import GpuIndex
 
+SHIPPED = "shipped"  # the name of the checkpoint that is part of the package
+WEIGHTS = Path(__file__).parent.parent / "weights"
 QUERIES_AT_ONCE = 256  # encoded and asked together
 RECALL_SAMPLE = 20  # queries that are asked again with an exact search, to say what the pruning costs
 
@@ -49,7 +51,7 @@ def threads_here() -> int:
 class LateInteraction:
     """The options of every late-interaction system; 0 and "" are rules in words, beside them."""
 
-    checkpoint: str  # a folder, or a name on the Hugging Face hub
+    checkpoint: str  # a folder, a name on the Hugging Face hub, or "shipped"
     revision: str = ""  # of the hub; "": the newest
     trust: bool = False  # whether the weights may be a pickle
     query_maxlen: int = field(default=0, metadata=ASKING)  # tokens; 0: what the dataset says, or else the checkpoint
@@ -85,6 +87,12 @@ class LateInteraction:
         )
 
     @property
+    def model(self) -> dict[str, Any]:
+        """Return what a result says of the model."""
+        facts = self.encoder.facts()
+        return facts | {"id": SHIPPED} if self.checkpoint == SHIPPED else facts
+
+    @property
     def num_threads(self) -> int:
         return self.threads or threads_here()
 
@@ -109,7 +117,7 @@ class LateInteraction:
         seen = Seen.read(folder)
         return Card(
             family="late-interaction",
-            model=self.encoder.facts(),
+            model=self.model,
             index={"type": "centroids and residuals", "bits": self.bits, "seed": self.seed},
             search=asdict(self.search_config) | {"exact": self.search_config.algorithm == "exact"},
             training_data=(seen.names() or None) if seen else None,
@@ -130,7 +138,7 @@ class LateInteraction:
                 "number": 0, "documents": len(corpus), "tokens": counts["tokens"], "distance": counts["distance"],
                 "doc_ids": index_folder.DOC_IDS, "paths": [str(source.resolve())] if source else [],
             }]  # fmt: skip
-            meta["model"] = encoder.facts()
+            meta["model"] = self.model
             meta["files"] = indexes.hashes(folder, meta)
         return self.open(path)
 
@@ -215,7 +223,7 @@ class LateInteraction:
         indexes.commit(path, meta)
 
     def _check_model(self, meta: Mapping[str, Any]) -> None:
-        ours, theirs = self.encoder.facts(), meta.get("model", {})
+        ours, theirs = self.model, meta.get("model", {})
         if theirs.get("sha256") not in (None, ours["sha256"]):
             raise MismatchError(
                 f"the index was made with weights {str(theirs['sha256'])[:8]}, and {self.checkpoint} has "
@@ -235,8 +243,8 @@ def _encoder(
     from retrievers.colbert.encoder import Encoder
 
     return Encoder.load(
-        checkpoint, revision=revision or None, trust=trust, device=device, precision=precision,
-        query_maxlen=query_maxlen or None, doc_maxlen=doc_maxlen or None,
+        WEIGHTS if checkpoint == SHIPPED else checkpoint, revision=revision or None, trust=trust, device=device,
+        precision=precision, query_maxlen=query_maxlen or None, doc_maxlen=doc_maxlen or None,
     )  # fmt: skip
 
 

@@ -1,12 +1,16 @@
 """ColBERTv2: a vector for every token in 36 bytes or less, and for every query token its best answer in a document.
 
-The checkpoint is colbert-ir/colbertv2.0 unless another is named; document
-length 300 as its authors use for LoTTE and BEIR; search as in the paper.
+The checkpoint is the published one, colbert-ir/colbertv2.0, unless another is
+named; where it cannot be had, the small one that ships with the package
+(`shipped`, retrievers/weights/README.md). Which of the two it is, is settled
+when the recipe is made and written into every index and record. Document length
+300 as the authors use for LoTTE and BEIR; search as in the paper.
 """
 
 from dataclasses import dataclass
+from functools import cache
 
-from retrievers.colbert.recipe import LateInteraction
+from retrievers.colbert.recipe import SHIPPED, WEIGHTS, LateInteraction, say
 
 _LOTTE = {  # search test, forum test
     "writing": (0.801, 0.763),
@@ -35,18 +39,37 @@ PUBLISHED: dict[str, float] = {
 }
 
 
+CHECKPOINT = "colbert-ir/colbertv2.0"
+
+
 @dataclass(frozen=True)
 class ColBERTv2(LateInteraction):
-    checkpoint: str = "colbert-ir/colbertv2.0"
+    checkpoint: str = CHECKPOINT
+
+
+@cache
+def reachable() -> str:
+    """Return the published checkpoint's name if it is here or can be fetched, else that of the one that ships."""
+    from lotte.errors import UnavailableError
+    from retrievers.colbert import checkpoint
+
+    try:
+        checkpoint.find(CHECKPOINT)
+    except UnavailableError:
+        if not (WEIGHTS / "config.json").exists():
+            return CHECKPOINT
+        say(f"{CHECKPOINT} cannot be reached: using the small checkpoint that ships; name another with -o checkpoint=")
+        return SHIPPED
+    return CHECKPOINT
 
 
 def retriever(
-    *, checkpoint: str = "colbert-ir/colbertv2.0", revision: str = "", trust: bool = False, query_maxlen: int = 0,
+    *, checkpoint: str = "", revision: str = "", trust: bool = False, query_maxlen: int = 0,
     doc_maxlen: int = 300, bits: int = 2, centroids: int = 0, iterations: int = 4, seed: int = 0,
     search: str = "paper", probe: int = 0, candidates: int = 0, full: int = 0, exact: bool = False,
     device: str = "auto", precision: str = "auto", threads: int = 0,
 ) -> ColBERTv2:  # fmt: skip
     return ColBERTv2(
-        checkpoint, revision, trust, query_maxlen, doc_maxlen, bits, centroids, iterations, seed, search, probe,
-        candidates, full, exact, device, precision, threads,
+        checkpoint or reachable(), revision, trust, query_maxlen, doc_maxlen, bits, centroids, iterations, seed,
+        search, probe, candidates, full, exact, device, precision, threads,
     )  # fmt: skip
