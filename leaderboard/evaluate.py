@@ -122,7 +122,7 @@ def _by_corpus(datasets: Iterable[Dataset]) -> list[list[Dataset]]:
 def _open(name: str, system: Retriever, dataset: Dataset, order: Order, scratch: Path) -> _Opened:
     """Open the index of this corpus that is kept, or make it."""
     sha256 = corpus_sha256(dataset.corpus)
-    path = _index_path(name, dataset, order.index) if order.index else scratch / "index"
+    path = _index_path(name, dataset, sha256, order.index) if order.index else scratch / "index"
     if meta := artifact.meta(path):
         index = system.open(path)
         made_from = meta.get("corpus", {}).get("sha256")
@@ -140,12 +140,20 @@ def _open(name: str, system: Retriever, dataset: Dataset, order: Order, scratch:
     return _Opened(index, path, sha256, perf_counter() - start, reused=False)
 
 
-def _index_path(name: str, dataset: Dataset, root: Path) -> Path:
-    """Return the place of a corpus among the kept indexes; `root` itself if that is an index."""
+def _index_path(name: str, dataset: Dataset, sha256: str, root: Path) -> Path:
+    """Return the place of a corpus among the kept indexes; `root` itself if that is an index.
+
+    Datasets of different names may ask one corpus (MS MARCO's passages): it stands under the first of them.
+    """
     if index_folder.is_index(root):
         return root
     corpus = dataset.name.rpartition("/")[0] if dataset.name.startswith("lotte/") else dataset.name
-    return root / _folder(name) / corpus
+    path = root / _folder(name) / corpus
+    if not index_folder.is_index(path):
+        for meta in sorted((root / _folder(name)).rglob(artifact.META)):
+            if (artifact.meta(meta.parent) or {}).get("corpus", {}).get("sha256") == sha256:
+                return meta.parent
+    return path
 
 
 def _folder(name: str) -> str:

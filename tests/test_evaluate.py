@@ -164,6 +164,16 @@ def test_an_index_is_kept_and_used_again(order, tiny, tmp_path):
     assert given.cost["index_reused"] and len(counting.corpora) == 1
 
 
+def test_an_index_is_used_again_by_another_dataset_that_asks_the_same_corpus(order, tiny, tmp_path):
+    """As MS MARCO's passages are asked by dev and by TREC."""
+    said, counting = [], Counting()
+    kept = replace(order, index=tmp_path / "kept", say=said.append)
+    for name in ("passages/dev", "trec/2019"):
+        next(evaluate("mine", counting, [replace(tiny, name=name)], kept))
+    assert len(counting.corpora) == 1
+    assert said == [f"{tmp_path / 'kept' / 'mine' / 'passages/dev'}: this index is used again"]
+
+
 def test_the_hash_of_an_index_does_not_depend_on_where_the_corpus_lies(order, tiny, tmp_path):
     shutil.copytree(TINY, tmp_path / "lotte")
     hashes = {
