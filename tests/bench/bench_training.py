@@ -1,6 +1,6 @@
 """What training is worth: Success@5 and nDCG@10 of BM25 and of every step of a training on datasets that it never saw.
 
-    python tests/bench/bench_training.py RUN DATASET... [--also NAME=CHECKPOINT] [--out FILE.json]
+    python tests/bench/bench_training.py RUN DATASET... [--also NAME=CHECKPOINT] [--out FILE.json] [--card README.md]
 
 RUN is a folder of `lotte train colbertv2`; its steps are v1, round1, round2. Each is measured uncompressed (exact
 MaxSim over its vectors), in 2 bits and in 1, searched exactly, so that only compression differs, and in 2 bits by the
@@ -25,7 +25,7 @@ from bench_compression import uncompressed
 import retrievers
 from leaderboard import compare
 from leaderboard.measure import Success, mean, nDCG, scores
-from lotte import Dataset, Run, read
+from lotte import Dataset, Run, artifact, read
 from retrievers.colbert import building, search
 from retrievers.colbert.codec import CodecConfig
 from retrievers.colbert.encoder import Encoder
@@ -33,6 +33,7 @@ from retrievers.colbert.index import open_index
 
 MEASURES = (Success @ 5, nDCG @ 10)
 K = 100
+MEASURED = "## Measured, by tests/bench/bench_training.py"  # in a card; the questions of each set are in brackets
 
 
 def main() -> None:
@@ -42,7 +43,8 @@ def main() -> None:
     parser.add_argument("--also", action="append", default=[], metavar="NAME=CHECKPOINT")
     parser.add_argument("--steps", default="v1,round1,round2")
     parser.add_argument("--queries", type=int, default=1500, help="of a dataset at most, drawn with seed 0")
-    parser.add_argument("--out", type=Path)
+    parser.add_argument("--out", type=Path, help="where values by query are kept: what is there is not done again")
+    parser.add_argument("--card", type=Path, metavar="README.md", help="a checkpoint's card that gets the tables")
     asked = parser.parse_args()
     models = {step: asked.run / step / "checkpoint" for step in asked.steps.split(",") if step}
     models |= {name: Path(path) for name, _, path in (pair.partition("=") for pair in asked.also)}
@@ -60,8 +62,12 @@ def main() -> None:
                     values[str(measure)].setdefault(dataset.name, {})[system] = per_query
             if asked.out:
                 asked.out.write_text(json.dumps(values))
+    lines: list[str] = []
     for measure, found in values.items():
-        show(measure, {name: found[name] for name in (dataset.name for dataset in datasets)})
+        lines += [*table(measure, {dataset.name: found[dataset.name] for dataset in datasets}), ""]
+    print("\n".join(lines))
+    if asked.card:
+        into_card(asked.card, lines[:-1])
 
 
 def some(dataset: Dataset, most: int) -> Dataset:
@@ -96,7 +102,7 @@ def late(name: str, checkpoint: Path, dataset: Dataset) -> dict[str, Run]:
             for algorithm in ("exact", "paper") if bits == 2 else ("exact",):
                 config = search.SearchConfig(algorithm=algorithm)
                 hits = search.search(index, list(queries), k=K, config=config, threads=2)
-                spelled = f"{name} {bits} bits" + (", default search" if algorithm == "paper" else "")
+                spelled = f"{name} {bits} bit{'s' * (bits > 1)}" + (", default search" if algorithm == "paper" else "")
                 found[spelled] = as_run(dataset, hits)
     seconds = perf_counter() - begin
     print(f"{name} on {dataset.name}: {seconds:.0f} s, {encoded:.0f} of them to encode", file=sys.stderr, flush=True)
@@ -112,37 +118,45 @@ def as_run(dataset: Dataset, found: list[search.Found]) -> Run:
     return Run.of(hits, depth=K)
 
 
-def show(measure: str, found: Mapping[str, Mapping[str, Mapping[str, float]]]) -> None:
+def table(measure: str, found: Mapping[str, Mapping[str, Mapping[str, float]]]) -> list[str]:
+    """Return the means of every system and dataset, and the differences that matter, as Markdown.
+
+    found  dataset -> system -> query -> value
+    """
     systems = list(next(iter(found.values())))
-    short = {name: name.removesuffix("/test").removesuffix("/dev").removesuffix("/forum") for name in found}
-    print(f"\n{measure:32} " + " ".join(f"{short[name][-14:]:>14}" for name in found) + f" {'macro':>8}")
-    for system in systems:
-        cells = [mean(found[name][system]) for name in found]
-        print(f"{system:32} " + " ".join(f"{cell:14.4f}" for cell in cells) + f" {np.mean(cells):8.4f}")
-    pairs = [(system, "bm25") for system in systems if system != "bm25"]
-    pairs += [
-        (f"{b} {bits}", f"{a} {bits}")
-        for a, b in (("v1", "round1"), ("round1", "round2"), ("v1", "round2"))
-        for bits in ("float", "2 bits")
+    lines = [
+        f"| {measure} | {' | '.join(f'{name} ({len(one[systems[0]]):,})' for name, one in found.items())} | macro |",
+        f"|---|{'---:|' * (len(found) + 1)}",
     ]
+    for system in systems:
+        cells = [mean(one[system]) for one in found.values()]
+        lines.append(f"| {system} | {' | '.join(f'{cell:.4f}' for cell in [*cells, np.mean(cells)])} |")
+    pairs = [(system, "bm25") for system in systems if system.endswith("2 bits, default search")]
+    pairs += [(f"{b} float", f"{a} float") for a, b in (("v1", "round1"), ("round1", "round2"), ("v1", "round2"))]
     pairs += [
-        (f"{system[:-6]} {bits}", system)
+        (system.replace("float", bits), system)
         for system in systems
         if system.endswith(" float")
-        for bits in ("2 bits", "1 bits")
+        for bits in ("2 bits", "1 bit")
     ]
-    print(f"\ndifference in {measure}, 95 % interval")
+    lines += [
+        "", f"| difference in {measure}, 95 % interval | {' | '.join(found)} | macro |", f"|---|{'---:|' * (len(found) + 1)}"
+    ]  # fmt: skip
     for a, b in pairs:
         if a in systems and b in systems:
-            cells = []
-            for name in found:
-                one = compare.macro_difference({name: found[name][a]}, {name: found[name][b]})
-                cells.append(f"{one.difference:+.4f} ({one.ci95[0]:+.4f} {one.ci95[1]:+.4f})")
-            all_ = compare.macro_difference(
-                {name: found[name][a] for name in found}, {name: found[name][b] for name in found}
+            each = [compare.macro_difference({name: one[a]}, {name: one[b]}) for name, one in found.items()]
+            macro = compare.macro_difference(
+                {name: one[a] for name, one in found.items()}, {name: one[b] for name, one in found.items()}
             )
-            print(f"{a} - {b}: macro {all_.difference:+.4f} ({all_.ci95[0]:+.4f} to {all_.ci95[1]:+.4f})")
-            print("    " + "  ".join(f"{short[name]} {cell}" for name, cell in zip(found, cells, strict=True)))
+            cells = [f"{one.difference:+.4f} ({one.ci95[0]:+.4f} to {one.ci95[1]:+.4f})" for one in (*each, macro)]
+            lines.append(f"| {a} - {b} | {' | '.join(cells)} |")
+    return lines
+
+
+def into_card(path: Path, lines: list[str]) -> None:
+    """Put the tables into a checkpoint's card, in place of those that were there."""
+    text = path.read_text(encoding="utf-8").partition(MEASURED)[0].rstrip("\n")
+    artifact.write_whole(path, "\n".join([text, "", MEASURED, "", *lines]) + "\n")
 
 
 if __name__ == "__main__":
