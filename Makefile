@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 
 .PHONY: demo test check bench clean
 
-demo: $(VENV)/ready ## build the sample collection, index it, score two retrievers
+demo: $(VENV)/ready ## build the sample collection, index it, score four retrievers
 	$(BIN)/lotte demo
 
 test: $(VENV)/ready-dev ## everything, with the slow tests; under 20 minutes on 2 cores
@@ -30,7 +30,7 @@ clean:
 # A virtual environment is made anew when what it should hold has changed
 $(VENV)/ready: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[colbert]'
 	touch $@
 
 $(VENV)/ready-dev: pyproject.toml constraints.txt

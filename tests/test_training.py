@@ -55,7 +55,8 @@ def test_the_checkpoint_has_its_papers_and_answers_questions(tmp_path, recipe):
     assert papers["overlap"][0]["dataset"] == "toy/c"
     assert list(papers["steps"]) == ["v1", "round1"]
     assert papers["steps"]["v1"]["steps"] == 3
-    assert papers["teacher"]["steps"] == 2
+    assert (papers["teacher"]["steps"], papers["teacher"]["start"]) == (2, "bert")
+    assert recipe.start not in (path / "training.json").read_text()  # a path is nobody's business
     assert "toy/a" in (path / "README.md").read_text() and "cookbooks; star maps" in (path / "README.md").read_text()
     assert "toy/b: bread.example, stars.example." in (path / "README.md").read_text()
     assert fingerprint.Fingerprint.load(path) is not None
@@ -88,6 +89,10 @@ def test_a_training_goes_on_with_its_own_settings_and_data_only(tmp_path, recipe
     trained(tmp_path / "run", recipe).all("pairs")
     with pytest.raises(MismatchError, match=r"was begun with seed=12345, and is asked for seed=7; a training goes on"):
         trained(tmp_path / "run", changed(recipe, ["seed=7"]))
+    begun = json.loads((tmp_path / "run" / "settings.json").read_text())
+    del begun["scratch"]  # a setting that did not exist when it began
+    (tmp_path / "run" / "settings.json").write_text(json.dumps(begun))
+    trained(tmp_path / "run", recipe)
     with pytest.raises(MismatchError, match=r"holds other pairs than these"):
         Training(tmp_path / "run", recipe, SETS[:1], print).all("pairs")
 

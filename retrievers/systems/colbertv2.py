@@ -10,7 +10,7 @@ when the recipe is made and written into every index and record. Document length
 from dataclasses import dataclass
 from functools import cache
 
-from retrievers.colbert.recipe import SHIPPED, WEIGHTS, LateInteraction, say
+from retrievers.colbert.recipe import SHIPPED, LateInteraction, say
 
 _LOTTE = {  # search test, forum test
     "writing": (0.801, 0.763),
@@ -56,8 +56,6 @@ def reachable() -> str:
     try:
         checkpoint.find(CHECKPOINT)
     except UnavailableError:
-        if not (WEIGHTS / "config.json").exists():
-            return CHECKPOINT
         say(f"{CHECKPOINT} cannot be reached: using the small checkpoint that ships; name another with -o checkpoint=")
         return SHIPPED
     return CHECKPOINT

@@ -38,17 +38,25 @@ def papers(recipe: Recipe, pairs: Pairs, folder: Path, held_out: Sequence[Datase
         "recipe": "ColBERTv2 (Santhanam et al. 2022, section 3.2)",
         "data": [{"name": part.name, **part.facts} for part in pairs.parts],
         "start": {
-            "id": Path(recipe.start).name if Path(recipe.start).exists() else recipe.start,
+            "id": _named(recipe.start),
             "weights": "drawn" if recipe.scratch else "taken",
             "sha256": checkpoint.find(recipe.start).sha256,
+            "licence": recipe.start_licence or "unknown",
             "seen": [] if recipe.scratch else [one.strip() for one in recipe.start_seen.split(";") if one.strip()],
         },
-        "teacher": recipe.teacher
-        or {"trained": "here, from the same pairs", **((teacher or {}).get("training") or {})},
+        "teacher": _named(recipe.teacher)
+        or {
+            "trained": "here, from the same pairs",
+            **((teacher or {}).get("training") or {}),
+            "start": _named(recipe.teacher_start or recipe.start),
+        },
         "validation": {"questions": len(pairs.validation), "measure": "MRR@10 over BM25's best and the right answers"},
         "steps": steps,
         "overlap": [{"dataset": data.name, **overlap.report(known, data).record()} for data in held_out],
-        "settings": {**asdict(recipe), "start": Path(recipe.start).name},
+        "settings": {
+            **asdict(recipe),
+            **{key: _named(getattr(recipe, key)) for key in ("start", "teacher", "teacher_start")},
+        },
         "software": {name: version(name) for name in LIBRARIES} | {"python": platform.python_version()},
     }
     return facts, known.content()
@@ -92,9 +100,10 @@ def readme(facts: Mapping[str, Any]) -> str:
             for part in facts["data"]
             if "communities" in part["facts"]
         ),
-        f"Its start is {start['id']} (weights {start['weights']}, sha256 {start['sha256'][:16]})"
+        f"Its start is {start['id']} (weights {start['weights']}, sha256 {start['sha256'][:16]}, licence "
+        f"{start['licence']})"
         + (f", which had seen {'; '.join(start['seen'])}." if start["seen"] else "."),
-        f"Its teacher: {teacher if isinstance(teacher, str) else teacher['trained']}.",
+        f"Its teacher: {teacher if isinstance(teacher, str) else _taught(teacher)}.",
         "",
         "## Steps",
         "",
@@ -119,6 +128,20 @@ def readme(facts: Mapping[str, Any]) -> str:
             ),
         ]  # fmt: skip
     return "\n".join(lines) + "\n"
+
+
+def _taught(teacher: Mapping[str, Any]) -> str:
+    fit = teacher.get("settings") or {}
+    how = (
+        f", a cross-encoder from {teacher['start']}: {teacher['steps']:,} steps of {fit['batch']} x {fit['nway']}, "
+        f"learning rate {fit['lr']:g}, MRR@10 {teacher['best']:.4f}"
+    )
+    return f"trained {teacher['trained']}" + (how if fit else "")
+
+
+def _named(source: str) -> str:
+    """Return the last part of a folder's path, which says nothing of whose machine it was; a hub's name as it is."""
+    return Path(source).name if source and Path(source).exists() else source
 
 
 def _step(path: Path) -> dict[str, Any]:

@@ -284,7 +284,7 @@ class Training:
         asked = {key: value for key, value in asdict(self.recipe).items() if key != "device"}
         path = self.folder / SETTINGS
         if path.exists():
-            begun = json.loads(path.read_text())
+            begun = asdict(Recipe()) | json.loads(path.read_text())  # a setting that is newer than the run
             if other := [key for key in asked if begun.get(key) != asked[key]]:
                 raise MismatchError(
                     f"{self.folder} was begun with {_spelled(begun, other)}, and is asked for {_spelled(asked, other)}"

@@ -27,6 +27,7 @@ class Recipe:
 
     start: str = "bert-base-uncased"  # a folder, or a name on the Hugging Face hub
     start_seen: str = ""  # what the start was trained on, for the card: "MS MARCO; GooAQ"
+    start_licence: str = ""  # for the card
     scratch: bool = False  # take the start's configuration and tokenizer only, and draw the weights
     projection: str = "random"  # or "principal": where the start's own vectors are longest
     dim: int = 128  # numbers in a vector
@@ -81,6 +82,7 @@ def small() -> Recipe:
     return Recipe(
         start="sentence-transformers/all-MiniLM-L6-v2",
         start_seen="Stack Exchange (titles, bodies, answers of 140 communities), GooAQ, MS MARCO, SQuAD, NQ and others",
+        start_licence="Apache-2.0",
         projection="principal",
         teacher="",
         v1=Fit(batch=32, nway=2, lr=3e-5, warmup=50, validate_every=300, clip=2.0),

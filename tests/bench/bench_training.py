@@ -157,6 +157,9 @@ def into_card(path: Path, lines: list[str]) -> None:
     """Put the tables into a checkpoint's card, in place of those that were there."""
     text = path.read_text(encoding="utf-8").partition(MEASURED)[0].rstrip("\n")
     artifact.write_whole(path, "\n".join([text, "", MEASURED, "", *lines]) + "\n")
+    if (meta := artifact.meta(path.parent)) and path.name in meta.get("files", {}):
+        meta["files"][path.name] = artifact.sha256(path)
+        artifact.write_whole(path.with_name(artifact.META), json.dumps(meta, indent=1, sort_keys=True) + "\n")
 
 
 if __name__ == "__main__":

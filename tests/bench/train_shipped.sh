@@ -1,0 +1,39 @@
+#!/bin/bash
+# The checkpoint that ships, from the pairs and dumps in ../shared: builds, training, measurements, card.
+#
+#   tests/bench/train_shipped.sh OUT [-o key=value]...
+#   FULL=1 tests/bench/train_shipped.sh OUT       all pairs and more steps, for a GPU: does better
+#   tests/bench/train_shipped.sh OUT -o scratch=true -o projection=random     the same recipe from drawn weights
+#
+# START is a folder with all-MiniLM-L6-v2, or its name on the hub; LOTTE and PYTHON are those of a virtual environment.
+# Two cores take two hours. What was stopped goes on with the same command.
+set -euo pipefail
+out=$1
+shift
+cd "$(dirname "$0")/../.."
+start=${START:-sentence-transformers/all-MiniLM-L6-v2}
+lotte=${LOTTE:-.venv/bin/lotte} python=${PYTHON:-.venv/bin/python}
+ir=../shared/data/ir dumps=../shared/data/stackexchange
+
+for name in dev test; do
+  [ -e "$out/lotte-$name/manifest.json" ] ||
+    "$lotte" build --dumps $dumps --spec tests/bench/shipped_$name.toml --out "$out/lotte-$name"
+done
+
+held_out=($ir/squad_dev11/dev $ir/squadshifts_new_wiki/test $ir/nq_qed/dev $ir/scifact/test $ir/medquad/test
+          "$out/lotte-test/pooled/test/forum")
+kept=()
+for set in "${held_out[@]}"; do kept+=(--held-out "$set"); done
+two_cores=(-o limit=5000 -o passages=10000 -o validation=160 -o validation_depth=20
+           -o v1.steps=400 -o v1.validate_every=200 -o v1.save_every=100
+           -o crossencoder.steps=1000 -o crossencoder.lr=8e-5 -o crossencoder.warmup=100
+           -o crossencoder.validate_every=250 -o crossencoder.save_every=100
+           -o mined_questions=4800 -o distil.save_every=50 -o distil.validate_every=100)
+[ -z "${FULL:-}" ] || two_cores=()
+
+"$lotte" train colbertv2 $ir/{squad_train_parts,nq_qed,medquad,scifact,tldr_commands,arxiv_cs}/train \
+  --from-build "$out/lotte-dev" --dumps $dumps "${kept[@]}" \
+  --out "$out/run" -o "start=$start" "${two_cores[@]}" "$@"
+
+"$python" tests/bench/bench_training.py "$out/run" "${held_out[@]}" --queries 1100 --out "$out/values.json" \
+  --card "$out/run/checkpoint-int8/README.md"
