@@ -145,5 +145,5 @@ def test_a_checkpoint_mines_with_its_own_index(tmp_path, some):
             {str(qid): some.questions[qid] for qid in part.qids}, k=10
         )
         for qid in part.qids:
-            wanted = [int(hit.doc_id) + part.pids.start for hit in run.hits[str(qid)]]
+            wanted = [int(doc_id) for doc_id in run.doc_ids(str(qid))]
             assert found[qid] == [pid for pid in wanted if pid in found[qid]] and set(found[qid]) <= set(wanted)

@@ -197,7 +197,7 @@ def test_lines_of_the_original_are_trained_on_as_they_are(tmp_path, start, score
     assert done.stdout == f"{tmp_path / 'run' / 'checkpoint'}\n", done.stderr
     papers = config.read_json(tmp_path / "run" / "checkpoint" / "training.json")
     assert papers["data"][0]["lines"] == "examples.json"
-    assert papers["validation"]["questions"] == 2
+    assert papers["validation"]["questions"] == 2 and papers["teacher"] == "none here: the lines were made elsewhere"
     assert papers["steps"]["given"]["examples"] == 30  # of 36; two questions of three lines are kept
 
 

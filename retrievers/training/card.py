@@ -33,7 +33,6 @@ def papers(recipe: Recipe, pairs: Pairs, folder: Path, held_out: Sequence[Datase
         path.parent.parent.name: _step(path)
         for path in sorted(folder.glob("*/checkpoint/training.json"), key=lambda path: path.stat().st_mtime)
     }
-    teacher = artifact.meta(folder / "teacher" / "checkpoint")
     facts = {
         "recipe": "ColBERTv2 (Santhanam et al. 2022, section 3.2)",
         "data": [{"name": part.name, **part.facts} for part in pairs.parts],
@@ -44,12 +43,7 @@ def papers(recipe: Recipe, pairs: Pairs, folder: Path, held_out: Sequence[Datase
             "licence": recipe.start_licence or "unknown",
             "seen": [] if recipe.scratch else [one.strip() for one in recipe.start_seen.split(";") if one.strip()],
         },
-        "teacher": _named(recipe.teacher)
-        or {
-            "trained": "here, from the same pairs",
-            **((teacher or {}).get("training") or {}),
-            "start": _named(recipe.teacher_start or recipe.start),
-        },
+        "teacher": _named(recipe.teacher) or _teacher(folder, recipe),
         "validation": {"questions": len(pairs.validation), "measure": "MRR@10 over BM25's best and the right answers"},
         "steps": steps,
         "overlap": [{"dataset": data.name, **overlap.report(known, data).record()} for data in held_out],
@@ -79,7 +73,7 @@ def give(last: Path, target: Path, facts: Mapping[str, Any], known: bytes) -> Pa
 
 def readme(facts: Mapping[str, Any]) -> str:
     """Return the card, Markdown."""
-    start, teacher = facts["start"], facts["teacher"]
+    start = facts["start"]
     lines = [
         "# A late-interaction checkpoint",
         "",
@@ -103,7 +97,7 @@ def readme(facts: Mapping[str, Any]) -> str:
         f"Its start is {start['id']} (weights {start['weights']}, sha256 {start['sha256'][:16]}, licence "
         f"{start['licence']})"
         + (f", which had seen {'; '.join(start['seen'])}." if start["seen"] else "."),
-        f"Its teacher: {teacher if isinstance(teacher, str) else _taught(teacher)}.",
+        f"Its teacher: {_taught(facts['teacher'])}.",
         "",
         "## Steps",
         "",
@@ -130,13 +124,26 @@ def readme(facts: Mapping[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _taught(teacher: Mapping[str, Any]) -> str:
-    fit = teacher.get("settings") or {}
-    how = (
-        f", a cross-encoder from {teacher['start']}: {teacher['steps']:,} steps of {fit['batch']} x {fit['nway']}, "
-        f"learning rate {fit['lr']:g}, MRR@10 {teacher['best']:.4f}"
+def _teacher(folder: Path, recipe: Recipe) -> dict[str, Any] | str:
+    """Return what is known of a teacher that nobody named."""
+    found = artifact.meta(folder / "teacher" / "checkpoint")
+    if found is None:
+        return "none here: the lines were made elsewhere"
+    return {
+        "trained": "here, from the same pairs",
+        **found["training"],
+        "start": _named(recipe.teacher_start or recipe.start),
+    }
+
+
+def _taught(teacher: Mapping[str, Any] | str) -> str:
+    if isinstance(teacher, str):
+        return teacher
+    fit = teacher["settings"]
+    return (
+        f"trained {teacher['trained']}, a cross-encoder from {teacher['start']}: {teacher['steps']:,} steps of "
+        f"{fit['batch']} x {fit['nway']}, learning rate {fit['lr']:g}, MRR@10 {teacher['best']:.4f}"
     )
-    return f"trained {teacher['trained']}" + (how if fit else "")
 
 
 def _named(source: str) -> str:
