@@ -110,6 +110,21 @@ def test_a_step_that_does_not_exist_is_named_with_those_that_do(tmp_path, recipe
         trained(tmp_path / "run", recipe).all("mine")
 
 
+def test_what_is_known_of_one_start_is_not_said_of_another():
+    small = settings.small()
+    assert small.start_seen and small.start_licence
+    other = changed(small, ["start_licence=MIT", "start=another"])  # in any order
+    assert (other.start_seen, other.start_licence) == ("", "MIT")
+    assert changed(small, ["seed=1"]).start_seen == small.start_seen
+
+
+def test_lines_of_others_need_their_dataset_to_go_on(tmp_path, recipe):
+    (tmp_path / "lines.json").write_text("[0, 0, 12, 13]\n")
+    trained(tmp_path / "run", recipe)
+    with pytest.raises(MismatchError, match="is about one dataset, and 0 were named"):
+        Training(tmp_path / "run", recipe, [], print, given=tmp_path / "lines.json").all()
+
+
 def test_a_teacher_that_learns_from_bm25_comes_before_mining(tmp_path, recipe):
     """It needs no model, so `lotte train crossencoder` need not train one."""
     run = trained(tmp_path / "run", changed(recipe, ["teacher_negatives=bm25"]))

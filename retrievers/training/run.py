@@ -97,12 +97,12 @@ class Training:
     @cached_property
     def pairs(self) -> Pairs:
         recipe = self.recipe
-        if not self._datasets:  # it was begun, so they are here
-            return Pairs(self.folder / "pairs")
         if self._lines:
             if len(self._datasets) != 1:
                 raise MismatchError(f"{self._lines} is about one dataset, and {len(self._datasets)} were named")
             return Given(self._datasets[0], self._lines, validation=recipe.validation)
+        if not self._datasets:  # it was begun, so they are here
+            return Pairs(self.folder / "pairs")
         return examples.gather(
             self._datasets, self.folder / "pairs", validation=recipe.validation, held_out=self._held_out,
             limit=recipe.limit, passages=recipe.passages, seed=recipe.seed,

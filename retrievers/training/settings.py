@@ -103,8 +103,13 @@ RUNS: Mapping[str, Callable[[], Recipe]] = {"paper": paper, "small": small}
 def changed(recipe: Recipe, options: Iterable[str]) -> Recipe:
     """Return a recipe with "key=value" settings changed; a training's settings are written v1.lr=2e-5.
 
+    What the recipe says of its start is not true of another one: it goes, unless it is given too.
+
     Raises  LotteError for a key that does not exist, or a value of another type
     """
+    options = list(options)
+    if any(pair.partition("=")[0] == "start" for pair in options):
+        recipe = replace(recipe, start_seen="", start_licence="")
     for pair in options:
         key, given, text = pair.partition("=")
         if not given:

@@ -24,6 +24,7 @@ held_out=($ir/squad_dev11/dev $ir/squadshifts_new_wiki/test $ir/nq_qed/dev $ir/s
           "$out/lotte-test/pooled/test/forum")
 kept=()
 for set in "${held_out[@]}"; do kept+=(--held-out "$set"); done
+seen="Stack Exchange (titles, bodies, answers of 140 communities), GooAQ, MS MARCO, SQuAD, NQ and others"
 two_cores=(-o limit=5000 -o passages=10000 -o validation=160 -o validation_depth=20
            -o v1.steps=400 -o v1.validate_every=200 -o v1.save_every=100
            -o crossencoder.steps=1000 -o crossencoder.lr=8e-5 -o crossencoder.warmup=100
@@ -33,7 +34,7 @@ two_cores=(-o limit=5000 -o passages=10000 -o validation=160 -o validation_depth
 
 "$lotte" train colbertv2 $ir/{squad_train_parts,nq_qed,medquad,scifact,tldr_commands,arxiv_cs}/train \
   --from-build "$out/lotte-dev" --dumps $dumps "${kept[@]}" \
-  --out "$out/run" -o "start=$start" "${two_cores[@]}" "$@"
+  --out "$out/run" -o "start=$start" -o "start_seen=$seen" -o start_licence=Apache-2.0 "${two_cores[@]}" "$@"
 
 "$python" tests/bench/bench_training.py "$out/run" "${held_out[@]}" --queries 1100 --out "$out/values.json" \
   --card "$out/run/checkpoint-int8/README.md"
