@@ -124,23 +124,26 @@ def verify(
 def compare(
     records: Annotated[list[Path], typer.Argument(help="Records of one dataset, or folders of a system each.")],
     measure: Annotated[str, typer.Option(help="Of the records' measures; default: the dataset's own.")] = "",
+    by: Annotated[str, typer.Option(help="topic or community: count wins and losses by it too.")] = "",
+    data: Data = None,
     as_json: AsJson = False,
 ) -> None:
     """Compare systems pair by pair, over queries: differences, intervals, p, ranks, and who cannot be told apart.
 
     lotte board compare results/bm25/beir/scifact.json results/colbertv2/beir/scifact.json
     lotte board compare results/bm25 results/colbertv2      each dataset that both have, and their mean
+    lotte board compare A.json B.json --by community --data OUT      of the build in OUT
     """
     from leaderboard import versus
 
-    found = versus.compare(records, measure)
+    found = versus.compare(records, measure, by=by, data=_data(data))
     for number, part in enumerate(found):
-        for kind, rows in (("standing", part.standings), ("pair", part.pairs)):
+        for kind, rows in (("standing", part.standings), ("pair", part.pairs), ("group", part.groups)):
             head: dict[str, Any] = {"dataset": part.dataset, "measure": part.measure}
             if as_json:
                 _show([{"kind": kind, **head, **row} for row in rows], True)
-            else:
-                if number or kind == "pair":
+            elif rows:
+                if number or kind != "standing":
                     print()
                 _show([{**head, **row} for row in rows], False)
         for line in part.talk:

@@ -49,6 +49,10 @@ class Tally:
     losses: int
     difference: float
 
+    @property
+    def n(self) -> int:
+        return self.wins + self.ties + self.losses
+
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:

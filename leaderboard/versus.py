@@ -2,11 +2,13 @@
 
 Given records, they are of one dataset. Given folders, one a system, each
 dataset that all of them have is compared, and then their mean: a dataset that
-one of them lacks is said, and left out of it.
+one of them lacks is said, and left out of it. Asked for topics or communities,
+the questions are grouped as the dataset on this disk says (`lotte.origin`).
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import combinations
 from math import fsum
 from pathlib import Path
 from typing import Any
@@ -15,9 +17,11 @@ from leaderboard import compare as comparing
 from leaderboard.compare import Comparison, Values
 from leaderboard.groups import standings
 from leaderboard.result import Result
-from leaderboard.shelf import read, records
+from leaderboard.shelf import find, read, records
 from leaderboard.verify import IMPORTED
-from lotte.errors import LotteError, MismatchError
+from lotte.dataset import qrels_sha256, queries_sha256
+from lotte.errors import LotteError, MismatchError, UnavailableError
+from lotte.origin import GROUPINGS, origins
 
 
 @dataclass(frozen=True)
@@ -28,15 +32,21 @@ class Versus:
     measure: str
     pairs: tuple[dict[str, Any], ...]
     standings: tuple[dict[str, Any], ...]
+    groups: tuple[dict[str, Any], ...] = ()  # wins, ties and losses of each pair by topic or community
     talk: tuple[str, ...] = ()  # for stderr
 
 
-def compare(paths: Sequence[Path], measure: str = "") -> list[Versus]:
+def compare(paths: Sequence[Path], measure: str = "", *, by: str = "", data: Path | None = None) -> list[Versus]:
     """Compare records of one dataset, or folders of records, by a measure; by default, the dataset's own.
 
-    Raises  LotteError for fewer than two, or records and folders mixed; MismatchError if nothing is shared;
-            else as `leaderboard.compare.table`
+    by    "topic" or "community": count wins, ties and losses by it too
+    data  where datasets lie; what their questions belong to is read from there
+
+    Raises  LotteError for fewer than two, records and folders mixed, or another `by`; MismatchError if nothing is
+            shared; UnavailableError if no dataset here says its questions' groups; else as `leaderboard.compare.table`
     """
+    if by and by not in GROUPINGS:
+        raise LotteError(f"questions are grouped by {' or '.join(GROUPINGS)}, not by {by!r}")
     if len(paths) < 2:
         raise LotteError("a comparison takes two records, or two folders of records, or more")
     folders = [path.is_dir() for path in paths]
@@ -47,11 +57,12 @@ def compare(paths: Sequence[Path], measure: str = "") -> list[Versus]:
         found = [read(path) for path in paths]
         chosen = measure or str(found[0].measures["official"])
         values = comparing.table(found, chosen)
-        return [_versus(str(found[0].dataset["name"]), chosen, {"": values}, _imported(found))]
-    return _by_folder(paths, measure)
+        one = _versus(str(found[0].dataset["name"]), chosen, {"": values}, _imported(found))
+        return [_grouped(one, found[0], values, by, data) if by and data else one]
+    return _by_folder(paths, measure, by, data)
 
 
-def _by_folder(paths: Sequence[Path], measure: str) -> list[Versus]:
+def _by_folder(paths: Sequence[Path], measure: str, by: str, data: Path | None) -> list[Versus]:
     names = [path.name for path in paths]
     if len(set(names)) < len(names):
         names = [str(path) for path in paths]
@@ -74,7 +85,13 @@ def _by_folder(paths: Sequence[Path], measure: str) -> list[Versus]:
             continue
         measures[dataset] = chosen = measure or str(results[0].measures["official"])
         tables[dataset] = comparing.table(results, chosen, names=names)
-        found.append(_versus(dataset, chosen, {"": tables[dataset]}, _imported(results)))
+        one = _versus(dataset, chosen, {"": tables[dataset]}, _imported(results))
+        if by and data:
+            try:
+                one = _grouped(one, results[0], tables[dataset], by, data)
+            except UnavailableError as error:
+                one = _with(one, (str(error),))
+        found.append(one)
     if not found:
         raise LotteError(f"{' and '.join(names)} share datasets of fewer than 2 queries only: {', '.join(small)}")
     left = sorted({name for one in systems for name in one} - set(shared))
@@ -129,10 +146,28 @@ def _row(pair: Comparison) -> dict[str, Any]:
     }
 
 
+def _grouped(one: Versus, record: Result, values: Mapping[str, Values], by: str, data: Path) -> Versus:
+    """Return the comparison with wins, ties and losses by topic or community."""
+    dataset = find(one.dataset, data)
+    here = queries_sha256(dataset.queries), qrels_sha256(dataset.qrels)
+    if here != (record.dataset["queries_sha256"], record.dataset["qrels_sha256"]):
+        raise UnavailableError(f"{one.dataset} in {data} is not the one of the records, so its {by} tells nothing here")
+    groups = origins(dataset).get(by)
+    if groups is None:
+        raise UnavailableError(f"nothing in {data} tells the questions of {one.dataset} apart by {by}")
+    rows = [
+        {by: group, "a": a, "b": b, "queries": found.n, "wins": found.wins, "ties": found.ties,
+         "losses": found.losses, "difference": found.difference}
+        for a, b in combinations(values, 2)
+        for group, found in comparing.tally(values[a], values[b], groups).items()
+    ]  # fmt: skip
+    return replace(one, groups=tuple(rows))
+
+
 def _imported(found: Sequence[Result]) -> tuple[str, ...]:
     names = [str(one.retriever["name"]) for one in found if one.verification["level"] == IMPORTED]
     return (f"imported, so of another tool: {', '.join(names)}",) if names else ()
 
 
 def _with(one: Versus, talk: tuple[str, ...]) -> Versus:
-    return Versus(one.dataset, one.measure, one.pairs, one.standings, (*one.talk, *talk))
+    return replace(one, talk=(*one.talk, *talk))

@@ -9,7 +9,9 @@ from leaderboard.board.contest import Contest
 from leaderboard.board.pages import page
 from leaderboard.board.record import Record
 from leaderboard.board.texts import Texts, Tops
-from leaderboard.compare import ALPHA, Comparison
+from leaderboard.compare import ALPHA, Comparison, Tally, tally
+from lotte import Dataset
+from lotte.origin import origins
 from lotte.progress import Progress
 
 SHOWN = 30  # questions of each side; the first five of both take some 5 kB
@@ -43,9 +45,13 @@ def write(
                 continue
             shown = sorted({label for pair in found for label in pair})
             best = {label: texts.tops(contest.entries[label]) for label in shown}
-            known = _texts(contest, found, {label: tops for label, (tops, _) in best.items()}, data, say)
+            dataset = texts.dataset(contest, data, say)
+            known = _texts(contest, found, {label: tops for label, (tops, _) in best.items()}, dataset)
+            groups = origins(dataset) if dataset else {}
             for a, b in found:
-                content = _page(contest, a, b, best[a], best[b], known, _elsewhere(contests, contest, a, b), titles)
+                elsewhere = _elsewhere(contests, contest, a, b)
+                tallies = by_group(contest, a, b, groups)
+                content = _page(contest, a, b, best[a], best[b], known, tallies, elsewhere, titles)
                 (folder / page_of(contest.entries[a], contest.entries[b])).write_bytes(content.encode())
                 progress.advance()
 
@@ -69,6 +75,15 @@ def bars(contest: Contest, a: str, b: str) -> list[int]:
     return counts
 
 
+def by_group(
+    contest: Contest, a: str, b: str, groups: Mapping[str, Mapping[str, str]]
+) -> dict[str, dict[str, Tally]]:
+    """Return grouping -> group -> wins, ties and losses of a; groups as `lotte.origin.origins` gives them."""
+    one, other = (dict(zip(entry.query_ids, entry.values.tolist(), strict=True))
+                  for entry in (contest.entries[a], contest.entries[b]))  # fmt: skip
+    return {grouping: tally(one, other, of) for grouping, of in groups.items()}
+
+
 def verdict(found: Comparison) -> str:
     """Return in words what may be said of two systems."""
     if found.p_holm > ALPHA or not found.difference:
@@ -81,11 +96,9 @@ def _texts(
     contest: Contest,
     pairs: Iterable[tuple[str, str]],
     best: Mapping[str, Tops],
-    data: Path,
-    say: Callable[[str], None],
+    dataset: Dataset | None,
 ) -> Texts:
     """Return the texts that the pages of these pairs show."""
-    dataset = texts.dataset(contest, data, say)
     if dataset is None:
         return Texts()
     query_ids: set[str] = set()
@@ -106,6 +119,7 @@ def _page(
     best_a: tuple[Tops, str],
     best_b: tuple[Tops, str],
     known: Texts,
+    tallies: Mapping[str, Mapping[str, Tally]],
     elsewhere: Sequence[tuple[Contest, Comparison]],
     titles: Mapping[str, str],
 ) -> str:
@@ -130,6 +144,7 @@ def _page(
         best_b=best_b[0],
         no_tops=dict.fromkeys(why for why in (best_a[1], best_b[1]) if why),
         texts=known,
+        tallies=tallies,
         elsewhere=elsewhere,
         page_of_pair=page_of,
         alpha=ALPHA,
