@@ -42,6 +42,7 @@ class Order:
     measures: tuple[Measure, ...] = ()  # beside each dataset's own
     rankings: Path | None = None  # where to leave LoTTE's layout too
     index: Path | None = None  # where indexes are kept; None: nowhere
+    gzip: bool = False  # runs are written as .trec.gz
     command: str = ""
     say: Callable[[str], None] = lambda line: None
 
@@ -198,7 +199,8 @@ def _result(
     measures = _measured(dataset, run, order.measures)  # first: what cannot be scored is not written
     card = maker.card
     target = order.out / _folder(maker.name) / dataset.name
-    file = target.with_name(f"{target.name}.trec")
+    plain, packed = (target.with_name(f"{target.name}{ending}") for ending in (".trec", ".trec.gz"))
+    file, other = (packed, plain) if order.gzip else (plain, packed)
     sha256 = ranking.write_trec(file, run, tag=_folder(maker.name))
     if path := _lotte_path(dataset, order):
         ranking.write_lotte(path, run)
@@ -223,6 +225,7 @@ def _result(
         verification={"level": maker.level},
     )
     result.write(target.with_name(f"{target.name}.json"))
+    other.unlink(missing_ok=True)  # of an older record, which this one replaced
     return result
 
 

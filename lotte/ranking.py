@@ -10,6 +10,7 @@ A file that says something impossible is refused with the line that says it.
 """
 
 import gc
+import gzip
 from collections.abc import Callable, Collection, Container, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -142,6 +143,7 @@ def _wrong_count(path: Path, number: int, found: int, columns: int) -> CorruptFi
 def write_trec(path: Path, run: Run, *, tag: str) -> str:
     """Write six columns. trec_eval, which goes by the scores, finds the run's own order in them.
 
+    path     packed, if it ends in .gz
     returns  the sha256 of the file
     """
 
@@ -163,7 +165,7 @@ def write_lotte(path: Path, run: Run) -> str:
 def _write(path: Path, run: Run, columns: int, line: Callable[[str, Hit, int], str]) -> str:
     with writing(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
-    with writing(path.parent), Writer(path) as file:
+    with writing(path.parent), Writer(path) as file, _packed(file, path) as target:
         for query_id, hits in run.hits.items():
             block = "".join(line(query_id, hit, rank) for rank, hit in enumerate(hits, start=1))
             if len(block.split()) != columns * len(hits):
@@ -171,5 +173,15 @@ def _write(path: Path, run: Run, columns: int, line: Callable[[str, Hit, int], s
                     f"{path}: an id of query {query_id!r} or of its documents has a blank in it, "
                     f"which {FORMATS[columns]} columns cannot hold"
                 )
-            file.write(block.encode())
+            target.write(block.encode())
     return file.sha256
+
+
+@contextmanager
+def _packed(file: Writer, path: Path) -> Iterator["Writer | gzip.GzipFile"]:
+    """Give the file itself, or what packs into it: the same bytes for the same content, whatever the day."""
+    if path.suffix != ".gz":
+        yield file
+        return
+    with gzip.GzipFile(filename="", fileobj=file, mode="wb", mtime=0) as packed:
+        yield packed

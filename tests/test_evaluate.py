@@ -7,9 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from leaderboard import admission
 from leaderboard import result as results
+from leaderboard.board import record, texts
 from leaderboard.evaluate import NO_COST, Order, evaluate, name_of, rescore
 from leaderboard.measure import MRR, R, parse
+from leaderboard.verify import Truth
 from lotte import Dataset, Doc, Docs, Run, reading
 from lotte.dataset import corpus_sha256
 from lotte.errors import LotteError, MismatchError
@@ -235,3 +238,20 @@ def test_every_measure_may_be_asked_for(order, tiny):
     names = ["nDCG@10", "MRR@10", "R@50", "R@1000", "AP", "P@1"]
     (result,) = evaluate("bm25", load("bm25"), [tiny], replace(order, measures=tuple(map(parse, names))))
     assert {name: result.mean(name) for name in names} == pytest.approx(dict.fromkeys(names, 2 / 3))
+
+
+def test_a_packed_run_takes_the_place_of_a_plain_one(order, tiny):
+    folder = order.out / "bm25" / "lotte/science/test"
+    (plain,) = evaluate("bm25", load("bm25"), [tiny], order)
+    (packed,) = evaluate("bm25", load("bm25"), [tiny], replace(order, gzip=True))
+    assert sorted(file.name for file in folder.iterdir()) == ["search.json", "search.trec.gz"]
+    assert packed.run["file"] == "search.trec.gz" and packed.measures == plain.measures
+    stored = admission.add(folder / "search.json", order.out.parent / "board", Truth.of(tiny), by="a test")
+    assert stored.with_name("search.trec.gz").read_bytes() == (folder / "search.trec.gz").read_bytes()
+    (one,) = record.read(stored.parent, print)
+    assert texts.tops(one)[0] == {
+        query_id: tuple(hit.doc_id for hit in hits[:5]) for query_id, hits in load("bm25").index(
+            tiny.corpus, order.out / "index").search(tiny.queries, k=5).hits.items() if hits
+    }  # fmt: skip
+    list(evaluate("bm25", load("bm25"), [tiny], order))
+    assert sorted(file.name for file in folder.iterdir()) == ["search.json", "search.trec"]

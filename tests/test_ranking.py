@@ -174,6 +174,19 @@ def test_the_files_look_as_promised(tmp_path):
     assert (tmp_path / "test" / "science.forum.ranking.tsv").read_text() == "1\td2\t1\t2\n1\td1\t2\t0.100000001\n"
 
 
+def test_a_packed_run_is_the_same_bytes_whatever_the_day(tmp_path):
+    import gzip
+    import hashlib
+
+    run = Run.of({"1": {"d1": 0.1, "d2": 2}}, depth=9)
+    plain, packed = tmp_path / "a.trec", tmp_path / "b" / "a.trec.gz"
+    ranking.write_trec(plain, run, tag="bm25")
+    sha256 = ranking.write_trec(packed, run, tag="bm25")
+    assert gzip.decompress(packed.read_bytes()) == plain.read_bytes()
+    assert sha256 == hashlib.sha256(packed.read_bytes()).hexdigest()
+    assert packed.read_bytes()[3:8] == bytes(5)  # no name, no time
+
+
 def test_an_id_with_a_blank_is_not_written_into_columns(tmp_path):
     with pytest.raises(MismatchError, match="an id of query '1' or of its documents has a blank in it"):
         ranking.write_trec(tmp_path / "a.trec", Run.of({"1": {"d 1": 1.0}}, depth=9), tag="t")
