@@ -4,6 +4,7 @@ import gzip
 import io
 import json
 import os
+import random
 import resource
 import shutil
 import subprocess
@@ -16,7 +17,7 @@ from command import DUMPS, GOOAQ, HOUSE, SPEC, error, lotte
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lotte.build import dump
+from lotte.build import bzip2, dump
 from lotte.build.row import Rows
 from lotte.errors import CorruptFileError, LotteError
 
@@ -195,6 +196,48 @@ def read_all(path: Path) -> int:
     for name, blocks in found.read(["Posts.xml"], lambda used: None):
         number += sum(1 for _ in Rows(blocks, path=name, root="posts"))
     return number
+
+
+@pytest.fixture
+def large(tmp_path) -> tuple[Path, dict[str, bytes]]:
+    """An archive of several blocks of bzip2, which are borders of no table."""
+    drawn = random.Random(0)
+    members = {name: drawn.randbytes(size) for name, size in (
+        ("Badges.xml", 1_500_000), ("Comments.xml", 0), ("Posts.xml", 2_100_000), ("Users.xml", 900_000), ("Votes.xml", 9)
+    )}  # fmt: skip
+    return archive(tmp_path / f"{SITE}.7z", members, py7zr.FILTER_BZIP2), members
+
+
+def tables(path: Path) -> dict[str, bytes]:
+    found = dump.find(path.parent, [SITE])
+    assert found
+    return {name: b"".join(blocks) for name, blocks in found.read(dump.READ, lambda used: None)}
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_several_threads_read_what_one_reads(threads, large, monkeypatch):
+    path, members = large
+    monkeypatch.setattr(dump, "_threads", lambda: threads)
+    assert tables(path) == {name: members[name] for name in dump.READ}
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_flipped_bit_in_any_block_is_found(threads, large, monkeypatch):
+    path, _ = large
+    monkeypatch.setattr(dump, "_threads", lambda: threads)
+    sound = path.read_bytes()
+    for place in range(1000, len(sound) - 2000, 700_000):
+        path.write_bytes(sound[:place] + bytes([sound[place] ^ 8]) + sound[place + 1 :])
+        with pytest.raises(CorruptFileError, match=r"cut or damaged .* Fetch it again"):
+            tables(path)
+
+
+def test_a_header_that_promises_more_than_the_stream_has(large, monkeypatch):
+    path, _ = large
+    monkeypatch.setattr(dump, "_threads", lambda: 2)
+    monkeypatch.setattr(bzip2, "decompress", lambda source, *, threads: (block for block in [b"<posts/>"]))
+    with pytest.raises(CorruptFileError, match="ends 1,499,992 bytes too early"):
+        tables(path)
 
 
 @pytest.mark.parametrize("method", [py7zr.FILTER_LZMA2, py7zr.FILTER_BZIP2])

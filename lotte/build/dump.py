@@ -3,24 +3,31 @@
 Nothing is unpacked to disk and nothing is held: a table is a few blocks in
 flight. An archive is read once, front to back, by a thread of its own (its
 decompression runs outside of Python's lock), so tables come in the order in
-which it holds them. Which of the two a dump is makes no difference to anybody
+which it holds them. Those packed by bzip2, as Stack Exchange's are, are
+decompressed by several threads (`bzip2.py`). Which of the two a dump is makes no difference to anybody
 else, so a folder and the archive of it build the same bytes.
 """
 
 import hashlib
+import os
 import queue
 import threading
+import zlib
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from lotte.build import bzip2
 from lotte.errors import CorruptFileError, UnavailableError
 
 BLOCK = 1 << 18  # larger ones are slower: they are mapped and unmapped each time
 READ = ("Posts.xml", "Users.xml")  # what every build reads
 _IN_FLIGHT = 64  # blocks between the thread that decompresses and the one that reads
+_THREADS = 4  # that decompress, at most: more than a reader keeps up with
+_BZIP2 = b"\x04\x02\x02"  # the method's number in a .7z
+_PACKED = 1 << 20  # bytes read of an archive at once
 
 Advance = Callable[[int], None]  # told how many bytes of the dump on disk have been used up
 
@@ -259,10 +266,77 @@ class _Archive:
                 names = archive.getnames()
                 last = max(at for at, name in enumerate(names) if PurePosixPath(name).name in self.wanted)
                 # all of them up to the last one wanted: they must be decompressed anyway, and so progress shows
-                archive.extract(targets=names[: last + 1], factory=Factory())
+                if (threads := _threads()) > 1 and (parts := _of_bzip2(archive)):
+                    for part in parts:
+                        if part.read(file, names[last], put, threads):
+                            break
+                else:
+                    archive.extract(targets=names[: last + 1], factory=Factory())
             self.put(None)
         except _Stopped:
             pass
         except BaseException as error:
             with suppress(_Stopped):
                 self.put(error)
+
+
+@dataclass(frozen=True)
+class _Bzip2:
+    """Files of an archive that are packed one after another into one bzip2 stream."""
+
+    begin: int  # bytes of the archive
+    end: int
+    members: Sequence[Any]  # py7zr.ArchiveFile, in their order
+
+    def read(self, file: Any, last: str, put: Callable[[tuple[str, bytes]], None], threads: int) -> bool:
+        """Put the blocks of each file, up to the one named `last`. Returns whether that was here."""
+
+        def packed() -> Iterator[bytes]:
+            file.seek(self.begin)
+            while left := self.end - file.tell():
+                if not (chunk := file.read(min(left, _PACKED))):
+                    return
+                yield chunk
+
+        blocks = bzip2.decompress(packed, threads=threads)
+        with closing(blocks):
+            rest = memoryview(b"")
+            for member in self.members:
+                name, left, total = PurePosixPath(member.filename).name, member.uncompressed, 0
+                while left:
+                    if not rest:
+                        rest = memoryview(next(blocks, b""))
+                    if not rest:
+                        raise EOFError(f"{name} ends {left:,} bytes too early")
+                    block, rest = bytes(rest[: min(left, BLOCK)]), rest[min(left, BLOCK) :]
+                    left, total = left - len(block), zlib.crc32(block, total)
+                    put((name, block))
+                if member.crc32 is not None and total != member.crc32:
+                    raise ValueError(f"{name} has another check sum than the archive says")
+                if member.filename == last:
+                    return True
+        return False
+
+
+def _of_bzip2(archive: Any) -> list[_Bzip2]:
+    """Return what an archive holds if all of it is packed by bzip2 and by nothing else; else nothing.
+
+    archive  a py7zr.SevenZipFile; a version of it that keeps its header elsewhere reads the archive itself
+    """
+    try:
+        streams = archive.header.main_streams
+        begin, found = archive.afterheader + streams.packinfo.packpos, []
+        for folder, size in zip(streams.unpackinfo.folders, streams.packinfo.packsizes, strict=True):
+            if [coder["method"] for coder in folder.coders] != [_BZIP2]:
+                return []
+            members = [one for one in archive.files if one.folder is folder and not one.emptystream]
+            found.append(_Bzip2(begin, begin + size, members))
+            begin += size
+        return found
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return []
+
+
+def _threads() -> int:
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(_THREADS, cores)
