@@ -236,6 +236,18 @@ def test_a_resume_with_other_data_or_settings_is_one_line(tmp_path, changed, say
     assert log(tmp_path / "run") == before and states(tmp_path / "run") == ["state-2"]
 
 
+def test_memory_and_saving_may_change_while_a_training_is_stopped(tmp_path):
+    settings = {"steps": STEPS, "count": 20, "dropout": 0.0}
+    toy_training.train(tmp_path / "whole", **settings)
+    with pytest.raises(Stopped):
+        toy_training.train(
+            tmp_path / "run", **settings, task=lambda config: stopping_at(toy_training.late(tmp_path, config), 5)
+        )
+    toy_training.train(tmp_path / "run", **settings, save_every=3, parts=3, validate_every=2)
+    found, known = losses(tmp_path / "run"), losses(tmp_path / "whole")
+    assert len(found) == STEPS and found == pytest.approx(known, rel=1e-4)
+
+
 # batches, parts, orders
 
 

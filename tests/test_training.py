@@ -93,6 +93,10 @@ def test_a_training_goes_on_with_its_own_settings_and_data_only(tmp_path, recipe
     del begun["scratch"]  # a setting that did not exist when it began
     (tmp_path / "run" / "settings.json").write_text(json.dumps(begun))
     trained(tmp_path / "run", recipe)
+    trained(tmp_path / "run", changed(recipe, ["v1.parts=2", "distil.save_every=7"]))
+    assert json.loads((tmp_path / "run" / "settings.json").read_text())["v1"]["parts"] == 2
+    with pytest.raises(MismatchError, match=r"was begun with v1.lr=\S+, and is asked for v1.lr=0.01; a"):
+        trained(tmp_path / "run", changed(recipe, ["v1.lr=1e-2"]))
     with pytest.raises(MismatchError, match=r"holds other pairs than these"):
         Training(tmp_path / "run", recipe, SETS[:1], print).all("pairs")
 

@@ -38,6 +38,17 @@ from retrievers.training.ranks import Ranks
 LOG = "log.jsonl"  # a line for every step
 SMOOTH = 0.98  # of the loss that people see
 
+FREE = ("parts", "validate_every", "save_every")  # settings that may change while a training is stopped
+
+
+def lasting(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings that a training must go on with: all but FREE, in sections too."""
+    return {
+        key: lasting(value) if isinstance(value, Mapping) else value
+        for key, value in settings.items()
+        if key not in FREE
+    }
+
 
 @dataclass(frozen=True, kw_only=True)
 class Fit:
@@ -117,7 +128,7 @@ def fit(
         raise MismatchError(
             f"{len(examples)} examples are fewer than one batch of {config.batch}; take a smaller batch"
         )
-    trainer = _Trainer(task, config, steps, ranks, {"fit": asdict(config), "data": data, "steps": steps})
+    trainer = _Trainer(task, config, steps, ranks, {"fit": lasting(asdict(config)), "data": data, "steps": steps})
     trainer.resume(folder)
     ranks.share(task.model)
     if trainer.step:
@@ -316,8 +327,9 @@ class _Trainer:
 
         meta = artifact.meta(path) or {}
         for key, asked in self.papers.items():
-            if meta.get(key) != asked:
-                had, wants = _difference(meta.get(key), asked)
+            begun = meta.get(key)
+            if (lasting(begun) if isinstance(begun, Mapping) else begun) != asked:
+                had, wants = _difference(begun, asked)
                 raise MismatchError(
                     f"{path.parent} was begun with {key} {had}, and is asked to go on with {wants}; a training goes on "
                     "with what it began with. Change it back, or name another --out"

@@ -224,6 +224,8 @@ class Training:
             start or recipe.start, settings, dropout=config.dropout, precision=recipe.precision,
             scratch=recipe.scratch and start is None, seed=recipe.seed,
         )  # fmt: skip
+        if start is None and model.settings.dim != recipe.dim:
+            self._say(f"vectors have {model.settings.dim} numbers, as those of the start; dim={recipe.dim} is not used")
         if start is None and recipe.projection == "principal" and not recipe.scratch:
             step = max(1, len(self.pairs.corpus) // PCA_TEXTS)
             texts = [self.pairs.passage(pid) for pid in range(0, len(self.pairs.corpus), step)]
@@ -285,11 +287,14 @@ class Training:
         path = self.folder / SETTINGS
         if path.exists():
             begun = asdict(Recipe()) | json.loads(path.read_text())  # a setting that is newer than the run
-            if other := [key for key in asked if begun.get(key) != asked[key]]:
+            had, wanted = _flat(loop.lasting(begun)), _flat(loop.lasting(asked))
+            if other := [key for key in wanted if had.get(key) != wanted[key]]:
                 raise MismatchError(
-                    f"{self.folder} was begun with {_spelled(begun, other)}, and is asked for {_spelled(asked, other)}"
+                    f"{self.folder} was begun with {_spelled(had, other)}, and is asked for {_spelled(wanted, other)}"
                     "; a training goes on with what it began with. Change it back, or name another --out"
                 )
+            if begun != asked:
+                artifact.write_whole(path, json.dumps(asked, indent=1) + "\n")
         elif not self._datasets:
             raise UnavailableError(f"{self.folder} holds no training yet: name the datasets to train on")
         else:
@@ -304,6 +309,17 @@ def _refuse_none(path: Path, count: int, nway: int) -> None:
             f"no question has {nway - 1} negatives beside its positive; mine deeper (depth, bm25_depth), or take a "
             "smaller nway"
         )
+
+
+def _flat(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings of sections as they are typed: v1.lr."""
+    return {
+        name: one
+        for key, value in settings.items()
+        for name, one in (
+            ((f"{key}.{inner}", one) for inner, one in value.items()) if isinstance(value, Mapping) else [(key, value)]
+        )
+    }
 
 
 def _spelled(settings: Mapping[str, Any], keys: Sequence[str]) -> str:
