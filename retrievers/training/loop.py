@@ -43,11 +43,8 @@ FREE = ("parts", "validate_every", "save_every")  # settings that may change whi
 
 def lasting(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Return the settings that a training must go on with: all but FREE, in sections too."""
-    return {
-        key: lasting(value) if isinstance(value, Mapping) else value
-        for key, value in settings.items()
-        if key not in FREE
-    }
+    kept = {key: one for key, one in settings.items() if key not in FREE}
+    return {key: lasting(one) if isinstance(one, Mapping) else one for key, one in kept.items()}
 
 
 @dataclass(frozen=True, kw_only=True)
