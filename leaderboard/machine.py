@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 HOUSE = Path(__file__).resolve().parent.parent
+CODE = ("lotte", "retrievers", "leaderboard", "pyproject.toml", "constraints.txt")  # what a number can depend on
 LIBRARIES = (
     "lotte-bench", "bm25s", "numpy", "pystemmer", "pytrec-eval-terrier", "rank-bm25", "torch", "transformers",
 )  # fmt: skip
@@ -35,13 +36,13 @@ def machine() -> Mapping[str, Any]:
 
 @cache
 def code() -> Mapping[str, Any]:
-    """Return the commit of the repository we run from, and whether it was changed since; else None."""
+    """Return the commit of the repository we run from, and whether its code was changed since; else None."""
     # a package installed into an environment inside somebody's repository is not that repository's
     top = _output("git", "-C", str(HOUSE), "rev-parse", "--show-toplevel")
     if top is None or Path(top.strip()).resolve() != HOUSE:
         return {"commit": None, "dirty": None}
     commit = _output("git", "-C", str(HOUSE), "rev-parse", "HEAD")
-    changes = _output("git", "-C", str(HOUSE), "status", "--porcelain")
+    changes = _output("git", "-C", str(HOUSE), "status", "--porcelain", "--", *CODE)
     return {"commit": commit and commit.strip(), "dirty": None if changes is None else bool(changes.strip())}
 
 

@@ -31,6 +31,21 @@ def test_a_package_inside_somebody_elses_repository_has_no_commit(tmp_path, monk
     assert code.__wrapped__() == {"commit": None, "dirty": None}
 
 
+def test_records_that_were_just_made_do_not_change_the_code(tmp_path, monkeypatch):
+    git = ["git", "-C", str(tmp_path), "-c", "user.name=a", "-c", "user.email=a@example.com"]
+    (tmp_path / "lotte").mkdir()
+    (tmp_path / "lotte" / "a.py").write_text("a = 1\n")
+    for words in (["init", "--quiet"], ["add", "."], ["commit", "--quiet", "--message", "a"]):
+        subprocess.run([*git, *words], check=True)
+    monkeypatch.setattr(module, "HOUSE", tmp_path.resolve())
+    assert code.__wrapped__()["dirty"] is False
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results" / "a.json").write_text("{}")
+    assert code.__wrapped__()["dirty"] is False
+    (tmp_path / "lotte" / "b.py").write_text("b = 2\n")
+    assert code.__wrapped__()["dirty"] is True
+
+
 def test_without_git_and_without_a_gpu_nothing_fails(monkeypatch):
     monkeypatch.setenv("PATH", "")
     assert code.__wrapped__() == {"commit": None, "dirty": None}
