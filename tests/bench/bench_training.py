@@ -1,6 +1,7 @@
 """What training is worth: Success@5 and nDCG@10 of BM25 and of every step of a training on datasets that it never saw.
 
-    python tests/bench/bench_training.py RUN DATASET... [--also NAME=CHECKPOINT] [--out FILE.json] [--card README.md]
+    python tests/bench/bench_training.py RUN DATASET... [--also NAME=CHECKPOINT] [--out FILE.json]
+        [--card README.md] [--note TEXT]
 
 RUN is a folder of `lotte train colbertv2`; its steps are v1, round1, round2. Each is measured uncompressed (exact
 MaxSim over its vectors), in 2 bits and in 1, searched exactly, so that only compression differs, and in 2 bits by the
@@ -33,6 +34,7 @@ from retrievers.colbert.index import open_index
 
 MEASURES = (Success @ 5, nDCG @ 10)
 K = 100
+_BETTER = (("v1", "round1"), ("round1", "round2"), ("v1", "round2"), ("scratch", "round1"))  # (a, b): b - a is shown
 MEASURED = "## Measured, by tests/bench/bench_training.py"  # in a card; the questions of each set are in brackets
 
 
@@ -45,6 +47,7 @@ def main() -> None:
     parser.add_argument("--queries", type=int, default=1500, help="of a dataset at most, drawn with seed 0")
     parser.add_argument("--out", type=Path, help="where values by query are kept: what is there is not done again")
     parser.add_argument("--card", type=Path, metavar="README.md", help="a checkpoint's card that gets the tables")
+    parser.add_argument("--note", default="", help="what the card says in front of the tables, of --also for example")
     asked = parser.parse_args()
     models = {step: asked.run / step / "checkpoint" for step in asked.steps.split(",") if step}
     models |= {name: Path(path) for name, _, path in (pair.partition("=") for pair in asked.also)}
@@ -67,7 +70,7 @@ def main() -> None:
         lines += [*table(measure, {dataset.name: found[dataset.name] for dataset in datasets}), ""]
     print("\n".join(lines))
     if asked.card:
-        into_card(asked.card, lines[:-1])
+        into_card(asked.card, [*([asked.note, ""] if asked.note else []), *lines[:-1]])
 
 
 def some(dataset: Dataset, most: int) -> Dataset:
@@ -132,7 +135,7 @@ def table(measure: str, found: Mapping[str, Mapping[str, Mapping[str, float]]]) 
         cells = [mean(one[system]) for one in found.values()]
         lines.append(f"| {system} | {' | '.join(f'{cell:.4f}' for cell in [*cells, np.mean(cells)])} |")
     pairs = [(system, "bm25") for system in systems if system.endswith("2 bits, default search")]
-    pairs += [(f"{b} float", f"{a} float") for a, b in (("v1", "round1"), ("round1", "round2"), ("v1", "round2"))]
+    pairs += [(f"{b} float", f"{a} float") for a, b in _BETTER]
     pairs += [
         (system.replace("float", bits), system)
         for system in systems

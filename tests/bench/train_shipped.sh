@@ -3,10 +3,11 @@
 #
 #   tests/bench/train_shipped.sh OUT [-o key=value]...
 #   FULL=1 tests/bench/train_shipped.sh OUT       all pairs and more steps, for a GPU: does better
-#   tests/bench/train_shipped.sh OUT -o scratch=true -o projection=random     the same recipe from drawn weights
+#   SCRATCH=1 tests/bench/train_shipped.sh OUT    beside it, in OUT/scratch: one round from drawn weights, same teacher
 #
-# START is a folder with all-MiniLM-L6-v2, or its name on the hub; LOTTE and PYTHON are those of a virtual environment.
-# Two cores take two hours. What was stopped goes on with the same command.
+# START is a folder with all-MiniLM-L6-v2, or its name on the hub; LOTTE and PYTHON are those of a virtual environment;
+# QUERIES is how many questions of each held-out set are asked, 300, and of LoTTE all, unless it is given. What was
+# stopped goes on with the same command.
 set -euo pipefail
 out=$1
 shift
@@ -32,9 +33,25 @@ two_cores=(-o limit=5000 -o passages=10000 -o validation=160 -o validation_depth
            -o mined_questions=4800 -o distil.save_every=50 -o distil.validate_every=100)
 [ -z "${FULL:-}" ] || two_cores=()
 
-"$lotte" train colbertv2 $ir/{squad_train_parts,nq_qed,medquad,scifact,tldr_commands,arxiv_cs}/train \
-  --from-build "$out/lotte-dev" --dumps $dumps "${kept[@]}" \
-  --out "$out/run" -o "start=$start" -o "start_seen=$seen" -o start_licence=Apache-2.0 "${two_cores[@]}" "$@"
+train() { # FOLDER, then further options
+  local folder=$1
+  shift
+  "$lotte" train colbertv2 $ir/{squad_train_parts,nq_qed,medquad,scifact,tldr_commands,arxiv_cs}/train \
+    --from-build "$out/lotte-dev" --dumps $dumps "${kept[@]}" --out "$folder" \
+    -o "start=$start" -o "start_seen=$seen" -o start_licence=Apache-2.0 "${two_cores[@]}" "$@"
+}
 
-"$python" tests/bench/bench_training.py "$out/run" "${held_out[@]}" --queries 1100 --out "$out/values.json" \
-  --card "$out/run/checkpoint-int8/README.md"
+train "$out/run" "$@"
+also=()
+if [ -n "${SCRATCH:-}" ]; then # without a start there is more to learn: larger steps, and on two cores twice as many
+  drawn=(-o scratch=true -o projection=random -o rounds=1 -o "teacher=$out/run/teacher/checkpoint"
+         -o v1.lr=3e-4 -o v1.warmup=100 -o distil.lr=1e-4)
+  [ -n "${FULL:-}" ] || drawn+=(-o v1.steps=800)
+  train "$out/scratch" "$@" "${drawn[@]}"
+  also=(--also "scratch=$out/scratch/checkpoint" --note "\`scratch\`: the same recipe from drawn weights, one round of it,
+with v1 of 800 steps at 3e-4 and distillation at 1e-4, taught by the same teacher.")
+fi
+
+measure() { "$python" tests/bench/bench_training.py "$out/run" "$@" --out "$out/values.json" "${also[@]}"; }
+measure "$out/lotte-test/pooled/test/forum" --queries "${QUERIES:-1100}" # all of them
+measure "${held_out[@]}" --queries "${QUERIES:-300}" --card "$out/run/checkpoint-int8/README.md"
