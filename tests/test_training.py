@@ -12,10 +12,11 @@ import toy_training
 
 pytest.importorskip("torch", reason="training needs the extra 'colbert'")
 
+from lotte import artifact
 from lotte.errors import LotteError, MismatchError, UnavailableError, UnknownNameError
 from retrievers import load
 from retrievers.colbert import config
-from retrievers.training import fingerprint, settings
+from retrievers.training import card, fingerprint, settings
 from retrievers.training.run import Training
 from retrievers.training.settings import Recipe, changed
 
@@ -127,6 +128,17 @@ def test_lines_of_others_need_their_dataset_to_go_on(tmp_path, recipe):
     trained(tmp_path / "run", recipe)
     with pytest.raises(MismatchError, match="is about one dataset, and 0 were named"):
         Training(tmp_path / "run", recipe, [], print, given=tmp_path / "lines.json").all()
+
+
+def test_the_card_says_how_a_named_teacher_was_trained(tmp_path):
+    training = {"steps": 7, "best": 0.5, "start": "/somebody/elses/bert", "settings": {"batch": 4, "nway": 2, "lr": 1e-3}}
+    with artifact.folder(tmp_path / "teacher", {"training": training}):
+        pass
+    found = card._teacher(tmp_path, changed(Recipe(), [f"teacher={tmp_path / 'teacher'}"]))
+    assert card._taught(found) == (
+        "trained in another run, a cross-encoder from bert: 7 steps of 4 x 2, learning rate 0.001, MRR@10 0.5000"
+    )
+    assert card._teacher(tmp_path, changed(Recipe(), ["teacher=a/name-of-the-hub"])) == "a/name-of-the-hub"
 
 
 def test_a_teacher_that_learns_from_bm25_comes_before_mining(tmp_path, recipe):

@@ -43,7 +43,7 @@ def papers(recipe: Recipe, pairs: Pairs, folder: Path, held_out: Sequence[Datase
             "licence": recipe.start_licence or "unknown",
             "seen": [] if recipe.scratch else [one.strip() for one in recipe.start_seen.split(";") if one.strip()],
         },
-        "teacher": _named(recipe.teacher) or _teacher(folder, recipe),
+        "teacher": _teacher(folder, recipe),
         "validation": {"questions": len(pairs.validation), "measure": "MRR@10 over BM25's best and the right answers"},
         "steps": steps,
         "overlap": [{"dataset": data.name, **overlap.report(known, data).record()} for data in held_out],
@@ -125,15 +125,12 @@ def readme(facts: Mapping[str, Any]) -> str:
 
 
 def _teacher(folder: Path, recipe: Recipe) -> dict[str, Any] | str:
-    """Return what is known of a teacher that nobody named."""
-    found = artifact.meta(folder / "teacher" / "checkpoint")
-    if found is None:
-        return "none here: the lines were made elsewhere"
-    return {
-        "trained": "here, from the same pairs",
-        **found["training"],
-        "start": _named(recipe.teacher_start or recipe.start),
-    }
+    """Return what is known of the teacher: its training, if `lotte train` made it; else its name."""
+    found = artifact.meta(Path(recipe.teacher) if recipe.teacher else folder / "teacher" / "checkpoint")
+    if found is None or "training" not in found:
+        return _named(recipe.teacher) or "none here: the lines were made elsewhere"
+    trained = "in another run" if recipe.teacher else "here, from the same pairs"
+    return {"trained": trained, **found["training"], "start": _named(found["training"]["start"])}
 
 
 def _taught(teacher: Mapping[str, Any] | str) -> str:
@@ -148,7 +145,8 @@ def _taught(teacher: Mapping[str, Any] | str) -> str:
 
 def _named(source: str) -> str:
     """Return the last part of a folder's path, which says nothing of whose machine it was; a hub's name as it is."""
-    return Path(source).name if source and Path(source).exists() else source
+    path = Path(source)
+    return path.name if source and (path.is_absolute() or path.exists()) else source
 
 
 def _step(path: Path) -> dict[str, Any]:
