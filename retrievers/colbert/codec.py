@@ -30,6 +30,9 @@ LANES = 32  # query tokens that the kernels score at once
 UNIT = 2.0**-14  # a step of a cell score in 16 bits: from -2 to 2, as vectors have length 1
 
 
+SLICE = 1 << 17  # tokens
+
+
 class Encoded(NamedTuple):
     """Tokens as an index stores them: 2 or 4 bytes for the cell, H * bits / 8 for the residual, 1 for the length."""
 
@@ -218,12 +221,18 @@ def _lengths(codec: Codec, encoded: Encoded) -> Floats:
 
 
 def encode(codec: Codec, vectors_NH: Floats, *, threads: int = 1) -> Encoded:
-    """Return tokens as an index stores them."""
+    """Return tokens as an index stores them, SLICE of them at a time: several copies are made on the way.
+
+    vectors_NH  float16 or float32
+    """
     from retrievers.colbert.kernels import cpu
     from retrievers.colbert.kmeans import as_bytes, nearest
 
-    vectors = vectors_NH.astype(np.float32, copy=False)
-    return cpu.residuals(codec, vectors, nearest(as_bytes(vectors), codec.shifted, threads=threads))
+    parts = []
+    for first in range(0, max(1, len(vectors_NH)), SLICE):
+        vectors = vectors_NH[first : first + SLICE].astype(np.float32, copy=False)
+        parts.append(cpu.residuals(codec, vectors, nearest(as_bytes(vectors), codec.shifted, threads=threads)))
+    return parts[0] if len(parts) == 1 else Encoded(*map(np.concatenate, zip(*parts, strict=True)))
 
 
 def save(codec: Codec, folder: Path) -> None:
