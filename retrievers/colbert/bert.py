@@ -21,6 +21,7 @@ from torch import Tensor
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
+ROUND = 64  # batches on a CPU get a multiple of so many rows, if they are large: see `_spare`
 CPU_TOKENS = 2048  # in a batch: enough to fill the matrix units, few enough that what passes between layers stays near
 
 
@@ -108,13 +109,24 @@ class Packed:
         hidden_NI = F.embedding(batch.ids, self.words) + F.embedding(place_N, self.places)
         width = hidden_NI.shape[1:]
         hidden_NI = F.layer_norm(hidden_NI, width, *self.norm, self.epsilon).to(self.dtype)
+        if spare := 0 if self.one_step else _spare(len(hidden_NI)):
+            hidden_NI = F.pad(hidden_NI, (0, 0, 0, spare))
         steps = _one_step(batch, device) if self.one_step else _steps(batch, device)
         for layer in self.layers:
             mixed_NI = layer.mix(_attend(layer.qkv(hidden_NI), steps, self.heads), add=hidden_NI)
             hidden_NI = F.layer_norm(mixed_NI, width, *layer.mix_norm, self.epsilon)
             outer_NI = layer.outer(layer.inner(hidden_NI, gelu=True), add=hidden_NI)
             hidden_NI = F.layer_norm(outer_NI, width, *layer.outer_norm, self.epsilon)
-        return hidden_NI
+        return hidden_NI[: len(batch.ids)]
+
+
+def _spare(rows: int) -> int:
+    """Return how many rows of nothing to add to a batch.
+
+    oneDNN makes a program for every number of rows that it meets, which takes longer than the product, and keeps a
+    thousand of them, a gigabyte. Batches are of nearly as many tokens as they may be, so these are three or four.
+    """
+    return -rows % ROUND if rows > 4 * ROUND else 0
 
 
 class Linear:
@@ -211,7 +223,10 @@ def _mask(seen: list[int], length: int, device: torch.device) -> Tensor | None:
 
 
 def _attend(qkv_N: Tensor, steps: list[_Step], heads: int) -> Tensor:
-    """Return (N, I), the attention of every text with itself. `qkv_N` is (N, 3 * I): queries, keys, values."""
+    """Return (N, I), the attention of every text with itself; rows that belong to no text get nothing.
+
+    qkv_N  (N, 3 * I): queries, keys, values
+    """
     mixed = []
     for rows, texts, length, mask, place in steps:
         part = qkv_N[rows]
@@ -221,6 +236,8 @@ def _attend(qkv_N: Tensor, steps: list[_Step], heads: int) -> Tensor:
         mixed_BKLd = F.scaled_dot_product_attention(q_BKLd, k_BKLd, v_BKLd, attn_mask=mask)
         mixed_I = mixed_BKLd.transpose(1, 2).reshape(texts * length, -1)
         mixed.append(mixed_I if place is None else mixed_I[place])
+    if spare := len(qkv_N) - sum(map(len, mixed)):
+        mixed.append(mixed[0].new_zeros(spare, mixed[0].shape[1]))
     return torch.cat(mixed) if len(mixed) > 1 else mixed[0]
 
 
