@@ -235,7 +235,7 @@ def _drawn(table: Table) -> Table:
         return table
     low, high = min(ends), max(ends)
     pad = (high - low) * 0.04 or 0.01
-    low, high = low - pad, high + pad
+    low, high = max(0.0, low - pad), min(1.0, high + pad)  # measures are shares
 
     def x(value: float) -> float:
         return float(round((value - low) / (high - low) * _WIDE, 1))

@@ -114,7 +114,7 @@ def fill(writer: SegmentWriter, source: Source, sample: "Sample | None", *, thre
         for first in range(writer.documents, len(source), CHUNK):
             rows = range(first, min(first + CHUNK, len(source)))
             packed = sample.completed(source, rows) if sample else source.vectors(rows)
-            vectors = packed.vectors.astype(np.float16, copy=False)  # as the sample: a resumed build sees the same numbers
+            vectors = packed.vectors.astype(np.float16, copy=False)  # as the sample: a resumed build sees the same
             encoded = codecs.encode(writer.codec, vectors, threads=threads)
             writer.append(encoded, np.diff(packed.starts), _distance(writer.codec, vectors, encoded.cells_N))
             progress.advance(len(rows))
