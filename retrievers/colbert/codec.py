@@ -220,7 +220,7 @@ def _lengths(codec: Codec, encoded: Encoded) -> Floats:
     return lengths
 
 
-def encode(codec: Codec, vectors_NH: Floats, *, threads: int = 1) -> Encoded:
+def encode(codec: Codec, vectors_NH: NDArray[Any], *, threads: int = 1) -> Encoded:
     """Return tokens as an index stores them, SLICE of them at a time: several copies are made on the way.
 
     vectors_NH  float16 or float32
