@@ -574,9 +574,8 @@ def test_two_processes_that_are_asked_to_stop_go_on_to_the_same_weights(tmp_path
     assert code != 0
     (state,) = states(folder)
     assert 0 < int(state.removeprefix("state-")) < 40
-    assert artifact.meta(folder / state)["fit"] == asdict(
-        Fit(batch=6, nway=3, lr=1e-3, dropout=0.1, save_every=100, steps=40)
-    )
+    fit = Fit(batch=6, nway=3, lr=1e-3, dropout=0.1, save_every=100, steps=40)
+    assert artifact.meta(folder / state)["fit"] == loop.lasting(asdict(fit))
     code, said = ended(started(folder, settings, processes=2))
     assert code == 0, said
     same(weights(folder), weights(tmp_path / "whole" / "run"))
