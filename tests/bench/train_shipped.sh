@@ -47,7 +47,7 @@ if [ -n "${SCRATCH:-}" ]; then # without a start there is more to learn: larger 
   drawn=(-o scratch=true -o projection=random -o rounds=1 -o "teacher=$out/run/teacher/checkpoint"
          -o v1.lr=3e-4 -o v1.warmup=100 -o distil.lr=1e-4)
   [ -n "${FULL:-}" ] || drawn+=(-o v1.steps=800)
-  train "$out/scratch" "$@" "${drawn[@]}"
+  train "$out/scratch" "${drawn[@]}" "$@"
   also=(--also "scratch=$out/scratch/checkpoint" --note "\`scratch\`: the same recipe from drawn weights, one round of it,
 with v1 of 800 steps at 3e-4 and distillation at 1e-4, taught by the same teacher.")
 fi
