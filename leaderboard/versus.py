@@ -150,7 +150,7 @@ def _grouped(one: Versus, record: Result, values: Mapping[str, Values], by: str,
     """Return the comparison with wins, ties and losses by topic or community."""
     dataset = find(one.dataset, data)
     here = queries_sha256(dataset.queries), qrels_sha256(dataset.qrels)
-    if here != (record.dataset["queries_sha256"], record.dataset["qrels_sha256"]):
+    if here != (record.dataset.get("queries_sha256"), record.dataset.get("qrels_sha256")):
         raise UnavailableError(f"{one.dataset} in {data} is not the one of the records, so its {by} tells nothing here")
     groups = origins(dataset).get(by)
     if groups is None:

@@ -3,9 +3,9 @@
 Nothing is unpacked to disk and nothing is held: a table is a few blocks in
 flight. An archive is read once, front to back, by a thread of its own (its
 decompression runs outside of Python's lock), so tables come in the order in
-which it holds them. Those packed by bzip2, as Stack Exchange's are, are
-decompressed by several threads (`bzip2.py`). Which of the two a dump is makes no difference to anybody
-else, so a folder and the archive of it build the same bytes.
+which it holds them; one packed by bzip2, as Stack Exchange's are, is
+decompressed by several threads (`bzip2.py`). Whether a dump is an archive or a
+folder makes no difference to anybody else: both build the same bytes.
 """
 
 import hashlib
