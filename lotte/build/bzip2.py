@@ -6,7 +6,7 @@ so they are found by those, cut out, and given a head and a foot of their own,
 which makes each a whole small stream for Python's own `bz2`. That runs outside
 of Python's lock.
 
-The 48 bits may stand in a block by chance (once in some ten million GB), and a
+The 48 bits may stand in a block by chance (once in some 35 TB), and a
 file may be damaged. Then, and wherever anything else is unexpected, the plain
 way takes over from the first byte that was not given out: `plain` says what a
 stream holds, and what is wrong with it.
@@ -108,7 +108,7 @@ def _pieces(chunks: Chunks) -> Iterator[bytes]:
                 if is_last:
                     total = _require_sum(data, end, total)
             begin = mark
-        if begin < 0 and len(data) > _HEAD:
+        if begin < 0 and 8 * len(data) >= _HEAD + _MARK:  # the first mark would have been seen
             raise _Odd
         if begin >= 0 and not is_over:
             gone = begin // 8 - _HEAD // 8  # a head may stand before a mark
