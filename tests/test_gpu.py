@@ -166,11 +166,14 @@ def test_cells_alone_promise_what_the_judge_says(rng, documents, lengths):
     segment, queries = some_segment(rng, codec, documents), some_queries(rng, codec, lengths)
     tables, part, asked = on_device(codec, segment, queries)
     rows = rng.integers(0, len(documents), (len(queries), 6))
-    totals = gpu.interact(part, gpu.cell_scores(tables, asked), tensor(rows)).cpu().numpy()
-    for i, query in enumerate(queries):
-        wanted = reference.interact(segment.cells, segment.starts, reference.cell_scores(codec, query), rows[i])
-        assert totals[i].tolist() == wanted.tolist()
-    assert (gpu.interact(part, gpu.cell_scores(tables, asked), tensor(0 * rows - 1)) == gpu.EMPTY).all()
+    for ours, judge in ((lambda scores: scores, lambda scores: scores), (gpu.coarse, reference.coarse)):
+        scores = ours(gpu.cell_scores(tables, asked))
+        totals = gpu.interact(part, scores, tensor(rows)).cpu().numpy()
+        for i, query in enumerate(queries):
+            truth = judge(reference.cell_scores(codec, query))
+            wanted = reference.interact(segment.cells, segment.starts, truth, rows[i])
+            assert totals[i].tolist() == wanted.tolist()
+        assert (gpu.interact(part, scores, tensor(0 * rows - 1)) == gpu.EMPTY).all()
 
 
 @runs
@@ -235,7 +238,7 @@ def test_tokens_of_other_cells_do_not_count(rng, documents, lengths):
 CONFIGS = [
     SearchConfig(algorithm="exact"),
     SearchConfig(algorithm="pruned", probe=2),
-    SearchConfig(algorithm="pruned", probe=1, candidates=9, full=4),
+    SearchConfig(algorithm="pruned", probe=1, candidates=9, refined=4, full=1),
     SearchConfig(algorithm="paper", probe=1),
     SearchConfig(algorithm="paper", probe=2, candidates=5),
 ]
@@ -269,9 +272,9 @@ def judged(index, vectors, k, config, mask):
     for segment, rows, promise in found:
         if config.algorithm == "pruned":
             rows = rows[np.lexsort((rows, -promise))][: settled.candidates]
-            if len(rows) > settled.full:
-                totals = reference.interact(segment.cells, segment.starts, scores, rows)
-                rows = rows[np.lexsort((rows, -totals))][: settled.full]
+            if len(rows) > settled.refined:  # and all of these are scored in full
+                totals = reference.interact(segment.cells, segment.starts, reference.coarse(scores), rows)
+                rows = rows[np.lexsort((rows, -totals))][: settled.refined]
         yield rows
 
 
@@ -383,7 +386,7 @@ TOKENS = "out=*fp32 counts=*i32 rows=*i64 cells=*u16 residuals=*u8 starts=*i64 t
 IN_FULL = {"PAIRS": True, "WANTED": False, "BITS": 2, "P": 32, "BLOCK_P": 32, "QUERY": 32, "GROUP": 1, "TOKENS": 64}
 SOURCES = [
     ("_nearest_kernel", "points=*i8 centroids=*i8 cells=*i32 num_points=i32 num_centroids=i32", {"H": 128, "BLOCK_H": 128, "BLOCK_N": 128, "BLOCK_K": 128, "SHIFT": 7}, "wgmma.mma_async.sync.aligned.m64n128k32.s32.s8.s8"),
-    ("_interact_kernel", "out=*i64 scores=*i16 rows=*i64 cells=*i32 starts=*i64 num_rows=i32 num_cells=i32", {"QUERY": 32, "TOKENS": 32, "NOTHING": gpu.EMPTY}, "max.s32"),
+    ("_interact_kernel", "out=*i64 scores=*i8 rows=*i64 cells=*i32 starts=*i64 num_rows=i32 num_cells=i32", {"QUERY": 32, "TOKENS": 32, "LEAST": -128, "NOTHING": gpu.EMPTY}, "max.s32"),
     ("_maxsim_kernel", f"queries=*fp16 {TOKENS}", {**IN_FULL, "WANTED": True}, "wgmma.mma_async.sync.aligned.m64n32k16.f32.f16.f16"),
     ("_maxsim_kernel", f"queries=*bf16 {TOKENS}", {**IN_FULL, "PAIRS": False, "GROUP": 4}, "wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16"),
     ("_maxsim_kernel", f"queries=*fp32 {TOKENS}", {**IN_FULL, "BITS": 4, "P": 24}, "fma.rn.f32"),

@@ -46,10 +46,11 @@ def cases(draw):
 @settings(max_examples=60, deadline=None)
 def test_the_best_cells_and_their_scores_are_the_same_integers(case, probe):
     codec, query, *_ = case
-    scores, cells = cpu.cell_scores(codec, query, probe)
+    scores = cpu.cell_scores(codec, query, probe)
     truth = reference.cell_scores(codec, query)
-    assert (scores == truth).all()
-    assert (cells == reference.best_cells(truth, query.count, min(probe, codec.num_centroids))).all()
+    assert (scores.fine == truth).all()
+    assert (scores.coarse == reference.coarse(truth)).all()
+    assert (scores.cells == reference.best_cells(truth, query.count, min(probe, codec.num_centroids))).all()
 
 
 @given(cases())
@@ -59,11 +60,22 @@ def test_scores_by_bytes_are_the_same(case):
     scores = reference.cell_scores(codec, query)
     rows = np.arange(len(starts) - 1, dtype=np.int32)[::-1].copy()
     arrays = (cells, residuals, lengths, starts)
-    for wanted in (None, np.arange(codec.num_centroids) % 2 == 0):
-        ours = cpu.quick_maxsim(codec, query, *arrays, scores, rows, wanted)
-        truth = reference.quick_maxsim(codec, query, *arrays, scores, rows, wanted)
+    wanted = np.arange(codec.num_centroids) % 2 == 0
+    lists = (
+        (None, None),
+        (cpu.tokens_in(cells, starts, wanted, rows), reference.tokens_in(cells, starts, wanted, rows)),
+    )
+    for listed, truly in lists:
+        if listed is not None:
+            of_documents = np.split(listed.tokens, listed.starts[1:-1])
+            assert [sorted(tokens.tolist()) for tokens in of_documents] == [tokens.tolist() for tokens in truly]
+        ours = cpu.quick_maxsim(codec, query, *arrays, scores, rows, listed)
+        truth = reference.quick_maxsim(codec, query, *arrays, scores, rows, truly)
         np.testing.assert_allclose(ours, truth, rtol=1e-5, atol=1e-4)
-    assert (cpu.interact(cells, starts, scores, rows) == reference.interact(cells, starts, scores, rows)).all()
+    coarse = reference.coarse(scores)
+    ours = cpu.leading_maxsim(codec, query, *arrays, coarse, rows)
+    np.testing.assert_allclose(ours, reference.leading_maxsim(codec, query, *arrays, coarse, rows), rtol=1e-5, atol=1e-4)
+    assert (cpu.interact(cells, starts, coarse, rows) == reference.interact(cells, starts, coarse, rows)).all()
 
 
 @given(cases())
@@ -131,7 +143,7 @@ def test_candidates_and_what_they_promise_are_the_same(case, probe):
     )
     of_rows = np.repeat(np.arange(len(starts) - 1), np.diff(starts))
     lists = [np.unique(of_rows[cells == cell]) for cell in range(codec.num_centroids)]
-    scores, probed = cpu.cell_scores(codec, query, probe)
+    scores, _, probed = cpu.cell_scores(codec, query, probe)
     scratch = cpu.Scratch(len(starts) - 1)
     for _ in range(2):  # what a first query left behind must not matter
         rows, promise = cpu.gather(made[0], list_starts, probed, scores, None, scratch)
@@ -237,8 +249,10 @@ def test_a_damaged_file_reads_nobody_elses_memory():
     scores = reference.cell_scores(codec, query)
     starts, rows = np.array([0, 8]), np.zeros(1, np.int32)
     cells, residuals, lengths = np.full(8, 65_535, np.uint16), np.zeros((8, 32), np.uint8), np.zeros(8, np.uint8)
-    last = np.full(8, 3, np.uint16)
-    for function in (lambda c: cpu.interact(c, starts, scores, rows),
+    last, coarse = np.full(8, 3, np.uint16), reference.coarse(scores)
+    for function in (lambda c: cpu.interact(c, starts, coarse, rows),
+                     lambda c: cpu.leading_maxsim(codec, query, c, residuals, lengths, starts, coarse, rows),
+                     lambda c: cpu.tokens_in(c, starts, np.arange(4) == 3, rows).tokens,
                      lambda c: cpu.quick_maxsim(codec, query, c, residuals, lengths, starts, scores, rows),
                      lambda c: cpu.decode(codec, c, residuals)):  # fmt: skip
         assert (function(cells) == function(last)).all()

@@ -94,7 +94,7 @@ def test_threads_batches_and_what_was_asked_before_change_nothing(made, algorith
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_a_deeper_ranking_begins_with_the_shallower_one(made, algorithm):
     index, queries = made
-    config = SearchConfig(algorithm=algorithm, probe=8, candidates=2000, full=2000)
+    config = SearchConfig(algorithm=algorithm, probe=8, candidates=2000, refined=2000, full=2000)
     ten, fifty = (search(index, queries, k=k, config=config) for k in (10, 50))
     assert all((a.rows == b.rows[:10]).all() for a, b in zip(ten, fifty, strict=True))
 
@@ -134,8 +134,11 @@ def test_settings_are_a_rule_of_k_and_the_size_of_the_index():
     assert SearchConfig(algorithm="paper").settled(10, 99) == SearchConfig(algorithm="paper", probe=4, candidates=16_384)
     assert SearchConfig(algorithm="paper", probe=2).settled(10_000, 99).candidates == 10_000
     wide = SearchConfig(algorithm="pruned").settled(1000, 99)
-    assert (wide.probe, wide.full, wide.candidates) == (4, 2000, 8000)
-    assert [SearchConfig(algorithm="pruned").settled(10, size).full for size in (99, 90_000)] == [768, 2400]
+    assert (wide.probe, wide.candidates, wide.refined, wide.full) == (4, 8800, 2200, 2200)
+    assert [SearchConfig(algorithm="pruned").settled(10, size).refined for size in (99, 90_000)] == [1024, 3000]
+    assert [SearchConfig(algorithm="pruned").settled(k, 99).full for k in (10, 100)] == [256, 400]
+    few = SearchConfig(algorithm="pruned", candidates=50, full=20).settled(10, 99)
+    assert (few.candidates, few.refined, few.full) == (50, 50, 20)
     assert SearchConfig(algorithm="exact", probe=7).settled(5, 99) == SearchConfig(algorithm="exact")
 
 

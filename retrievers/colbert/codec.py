@@ -28,7 +28,7 @@ BITS = (1, 2, 4)
 CENTROIDS, EXACT, TABLES = "centroids.npy", "exact.npy", "codec.json"
 LANES = 32  # query tokens that the kernels score at once
 UNIT = 2.0**-14  # a step of a cell score in 16 bits: from -2 to 2, as vectors have length 1
-
+COARSE = 7  # bits that a cell score in 8 bits has less: steps of 2 ** -7, from -1 to 1
 
 SLICE = 1 << 17  # tokens
 

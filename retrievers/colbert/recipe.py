@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 SHIPPED = "shipped"  # the name of the checkpoint that is part of the package
 WEIGHTS = Path(__file__).parent.parent / "weights"
 QUERIES_AT_ONCE = 256  # encoded and asked together
+LOOKS = ("probe", "candidates", "refined", "full")  # how much each stage of a search keeps
 RECALL_SAMPLE = 20  # queries that are asked again with an exact search, to say what the pruning costs
 
 
@@ -63,6 +64,7 @@ class LateInteraction:
     search: str = field(default="paper", metadata=ASKING)  # paper, pruned
     probe: int = field(default=0, metadata=ASKING)
     candidates: int = field(default=0, metadata=ASKING)
+    refined: int = field(default=0, metadata=ASKING)
     full: int = field(default=0, metadata=ASKING)
     exact: bool = field(default=False, metadata=ASKING)  # score every document
     device: str = field(default="auto", metadata=ASKING)
@@ -74,7 +76,7 @@ class LateInteraction:
             raise ValueError(f"search is one of {', '.join(ALGORITHMS)}, not {self.search!r}")
         if self.bits not in codec.BITS:
             raise ValueError(f"bits are 1, 2 or 4, not {self.bits}")
-        for name in ("query_maxlen", "doc_maxlen", "centroids", "probe", "candidates", "full", "threads", "seed"):
+        for name in ("query_maxlen", "doc_maxlen", "centroids", *LOOKS, "threads", "seed"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} is 0 or more, not {getattr(self, name)}")
         if self.iterations < 1:
@@ -103,7 +105,7 @@ class LateInteraction:
     @property
     def search_config(self) -> SearchConfig:
         algorithm = "exact" if self.exact else self.search
-        return SearchConfig(algorithm=algorithm, probe=self.probe, candidates=self.candidates, full=self.full)
+        return SearchConfig(algorithm=algorithm, **{name: getattr(self, name) for name in LOOKS})
 
     def fitted(self, facts: Mapping[str, str]) -> "LateInteraction":
         """Return the recipe with the length of a query that the paper took for a dataset, if it took another there."""

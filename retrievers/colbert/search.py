@@ -4,7 +4,8 @@
 of each query token; if they are too many, those whose tokens in these cells
 promise most; all of these in full. `pruned`: the same cells promise by
 themselves which documents are looked at, first by cells alone (PLAID's
-centroid interaction), then in full. `exact`: every document in full.
+centroid interaction), then by the tokens that the cells say are best, then in
+full. `exact`: every document in full.
 
 The answer to a query depends on the query, k and the settings, and on nothing
 that was asked before.
@@ -36,6 +37,7 @@ class SearchConfig:
     algorithm: str = "paper"
     probe: int = 0  # cells looked into for each query token
     candidates: int = 0  # documents that survive the first look
+    refined: int = 0  # documents that survive the second look of the pruned search, at cells alone
     full: int = 0  # documents scored in full by the pruned search
 
     def settled(self, k: int, documents: int) -> "SearchConfig":
@@ -43,16 +45,19 @@ class SearchConfig:
 
         paper   probe 4; candidates probe * 2 ** 12, and never fewer than k: what the paper takes for MS MARCO and
                 Wikipedia (section 3.5). It takes probe 2 for LoTTE, which is faster and finds less.
-        pruned  probe 4; full 768, or 2 k, or 8 * sqrt(documents), whichever is most; candidates 4 * full
+        pruned  probe 4; full 256, or 2 k + 200; refined 1,024, or 2 k, or 10 * sqrt(documents); each whichever is
+                most; candidates 4 * refined. No stage keeps fewer than the next one.
         """
         if self.algorithm == "exact":
             return SearchConfig(algorithm="exact")
         if self.algorithm == "paper":
             probe = self.probe or 4
             return SearchConfig(algorithm="paper", probe=probe, candidates=max(k, self.candidates or probe * 2**12))
-        full = max(k, self.full or max(768, 2 * k, int(8 * documents**0.5)))
-        candidates = max(full, self.candidates or 4 * full)
-        return SearchConfig(algorithm="pruned", probe=self.probe or 4, candidates=candidates, full=full)
+        full = max(k, self.full or max(256, 2 * k + 200))
+        refined = max(full, self.refined or max(1024, 2 * k, int(10 * documents**0.5)))
+        candidates = max(full, self.candidates or 4 * refined)
+        looks = {"probe": self.probe or 4, "candidates": candidates, "refined": min(refined, candidates), "full": full}
+        return SearchConfig(algorithm="pruned", **looks)
 
 
 class Found(NamedTuple):
@@ -118,22 +123,19 @@ class _Candidates(NamedTuple):
 
     rows: NDArray[np.int32]  # as they were met
     promise: NDArray[np.int32]
-    wanted: NDArray[np.bool_]  # (K,): the cells that were probed
 
 
 def _candidates(
     index: ColbertIndex, query: Query, k: int, probe: int, mask: Bytes | None, scratches: list[cpu.Scratch]
-) -> tuple[NDArray[np.int16], list[_Candidates]]:
+) -> tuple[cpu.CellScores, list[_Candidates]]:
     """Return the cell scores, and each segment's candidates: of more cells, if these hold fewer than k documents."""
     while True:
-        scores, cells = cpu.cell_scores(index.codec, query, probe, scratches[0])
-        wanted = np.zeros(index.codec.num_centroids, np.bool_)
-        wanted[cells] = True
+        scores = cpu.cell_scores(index.codec, query, probe, scratches[0])
         found = []
         for base, segment, scratch in zip(index.bases, index.segments, scratches, strict=True):
             allowed = _part(mask, base, segment)
-            rows, promise = cpu.gather(segment.lists, segment.list_starts, cells, scores, allowed, scratch)
-            found.append(_Candidates(rows, promise, wanted))
+            lists = (segment.lists, segment.list_starts)
+            found.append(_Candidates(*cpu.gather(*lists, scores.cells, scores.fine, allowed, scratch)))
         if sum(len(part.rows) for part in found) >= k or probe >= index.codec.num_centroids:
             return scores, found
         probe = min(4 * probe, index.codec.num_centroids)
@@ -143,13 +145,16 @@ def _paper(
     index: ColbertIndex, query: Query, k: int, config: SearchConfig, mask: Bytes | None, scratches: list[cpu.Scratch]
 ) -> Found:
     scores, parts = _candidates(index, query, k, config.probe, mask, scratches)
+    wanted = np.zeros(index.codec.num_centroids, np.bool_)
+    wanted[scores.cells] = True
     found = []
-    for base, segment, (rows, _, wanted) in zip(index.bases, index.segments, parts, strict=True):
+    for base, segment, (rows, _) in zip(index.bases, index.segments, parts, strict=True):
         rows = np.sort(rows)
         if len(rows) > config.candidates:
-            bounds = cpu.quick_maxsim(index.codec, query, *_arrays(segment), scores, rows, wanted)
+            listed = cpu.tokens_in(segment.cells, segment.starts, wanted, rows)
+            bounds = cpu.quick_maxsim(index.codec, query, *_arrays(segment), scores.fine, rows, listed)
             rows = cpu.best(rows, _steps(bounds), config.candidates)
-        found.append(_in_full(index.codec, query, segment, scores, rows, k, base))
+        found.append(_in_full(index.codec, query, segment, scores.fine, rows, k, base))
     return _merged(found, k)
 
 
@@ -158,11 +163,14 @@ def _pruned(
 ) -> Found:
     scores, parts = _candidates(index, query, k, config.probe, mask, scratches)
     found = []
-    for base, segment, (rows, promise, _) in zip(index.bases, index.segments, parts, strict=True):
+    for base, segment, (rows, promise) in zip(index.bases, index.segments, parts, strict=True):
         rows = cpu.best(rows, promise, config.candidates)
+        if len(rows) > config.refined:
+            rows = cpu.best(rows, cpu.interact(segment.cells, segment.starts, scores.coarse, rows), config.refined)
         if len(rows) > config.full:
-            rows = cpu.best(rows, cpu.interact(segment.cells, segment.starts, scores, rows), config.full)
-        found.append(_in_full(index.codec, query, segment, scores, rows, k, base))
+            close = cpu.leading_maxsim(index.codec, query, *_arrays(segment), scores.coarse, rows)
+            rows = cpu.best(rows, _steps(close), config.full)
+        found.append(_in_full(index.codec, query, segment, scores.fine, rows, k, base))
     return _merged(found, k)
 
 

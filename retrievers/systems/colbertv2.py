@@ -64,10 +64,10 @@ def reachable() -> str:
 def retriever(
     *, checkpoint: str = "", revision: str = "", trust: bool = False, query_maxlen: int = 0,
     doc_maxlen: int = 300, bits: int = 2, centroids: int = 0, iterations: int = 4, seed: int = 0,
-    search: str = "paper", probe: int = 0, candidates: int = 0, full: int = 0, exact: bool = False,
-    device: str = "auto", precision: str = "auto", threads: int = 0,
+    search: str = "paper", probe: int = 0, candidates: int = 0, refined: int = 0, full: int = 0,
+    exact: bool = False, device: str = "auto", precision: str = "auto", threads: int = 0,
 ) -> ColBERTv2:  # fmt: skip
     return ColBERTv2(
         checkpoint or reachable(), revision, trust, query_maxlen, doc_maxlen, bits, centroids, iterations, seed,
-        search, probe, candidates, full, exact, device, precision, threads,
+        search, probe, candidates, refined, full, exact, device, precision, threads,
     )  # fmt: skip

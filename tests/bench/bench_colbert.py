@@ -33,10 +33,10 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "paper": {"algorithm": "paper"},
     "paper, probe 2": {"algorithm": "paper", "probe": 2},
     "pruned": {"algorithm": "pruned"},
-    "pruned 4, 1500, 448": {"algorithm": "pruned", "probe": 4, "candidates": 1500, "full": 448},
-    "pruned 2, 800, 192": {"algorithm": "pruned", "probe": 2, "candidates": 800, "full": 192},
-    "pruned 1, 700, 192": {"algorithm": "pruned", "probe": 1, "candidates": 700, "full": 192},
-    "pruned 8, 6000, 1024": {"algorithm": "pruned", "probe": 8, "candidates": 6000, "full": 1024},
+    "pruned 4, 1500, 448": {"algorithm": "pruned", "probe": 4, "candidates": 1500, "refined": 448, "full": 192},
+    "pruned 2, 800, 192": {"algorithm": "pruned", "probe": 2, "candidates": 800, "refined": 192, "full": 128},
+    "pruned 1, 700, 192": {"algorithm": "pruned", "probe": 1, "candidates": 700, "refined": 192, "full": 128},
+    "pruned 8, 6000, 1024": {"algorithm": "pruned", "probe": 8, "candidates": 6000, "refined": 2048, "full": 512},
 }
 MEMORY = """
 import sys, json, resource
@@ -181,7 +181,7 @@ def scan(index: Any) -> Callable[[Any], Any]:
 
     def one(vectors: Any) -> Any:
         query = quantised(vectors)
-        scores, _ = cpu.cell_scores(index.codec, query, 1)
+        scores = cpu.cell_scores(index.codec, query, 1).fine
         found = cpu.quick_maxsim(
             index.codec, query, part.cells, part.residuals, part.lengths, part.starts, scores, rows
         )

@@ -43,7 +43,7 @@ CONFIGS = {
     "exact": SearchConfig(algorithm="exact"),
     "paper": SearchConfig(algorithm="paper"),
     "pruned, probe 1": SearchConfig(algorithm="pruned", probe=1),
-    "pruned, probe 4": SearchConfig(algorithm="pruned", probe=4, full=1024),
+    "pruned, probe 4": SearchConfig(algorithm="pruned", probe=4, refined=1024),
 }
 
 
@@ -131,8 +131,8 @@ def agree(codec: Codec, segment: Segment, index: gpu_search.GpuIndex, points: An
         ),
         "cell_scores": np.array_equal(on_gpu.cpu()[0, :, : query.count], scores[0, :, : query.count]),
         "interact": np.array_equal(
-            gpu.interact(part, on_gpu, rows_C[None]).cpu()[0],
-            reference.interact(segment.cells, segment.starts, scores, rows),
+            gpu.interact(part, gpu.coarse(on_gpu), rows_C[None]).cpu()[0],
+            reference.interact(segment.cells, segment.starts, reference.coarse(scores), rows),
         ),
     }
     for kind, near in ((torch.float32, 1e-3), (torch.float16, 0.05), (torch.bfloat16, 0.5)):

@@ -6,10 +6,21 @@ batch. The processor decides which form runs; LOTTE_KERNELS asks for less:
 """
 
 from retrievers.colbert.kernels.cpu_build import lists, residuals, sums
-from retrievers.colbert.kernels.cpu_cells import Scratch, best, cell_scores, explicit, gather, interact, nearest
-from retrievers.colbert.kernels.cpu_tokens import decode, maxsim_of, maxsims, quick_maxsim
+from retrievers.colbert.kernels.cpu_cells import (
+    CellScores,
+    Listed,
+    Scratch,
+    best,
+    cell_scores,
+    explicit,
+    gather,
+    interact,
+    nearest,
+    tokens_in,
+)  # fmt: skip
+from retrievers.colbert.kernels.cpu_tokens import decode, leading_maxsim, maxsim_of, maxsims, quick_maxsim
 
 __all__ = [
-    "Scratch", "best", "cell_scores", "decode", "explicit", "gather", "interact", "lists", "maxsim_of", "maxsims",
-    "nearest", "quick_maxsim", "residuals", "sums",
+    "CellScores", "Listed", "Scratch", "best", "cell_scores", "decode", "explicit", "gather", "interact",
+    "leading_maxsim", "lists", "maxsim_of", "maxsims", "nearest", "quick_maxsim", "residuals", "sums", "tokens_in",
 ]  # fmt: skip

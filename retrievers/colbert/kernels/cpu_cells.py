@@ -6,13 +6,13 @@ Legend  as in `reference`
 import os
 from collections.abc import Callable
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numba as nb
 import numpy as np
 from numpy.typing import NDArray
 
-from retrievers.colbert.codec import LANES, UNIT, Bytes, Codec, Integers, Query
+from retrievers.colbert.codec import COARSE, LANES, UNIT, Bytes, Codec, Integers, Query
 from retrievers.colbert.kernels import amx, simd
 from retrievers.colbert.kernels.amx import TILE
 
@@ -117,7 +117,9 @@ def _insert(values: Any, cells: Any, value: int, cell: int) -> None:
 @cache
 def _cell_scores(dim: int, tiles: int) -> Callable[..., None]:
     @compiled
-    def run(centroids: Any, query: Any, start: Any, unit: Any, out: Any, values: Any, cells: Any, config: Any) -> None:
+    def run(
+        centroids: Any, query: Any, start: Any, unit: Any, out: Any, coarse: Any, values: Any, cells: Any, config: Any
+    ) -> None:  # fmt: skip
         probe, step = values.shape[2], TILE if tiles else simd.ROWS
         floors = np.empty(LANES, np.int16)
         dots = np.empty((step, LANES), np.int32)
@@ -134,9 +136,10 @@ def _cell_scores(dim: int, tiles: int) -> Callable[..., None]:
                     amx.dots(rows_at, dots.ctypes.data, dim)
                 else:
                     simd.dots(rows_at, query_at, dots.ctypes.data, dim)
+                place = LANES * (block * len(centroids) + first)
                 passed = simd.steps(
                     dots.ctypes.data, step, start.ctypes.data + 4 * LANES * block, unit.ctypes.data,
-                    out.ctypes.data + 2 * LANES * (block * len(centroids) + first), floors.ctypes.data,
+                    out.ctypes.data + 2 * place, coarse.ctypes.data + place, floors.ctypes.data,
                 )  # fmt: skip
                 if not passed and first >= probe:
                     continue
@@ -152,40 +155,44 @@ def _cell_scores(dim: int, tiles: int) -> Callable[..., None]:
     return run
 
 
-def cell_scores(
-    codec: Codec, query: Query, probe: int, scratch: "Scratch | None" = None
-) -> tuple[NDArray[np.int16], NDArray[np.int32]]:
-    """Return what `reference.cell_scores` and `reference.best_cells` return, in one pass over the centroids.
+class CellScores(NamedTuple):
+    """Centroids times query, with the least weight of the residual added, and the cells to probe."""
+
+    fine: NDArray[np.int16]  # (B, K, 32), in steps of UNIT
+    coarse: NDArray[np.int8]  # the same in steps that are 2 ** COARSE times as large
+    cells: NDArray[np.int32]  # (Q, probe): of each query token the best, best first
+
+
+def cell_scores(codec: Codec, query: Query, probe: int, scratch: "Scratch | None" = None) -> CellScores:
+    """Return what `reference.cell_scores`, `coarse` and `best_cells` return, in one pass over the centroids.
 
     scratch  has room for the scores, which the next query then writes over
     """
     probe = min(probe, codec.num_centroids)
     shape = (len(query.lanes), codec.num_centroids, LANES)
-    out = np.empty(shape, np.int16) if scratch is None else scratch.scores(shape)
+    out, coarse = (Scratch(0) if scratch is None else scratch).scores(shape)
     unit = np.float32(query.step * codec.step / UNIT)
-    if not explicit() or codec.dim % 4 or codec.num_centroids % simd.ROWS:
-        return _cell_scores_by_product(codec, query, probe, unit, out)
     values = np.full((len(out), LANES, probe), -(2**31), np.int32)
     cells = np.zeros((len(out), LANES, probe), np.int32)
-    start = query.least(codec) - 128 * query.lanes.sum(axis=2, dtype=np.int32)
-    lanes = grouped(query.lanes, np.arange(codec.dim))
-    run = _cell_scores(codec.dim, tiled(codec.dim, codec.num_centroids))
-    run(codec.shifted, lanes, start, np.array([unit]), out, values, cells, CONFIG)
-    return out, cells.reshape(-1, probe)[: query.count]
+    if explicit() and codec.dim % 4 == 0 and codec.num_centroids % simd.ROWS == 0:
+        start = query.least(codec) - 128 * query.lanes.sum(axis=2, dtype=np.int32)
+        lanes = grouped(query.lanes, np.arange(codec.dim))
+        run = _cell_scores(codec.dim, tiled(codec.dim, codec.num_centroids))
+        run(codec.shifted, lanes, start, np.array([unit]), out, coarse, values, cells, CONFIG)
+    else:
+        _scores_by_product(codec, query, unit, out)
+        np.clip(out >> COARSE, -128, 127, out=coarse, casting="unsafe")
+        _best_cells(out, values, cells)
+    return CellScores(out, coarse, cells.reshape(-1, probe)[: query.count])
 
 
-def _cell_scores_by_product(
-    codec: Codec, query: Query, probe: int, unit: np.float32, out: NDArray[np.int16]
-) -> tuple[NDArray[np.int16], NDArray[np.int32]]:
+def _scores_by_product(codec: Codec, query: Query, unit: np.float32, out: NDArray[np.int16]) -> None:
     least = query.least(codec)
     for block, lanes in enumerate(query.lanes.astype(np.float32)):
         for first in range(0, codec.num_centroids, 4096):
             shifted = codec.shifted[first : first + 4096].astype(np.float32) - 128
             dots = (shifted @ lanes.T + least[block].astype(np.float32)) * unit
             out[block, first : first + 4096] = np.clip(np.rint(dots), -32768, 32767)
-    cells = np.zeros((len(out), LANES, probe), np.int32)
-    _best_cells(out, np.full(cells.shape, -(2**31), np.int32), cells)
-    return out, cells.reshape(-1, probe)[: query.count]
 
 
 @compiled
@@ -209,13 +216,13 @@ class Scratch:
         self.seen = np.zeros(num_rows, np.int32)  # the number of the query token that last saw a row
         self.rows = np.empty(num_rows, np.int32)
         self.stamp = 1
-        self._scores = np.empty(0, np.int16)
+        self._fine, self._coarse = np.empty(0, np.int16), np.empty(0, np.int8)
 
-    def scores(self, shape: tuple[int, int, int]) -> NDArray[np.int16]:
+    def scores(self, shape: tuple[int, int, int]) -> tuple[NDArray[np.int16], NDArray[np.int8]]:
         size = shape[0] * shape[1] * shape[2]
-        if len(self._scores) < size:
-            self._scores = np.empty(size, np.int16)
-        return self._scores[:size].reshape(shape)
+        if len(self._fine) < size:
+            self._fine, self._coarse = np.empty(size, np.int16), np.empty(size, np.int8)
+        return self._fine[:size].reshape(shape), self._coarse[:size].reshape(shape)
 
 
 @compiled
@@ -272,66 +279,94 @@ def gather(
     return rows, scratch.promise[rows]
 
 
-@compiled
-def _best(rows: Any, values: Any, count: int) -> Any:
-    keys = np.empty(len(rows), np.int64)
-    for i in range(len(rows)):
-        keys[i] = (np.int64(values[i]) << 32) - rows[i]
-    kept = np.partition(keys, len(keys) - count)[len(keys) - count :]
-    out = np.empty(count, np.int32)
-    for i in range(count):
-        out[i] = -(kept[i] & 0xFFFFFFFF)  # the low half of minus a row, back again
-    return np.sort(out)
-
-
 def best(rows_C: NDArray[np.int32], values_C: Integers, count: int) -> NDArray[np.int32]:
     """Return the rows of the `count` largest values, ascending; of equals the smaller row. Values fit 32 bits."""
     if count >= len(rows_C):
         return np.sort(rows_C)
-    kept: NDArray[np.int32] = _best(rows_C, values_C, count)
-    return kept
+    keys = (values_C.astype(np.int64) << 32) - rows_C
+    kept = np.partition(keys, len(keys) - count)[len(keys) - count :]
+    return np.sort((-kept & 0xFFFFFFFF).astype(np.int32))  # the low half of minus a row, back again
 
 
 # centroid interaction -------------------------------------------------------------------------------------------
 
 
-@compiled
-def _interact_explicit(cells: Any, starts: Any, scores: Any, rows: Any, out: Any) -> None:
-    for i in range(len(rows)):
-        start, stop = starts[rows[i]], starts[rows[i] + 1]
-        if i + 4 < len(rows):
-            ahead, end = starts[rows[i + 4]], starts[rows[i + 4] + 1]
-            simd.prefetch(cells.ctypes.data + ahead * cells.itemsize, (end - ahead) * cells.itemsize)
-        if start < stop:
-            total = np.int64(0)
-            for block in range(scores.shape[0]):
-                at = scores.ctypes.data + block * scores.shape[1] * 2 * LANES
-                total += simd.cells_maxsim(cells, start, stop, at, scores.shape[1] - 1)
-            out[i] = total
+@cache
+def _interact_explicit(cell_bytes: int) -> Callable[..., None]:
+    @compiled
+    def run(cells: Any, starts: Any, scores: Any, rows: Any, out: Any) -> None:
+        last = scores.shape[1] - 1
+        for i in range(len(rows)):
+            start, stop = starts[rows[i]], starts[rows[i] + 1]
+            if i + 4 < len(rows):
+                ahead, end = starts[rows[i + 4]], starts[rows[i + 4] + 1]
+                simd.prefetch(cells.ctypes.data + ahead * cell_bytes, (end - ahead) * cell_bytes)
+            if start < stop:
+                total, of_document = np.int64(0), cells.ctypes.data + start * cell_bytes
+                for block in range(scores.shape[0]):
+                    at = scores.ctypes.data + block * scores.shape[1] * LANES
+                    total += simd.cells_maxsim(of_document, stop - start, at, last, cell_bytes)
+                out[i] = total
+
+    return run
 
 
 @compiled
 def _interact_portable(cells: Any, starts: Any, scores: Any, rows: Any, out: Any) -> None:
-    top = np.empty(LANES, np.int16)
+    top = np.empty(LANES, np.int8)
     for i in range(len(rows)):
         start, stop = starts[rows[i]], starts[rows[i] + 1]
         if start < stop:
             total = np.int64(0)
             for block in range(scores.shape[0]):
-                top[:] = -(2**15)
+                top[:] = -(2**7)
                 for token in range(start, stop):
                     of_cell = scores[block, min(np.int64(cells[token]), scores.shape[1] - 1)]
                     for lane in range(LANES):
                         top[lane] = max(top[lane], of_cell[lane])
                 for lane in range(LANES):
-                    total += top[lane]
+                    total += np.int64(top[lane])
             out[i] = total
 
 
 def interact(
-    cells_N: Integers, starts_D: Integers, scores_BKL: NDArray[np.int16], rows_C: NDArray[np.int32]
+    cells_N: Integers, starts_D: Integers, coarse_BKL: NDArray[np.int8], rows_C: NDArray[np.int32]
 ) -> NDArray[np.int64]:
     """Return what `reference.interact` returns."""
     out = np.full(len(rows_C), np.iinfo(np.int64).min // 2, np.int64)
-    (_interact_explicit if explicit() else _interact_portable)(cells_N, starts_D, scores_BKL, rows_C, out)
+    run = _interact_explicit(cells_N.itemsize) if explicit() else _interact_portable
+    run(cells_N, starts_D, coarse_BKL, rows_C, out)
     return out
+
+
+# which tokens are worth a look ----------------------------------------------------------------------------------
+
+
+class Listed(NamedTuple):
+    """Some tokens of some documents: those of document c are at [starts[c], starts[c + 1])."""
+
+    tokens: NDArray[np.int64]
+    starts: NDArray[np.int64]  # (C + 1,)
+
+
+@compiled
+def _tokens_in(cells: Any, starts: Any, rows: Any, wanted: Any, tokens: Any, ends: Any) -> None:
+    found = 0
+    for i in range(len(rows)):
+        for token in range(starts[rows[i]], starts[rows[i] + 1]):
+            if wanted[min(np.int64(cells[token]), len(wanted) - 1)]:
+                if len(tokens):
+                    tokens[found] = token
+                found += 1
+        ends[i + 1] = found
+
+
+def tokens_in(
+    cells_N: Integers, starts_D: Integers, wanted_K: NDArray[np.bool_], rows_C: NDArray[np.int32]
+) -> Listed:  # fmt: skip
+    """Return what `reference.tokens_in` returns."""
+    starts = np.zeros(len(rows_C) + 1, np.int64)
+    _tokens_in(cells_N, starts_D, rows_C, wanted_K, np.empty(0, np.int64), starts)
+    tokens = np.empty(starts[-1], np.int64)
+    _tokens_in(cells_N, starts_D, rows_C, wanted_K, tokens, starts)
+    return Listed(tokens, starts)

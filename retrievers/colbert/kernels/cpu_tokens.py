@@ -14,15 +14,18 @@ import numba as nb
 import numpy as np
 from numpy.typing import NDArray
 
-from retrievers.colbert.codec import LANES, UNIT, Bytes, Codec, Floats, Integers, Query
+from retrievers.colbert.codec import COARSE, LANES, UNIT, Bytes, Codec, Floats, Integers, Query
 from retrievers.colbert.kernels import amx, simd
 from retrievers.colbert.kernels.amx import TILE
-from retrievers.colbert.kernels.cpu_cells import CONFIG, compiled, explicit, grouped, tiled
+from retrievers.colbert.kernels.cpu_cells import CONFIG, Listed, compiled, explicit, grouped, tiled
 from retrievers.colbert.kernels.reference import unpack
 
+AHEAD = 8  # documents whose leading tokens are asked for before the first of them is scored
+MOST_LEADING = 1 << 16  # tokens of a document among which leaders are looked for: their places fit 16 bits
+UNITS_COARSE = np.array([2**COARSE, 1], np.float32)
 LOWEST = np.float32(-3.4e38)
 quick = nb.njit(nogil=True, cache=True, fastmath={"reassoc", "contract", "nsz"})  # sums in any order
-EMPTY_MASK = np.zeros(0, np.bool_)
+NOT_LISTED = Listed(np.empty(0, np.int64), np.empty(0, np.int64))  # all tokens of a document
 
 
 class Steps(NamedTuple):
@@ -52,28 +55,8 @@ def _plane_order(codec: Codec) -> Integers:
     return np.arange(codec.dim).reshape(-1, per_byte).T.ravel()
 
 
-@compiled
-def _next_four(
-    cells: Any, lengths: Any, wanted: Any, at: int, stop: int, tokens: Any, four_cells: Any, four_lengths: Any
-) -> tuple[int, int]:
-    """List the next tokens to score, four at most, and the last of them again until there are four.
-
-    returns  how many they are, and where to go on
-    """
-    count = 0
-    while at < stop and count < simd.ROWS:
-        if not len(wanted) or wanted[min(np.int64(cells[at]), len(wanted) - 1)]:
-            tokens[count] = at
-            count += 1
-        at += 1
-    for i in range(simd.ROWS if count else 0):
-        tokens[i] = tokens[min(i, count - 1)]
-        four_cells[i], four_lengths[i] = cells[tokens[i]], lengths[tokens[i]]
-    return count, at
-
-
 @cache
-def _explicit(dim: int, bits: int, who: int, tiles: int) -> Callable[..., None]:
+def _explicit(dim: int, bits: int, cell_bytes: int, who: int, tiles: int) -> Callable[..., None]:
     """Return the vector code for a shape; with `who` = 1, it says which token was best too.
 
     tiles  whether dot products are made in matrix registers
@@ -83,16 +66,15 @@ def _explicit(dim: int, bits: int, who: int, tiles: int) -> Callable[..., None]:
     @compiled
     def run(
         query: Any, levels: Any, table: Any, units: Any, cells: Any, residuals: Any, lengths: Any, starts: Any,
-        scores: Any, rows: Any, wanted: Any, out: Any, winners: Any, config: Any,
+        scores: Any, rows: Any, listed: Any, list_starts: Any, out: Any, winners: Any, config: Any,
     ) -> None:  # fmt: skip
         best = np.empty((2, LANES), np.float32)  # the scores, and the bits of int32: whose they are
         whose = best[1].view(np.int32)
-        packed, unpacked = np.empty(simd.ROWS * width + 64, np.uint8), np.zeros(TILE * dim + 64, np.uint8)
-        four_tokens, four_lengths = np.empty(simd.ROWS, np.int64), np.empty(simd.ROWS, np.uint8)
-        four_cells = np.empty(simd.ROWS, cells.dtype)
+        packed, unpacked = np.empty(TILE * width + 64, np.uint8), np.zeros(TILE * dim + 64, np.uint8)
+        some_cells, some_lengths = np.empty(TILE, cells.dtype), np.empty(TILE, np.uint8)
         dots = np.empty((TILE, LANES), np.int32)
         safe = residuals.size - 64  # unpacking reads 64 bytes at a time, and must not pass the end of a mapped file
-        last = scores.shape[1] - 1
+        last, some = scores.shape[1] - 1, len(list_starts) > 0
         if tiles:
             amx.begin(config.ctypes.data)
         for block in range(len(query)):
@@ -103,57 +85,57 @@ def _explicit(dim: int, bits: int, who: int, tiles: int) -> Callable[..., None]:
             for i in range(len(rows)):
                 best[0] = LOWEST
                 start, stop = starts[rows[i]], starts[rows[i] + 1]
-                at, some = start, False
-                if i + 1 < len(rows) and not len(wanted):
+                if some:
+                    start, stop = list_starts[i], list_starts[i + 1]
+                    if i + 2 < len(list_starts):
+                        for place in range(stop, list_starts[i + 2]):
+                            simd.prefetch(residuals.ctypes.data + listed[place] * width, width)
+                elif i + 1 < len(rows):
                     ahead = starts[rows[i + 1]]
                     tokens = starts[rows[i + 1] + 1] - ahead
-                    simd.prefetch(cells.ctypes.data + ahead * cells.itemsize, tokens * cells.itemsize)
+                    simd.prefetch(cells.ctypes.data + ahead * cell_bytes, tokens * cell_bytes)
                     simd.prefetch(lengths.ctypes.data + ahead, tokens)
                     simd.prefetch(residuals.ctypes.data + ahead * width, tokens * width)
+                in_place = not some and stop - start >= simd.ROWS and stop * width < safe
+                at = start
                 while at < stop:
-                    some_left = stop - at >= simd.ROWS or (stop - start >= simd.ROWS and not len(wanted))
-                    if not len(wanted) and some_left and stop * width < safe:
+                    if in_place:
                         at = min(at, stop - simd.ROWS)  # some are seen twice: a maximum does not mind
                         count = min(TILE, stop - at)
                         source = residuals.ctypes.data + at * width
-                        simd.unpack(source, count * width, levels.ctypes.data, unpacked.ctypes.data, bits, width)
-                        if tiles:
-                            amx.dots(unpacked.ctypes.data, dots.ctypes.data, dim)
-                            simd.take_best(
-                                dots.ctypes.data, count, cells, at, scores_at, lengths.ctypes.data + at,
-                                table.ctypes.data, units.ctypes.data, best.ctypes.data, at - start, last, who,
+                        cells_at, lengths_at = cells.ctypes.data + at * cell_bytes, lengths.ctypes.data + at
+                    else:
+                        count = min(TILE, stop - at)
+                        for place in range(max(count, simd.ROWS)):
+                            token = at + min(place, count - 1)  # the last one again, until there are four
+                            if some:
+                                token = listed[token]
+                            some_cells[place], some_lengths[place] = cells[token], lengths[token]
+                            simd.copy(
+                                residuals.ctypes.data + token * width, packed.ctypes.data + place * width, width
+                            )
+                        source = packed.ctypes.data
+                        cells_at, lengths_at = some_cells.ctypes.data, some_lengths.ctypes.data
+                    rest = max(count, simd.ROWS)
+                    simd.unpack(source, rest * width, levels.ctypes.data, unpacked.ctypes.data, bits, width)
+                    if tiles:
+                        amx.dots(unpacked.ctypes.data, dots.ctypes.data, dim)
+                        simd.take_best(
+                            dots.ctypes.data, count, cells_at, scores_at, lengths_at, table.ctypes.data,
+                            units.ctypes.data, best.ctypes.data, at - start, last, cell_bytes, who,
+                        )  # fmt: skip
+                    else:
+                        for first in range(0, rest, simd.ROWS):
+                            four = min(first, rest - simd.ROWS)
+                            simd.tokens_scores(
+                                unpacked.ctypes.data + four * dim, query_at, cells_at + four * cell_bytes, scores_at,
+                                lengths_at + four, table.ctypes.data, units.ctypes.data, best.ctypes.data,
+                                at + four - start, last, dim, cell_bytes, who,
                             )  # fmt: skip
-                        else:
-                            for first in range(0, count, simd.ROWS):
-                                four = min(first, count - simd.ROWS)
-                                simd.tokens_scores(
-                                    unpacked.ctypes.data + four * dim, query_at, cells, at + four, scores_at,
-                                    lengths.ctypes.data + at + four, table.ctypes.data, units.ctypes.data,
-                                    best.ctypes.data, at + four - start, last, dim, who,
-                                )  # fmt: skip
-                        at += count
-                        some = True
-                        continue
-                    count, at = _next_four(cells, lengths, wanted, at, stop, four_tokens, four_cells, four_lengths)
-                    if not count:
-                        break
-                    for t in range(simd.ROWS):
-                        for byte in range(width):
-                            packed[t * width + byte] = residuals[four_tokens[t], byte]
-                    size = simd.ROWS * width
-                    simd.unpack(packed.ctypes.data, size, levels.ctypes.data, unpacked.ctypes.data, bits, width)
-                    before = best[0].copy()
-                    simd.tokens_scores(
-                        unpacked.ctypes.data, query_at, four_cells, 0, scores_at, four_lengths.ctypes.data,
-                        table.ctypes.data, units.ctypes.data, best.ctypes.data, 0, last, dim, who,
-                    )  # fmt: skip
-                    if who:
-                        for lane in range(LANES):
-                            if best[0, lane] > before[lane]:
-                                whose[lane] = four_tokens[whose[lane]] - start
-                    some = True
-                if some:
-                    out[i] = best[0].sum() if block == 0 else out[i] + best[0].sum()
+                    at += count
+                if start < stop:
+                    score = simd.total(best.ctypes.data)
+                    out[i] = score if block == 0 else out[i] + score
                     if who:
                         for lane in range(LANES):
                             winners[i, block * LANES + lane] = start + whose[lane]
@@ -166,7 +148,7 @@ def _explicit(dim: int, bits: int, who: int, tiles: int) -> Callable[..., None]:
 @compiled
 def _portable(
     query: Any, levels: Any, table: Any, units: Any, cells: Any, residuals: Any, lengths: Any, starts: Any,
-    scores: Any, rows: Any, wanted: Any, out: Any, winners: Any, config: Any,
+    scores: Any, rows: Any, listed: Any, list_starts: Any, out: Any, winners: Any, config: Any,
 ) -> None:  # fmt: skip
     """Do the same in plain loops, for any shape."""
     blocks, _, dim = query.shape
@@ -175,12 +157,12 @@ def _portable(
     best, row = np.empty((blocks, LANES), np.float32), np.empty(dim, np.int16)
     for i in range(len(rows)):
         best[:] = LOWEST
-        some = False
-        for token in range(starts[rows[i]], starts[rows[i] + 1]):
+        start, stop = starts[rows[i]], starts[rows[i] + 1]
+        if len(list_starts):
+            start, stop = list_starts[i], list_starts[i + 1]
+        for at in range(start, stop):
+            token = listed[at] if len(list_starts) else at
             cell = min(np.int64(cells[token]), scores.shape[1] - 1)
-            if len(wanted) and not wanted[cell]:
-                continue
-            some = True
             for byte in range(residuals.shape[1]):
                 packed = residuals[token, byte]
                 for field in range(per_byte):
@@ -196,27 +178,133 @@ def _portable(
                         best[block, lane] = score
                         if len(winners):
                             winners[i, block * LANES + lane] = token
-        if some:
+        if start < stop:
             out[i] = best.sum()
 
 
 def quick_maxsim(
     codec: Codec, query: Query, cells_N: Integers, residuals_NP: Bytes, lengths_N: Bytes, starts_D: Integers,
-    scores_BKL: NDArray[np.int16], rows_C: NDArray[np.int32], wanted_K: NDArray[np.bool_] | None = None,
+    scores_BKL: NDArray[np.int16], rows_C: NDArray[np.int32], listed: Listed | None = None,
     winners_CQ: NDArray[np.int64] | None = None,
 ) -> Floats:  # fmt: skip
     """Return what `reference.quick_maxsim` returns.
 
     winners_CQ  (C, B * 32), if given, takes the token that answers each query token best; -1 stays for no token
+
+    Raises  ValueError for winners of listed tokens
     """
+    if listed is not None and winners_CQ is not None:
+        raise ValueError("winners are those of whole documents, not of listed tokens")
     out = np.full(len(rows_C), -np.inf, np.float32)
     run = _portable
     if _explicit_for(codec):
-        run = _explicit(codec.dim, codec.bits, int(winners_CQ is not None), tiled(codec.dim))
+        who = int(winners_CQ is not None)
+        run = _explicit(codec.dim, codec.bits, cells_N.itemsize, who, tiled(codec.dim))
     winners = np.empty((0, 0), np.int64) if winners_CQ is None else winners_CQ
-    wanted = EMPTY_MASK if wanted_K is None else wanted_K
     arrays = (cells_N, residuals_NP, lengths_N, starts_D)
-    run(*Steps.of(codec, query), *arrays, scores_BKL, rows_C, wanted, out, winners, CONFIG)
+    run(*Steps.of(codec, query), *arrays, scores_BKL, rows_C, *(listed or NOT_LISTED), out, winners, CONFIG)
+    return out
+
+
+@cache
+def _leading_explicit(dim: int, bits: int, cell_bytes: int) -> Callable[..., None]:
+    width = dim * bits // 8
+
+    @compiled
+    def run(
+        query: Any, levels: Any, table: Any, units: Any, cells: Any, residuals: Any, lengths: Any, starts: Any,
+        coarse: Any, rows: Any, count: int, out: Any,
+    ) -> None:  # fmt: skip
+        places = np.empty((AHEAD, len(query), LANES), np.uint16)
+        tops = np.empty((AHEAD, len(query), LANES), np.int8)
+        packed, unpacked = np.empty(LANES * width + 64, np.uint8), np.empty(LANES * dim + 64, np.uint8)
+        dots, scales = np.zeros(LANES, np.float32), np.zeros(LANES, np.float32)
+        last = coarse.shape[1] - 1
+        for first in range(0, len(rows), AHEAD):
+            group = min(AHEAD, len(rows) - first)
+            for i in range(group):
+                start = starts[rows[first + i]]
+                size = min(starts[rows[first + i] + 1] - start, MOST_LEADING)
+                if first + i + AHEAD < len(rows):
+                    then = rows[first + i + AHEAD]
+                    tokens = starts[then + 1] - starts[then]
+                    simd.prefetch(cells.ctypes.data + starts[then] * cell_bytes, tokens * cell_bytes)
+                    simd.prefetch(lengths.ctypes.data + starts[then], tokens)
+                for block in range(len(query) if size else 0):
+                    at = coarse.ctypes.data + block * coarse.shape[1] * LANES
+                    found_at, tops_at = places[i, block].ctypes.data, tops[i, block].ctypes.data
+                    simd.leading(cells.ctypes.data + start * cell_bytes, size, at, last, found_at, tops_at, cell_bytes)
+                    for lane in range(min(LANES, count - LANES * block)):
+                        simd.prefetch(residuals.ctypes.data + (start + places[i, block, lane]) * width, width)
+            for i in range(group):
+                start = starts[rows[first + i]]
+                if start == starts[rows[first + i] + 1]:
+                    continue
+                score = np.float32(0)
+                for block in range(len(query)):
+                    lanes = min(LANES, count - LANES * block)
+                    for lane in range(lanes):  # unpacked for each that it leads: sooner than telling them apart
+                        source = residuals.ctypes.data + (start + places[i, block, lane]) * width
+                        simd.copy(source, packed.ctypes.data + lane * width, width)
+                    size = lanes * width
+                    simd.unpack(packed.ctypes.data, size, levels.ctypes.data, unpacked.ctypes.data, bits, width)
+                    scales[lanes:] = 0
+                    for lane in range(lanes):
+                        levels_at = unpacked.ctypes.data + lane * dim
+                        dots[lane] = simd.dot(levels_at, query[block, lane].ctypes.data, dim)
+                        scales[lane] = table[lengths[start + places[i, block, lane]]]
+                    for lane in range(LANES):
+                        near = (np.float32(tops[i, block, lane]) + np.float32(0.5)) * units[0]
+                        scales[lane] *= near + dots[lane] * units[1]
+                    score += simd.total(scales.ctypes.data)
+                out[first + i] = score
+
+    return run
+
+
+@compiled
+def _leading_portable(
+    query: Any, levels: Any, table: Any, units: Any, cells: Any, residuals: Any, lengths: Any, starts: Any, coarse: Any,
+    rows: Any, count: int, out: Any,
+) -> None:  # fmt: skip
+    """Do the same in plain loops, for any shape."""
+    dim = query.shape[2]
+    per_byte, last = dim // residuals.shape[1], coarse.shape[1] - 1
+    bits = 8 // per_byte
+    for i in range(len(rows)):
+        start = starts[rows[i]]
+        size = min(starts[rows[i] + 1] - start, MOST_LEADING)
+        total = np.float32(0)
+        for number in range(count if size else 0):
+            block, lane = number // LANES, number % LANES
+            best, leader = -(2**7) - 1, start
+            for token in range(start, start + size):
+                score = np.int64(coarse[block, min(np.int64(cells[token]), last), lane])
+                if score > best:
+                    best, leader = score, token
+            dot = np.int32(0)
+            for d in range(dim):
+                code = residuals[leader, d // per_byte] >> (8 - bits * (d % per_byte + 1)) & (2**bits - 1)
+                dot += np.int32(levels[code]) * np.int32(query[block, lane, d])
+            near = (np.float32(best) + np.float32(0.5)) * units[0]
+            total += (near + np.float32(dot) * units[1]) * table[lengths[leader]]
+        if size:
+            out[i] = total
+
+
+def leading_maxsim(
+    codec: Codec, query: Query, cells_N: Integers, residuals_NP: Bytes, lengths_N: Bytes, starts_D: Integers,
+    coarse_BKL: NDArray[np.int8], rows_C: NDArray[np.int32],
+) -> Floats:  # fmt: skip
+    """Return what `reference.leading_maxsim` returns."""
+    out = np.full(len(rows_C), -np.inf, np.float32)
+    lanes, run = query.lanes, _leading_portable
+    if _explicit_for(codec):
+        lanes = np.ascontiguousarray(lanes[:, :, _plane_order(codec)])
+        run = _leading_explicit(codec.dim, codec.bits, cells_N.itemsize)
+    _, levels, lengths, units = Steps.of(codec, query)
+    arrays = (cells_N, residuals_NP, lengths_N, starts_D)
+    run(lanes, levels, lengths, units * UNITS_COARSE, *arrays, coarse_BKL, rows_C, query.count, out)
     return out
 
 

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lotte.errors import UnavailableError
-from retrievers.colbert.codec import LANES, UNIT, Codec, Query
+from retrievers.colbert.codec import COARSE, LANES, UNIT, Codec, Query
 from retrievers.colbert.segment import Segment
 
 if TYPE_CHECKING:  # at run time `_kernel` puts `tl` here, where the kernels look for it
@@ -235,6 +235,12 @@ def cell_scores(codec: GpuCodec, asked: Batch) -> Tensor:
     return out
 
 
+def coarse(scores: Tensor) -> Tensor:
+    """Return what `reference.coarse` returns."""
+    out: Tensor = (scores >> COARSE).clamp_(-128, 127).to(package("torch").int8)
+    return out
+
+
 def best(rows: Tensor, values: Tensor, count: int) -> tuple[Tensor, Tensor]:
     """Return the rows of the largest values of the last axis, best first, the smaller row of equals; and the values."""
     torch = package("torch")
@@ -255,30 +261,31 @@ def _ordered_bits(bits: Tensor) -> Tensor:
 
 def _interact_kernel(
     out: tl.tensor, scores: tl.tensor, rows: tl.tensor, cells: tl.tensor, starts: tl.tensor, num_rows: tl.tensor,
-    num_cells: tl.tensor, QUERY: tl.constexpr, TOKENS: tl.constexpr, NOTHING: tl.constexpr,
+    num_cells: tl.tensor, QUERY: tl.constexpr, TOKENS: tl.constexpr, LEAST: tl.constexpr, NOTHING: tl.constexpr,
 ) -> None:  # fmt: skip
     pair = tl.program_id(0).to(tl.int64)
     row = tl.load(rows + pair)
     start = tl.load(starts + row, mask=row >= 0, other=0)
     stop = tl.load(starts + row + 1, mask=row >= 0, other=0)
     lanes = tl.arange(0, QUERY)
-    top = tl.full([QUERY], -32768, tl.int32)
+    top = tl.full([QUERY], LEAST, tl.int32)
     for at in range(start, stop, TOKENS):
         tokens = at + tl.arange(0, TOKENS)
         cell = tl.load(cells + tokens, mask=tokens < stop, other=0).to(tl.int64) + pair // num_rows * num_cells
-        score = tl.load(scores + cell[:, None] * QUERY + lanes[None, :], mask=(tokens < stop)[:, None], other=-32768)
+        score = tl.load(scores + cell[:, None] * QUERY + lanes[None, :], mask=(tokens < stop)[:, None], other=LEAST)
         top = tl.maximum(top, tl.max(score.to(tl.int32), 0))
     tl.store(out + pair, tl.where(start < stop, tl.sum(top, 0).to(tl.int64), NOTHING))
 
 
 def interact(segment: GpuSegment, scores_BKQ: Tensor, rows_BC: Tensor) -> Tensor:
-    """Return what `reference.interact` returns, (B, C) int64."""
+    """Return what `reference.interact` returns, (B, C) int64, of coarse scores (int8) or of fine ones (int16)."""
     torch = package("torch")
+    least = torch.iinfo(scores_BKQ.dtype).min
     out: Tensor = torch.empty(rows_BC.shape, dtype=torch.int64, device=rows_BC.device)
     if out.numel():
         _kernel("_interact_kernel")[(out.numel(),)](
             out, scores_BKQ, rows_BC.contiguous(), segment.cells, segment.starts, rows_BC.shape[1], scores_BKQ.shape[1],
-            scores_BKQ.shape[2], 32, EMPTY, num_warps=min(8, max(1, scores_BKQ.shape[2] // 32)),
+            scores_BKQ.shape[2], 32, least, EMPTY, num_warps=min(8, max(1, scores_BKQ.shape[2] // 32)),
         )  # fmt: skip
     return out
 

@@ -2,8 +2,9 @@
 
 Whole numbers choose the documents, as on a CPU, and of those that are scored
 in full float16 chooses the few that float32 scores again: what is found does
-not depend on where it was looked for, but for the last bits of a score. Queries
-are answered in blocks, whose size is what fits the GPU.
+not depend on where it was looked for, but for the last bits of a score, and
+for a pruned search, which scores in full what a CPU looks at a third time.
+Queries are answered in blocks, whose size is what fits the GPU.
 
 Legend  as in `gpu`
 """
@@ -220,8 +221,8 @@ def _chosen(
     torch = gpu.package("torch")
     if config.algorithm == "pruned":
         rows, _ = gpu.best(rows, promise, config.candidates)
-        if rows.shape[1] > config.full:
-            rows, _ = gpu.best(rows, gpu.interact(part, look.scores, rows), config.full)
+        if rows.shape[1] > config.refined:
+            rows, _ = gpu.best(rows, gpu.interact(part, gpu.coarse(look.scores), rows), config.refined)
     elif rows.shape[1] > config.candidates:
         wanted = torch.zeros(look.scores.shape[:2], dtype=torch.uint8, device=rows.device)
         wanted.scatter_(1, look.cells.flatten(1), 1)

@@ -9,11 +9,12 @@ Legend  N tokens  D documents  K centroids  H dimensions  P bytes of a packed re
 
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from retrievers.colbert.codec import LANES, UNIT, Bytes, Codec, Floats, Integers, Query
+from retrievers.colbert.codec import COARSE, LANES, UNIT, Bytes, Codec, Floats, Integers, Query
 
 
 def nearest(points_NH: NDArray[np.int8], centroids_KH: Bytes) -> NDArray[np.int32]:
@@ -89,6 +90,11 @@ def cell_scores(codec: Codec, query: Query) -> NDArray[np.int16]:
     return scores
 
 
+def coarse(scores_BKL: NDArray[np.int16]) -> NDArray[np.int8]:
+    """Return cell scores in steps that are 2 ** COARSE times as large, rounded down, from -128 to 127."""
+    return np.clip(scores_BKL >> COARSE, -128, 127).astype(np.int8)
+
+
 def best_cells(scores_BKL: NDArray[np.int16], count: int, probe: int) -> NDArray[np.int32]:
     """Return for every query token its `probe` best cells, best first, the lower number of equals: (Q, probe)."""
     of_token_QK = scores_BKL.transpose(0, 2, 1).reshape(-1, scores_BKL.shape[1])[:count]
@@ -117,9 +123,9 @@ def gather(
 
 
 def interact(
-    cells_N: Integers, starts_D: Integers, scores_BKL: NDArray[np.int16], rows_C: NDArray[np.int32]
+    cells_N: Integers, starts_D: Integers, coarse_BKL: NDArray[np.int8], rows_C: NDArray[np.int32]
 ) -> NDArray[np.int64]:
-    """Return the sum over query tokens of a document's best cell score, in steps: MaxSim without residuals.
+    """Return the sum over query tokens of a document's best cell score, in coarse steps: MaxSim without residuals.
 
     Source  PLAID, arXiv:2205.09707, section 4.2, "centroid interaction"
     """
@@ -127,12 +133,19 @@ def interact(
     for i, row in enumerate(rows_C):
         cells = cells_N[starts_D[row] : starts_D[row + 1]]
         if len(cells):
-            totals[i] = scores_BKL[:, cells].max(axis=1).astype(np.int64).sum()
+            totals[i] = coarse_BKL[:, cells].max(axis=1).astype(np.int64).sum()
     return totals
 
 
+def tokens_in(
+    cells_N: Integers, starts_D: Integers, wanted_K: NDArray[np.bool_], rows_C: NDArray[np.int32]
+) -> list[NDArray[np.int64]]:
+    """Return for each document the tokens that are in wanted cells, ascending."""
+    return [starts_D[row] + np.flatnonzero(wanted_K[cells_N[starts_D[row] : starts_D[row + 1]]]) for row in rows_C]
+
+
 def token_scores(
-    codec: Codec, query: Query, cells_N: Integers, residuals_NP: Bytes, lengths_N: Bytes, scores_BKL: NDArray[np.int16]
+    codec: Codec, query: Query, cells_N: Integers, residuals_NP: Bytes, lengths_N: Bytes, scores_BKL: NDArray[Any]
 ) -> Floats:
     """Return the score of every document token with every query token, (N, Q) float32, by the byte arithmetic."""
     levels_NH = codec.levels[unpack(residuals_NP, bits=codec.bits)].astype(np.float32)
@@ -144,22 +157,40 @@ def token_scores(
 
 def quick_maxsim(
     codec: Codec, query: Query, cells_N: Integers, residuals_NP: Bytes, lengths_N: Bytes, starts_D: Integers,
-    scores_BKL: NDArray[np.int16], rows_C: NDArray[np.int32], wanted_K: NDArray[np.bool_] | None = None,
+    scores_BKL: NDArray[np.int16], rows_C: NDArray[np.int32], listed: Sequence[NDArray[np.int64]] | None = None,
 ) -> Floats:  # fmt: skip
-    """Return MaxSim by the byte arithmetic, (C,) float32; of the tokens in wanted cells only, if those are given.
+    """Return MaxSim by the byte arithmetic, (C,) float32; over the listed tokens of each document, if those are given.
 
-    With wanted cells it is the paper's lower bound. A document without a token to score has -inf.
+    Over some tokens it is a lower bound: with those in the probed cells, the paper's. Over no token it is -inf.
 
     Source  Santhanam et al. 2022, arXiv:2112.01488, section 3.5
     """
     out = np.full(len(rows_C), -np.inf, np.float32)
     for i, row in enumerate(rows_C):
-        tokens = np.arange(starts_D[row], starts_D[row + 1])
-        if wanted_K is not None:
-            tokens = tokens[wanted_K[cells_N[tokens]]]
+        tokens = np.arange(starts_D[row], starts_D[row + 1]) if listed is None else listed[i]
         if len(tokens):
             scores = token_scores(codec, query, cells_N[tokens], residuals_NP[tokens], lengths_N[tokens], scores_BKL)
             out[i] = scores.max(axis=0).sum()
+    return out
+
+
+def leading_maxsim(
+    codec: Codec, query: Query, cells_N: Integers, residuals_NP: Bytes, lengths_N: Bytes, starts_D: Integers,
+    coarse_BKL: NDArray[np.int8], rows_C: NDArray[np.int32],
+) -> Floats:  # fmt: skip
+    """Return MaxSim by coarse cell scores and bytes where a query token looks at one document token only, (C,) float32.
+
+    It is the token whose coarse cell score is best for it, the first of equals, among the first 65,536. A document
+    without tokens has -inf.
+    """
+    scores_BKL = ((coarse_BKL.astype(np.float32) + np.float32(0.5)) * np.float32(2**COARSE)).astype(np.float32)
+    out = np.full(len(rows_C), -np.inf, np.float32)
+    for i, row in enumerate(rows_C):
+        tokens = np.arange(starts_D[row], min(starts_D[row + 1], starts_D[row] + 2**16))
+        if len(tokens):
+            of_cells_NQ = coarse_BKL[:, cells_N[tokens]].transpose(1, 0, 2).reshape(len(tokens), -1)[:, : query.count]
+            scores = token_scores(codec, query, cells_N[tokens], residuals_NP[tokens], lengths_N[tokens], scores_BKL)
+            out[i] = scores[of_cells_NQ.argmax(axis=0), np.arange(query.count)].sum()
     return out
 
 

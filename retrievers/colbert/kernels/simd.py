@@ -17,15 +17,17 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-LANES = 32  # query tokens that are scored at once
+from retrievers.colbert.codec import COARSE, LANES
+
 ROWS = 4  # document tokens, or centroids, that share one reading of the query
 NEEDS = ("avx512f", "avx512bw", "avx512vl", "avx512vnni")
 
 I8, I16, I32, I64, F32 = ir.IntType(8), ir.IntType(16), ir.IntType(32), ir.IntType(64), ir.FloatType()
-V64I8, V16I16, V32I16, V16I32, V16F32 = (
-    ir.VectorType(t, n) for t, n in ((I8, 64), (I16, 16), (I16, 32), (I32, 16), (F32, 16))
+V64I8, V32I8, V16I8, V16I16, V32I16, V16I32, V16F32 = (
+    ir.VectorType(t, n) for t, n in ((I8, 64), (I8, 32), (I8, 16), (I16, 16), (I16, 32), (I32, 16), (F32, 16))
 )
 HALVES = (0, 1)
+VNNI = ("llvm.x86.avx512.vpdpbusd.512", (), ir.FunctionType(V16I32, [V16I32] * 3))  # four products of bytes a lane
 
 Builder = Any  # llvmlite has no types
 Value = Any
@@ -97,15 +99,14 @@ def _dots(b: Builder, rows: list[Value], groups: list[int], query: Value, sums: 
     rows    addresses; four bytes at `groups[g]` meet the query's group g
     query   address of (H / 4, 32, 4) signed bytes
     """
-    kind = ir.FunctionType(V16I32, [V16I32] * 3)
-    dot = b.module.declare_intrinsic("llvm.x86.avx512.vpdpbusd.512", (), kind)
+    product = b.module.declare_intrinsic(*VNNI)
     sums = [list(row) for row in sums]
     for group, offset in enumerate(groups):
         lanes = [_load(b, query, V16I32, (group * 2 + half) * 64) for half in HALVES]
         for row, address in enumerate(rows):
             four = _spread(b, _load(b, address, I32, offset), V16I32)
             for half in HALVES:
-                sums[row][half] = b.call(dot, [sums[row][half], four, lanes[half]])
+                sums[row][half] = b.call(product, [sums[row][half], four, lanes[half]])
     return sums
 
 
@@ -113,6 +114,38 @@ def _literals(*args: Any) -> list[int] | None:
     if all(isinstance(a, types.IntegerLiteral) for a in args):
         return [a.literal_value for a in args]
     return None
+
+
+@intrinsic(prefer_literal=True)
+def copy(typingctx: Any, source: Any, target: Any, size: Any) -> Any:
+    """Copy `size` bytes from an address to an address."""
+    if (known := _literals(size)) is None:
+        return None
+    (num_bytes,) = known
+
+    def codegen(context: Any, b: Builder, signature: Any, args: Any) -> Value:
+        for start in range(0, num_bytes, 64):
+            piece = ir.VectorType(I8, min(64, num_bytes - start))
+            _store(b, _load(b, args[0], piece, start), args[1], start)
+        return context.get_dummy_value()
+
+    return types.void(types.intp, types.intp, size), codegen
+
+
+@intrinsic
+def total(typingctx: Any, numbers: Any) -> Any:
+    """Return the sum of the 32 float32 at an address, added up pair by pair."""
+
+    def codegen(context: Any, b: Builder, signature: Any, args: Any) -> Value:
+        low, high = (_load(b, args[0], V16F32, 64 * half) for half in HALVES)
+        some, width = b.fadd(low, high), 16
+        while width > 1:
+            width //= 2
+            halves = (ir.Constant(ir.VectorType(I32, width), list(range(at, at + width))) for at in (0, width))
+            some = b.fadd(*(b.shuffle_vector(some, ir.Constant(some.type, ir.Undefined), half) for half in halves))
+        return b.extract_element(some, ir.Constant(I32, 0))
+
+    return types.float32(types.intp), codegen
 
 
 @intrinsic(prefer_literal=True)
@@ -158,13 +191,12 @@ def unpack(typingctx: Any, packed: Any, count: Any, table: Any, out: Any, bits: 
 
 
 def _raise(
-    b: Builder, context: Any, cells: tuple[Any, Value], start: Value, args: dict[str, Value], row: Any,
-    sums: list[Value], tops: list[Value], whose: list[Value],
+    b: Builder, args: dict[str, Value], cell_bytes: int, row: Value, sums: list[Value], tops: list[Value],
+    whose: list[Value],
 ) -> tuple[list[Value], list[Value]]:  # fmt: skip
-    """Return the best scores, and whose they are, after the token `row` behind `start`: its cell score and its sums."""
-    kind, value = cells
-    array = context.make_array(kind)(context, b, value)
-    cell = _cell(b, b.load(b.gep(array.data, [b.add(start, row)])), args["last"])
+    """Return the best scores, and whose they are, after the token `row`: its cell score and its sums."""
+    number = _load(b, args["cells"], ir.IntType(8 * cell_bytes), b.mul(row, ir.Constant(I64, cell_bytes)))
+    cell = _cell(b, number, args["last"])
     length = _index(b, _load(b, args["lengths"], I8, row))
     scale = _spread(b, _load(b, args["table"], F32, b.mul(length, ir.Constant(I64, 4))), V16F32)
     near_unit, rest_unit = (_spread(b, _load(b, args["unit"], F32, 4 * i), V16F32) for i in range(2))
@@ -184,68 +216,64 @@ def _raise(
 
 @intrinsic(prefer_literal=True)
 def tokens_scores(
-    typingctx: Any, levels: Any, query: Any, cells: Any, start: Any, scores: Any, lengths: Any, table: Any, unit: Any,
-    best: Any, number: Any, last: Any, dim: Any, who: Any,
+    typingctx: Any, levels: Any, query: Any, cells: Any, scores: Any, lengths: Any, table: Any, unit: Any, best: Any,
+    number: Any, last: Any, dim: Any, cell_bytes: Any, who: Any,
 ) -> Any:  # fmt: skip
     """Raise `best` to the scores of four document tokens: (cell score + levels . query) * inverse length.
 
     levels  address of (4, H) unsigned bytes
     query   address of (H / 4, 32, 4) signed bytes, in the order of the levels
-    cells   array; the four tokens' cells stand at `start`
+    cells   address of the four tokens' cells, of `cell_bytes` each
     scores  address of (K, 32) int16: centroids times query
     lengths address of the four tokens' bytes; table  address of 256 float32: what they stand for
     unit    address of 2 float32: the worth of a step of `scores`, and of a step of `levels . query`
     best    address of 32 float32; with who = 1, 32 int32 follow that say whose score it is, counted from `number`
     last    the largest cell number there is
     """
-    if (known := _literals(dim, who)) is None or not isinstance(cells, types.Array):
+    if (known := _literals(dim, cell_bytes, who)) is None:
         return None
-    num_dims, with_who = known
+    num_dims, num_bytes, with_who = known
 
     def codegen(context: Any, b: Builder, signature: Any, args: Any) -> Value:
-        names = ("levels", "query", "cells", "start", "scores", "lengths", "table", "unit", "best", "number", "last")
+        names = ("levels", "query", "cells", "scores", "lengths", "table", "unit", "best", "number", "last")
         given = dict(zip(names, args, strict=False))
         zero = ir.Constant(V16I32, [0] * 16)
         rows = [b.add(given["levels"], ir.Constant(I64, r * num_dims)) for r in range(ROWS)]
         sums = _dots(b, rows, list(range(0, num_dims, 4)), given["query"], [[zero, zero] for _ in range(ROWS)])
         tops = [_load(b, given["best"], V16F32, 64 * half) for half in HALVES]
         whose = [_load(b, given["best"], V16I32, 128 + 64 * half) for half in HALVES] if with_who else []
-        array = (signature.args[2], given["cells"])
         for r in range(ROWS):
-            row = ir.Constant(I64, r)
-            tops, whose = _raise(b, context, array, given["start"], given, row, sums[r], tops, whose)
+            tops, whose = _raise(b, given, num_bytes, ir.Constant(I64, r), sums[r], tops, whose)
         for half in HALVES:
             _store(b, tops[half], given["best"], 64 * half)
             if with_who:
                 _store(b, whose[half], given["best"], 128 + 64 * half)
         return context.get_dummy_value()
 
-    args = [types.intp, types.intp, cells, types.intp, *[types.intp] * 7, dim, who]
-    return types.void(*args), codegen
+    return types.void(*[types.intp] * 10, dim, cell_bytes, who), codegen
 
 
 @intrinsic(prefer_literal=True)
 def take_best(
-    typingctx: Any, dots: Any, count: Any, cells: Any, start: Any, scores: Any, lengths: Any, table: Any, unit: Any,
-    best: Any, number: Any, last: Any, who: Any,
+    typingctx: Any, dots: Any, count: Any, cells: Any, scores: Any, lengths: Any, table: Any, unit: Any, best: Any,
+    number: Any, last: Any, cell_bytes: Any, who: Any,
 ) -> Any:  # fmt: skip
     """Do the second half of `tokens_scores` for tokens whose dot products are there: (count, 32) int32 at `dots`."""
-    if (known := _literals(who)) is None or not isinstance(cells, types.Array):
+    if (known := _literals(cell_bytes, who)) is None:
         return None
-    (with_who,) = known
+    num_bytes, with_who = known
 
     def codegen(context: Any, b: Builder, signature: Any, args: Any) -> Value:
-        names = ("dots", "count", "cells", "start", "scores", "lengths", "table", "unit", "best", "number", "last")
+        names = ("dots", "count", "cells", "scores", "lengths", "table", "unit", "best", "number", "last")
         given = dict(zip(names, args, strict=False))
         tops = [cgutils.alloca_once_value(b, _load(b, given["best"], V16F32, 64 * half)) for half in HALVES]
         whose = [cgutils.alloca_once_value(b, _load(b, given["best"], V16I32, 128 + 64 * half)) for half in HALVES]
         zero, one = ir.Constant(I64, 0), ir.Constant(I64, 1)
-        array = (signature.args[2], given["cells"])
         with cgutils.for_range_slice(b, zero, given["count"], one, I64) as (row, _):
             at = b.mul(row, ir.Constant(I64, 4 * LANES))
             sums = [_load(b, given["dots"], V16I32, b.add(at, ir.Constant(I64, 64 * half))) for half in HALVES]
             now_tops, now_whose = [b.load(top) for top in tops], [b.load(one) for one in whose] if with_who else []
-            now_tops, now_whose = _raise(b, context, array, given["start"], given, row, sums, now_tops, now_whose)
+            now_tops, now_whose = _raise(b, given, num_bytes, row, sums, now_tops, now_whose)
             for kept, now in zip([*tops, *(whose if with_who else [])], [*now_tops, *now_whose], strict=True):
                 b.store(now, kept)
         for half in HALVES:
@@ -254,8 +282,7 @@ def take_best(
                 _store(b, b.load(whose[half]), given["best"], 128 + 64 * half)
         return context.get_dummy_value()
 
-    args = [types.intp, types.intp, cells, types.intp, *[types.intp] * 7, who]
-    return types.void(*args), codegen
+    return types.void(*[types.intp] * 10, cell_bytes, who), codegen
 
 
 @intrinsic(prefer_literal=True)
@@ -283,22 +310,23 @@ def dots(typingctx: Any, rows: Any, query: Any, out: Any, dim: Any) -> Any:
 
 
 @intrinsic
-def steps(typingctx: Any, dots: Any, count: Any, start: Any, unit: Any, out: Any, floors: Any) -> Any:
+def steps(typingctx: Any, dots: Any, count: Any, start: Any, unit: Any, out: Any, coarse: Any, floors: Any) -> Any:
     """Turn dot products of centroids with a query into cell scores; return a bit for each row that passes a floor.
 
     dots    address of (count, 32) int32; start  address of 32 int32 to add to them
     unit    address of a float32: int16 steps for a step of a dot product
-    out     address of (count, 32) int16; floors  address of 32 int16
+    out     address of (count, 32) int16; coarse  address of (count, 32) int8; floors  address of 32 int16
     """
 
     def codegen(context: Any, b: Builder, signature: Any, args: Any) -> Value:
-        dots_at, count_v, start_at, unit_at, out_at, floors_at = args
+        dots_at, count_v, start_at, unit_at, out_at, coarse_at, floors_at = args
         first = [_load(b, start_at, V16I32, 64 * half) for half in HALVES]
         step = _spread(b, _load(b, unit_at, F32), V16F32)
         floor = [_load(b, floors_at, V16I16, 32 * half) for half in HALVES]
         passed = cgutils.alloca_once_value(b, ir.Constant(I64, 0))
         rint = b.module.declare_intrinsic("llvm.rint.v16f32", (), ir.FunctionType(V16F32, [V16F32]))
         limits = [ir.Constant(V16F32, [limit] * 16) for limit in (32767.0, -32768.0)]
+        byte_limits = [ir.Constant(V16I16, [limit] * 16) for limit in (127, -128)]
         zero, one = ir.Constant(I64, 0), ir.Constant(I64, 1)
         with cgutils.for_range_slice(b, zero, count_v, one, I64) as (row, _):
             at, any_above = b.mul(row, ir.Constant(I64, 4 * LANES)), ir.Constant(I16, 0)
@@ -309,12 +337,17 @@ def steps(typingctx: Any, dots: Any, count: Any, start: Any, unit: Any, out: Any
                     scaled = b.select(b.fcmp_ordered(beyond, scaled, limit), limit, scaled)
                 score = b.trunc(b.fptosi(scaled, V16I32), V16I16)
                 _store(b, score, out_at, b.add(b.lshr(at, one), ir.Constant(I64, 32 * half)))
+                byte = b.ashr(score, ir.Constant(V16I16, [COARSE] * 16))
+                for limit, beyond in zip(byte_limits, (">", "<"), strict=True):
+                    byte = b.select(b.icmp_signed(beyond, byte, limit), limit, byte)
+                byte_at = b.add(b.lshr(at, ir.Constant(I64, 2)), ir.Constant(I64, 16 * half))
+                _store(b, b.trunc(byte, V16I8), coarse_at, byte_at)
                 any_above = b.or_(any_above, b.bitcast(b.icmp_signed(">", score, floor[half]), I16))
             above = b.zext(b.icmp_unsigned("!=", any_above, ir.Constant(I16, 0)), I64)
             b.store(b.or_(b.load(passed), b.shl(above, row)), passed)
         return b.load(passed)
 
-    return types.int64(*[types.intp] * 6), codegen
+    return types.int64(*[types.intp] * 7), codegen
 
 
 @intrinsic
@@ -358,27 +391,88 @@ def prefetch(typingctx: Any, address: Any, count: Any) -> Any:
     return types.void(types.intp, types.intp), codegen
 
 
-@intrinsic
-def cells_maxsim(typingctx: Any, cells: Any, start: Any, stop: Any, scores: Any, last: Any) -> Any:
-    """Return the sum over lanes of the best of a document's cell scores: centroid interaction, in int16 steps.
+@intrinsic(prefer_literal=True)
+def cells_maxsim(typingctx: Any, cells: Any, count: Any, scores: Any, last: Any, cell_bytes: Any) -> Any:
+    """Return the sum over lanes of the best of a document's cell scores: centroid interaction, in int8 steps.
 
-    cells  array; the document's tokens are [start, stop), at least one; scores  address of (K, 32) int16
-    last   the largest cell number there is
+    cells   address of `count` cells, at least one, of `cell_bytes` each
+    scores  address of (K, 32) int8
+    last    the largest cell number there is
     """
-    if not isinstance(cells, types.Array):
+    if (known := _literals(cell_bytes)) is None:
         return None
+    (num_bytes,) = known
 
     def codegen(context: Any, b: Builder, signature: Any, args: Any) -> Value:
-        cells_v, start_v, stop_v, scores_at, last = args
-        array = context.make_array(signature.args[0])(context, b, cells_v)
-        best = cgutils.alloca_once_value(b, ir.Constant(V32I16, [-(2**15)] * 32))
-        with cgutils.for_range_slice(b, start_v, stop_v, ir.Constant(I64, 1), I64) as (i, _):
-            cell = _cell(b, b.load(b.gep(array.data, [i])), last)
-            score = _load(b, scores_at, V32I16, b.mul(cell, ir.Constant(I64, 2 * LANES)))
+        cells_at, count_v, scores_at, last = args[:4]
+        best = cgutils.alloca_once_value(b, ir.Constant(V32I8, [-(2**7)] * LANES))
+        with cgutils.for_range(b, count_v) as loop:
+            score = _cell_score(b, cells_at, loop.index, num_bytes, last, scores_at)
             b.store(_larger(b, score, b.load(best)), best)
-        top = b.load(best)
-        wide = b.sext(top, ir.VectorType(I32, LANES))
+        wide = b.sext(b.load(best), ir.VectorType(I32, LANES))
         add = b.module.declare_intrinsic("llvm.vector.reduce.add.v32i32", (), ir.FunctionType(I32, [wide.type]))
         return b.sext(b.call(add, [wide]), I64)
 
-    return types.int64(cells, *[types.intp] * 4), codegen
+    return types.int64(*[types.intp] * 4, cell_bytes), codegen
+
+
+@intrinsic(prefer_literal=True)
+def leading(
+    typingctx: Any, cells: Any, count: Any, scores: Any, last: Any, out: Any, tops: Any, cell_bytes: Any
+) -> Any:  # fmt: skip
+    """Write for every lane which of a document's tokens has the best cell score, the first of equals.
+
+    cells   address of `count` cells, from one to 65,536, of `cell_bytes` each
+    scores  address of (K, 32) int8
+    out     address of 32 uint16: places among the cells; tops  address of 32 int8: the scores there
+    """
+    if (known := _literals(cell_bytes)) is None:
+        return None
+    (num_bytes,) = known
+
+    def codegen(context: Any, b: Builder, signature: Any, args: Any) -> Value:
+        cells_at, count_v, scores_at, last, out_at, tops_at = args[:6]
+        first, one = _cell_score(b, cells_at, ir.Constant(I64, 0), num_bytes, last, scores_at), ir.Constant(I64, 1)
+        larger = b.module.declare_intrinsic("llvm.smax.v32i8", (), ir.FunctionType(V32I8, [V32I8] * 2))
+        best = cgutils.alloca_once_value(b, first)
+        whose, place = (cgutils.alloca_once_value(b, ir.Constant(V32I16, [0] * LANES)) for _ in range(2))
+        with cgutils.for_range_slice(b, one, count_v, one, I64) as (row, _):
+            score, top = _cell_score(b, cells_at, row, num_bytes, last, scores_at), b.load(best)
+            b.store(b.add(b.load(place), ir.Constant(V32I16, [1] * LANES)), place)
+            above = b.icmp_signed(">", score, top)
+            b.store(b.select(above, b.load(place), b.load(whose)), whose)
+            b.store(b.call(larger, [score, top]), best)  # said so, or it waits for the comparison
+        _store(b, b.load(whose), out_at)
+        _store(b, b.load(best), tops_at)
+        return context.get_dummy_value()
+
+    return types.void(*[types.intp] * 6, cell_bytes), codegen
+
+
+def _cell_score(b: Builder, cells: Value, row: Value, cell_bytes: int, last: Value, scores: Value) -> Value:
+    """Return the coarse scores of a token's cell with all lanes."""
+    number = _load(b, cells, ir.IntType(8 * cell_bytes), b.mul(row, ir.Constant(I64, cell_bytes)))
+    return _load(b, scores, V32I8, b.mul(_cell(b, number, last), ir.Constant(I64, LANES)))
+
+
+@intrinsic(prefer_literal=True)
+def dot(typingctx: Any, levels: Any, lane: Any, dim: Any) -> Any:
+    """Return the dot product of `dim` unsigned bytes and as many signed ones, at two addresses."""
+    if (known := _literals(dim)) is None:
+        return None
+    (num_dims,) = known
+
+    def codegen(context: Any, b: Builder, signature: Any, args: Any) -> Value:
+        product = b.module.declare_intrinsic(*VNNI)
+        sums = ir.Constant(V16I32, [0] * 16)
+        for start in range(0, num_dims, 64):
+            size = min(64, num_dims - start)
+            piece = ir.VectorType(I8, size)
+            lanes = ir.Constant(ir.VectorType(I32, 64), [min(byte, size) for byte in range(64)])  # then zeros
+            both = (_load(b, address, piece, start) for address in args[:2])
+            filled = (b.shuffle_vector(some, ir.Constant(piece, [0] * size), lanes) for some in both)
+            sums = b.call(product, [sums, *(b.bitcast(some, V16I32) for some in filled)])
+        add = b.module.declare_intrinsic("llvm.vector.reduce.add.v16i32", (), ir.FunctionType(I32, [V16I32]))
+        return b.call(add, [sums])
+
+    return types.int32(types.intp, types.intp, dim), codegen
