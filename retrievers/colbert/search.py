@@ -45,8 +45,8 @@ class SearchConfig:
 
         paper   probe 4; candidates probe * 2 ** 12, and never fewer than k: what the paper takes for MS MARCO and
                 Wikipedia (section 3.5). It takes probe 2 for LoTTE, which is faster and finds less.
-        pruned  probe 4; full 256, or 2 k + 200; refined 1,024, or 2 k, or 10 * sqrt(documents); each whichever is
-                most; candidates 4 * refined. No stage keeps fewer than the next one.
+        pruned  probe 4; full 256, or 2 k + 200; refined 1,024, or 2 k, or 8 * sqrt(documents); each whichever is
+                most; candidates 6 * refined. No stage keeps fewer than the next one.
         """
         if self.algorithm == "exact":
             return SearchConfig(algorithm="exact")
@@ -54,8 +54,8 @@ class SearchConfig:
             probe = self.probe or 4
             return SearchConfig(algorithm="paper", probe=probe, candidates=max(k, self.candidates or probe * 2**12))
         full = max(k, self.full or max(256, 2 * k + 200))
-        refined = max(full, self.refined or max(1024, 2 * k, int(10 * documents**0.5)))
-        candidates = max(full, self.candidates or 4 * refined)
+        refined = max(full, self.refined or max(1024, 2 * k, int(8 * documents**0.5)))
+        candidates = max(full, self.candidates or 6 * refined)
         looks = {"probe": self.probe or 4, "candidates": candidates, "refined": min(refined, candidates), "full": full}
         return SearchConfig(algorithm="pruned", **looks)
 
@@ -118,25 +118,17 @@ def _part(mask: Bytes | None, base: int, segment: Segment) -> Bytes | None:
     return None if mask is None else mask[base : base + segment.num_documents]
 
 
-class _Candidates(NamedTuple):
-    """The documents of a segment that are in a probed cell."""
-
-    rows: NDArray[np.int32]  # as they were met
-    promise: NDArray[np.int32]
-
-
 def _candidates(
     index: ColbertIndex, query: Query, k: int, probe: int, mask: Bytes | None, scratches: list[cpu.Scratch]
-) -> tuple[cpu.CellScores, list[_Candidates]]:
-    """Return the cell scores, and each segment's candidates: of more cells, if these hold fewer than k documents."""
+) -> tuple[cpu.CellScores, list[NDArray[np.int32]]]:
+    """Return the cell scores, and each segment's rows in the probed cells: in more of them, if these hold below k."""
     while True:
         scores = cpu.cell_scores(index.codec, query, probe, scratches[0])
         found = []
         for base, segment, scratch in zip(index.bases, index.segments, scratches, strict=True):
             allowed = _part(mask, base, segment)
-            lists = (segment.lists, segment.list_starts)
-            found.append(_Candidates(*cpu.gather(*lists, scores.cells, scores.fine, allowed, scratch)))
-        if sum(len(part.rows) for part in found) >= k or probe >= index.codec.num_centroids:
+            found.append(cpu.gather(segment.lists, segment.list_starts, scores.cells, allowed, scratch))
+        if sum(map(len, found)) >= k or probe >= index.codec.num_centroids:
             return scores, found
         probe = min(4 * probe, index.codec.num_centroids)
 
@@ -148,8 +140,7 @@ def _paper(
     wanted = np.zeros(index.codec.num_centroids, np.bool_)
     wanted[scores.cells] = True
     found = []
-    for base, segment, (rows, _) in zip(index.bases, index.segments, parts, strict=True):
-        rows = np.sort(rows)
+    for base, segment, rows in zip(index.bases, index.segments, parts, strict=True):
         if len(rows) > config.candidates:
             listed = cpu.tokens_in(segment.cells, segment.starts, wanted, rows)
             bounds = cpu.quick_maxsim(index.codec, query, *_arrays(segment), scores.fine, rows, listed)
@@ -163,8 +154,10 @@ def _pruned(
 ) -> Found:
     scores, parts = _candidates(index, query, k, config.probe, mask, scratches)
     found = []
-    for base, segment, (rows, promise) in zip(index.bases, index.segments, parts, strict=True):
-        rows = cpu.best(rows, promise, config.candidates)
+    for base, segment, rows, scratch in zip(index.bases, index.segments, parts, scratches, strict=True):
+        if len(rows) > config.candidates:
+            lists = (segment.lists, segment.list_starts)
+            rows = cpu.best(rows, cpu.promises(*lists, scores.cells, scores.fine, rows, scratch), config.candidates)
         if len(rows) > config.refined:
             rows = cpu.best(rows, cpu.interact(segment.cells, segment.starts, scores.coarse, rows), config.refined)
         if len(rows) > config.full:

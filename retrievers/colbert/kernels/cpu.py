@@ -6,21 +6,12 @@ batch. The processor decides which form runs; LOTTE_KERNELS asks for less:
 """
 
 from retrievers.colbert.kernels.cpu_build import lists, residuals, sums
-from retrievers.colbert.kernels.cpu_cells import (
-    CellScores,
-    Listed,
-    Scratch,
-    best,
-    cell_scores,
-    explicit,
-    gather,
-    interact,
-    nearest,
-    tokens_in,
-)  # fmt: skip
-from retrievers.colbert.kernels.cpu_tokens import decode, leading_maxsim, maxsim_of, maxsims, quick_maxsim
+from retrievers.colbert.kernels.cpu_cells import CellScores, Scratch, cell_scores, explicit, nearest
+from retrievers.colbert.kernels.cpu_decode import decode, maxsim_of, maxsims
+from retrievers.colbert.kernels.cpu_rows import best, gather, interact, leading_maxsim, promises
+from retrievers.colbert.kernels.cpu_tokens import quick_maxsim, tokens_in
 
 __all__ = [
-    "CellScores", "Listed", "Scratch", "best", "cell_scores", "decode", "explicit", "gather", "interact",
-    "leading_maxsim", "lists", "maxsim_of", "maxsims", "nearest", "quick_maxsim", "residuals", "sums", "tokens_in",
+    "CellScores", "Scratch", "best", "cell_scores", "decode", "explicit", "gather", "interact", "leading_maxsim",
+    "lists", "maxsim_of", "maxsims", "nearest", "promises", "quick_maxsim", "residuals", "sums", "tokens_in",
 ]  # fmt: skip

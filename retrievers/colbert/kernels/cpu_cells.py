@@ -1,4 +1,4 @@
-"""The stages of `reference` that look at cells only, compiled: which cells, which documents, what cells alone promise.
+"""The stages of `reference` that look at centroids only, compiled: the nearest ones, and their scores with a query.
 
 Legend  as in `reference`
 """
@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrievers.colbert.codec import COARSE, LANES, UNIT, Bytes, Codec, Integers, Query
-from retrievers.colbert.kernels import amx, simd
+from retrievers.colbert.kernels import amx, simd, simd_cells
 from retrievers.colbert.kernels.amx import TILE
 
 compiled = nb.njit(nogil=True, cache=True)
@@ -61,7 +61,7 @@ def _nearest(dim: int, tiles: int) -> Callable[..., None]:
                 else:
                     simd.dots(rows_at, query_at, dots.ctypes.data, dim)
                 offset = 4 * LANES * block
-                simd.larger(dots.ctypes.data, step, first, best.ctypes.data + offset, cells.ctypes.data + offset)
+                simd_cells.largest(dots.ctypes.data, step, first, best.ctypes.data + offset, cells.ctypes.data + offset)
         if tiles:
             amx.end()
 
@@ -137,7 +137,7 @@ def _cell_scores(dim: int, tiles: int) -> Callable[..., None]:
                 else:
                     simd.dots(rows_at, query_at, dots.ctypes.data, dim)
                 place = LANES * (block * len(centroids) + first)
-                passed = simd.steps(
+                passed = simd_cells.steps(
                     dots.ctypes.data, step, start.ctypes.data + 4 * LANES * block, unit.ctypes.data,
                     out.ctypes.data + 2 * place, coarse.ctypes.data + place, floors.ctypes.data,
                 )  # fmt: skip
@@ -205,16 +205,13 @@ def _best_cells(scores: Any, values: Any, cells: Any) -> None:
                     _insert(values[block, lane], cells[block, lane], scores[block, cell, lane], cell)
 
 
-# candidates -----------------------------------------------------------------------------------------------------
-
-
 class Scratch:
     """What `gather` and `cell_scores` write into, for each thread that searches: new memory costs a fault a page."""
 
     def __init__(self, num_rows: int) -> None:
+        self.marks = np.zeros(num_rows // 64 + 1, np.uint64)  # a bit for each row; all 0 between two queries
         self.promise = np.empty(num_rows, np.int32)
         self.seen = np.zeros(num_rows, np.int32)  # the number of the query token that last saw a row
-        self.rows = np.empty(num_rows, np.int32)
         self.stamp = 1
         self._fine, self._coarse = np.empty(0, np.int16), np.empty(0, np.int8)
 
@@ -223,150 +220,3 @@ class Scratch:
         if len(self._fine) < size:
             self._fine, self._coarse = np.empty(size, np.int16), np.empty(size, np.int8)
         return self._fine[:size].reshape(shape), self._coarse[:size].reshape(shape)
-
-
-@compiled
-def _gather(
-    stream: Any, list_starts: Any, cells: Any, gains: Any, allowed: Any, stamp: int, promise: Any, seen: Any, rows: Any
-) -> int:
-    found = 0
-    for token in range(cells.shape[0]):
-        for probe in range(cells.shape[1]):
-            cell, gain = cells[token, probe], gains[token, probe]
-            at, stop = list_starts[cell], list_starts[cell + 1]
-            row = np.int64(-1)
-            while at < stop:
-                byte = stream[at]
-                at += 1
-                delta, shift = np.int64(byte & 127), 7
-                while byte & 128:
-                    byte = stream[at]
-                    at += 1
-                    delta |= np.int64(byte & 127) << shift
-                    shift += 7
-                row += delta + 1
-                if row >= len(seen):
-                    break  # of a damaged file
-                if len(allowed) and not allowed[row]:
-                    continue
-                if seen[row] < stamp:
-                    rows[found] = row
-                    found += 1
-                    promise[row] = 0
-                if seen[row] != stamp + token:
-                    seen[row] = stamp + token
-                    promise[row] += gain
-    return found
-
-
-def gather(
-    stream: Bytes, list_starts: Integers, cells_QP: NDArray[np.int32], scores_BKL: NDArray[np.int16],
-    allowed_D: Bytes | None, scratch: Scratch,
-) -> tuple[NDArray[np.int32], NDArray[np.int32]]:  # fmt: skip
-    """Return what `reference.gather` returns, of the rows that are allowed, in the order they are met."""
-    if scratch.stamp > 2**31 - 2 * len(cells_QP) - 1:
-        scratch.seen[:] = 0
-        scratch.stamp = 1
-    tokens = np.arange(len(cells_QP))[:, None]
-    values = scores_BKL[tokens // LANES, cells_QP, tokens % LANES].astype(np.int32)
-    allowed = np.zeros(0, np.uint8) if allowed_D is None else allowed_D
-    found = _gather(
-        stream, list_starts, cells_QP, values - values[:, -1:], allowed, scratch.stamp, scratch.promise, scratch.seen,
-        scratch.rows,
-    )  # fmt: skip
-    scratch.stamp += len(cells_QP)
-    rows = scratch.rows[:found].copy()
-    return rows, scratch.promise[rows]
-
-
-def best(rows_C: NDArray[np.int32], values_C: Integers, count: int) -> NDArray[np.int32]:
-    """Return the rows of the `count` largest values, ascending; of equals the smaller row. Values fit 32 bits."""
-    if count >= len(rows_C):
-        return np.sort(rows_C)
-    keys = (values_C.astype(np.int64) << 32) - rows_C
-    kept = np.partition(keys, len(keys) - count)[len(keys) - count :]
-    return np.sort((-kept & 0xFFFFFFFF).astype(np.int32))  # the low half of minus a row, back again
-
-
-# centroid interaction -------------------------------------------------------------------------------------------
-
-
-@cache
-def _interact_explicit(cell_bytes: int) -> Callable[..., None]:
-    @compiled
-    def run(cells: Any, starts: Any, scores: Any, rows: Any, out: Any) -> None:
-        last = scores.shape[1] - 1
-        for i in range(len(rows)):
-            start, stop = starts[rows[i]], starts[rows[i] + 1]
-            if i + 4 < len(rows):
-                ahead, end = starts[rows[i + 4]], starts[rows[i + 4] + 1]
-                simd.prefetch(cells.ctypes.data + ahead * cell_bytes, (end - ahead) * cell_bytes)
-            if start < stop:
-                total, of_document = np.int64(0), cells.ctypes.data + start * cell_bytes
-                for block in range(scores.shape[0]):
-                    at = scores.ctypes.data + block * scores.shape[1] * LANES
-                    total += simd.cells_maxsim(of_document, stop - start, at, last, cell_bytes)
-                out[i] = total
-
-    return run
-
-
-@compiled
-def _interact_portable(cells: Any, starts: Any, scores: Any, rows: Any, out: Any) -> None:
-    top = np.empty(LANES, np.int8)
-    for i in range(len(rows)):
-        start, stop = starts[rows[i]], starts[rows[i] + 1]
-        if start < stop:
-            total = np.int64(0)
-            for block in range(scores.shape[0]):
-                top[:] = -(2**7)
-                for token in range(start, stop):
-                    of_cell = scores[block, min(np.int64(cells[token]), scores.shape[1] - 1)]
-                    for lane in range(LANES):
-                        top[lane] = max(top[lane], of_cell[lane])
-                for lane in range(LANES):
-                    total += np.int64(top[lane])
-            out[i] = total
-
-
-def interact(
-    cells_N: Integers, starts_D: Integers, coarse_BKL: NDArray[np.int8], rows_C: NDArray[np.int32]
-) -> NDArray[np.int64]:
-    """Return what `reference.interact` returns."""
-    out = np.full(len(rows_C), np.iinfo(np.int64).min // 2, np.int64)
-    run = _interact_explicit(cells_N.itemsize) if explicit() else _interact_portable
-    run(cells_N, starts_D, coarse_BKL, rows_C, out)
-    return out
-
-
-# which tokens are worth a look ----------------------------------------------------------------------------------
-
-
-class Listed(NamedTuple):
-    """Some tokens of some documents: those of document c are at [starts[c], starts[c + 1])."""
-
-    tokens: NDArray[np.int64]
-    starts: NDArray[np.int64]  # (C + 1,)
-
-
-@compiled
-def _tokens_in(cells: Any, starts: Any, rows: Any, wanted: Any, tokens: Any, ends: Any) -> None:
-    found = 0
-    for i in range(len(rows)):
-        for token in range(starts[rows[i]], starts[rows[i] + 1]):
-            if wanted[min(np.int64(cells[token]), len(wanted) - 1)]:
-                if len(tokens):
-                    tokens[found] = token
-                found += 1
-        ends[i + 1] = found
-
-
-def tokens_in(
-    cells_N: Integers, starts_D: Integers, wanted_K: NDArray[np.bool_], rows_C: NDArray[np.int32]
-) -> Listed:  # fmt: skip
-    """Return what `reference.tokens_in` returns."""
-    starts = np.zeros(len(rows_C) + 1, np.int64)
-    _tokens_in(cells_N, starts_D, rows_C, wanted_K, np.empty(0, np.int64), starts)
-    tokens = np.empty(starts[-1], np.int64)
-    _tokens_in(cells_N, starts_D, rows_C, wanted_K, tokens, starts)
-    return Listed(tokens, starts)

@@ -17,7 +17,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from retrievers.colbert.codec import COARSE, LANES
+from retrievers.colbert.codec import LANES
 
 ROWS = 4  # document tokens, or centroids, that share one reading of the query
 NEEDS = ("avx512f", "avx512bw", "avx512vl", "avx512vnni")
@@ -54,17 +54,19 @@ def _at(b: Builder, address: Value, vector: Any, offset: Any = 0) -> Value:
     return b.inttoptr(b.add(address, offset), vector.as_pointer())
 
 
-def _load(b: Builder, address: Value, vector: Any, offset: Any = 0) -> Value:
+def load(b: Builder, address: Value, vector: Any, offset: Any = 0) -> Value:
+    """Return what stands `offset` bytes behind an address, wherever that is."""
     value = b.load(_at(b, address, vector, offset))
     value.align = 1
     return value
 
 
-def _store(b: Builder, value: Value, address: Value, offset: Any = 0) -> None:
+def store(b: Builder, value: Value, address: Value, offset: Any = 0) -> None:
+    """Write a value `offset` bytes behind an address."""
     b.store(value, _at(b, address, value.type, offset)).align = 1
 
 
-def _spread(b: Builder, scalar: Value, vector: Any) -> Value:
+def spread(b: Builder, scalar: Value, vector: Any) -> Value:
     """Return a vector that has the scalar in every lane."""
     undefined = ir.Constant(vector, ir.Undefined)
     first = b.insert_element(undefined, scalar, ir.Constant(I32, 0))
@@ -76,7 +78,7 @@ def _index(b: Builder, number: Value) -> Value:
     return number if number.type == I64 else b.zext(number, I64)
 
 
-def _cell(b: Builder, number: Value, last: Value) -> Value:
+def cell_number(b: Builder, number: Value, last: Value) -> Value:
     """Return a cell's number as 64 bits; a damaged file reads the last cell, and not somebody else's memory."""
     number = _index(b, number)
     return b.select(b.icmp_unsigned(">", number, last), last, number)
@@ -89,8 +91,10 @@ def _fetch(b: Builder, address: Value, offset: Value, near: int) -> None:
     b.call(fetch, [_at(b, address, I8, offset), *(ir.Constant(I32, number) for number in (0, near, 1))])
 
 
-def _larger(b: Builder, x: Value, y: Value) -> Value:
-    return b.select(b.icmp_signed(">", x, y), x, y)
+def larger(b: Builder, x: Value, y: Value) -> Value:
+    """Return the larger numbers of two vectors of signed integers."""
+    name = f"llvm.smax.v{x.type.count}i{x.type.element.width}"
+    return b.call(b.module.declare_intrinsic(name, (), ir.FunctionType(x.type, [x.type] * 2)), [x, y])
 
 
 def _dots(b: Builder, rows: list[Value], groups: list[int], query: Value, sums: list[list[Value]]) -> list[list[Value]]:
@@ -102,15 +106,16 @@ def _dots(b: Builder, rows: list[Value], groups: list[int], query: Value, sums: 
     product = b.module.declare_intrinsic(*VNNI)
     sums = [list(row) for row in sums]
     for group, offset in enumerate(groups):
-        lanes = [_load(b, query, V16I32, (group * 2 + half) * 64) for half in HALVES]
+        lanes = [load(b, query, V16I32, (group * 2 + half) * 64) for half in HALVES]
         for row, address in enumerate(rows):
-            four = _spread(b, _load(b, address, I32, offset), V16I32)
+            four = spread(b, load(b, address, I32, offset), V16I32)
             for half in HALVES:
                 sums[row][half] = b.call(product, [sums[row][half], four, lanes[half]])
     return sums
 
 
-def _literals(*args: Any) -> list[int] | None:
+def literals(*args: Any) -> list[int] | None:
+    """Return the numbers that numba knows while it compiles; None if it does not know them all."""
     if all(isinstance(a, types.IntegerLiteral) for a in args):
         return [a.literal_value for a in args]
     return None
@@ -119,14 +124,14 @@ def _literals(*args: Any) -> list[int] | None:
 @intrinsic(prefer_literal=True)
 def copy(typingctx: Any, source: Any, target: Any, size: Any) -> Any:
     """Copy `size` bytes from an address to an address."""
-    if (known := _literals(size)) is None:
+    if (known := literals(size)) is None:
         return None
     (num_bytes,) = known
 
     def codegen(context: Any, b: Builder, signature: Any, args: Any) -> Value:
         for start in range(0, num_bytes, 64):
             piece = ir.VectorType(I8, min(64, num_bytes - start))
-            _store(b, _load(b, args[0], piece, start), args[1], start)
+            store(b, load(b, args[0], piece, start), args[1], start)
         return context.get_dummy_value()
 
     return types.void(types.intp, types.intp, size), codegen
@@ -137,15 +142,19 @@ def total(typingctx: Any, numbers: Any) -> Any:
     """Return the sum of the 32 float32 at an address, added up pair by pair."""
 
     def codegen(context: Any, b: Builder, signature: Any, args: Any) -> Value:
-        low, high = (_load(b, args[0], V16F32, 64 * half) for half in HALVES)
-        some, width = b.fadd(low, high), 16
-        while width > 1:
-            width //= 2
-            halves = (ir.Constant(ir.VectorType(I32, width), list(range(at, at + width))) for at in (0, width))
-            some = b.fadd(*(b.shuffle_vector(some, ir.Constant(some.type, ir.Undefined), half) for half in halves))
-        return b.extract_element(some, ir.Constant(I32, 0))
+        return _sum(b, b.fadd(*(load(b, args[0], V16F32, 64 * half) for half in HALVES)))
 
     return types.float32(types.intp), codegen
+
+
+def _sum(b: Builder, numbers: Value) -> Value:
+    """Return the sum of 16 float32, added up pair by pair."""
+    width = 16
+    while width > 1:
+        width //= 2
+        halves = (ir.Constant(ir.VectorType(I32, width), list(range(at, at + width))) for at in (0, width))
+        numbers = b.fadd(*(b.shuffle_vector(numbers, ir.Constant(numbers.type, ir.Undefined), half) for half in halves))
+    return b.extract_element(numbers, ir.Constant(I32, 0))
 
 
 @intrinsic(prefer_literal=True)
@@ -156,7 +165,7 @@ def unpack(typingctx: Any, packed: Any, count: Any, table: Any, out: Any, bits: 
     table   address of 64 bytes: 16 levels, four times over
     out     address of rows of width * 8 / bits bytes
     """
-    if (known := _literals(bits, width)) is None:
+    if (known := literals(bits, width)) is None:
         return None
     num_bits, row_bytes = known
     fields = 8 // num_bits
@@ -168,13 +177,13 @@ def unpack(typingctx: Any, packed: Any, count: Any, table: Any, out: Any, bits: 
     def codegen(context: Any, b: Builder, signature: Any, args: Any) -> Value:
         packed_at, count_v, table_at, out_at = args[:4]
         shuffle = b.module.declare_intrinsic("llvm.x86.avx512.pshuf.b.512", (), ir.FunctionType(V64I8, [V64I8] * 2))
-        levels = _load(b, table_at, V64I8)
+        levels = load(b, table_at, V64I8)
         mask = ir.Constant(V64I8, [2**num_bits - 1] * 64)
         step = ir.Constant(I64, together * row_bytes)
         with cgutils.for_range_slice(b, ir.Constant(I64, 0), count_v, step, I64) as (i, _):
             row_at = b.add(out_at, b.mul(i, ir.Constant(I64, fields)))
             for start in offsets:
-                codes = b.bitcast(_load(b, packed_at, V64I8, b.add(i, ir.Constant(I64, start))), V32I16)
+                codes = b.bitcast(load(b, packed_at, V64I8, b.add(i, ir.Constant(I64, start))), V32I16)
                 for field in range(fields):
                     shift = 8 - num_bits * (field + 1)
                     moved = b.lshr(codes, ir.Constant(V32I16, [shift] * 32)) if shift else codes
@@ -184,7 +193,7 @@ def unpack(typingctx: Any, packed: Any, count: Any, table: Any, out: Any, bits: 
                         lanes = ir.Constant(ir.VectorType(I32, piece), bytes_of)
                         part = b.shuffle_vector(found, ir.Constant(V64I8, ir.Undefined), lanes)
                         offset = token * row_bytes * fields + field * row_bytes + start
-                        _store(b, part, row_at, offset)
+                        store(b, part, row_at, offset)
         return context.get_dummy_value()
 
     return types.void(types.intp, types.intp, types.intp, types.intp, bits, width), codegen
@@ -195,21 +204,21 @@ def _raise(
     whose: list[Value],
 ) -> tuple[list[Value], list[Value]]:  # fmt: skip
     """Return the best scores, and whose they are, after the token `row`: its cell score and its sums."""
-    number = _load(b, args["cells"], ir.IntType(8 * cell_bytes), b.mul(row, ir.Constant(I64, cell_bytes)))
-    cell = _cell(b, number, args["last"])
-    length = _index(b, _load(b, args["lengths"], I8, row))
-    scale = _spread(b, _load(b, args["table"], F32, b.mul(length, ir.Constant(I64, 4))), V16F32)
-    near_unit, rest_unit = (_spread(b, _load(b, args["unit"], F32, 4 * i), V16F32) for i in range(2))
+    number = load(b, args["cells"], ir.IntType(8 * cell_bytes), b.mul(row, ir.Constant(I64, cell_bytes)))
+    cell = cell_number(b, number, args["last"])
+    length = _index(b, load(b, args["lengths"], I8, row))
+    scale = spread(b, load(b, args["table"], F32, b.mul(length, ir.Constant(I64, 4))), V16F32)
+    near_unit, rest_unit = (spread(b, load(b, args["unit"], F32, 4 * i), V16F32) for i in range(2))
     tops, whose = list(tops), list(whose)
     for half in HALVES:
         offset = b.add(b.mul(cell, ir.Constant(I64, 2 * LANES)), ir.Constant(I64, 32 * half))
-        near = b.sitofp(b.sext(_load(b, args["scores"], V16I16, offset), V16I32), V16F32)
+        near = b.sitofp(b.sext(load(b, args["scores"], V16I16, offset), V16I32), V16F32)
         rest = b.fmul(b.sitofp(sums[half], V16F32), rest_unit)
         score = b.fmul(b.fadd(b.fmul(near, near_unit), rest), scale)
         above = b.fcmp_ordered(">", score, tops[half])
         tops[half] = b.select(above, score, tops[half])
         if whose:
-            token = _spread(b, b.trunc(b.add(args["number"], row), I32), V16I32)
+            token = spread(b, b.trunc(b.add(args["number"], row), I32), V16I32)
             whose[half] = b.select(above, token, whose[half])
     return tops, whose
 
@@ -230,7 +239,7 @@ def tokens_scores(
     best    address of 32 float32; with who = 1, 32 int32 follow that say whose score it is, counted from `number`
     last    the largest cell number there is
     """
-    if (known := _literals(dim, cell_bytes, who)) is None:
+    if (known := literals(dim, cell_bytes, who)) is None:
         return None
     num_dims, num_bytes, with_who = known
 
@@ -240,14 +249,14 @@ def tokens_scores(
         zero = ir.Constant(V16I32, [0] * 16)
         rows = [b.add(given["levels"], ir.Constant(I64, r * num_dims)) for r in range(ROWS)]
         sums = _dots(b, rows, list(range(0, num_dims, 4)), given["query"], [[zero, zero] for _ in range(ROWS)])
-        tops = [_load(b, given["best"], V16F32, 64 * half) for half in HALVES]
-        whose = [_load(b, given["best"], V16I32, 128 + 64 * half) for half in HALVES] if with_who else []
+        tops = [load(b, given["best"], V16F32, 64 * half) for half in HALVES]
+        whose = [load(b, given["best"], V16I32, 128 + 64 * half) for half in HALVES] if with_who else []
         for r in range(ROWS):
             tops, whose = _raise(b, given, num_bytes, ir.Constant(I64, r), sums[r], tops, whose)
         for half in HALVES:
-            _store(b, tops[half], given["best"], 64 * half)
+            store(b, tops[half], given["best"], 64 * half)
             if with_who:
-                _store(b, whose[half], given["best"], 128 + 64 * half)
+                store(b, whose[half], given["best"], 128 + 64 * half)
         return context.get_dummy_value()
 
     return types.void(*[types.intp] * 10, dim, cell_bytes, who), codegen
@@ -259,27 +268,27 @@ def take_best(
     number: Any, last: Any, cell_bytes: Any, who: Any,
 ) -> Any:  # fmt: skip
     """Do the second half of `tokens_scores` for tokens whose dot products are there: (count, 32) int32 at `dots`."""
-    if (known := _literals(cell_bytes, who)) is None:
+    if (known := literals(cell_bytes, who)) is None:
         return None
     num_bytes, with_who = known
 
     def codegen(context: Any, b: Builder, signature: Any, args: Any) -> Value:
         names = ("dots", "count", "cells", "scores", "lengths", "table", "unit", "best", "number", "last")
         given = dict(zip(names, args, strict=False))
-        tops = [cgutils.alloca_once_value(b, _load(b, given["best"], V16F32, 64 * half)) for half in HALVES]
-        whose = [cgutils.alloca_once_value(b, _load(b, given["best"], V16I32, 128 + 64 * half)) for half in HALVES]
+        tops = [cgutils.alloca_once_value(b, load(b, given["best"], V16F32, 64 * half)) for half in HALVES]
+        whose = [cgutils.alloca_once_value(b, load(b, given["best"], V16I32, 128 + 64 * half)) for half in HALVES]
         zero, one = ir.Constant(I64, 0), ir.Constant(I64, 1)
         with cgutils.for_range_slice(b, zero, given["count"], one, I64) as (row, _):
             at = b.mul(row, ir.Constant(I64, 4 * LANES))
-            sums = [_load(b, given["dots"], V16I32, b.add(at, ir.Constant(I64, 64 * half))) for half in HALVES]
+            sums = [load(b, given["dots"], V16I32, b.add(at, ir.Constant(I64, 64 * half))) for half in HALVES]
             now_tops, now_whose = [b.load(top) for top in tops], [b.load(one) for one in whose] if with_who else []
             now_tops, now_whose = _raise(b, given, num_bytes, row, sums, now_tops, now_whose)
             for kept, now in zip([*tops, *(whose if with_who else [])], [*now_tops, *now_whose], strict=True):
                 b.store(now, kept)
         for half in HALVES:
-            _store(b, b.load(tops[half]), given["best"], 64 * half)
+            store(b, b.load(tops[half]), given["best"], 64 * half)
             if with_who:
-                _store(b, b.load(whose[half]), given["best"], 128 + 64 * half)
+                store(b, b.load(whose[half]), given["best"], 128 + 64 * half)
         return context.get_dummy_value()
 
     return types.void(*[types.intp] * 10, cell_bytes, who), codegen
@@ -292,7 +301,7 @@ def dots(typingctx: Any, rows: Any, query: Any, out: Any, dim: Any) -> Any:
     rows   address of (4, H) unsigned bytes; query  address of (H / 4, 32, 4) signed bytes
     out    address of (4, 32) int32
     """
-    if (known := _literals(dim)) is None:
+    if (known := literals(dim)) is None:
         return None
     (num_dims,) = known
 
@@ -303,80 +312,10 @@ def dots(typingctx: Any, rows: Any, query: Any, out: Any, dim: Any) -> Any:
         sums = _dots(b, four, list(range(0, num_dims, 4)), query_at, [[zero, zero] for _ in range(ROWS)])
         for r in range(ROWS):
             for half in HALVES:
-                _store(b, sums[r][half], out_at, 128 * r + 64 * half)
+                store(b, sums[r][half], out_at, 128 * r + 64 * half)
         return context.get_dummy_value()
 
     return types.void(types.intp, types.intp, types.intp, dim), codegen
-
-
-@intrinsic
-def steps(typingctx: Any, dots: Any, count: Any, start: Any, unit: Any, out: Any, coarse: Any, floors: Any) -> Any:
-    """Turn dot products of centroids with a query into cell scores; return a bit for each row that passes a floor.
-
-    dots    address of (count, 32) int32; start  address of 32 int32 to add to them
-    unit    address of a float32: int16 steps for a step of a dot product
-    out     address of (count, 32) int16; coarse  address of (count, 32) int8; floors  address of 32 int16
-    """
-
-    def codegen(context: Any, b: Builder, signature: Any, args: Any) -> Value:
-        dots_at, count_v, start_at, unit_at, out_at, coarse_at, floors_at = args
-        first = [_load(b, start_at, V16I32, 64 * half) for half in HALVES]
-        step = _spread(b, _load(b, unit_at, F32), V16F32)
-        floor = [_load(b, floors_at, V16I16, 32 * half) for half in HALVES]
-        passed = cgutils.alloca_once_value(b, ir.Constant(I64, 0))
-        rint = b.module.declare_intrinsic("llvm.rint.v16f32", (), ir.FunctionType(V16F32, [V16F32]))
-        limits = [ir.Constant(V16F32, [limit] * 16) for limit in (32767.0, -32768.0)]
-        byte_limits = [ir.Constant(V16I16, [limit] * 16) for limit in (127, -128)]
-        zero, one = ir.Constant(I64, 0), ir.Constant(I64, 1)
-        with cgutils.for_range_slice(b, zero, count_v, one, I64) as (row, _):
-            at, any_above = b.mul(row, ir.Constant(I64, 4 * LANES)), ir.Constant(I16, 0)
-            for half in HALVES:
-                dot = b.add(_load(b, dots_at, V16I32, b.add(at, ir.Constant(I64, 64 * half))), first[half])
-                scaled = b.call(rint, [b.fmul(b.sitofp(dot, V16F32), step)])
-                for limit, beyond in zip(limits, (">", "<"), strict=True):
-                    scaled = b.select(b.fcmp_ordered(beyond, scaled, limit), limit, scaled)
-                score = b.trunc(b.fptosi(scaled, V16I32), V16I16)
-                _store(b, score, out_at, b.add(b.lshr(at, one), ir.Constant(I64, 32 * half)))
-                byte = b.ashr(score, ir.Constant(V16I16, [COARSE] * 16))
-                for limit, beyond in zip(byte_limits, (">", "<"), strict=True):
-                    byte = b.select(b.icmp_signed(beyond, byte, limit), limit, byte)
-                byte_at = b.add(b.lshr(at, ir.Constant(I64, 2)), ir.Constant(I64, 16 * half))
-                _store(b, b.trunc(byte, V16I8), coarse_at, byte_at)
-                any_above = b.or_(any_above, b.bitcast(b.icmp_signed(">", score, floor[half]), I16))
-            above = b.zext(b.icmp_unsigned("!=", any_above, ir.Constant(I16, 0)), I64)
-            b.store(b.or_(b.load(passed), b.shl(above, row)), passed)
-        return b.load(passed)
-
-    return types.int64(*[types.intp] * 7), codegen
-
-
-@intrinsic
-def larger(typingctx: Any, dots: Any, count: Any, first: Any, best: Any, cell: Any) -> Any:
-    """Raise `best` to the largest of the dot products of 32 points, `cell` to whose it is; the first of equals.
-
-    dots        address of (count, 32) int32, of centroids from number `first` on
-    best, cell  addresses of 32 int32
-    """
-
-    def codegen(context: Any, b: Builder, signature: Any, args: Any) -> Value:
-        dots_at, count_v, first_v, best_at, cell_at = args
-        tops = [cgutils.alloca_once_value(b, _load(b, best_at, V16I32, 64 * half)) for half in HALVES]
-        ids = [cgutils.alloca_once_value(b, _load(b, cell_at, V16I32, 64 * half)) for half in HALVES]
-        zero, one = ir.Constant(I64, 0), ir.Constant(I64, 1)
-        with cgutils.for_range_slice(b, zero, count_v, one, I64) as (row, _):
-            number = _spread(b, b.trunc(b.add(first_v, row), I32), V16I32)
-            at = b.mul(row, ir.Constant(I64, 4 * LANES))
-            for half in HALVES:
-                dot = _load(b, dots_at, V16I32, b.add(at, ir.Constant(I64, 64 * half)))
-                above = b.icmp_signed(">", dot, b.load(tops[half]))
-                b.store(b.select(above, dot, b.load(tops[half])), tops[half])
-                b.store(b.select(above, number, b.load(ids[half])), ids[half])
-        for half in HALVES:
-            _store(b, b.load(tops[half]), best_at, 64 * half)
-            _store(b, b.load(ids[half]), cell_at, 64 * half)
-        return context.get_dummy_value()
-
-    return types.void(*[types.intp] * 5), codegen
 
 
 @intrinsic
@@ -392,73 +331,9 @@ def prefetch(typingctx: Any, address: Any, count: Any) -> Any:
 
 
 @intrinsic(prefer_literal=True)
-def cells_maxsim(typingctx: Any, cells: Any, count: Any, scores: Any, last: Any, cell_bytes: Any) -> Any:
-    """Return the sum over lanes of the best of a document's cell scores: centroid interaction, in int8 steps.
-
-    cells   address of `count` cells, at least one, of `cell_bytes` each
-    scores  address of (K, 32) int8
-    last    the largest cell number there is
-    """
-    if (known := _literals(cell_bytes)) is None:
-        return None
-    (num_bytes,) = known
-
-    def codegen(context: Any, b: Builder, signature: Any, args: Any) -> Value:
-        cells_at, count_v, scores_at, last = args[:4]
-        best = cgutils.alloca_once_value(b, ir.Constant(V32I8, [-(2**7)] * LANES))
-        with cgutils.for_range(b, count_v) as loop:
-            score = _cell_score(b, cells_at, loop.index, num_bytes, last, scores_at)
-            b.store(_larger(b, score, b.load(best)), best)
-        wide = b.sext(b.load(best), ir.VectorType(I32, LANES))
-        add = b.module.declare_intrinsic("llvm.vector.reduce.add.v32i32", (), ir.FunctionType(I32, [wide.type]))
-        return b.sext(b.call(add, [wide]), I64)
-
-    return types.int64(*[types.intp] * 4, cell_bytes), codegen
-
-
-@intrinsic(prefer_literal=True)
-def leading(
-    typingctx: Any, cells: Any, count: Any, scores: Any, last: Any, out: Any, tops: Any, cell_bytes: Any
-) -> Any:  # fmt: skip
-    """Write for every lane which of a document's tokens has the best cell score, the first of equals.
-
-    cells   address of `count` cells, from one to 65,536, of `cell_bytes` each
-    scores  address of (K, 32) int8
-    out     address of 32 uint16: places among the cells; tops  address of 32 int8: the scores there
-    """
-    if (known := _literals(cell_bytes)) is None:
-        return None
-    (num_bytes,) = known
-
-    def codegen(context: Any, b: Builder, signature: Any, args: Any) -> Value:
-        cells_at, count_v, scores_at, last, out_at, tops_at = args[:6]
-        first, one = _cell_score(b, cells_at, ir.Constant(I64, 0), num_bytes, last, scores_at), ir.Constant(I64, 1)
-        larger = b.module.declare_intrinsic("llvm.smax.v32i8", (), ir.FunctionType(V32I8, [V32I8] * 2))
-        best = cgutils.alloca_once_value(b, first)
-        whose, place = (cgutils.alloca_once_value(b, ir.Constant(V32I16, [0] * LANES)) for _ in range(2))
-        with cgutils.for_range_slice(b, one, count_v, one, I64) as (row, _):
-            score, top = _cell_score(b, cells_at, row, num_bytes, last, scores_at), b.load(best)
-            b.store(b.add(b.load(place), ir.Constant(V32I16, [1] * LANES)), place)
-            above = b.icmp_signed(">", score, top)
-            b.store(b.select(above, b.load(place), b.load(whose)), whose)
-            b.store(b.call(larger, [score, top]), best)  # said so, or it waits for the comparison
-        _store(b, b.load(whose), out_at)
-        _store(b, b.load(best), tops_at)
-        return context.get_dummy_value()
-
-    return types.void(*[types.intp] * 6, cell_bytes), codegen
-
-
-def _cell_score(b: Builder, cells: Value, row: Value, cell_bytes: int, last: Value, scores: Value) -> Value:
-    """Return the coarse scores of a token's cell with all lanes."""
-    number = _load(b, cells, ir.IntType(8 * cell_bytes), b.mul(row, ir.Constant(I64, cell_bytes)))
-    return _load(b, scores, V32I8, b.mul(_cell(b, number, last), ir.Constant(I64, LANES)))
-
-
-@intrinsic(prefer_literal=True)
 def dot(typingctx: Any, levels: Any, lane: Any, dim: Any) -> Any:
     """Return the dot product of `dim` unsigned bytes and as many signed ones, at two addresses."""
-    if (known := _literals(dim)) is None:
+    if (known := literals(dim)) is None:
         return None
     (num_dims,) = known
 
@@ -469,10 +344,57 @@ def dot(typingctx: Any, levels: Any, lane: Any, dim: Any) -> Any:
             size = min(64, num_dims - start)
             piece = ir.VectorType(I8, size)
             lanes = ir.Constant(ir.VectorType(I32, 64), [min(byte, size) for byte in range(64)])  # then zeros
-            both = (_load(b, address, piece, start) for address in args[:2])
+            both = (load(b, address, piece, start) for address in args[:2])
             filled = (b.shuffle_vector(some, ir.Constant(piece, [0] * size), lanes) for some in both)
             sums = b.call(product, [sums, *(b.bitcast(some, V16I32) for some in filled)])
         add = b.module.declare_intrinsic("llvm.vector.reduce.add.v16i32", (), ir.FunctionType(I32, [V16I32]))
         return b.call(add, [sums])
 
     return types.int32(types.intp, types.intp, dim), codegen
+
+
+@intrinsic(prefer_literal=True)
+def decoded(
+    typingctx: Any, packed: Any, weights: Any, centroid: Any, step: Any, out: Any, dim: Any, bits: Any, floats: Any
+) -> Any:  # fmt: skip
+    """Write a token's numbers before they are scaled to length 1, and return the sum of their squares.
+
+    packed    address of the codes, the first in the high bits
+    weights   address of 16 float32: what a code stands for
+    centroid  address of `dim` bytes, shifted by 128, each worth `step`; with floats = 1 of float32
+    out       address of `dim` float32; 16 divides dim
+    """
+    if (known := literals(dim, bits, floats)) is None or known[0] % 16:
+        return None
+    num_dims, num_bits, in_floats = known
+
+    def codegen(context: Any, b: Builder, signature: Any, args: Any) -> Value:
+        packed_at, weights_at, centroid_at, step_v, out_at = args[:5]
+        pick = b.module.declare_intrinsic(
+            "llvm.x86.avx512.permvar.sf.512", (), ir.FunctionType(V16F32, [V16F32, V16I32])
+        )
+        table, step = load(b, weights_at, V16F32), spread(b, step_v, V16F32)
+        mask, middle = ir.Constant(V16I32, [2**num_bits - 1] * 16), ir.Constant(V16F32, [128.0] * 16)
+        size = 2 * num_bits  # bytes of 16 codes, of which a lane of 32 bits holds as many as fit
+        lane_bits = min(32, 8 * size)
+        word = ir.VectorType(ir.IntType(lane_bits), 8 * size // lane_bits)
+        firsts = [lane * num_bits for lane in range(16)]  # bits before a lane's code
+        words = ir.Constant(ir.VectorType(I32, 16), [first // lane_bits for first in firsts])
+        within = [first % lane_bits for first in firsts]
+        shifts = ir.Constant(V16I32, [first // 8 * 8 + 8 - num_bits - first % 8 for first in within])
+        squares = ir.Constant(V16F32, [0.0] * 16)
+        for group in range(num_dims // 16):
+            codes = b.shuffle_vector(load(b, packed_at, word, group * size), ir.Constant(word, ir.Undefined), words)
+            codes = codes if lane_bits == 32 else b.zext(codes, V16I32)
+            weight = b.call(pick, [table, b.and_(b.lshr(codes, shifts), mask)])
+            if in_floats:
+                near = load(b, centroid_at, V16F32, 64 * group)
+            else:
+                bytes_of = b.uitofp(load(b, centroid_at, V16I8, 16 * group), V16F32)
+                near = b.fmul(b.fsub(bytes_of, middle), step)
+            number = b.fadd(near, weight)
+            store(b, number, out_at, 64 * group)
+            squares = b.fadd(squares, b.fmul(number, number))
+        return _sum(b, squares)
+
+    return types.float32(types.intp, types.intp, types.intp, types.float32, types.intp, dim, bits, floats), codegen
