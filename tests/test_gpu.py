@@ -18,7 +18,9 @@ from hypothesis import strategies as st
 pytest.importorskip("numba", reason="needs lotte-bench[colbert]")
 
 from lotte.errors import UnavailableError
-from retrievers.colbert.codec import Codec, quantised
+from retrievers.colbert import building
+from retrievers.colbert import codec as codecs
+from retrievers.colbert.codec import Codec, CodecConfig, quantised
 from retrievers.colbert.index import ColbertIndex
 from retrievers.colbert.kernels import cpu, gpu, gpu_search, reference
 from retrievers.colbert.search import Found, SearchConfig, search
@@ -117,6 +119,23 @@ def test_points_that_are_on_the_device_stay_there():
     assert str(cells.dtype) == "torch.int32" and np.array_equal(cells.cpu(), reference.nearest(points, centroids))
     for ours, theirs in zip(gpu.sums(tensor(points), cells, 7), cpu.sums(points, cells.cpu().numpy(), 7), strict=True):
         assert np.array_equal(ours.cpu(), theirs)
+
+
+@runs
+def test_an_index_built_on_a_gpu_has_the_same_bytes(tmp_path, monkeypatch):
+    rng = np.random.default_rng(2)
+    rows, lengths = rng.normal(size=(400, 32)), np.array([0, 3, 97, 200, 100])
+    rows = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float16)
+    monkeypatch.setattr(gpu, "POINTS", 150)
+    monkeypatch.setattr(codecs, "SLICE", 64)
+    made = []
+    for name, where, threads in (("cpu", None, 1), ("gpu", gpu.device(), 2)):
+        (tmp_path / name).mkdir()
+        config = CodecConfig(centroids=40)
+        source = building.Arrays(rows, lengths)
+        building.build(tmp_path / name, source, config, threads=threads, say=lambda line: None, gpu=where)
+        made.append({file.name: file.read_bytes() for file in (tmp_path / name).iterdir()})
+    assert made[0] == made[1] and "centroids.npy" in made[0]
 
 
 @runs

@@ -9,15 +9,19 @@ import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from time import perf_counter
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lotte.dataset import Corpus
 from lotte.progress import Progress
 from retrievers.colbert import codec as codecs
 from retrievers.colbert.codec import Codec, CodecConfig, Integers
 from retrievers.colbert.segment import Column, SegmentWriter
+
+if TYPE_CHECKING:
+    from retrievers.colbert.encoder import Encoder
 
 CHUNK = 4096  # documents that are encoded and stored at once
 SAMPLE, SAMPLE_JOURNAL = "sample.npy", "sample.jsonl"
@@ -73,6 +77,19 @@ class Arrays:
         return Stored(vectors, np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]))
 
 
+class Encoding:
+    """A source of vectors: a corpus, and the encoder that reads it."""
+
+    def __init__(self, encoder: "Encoder", corpus: Corpus) -> None:
+        self._encoder, self._corpus, self.dim = encoder, corpus, encoder.dim
+
+    def __len__(self) -> int:
+        return len(self._corpus)
+
+    def vectors(self, rows: Sequence[int]) -> Packed:
+        return self._encoder.docs([self._corpus[row].text for row in rows])
+
+
 def sample_rows(documents: int, seed: int) -> list[int]:
     """Return the documents that the codec is trained on, ascending.
 
@@ -83,9 +100,13 @@ def sample_rows(documents: int, seed: int) -> list[int]:
 
 
 def build(
-    folder: Path, source: Source, config: CodecConfig, *, threads: int, say: Callable[[str], None]
-) -> dict[str, Any]:
-    """Fill a folder with codec and segment 0; return counts. What an earlier, stopped build left there is used."""
+    folder: Path, source: Source, config: CodecConfig, *, threads: int, say: Callable[[str], None],
+    gpu: str | None = None,
+) -> dict[str, Any]:  # fmt: skip
+    """Fill a folder with codec and segment 0; return counts. What an earlier, stopped build left there is used.
+
+    gpu  what torch calls a GPU that looks for the nearest centroids; None: the threads do. The bytes are the same
+    """
     rows = sample_rows(len(source), config.seed)
     sample = Sample(folder, source.dim)
     sample.fill(source, rows)
@@ -94,12 +115,12 @@ def build(
         tokens = len(vectors) / max(1, len(rows)) * len(source)
         if not len(vectors):  # a corpus without any token still has an index, which finds nothing
             vectors = np.eye(1, source.dim, dtype=np.float16)
-        codecs.save(codecs.train(vectors, tokens, config, threads=threads), folder)
+        codecs.save(codecs.train(vectors, tokens, config, threads=threads, gpu=gpu), folder)
     codec = codecs.load(folder)
     writer = SegmentWriter(folder, 0, codec)
     if writer.documents:
         say(f"going on behind document {writer.documents:,}")
-    fill(writer, source, sample, threads=threads)
+    fill(writer, source, sample, threads=threads, gpu=gpu)
     sample.remove()
     return {
         "documents": writer.documents, "tokens": writer.tokens, "centroids": codec.num_centroids, "dim": codec.dim,
@@ -107,7 +128,9 @@ def build(
     }  # fmt: skip
 
 
-def fill(writer: SegmentWriter, source: Source, sample: "Sample | None", *, threads: int) -> None:
+def fill(
+    writer: SegmentWriter, source: Source, sample: "Sample | None", *, threads: int, gpu: str | None = None
+) -> None:
     """Append the documents that the segment lacks, and finish it."""
     with Progress(len(source), "documents", "encoding and compressing") as progress:
         progress.advance(writer.documents)
@@ -115,7 +138,7 @@ def fill(writer: SegmentWriter, source: Source, sample: "Sample | None", *, thre
             rows = range(first, min(first + CHUNK, len(source)))
             packed = sample.completed(source, rows) if sample else source.vectors(rows)
             vectors = packed.vectors.astype(np.float16, copy=False)  # as the sample: a resumed build sees the same
-            encoded = codecs.encode(writer.codec, vectors, threads=threads)
+            encoded = codecs.encode(writer.codec, vectors, threads=threads, gpu=gpu)
             writer.append(encoded, np.diff(packed.starts), _distance(writer.codec, vectors, encoded.cells_N))
             progress.advance(len(rows))
     writer.finish()

@@ -9,9 +9,11 @@ Source  Santhanam et al. 2022, arXiv:2112.01488, section 3.3
 """
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from threading import Lock
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -146,7 +148,9 @@ def num_centroids(tokens: float, config: CodecConfig) -> int:
     return config.centroids or 1 << int(np.log2(max(1.0, 16 * np.sqrt(max(tokens, 1.0)))))
 
 
-def train(sample_NH: Any, tokens: float, config: CodecConfig, *, threads: int = 1) -> Codec:
+def train(
+    sample_NH: Any, tokens: float, config: CodecConfig, *, threads: int = 1, gpu: str | None = None
+) -> Codec:
     """Return the codec for an index of about so many tokens, from vectors of a sample of its documents.
 
     sample_NH  float16 or float32, (N, H), rows of length 1; may be a mapped file
@@ -168,8 +172,8 @@ def train(sample_NH: Any, tokens: float, config: CodecConfig, *, threads: int = 
     wanted = min(num_centroids(tokens, config), len(rest))
     vectors = sample_NH[held_out].astype(np.float32)
     points = _points(sample_NH, np.sort(rest[: wanted * config.points]), float(np.abs(vectors).max()))
-    found = kmeans(points, wanted, iterations=config.iterations, seed=config.seed, threads=threads)
-    cells = nearest(as_bytes(vectors), found.shifted, threads=threads)
+    found = kmeans(points, wanted, iterations=config.iterations, seed=config.seed, threads=threads, gpu=gpu)
+    cells = nearest(as_bytes(vectors), found.shifted, threads=threads, gpu=gpu)
     residuals = vectors - (found.shifted[cells].astype(np.float32) - 128) * np.float32(found.step)
     cutoffs, weights = codebook(residuals.ravel(), 2**config.bits)
     codec = Codec(found.shifted, found.step, cutoffs, weights, np.ones(256, np.float32))
@@ -220,18 +224,32 @@ def _lengths(codec: Codec, encoded: Encoded) -> Floats:
     return lengths
 
 
-def encode(codec: Codec, vectors_NH: NDArray[Any], *, threads: int = 1) -> Encoded:
-    """Return tokens as an index stores them, SLICE of them at a time: several copies are made on the way.
+def encode(codec: Codec, vectors_NH: NDArray[Any], *, threads: int = 1, gpu: str | None = None) -> Encoded:
+    """Return tokens as an index stores them. A thread takes SLICE of them at a time, and makes several copies.
 
     vectors_NH  float16 or float32
+    gpu         what torch calls a GPU that looks for the nearest centroids; None: the threads do
     """
     from retrievers.colbert.kernels import cpu
     from retrievers.colbert.kmeans import as_bytes, nearest
 
-    parts = []
-    for first in range(0, max(1, len(vectors_NH)), SLICE):
+    turns = Lock()  # one thread has the GPU, the others get ready what it takes next
+
+    def part(first: int) -> Encoded:
         vectors = vectors_NH[first : first + SLICE].astype(np.float32, copy=False)
-        parts.append(cpu.residuals(codec, vectors, nearest(as_bytes(vectors), codec.shifted, threads=threads)))
+        points = as_bytes(vectors)
+        if gpu is None:
+            return cpu.residuals(codec, vectors, cpu.nearest(points, codec.shifted))
+        with turns:
+            cells = nearest(points, codec.shifted, threads=1, gpu=gpu)
+        return cpu.residuals(codec, vectors, cells)
+
+    firsts = range(0, max(1, len(vectors_NH)), SLICE)
+    if threads == 1 or len(firsts) == 1:
+        parts = list(map(part, firsts))
+    else:
+        with ThreadPoolExecutor(threads) as pool:
+            parts = list(pool.map(part, firsts))
     return parts[0] if len(parts) == 1 else Encoded(*map(np.concatenate, zip(*parts, strict=True)))
 
 

@@ -74,8 +74,9 @@ def _kept(path: Path, documents: int) -> Bytes:
 
 
 def add(
-    folder: Path, meta: dict[str, Any], source: Source, doc_ids: Sequence[str], origin: str | None, *, threads: int
-) -> dict[str, Any]:
+    folder: Path, meta: dict[str, Any], source: Source, doc_ids: Sequence[str], origin: str | None, *, threads: int,
+    gpu: str | None = None,
+) -> dict[str, Any]:  # fmt: skip
     """Write further documents as a segment of their own; return the meta that counts it in.
 
     doc_ids  the user's own, none of them in the index
@@ -85,7 +86,7 @@ def add(
     number = 1 + max(part["number"] for part in meta["segments"])
     _remove_segment(folder, number)  # what a killed change left: no meta names it
     writer = SegmentWriter(folder, number, codec)
-    fill(writer, source, None, threads=threads)
+    fill(writer, source, None, threads=threads, gpu=gpu)
     name = f"doc_ids.{number:04}.txt"
     artifact.write_whole(folder / name, "".join(f"{doc_id}\n" for doc_id in doc_ids))
     part = {

@@ -32,9 +32,17 @@ def as_bytes(vectors_NH: Floats) -> NDArray[np.int8]:
 
 
 def nearest(
-    points_NH: NDArray[np.int8], centroids_KH: Bytes, *, threads: int, progress: Progress | None = None
-) -> NDArray[np.int32]:
-    """Return for every point the centroid with the largest dot product, the first of equals; shared among threads."""
+    points_NH: NDArray[np.int8], centroids_KH: Bytes, *, threads: int, gpu: str | None = None,
+    progress: Progress | None = None,
+) -> NDArray[np.int32]:  # fmt: skip
+    """Return for every point the centroid with the largest dot product, the first of equals.
+
+    threads  share the points, unless a GPU is named, in torch's words, which then takes them all
+    """
+    if gpu:
+        from retrievers.colbert.kernels import gpu as kernels
+
+        return np.asarray(kernels.nearest(kernels.moved(points_NH, gpu), centroids_KH).cpu())
 
     def share(first: int) -> NDArray[np.int32]:
         cells = cpu.nearest(points_NH[first : first + SHARE], centroids_KH)
@@ -50,13 +58,15 @@ def nearest(
 
 
 def kmeans(
-    points_NH: NDArray[np.int8], num_centroids: int, *, iterations: int, seed: int, threads: int = 1
-) -> Centroids:
+    points_NH: NDArray[np.int8], num_centroids: int, *, iterations: int, seed: int, threads: int = 1,
+    gpu: str | None = None,
+) -> Centroids:  # fmt: skip
     """Return centroids of length 1, to the precision of a byte.
 
     points_NH      vectors of length 1 in bytes, all with the same step; at least one
     num_centroids  of points, if there are fewer
     seed           of the points that are taken for the first centroids, and for those that are left empty
+    threads, gpu   as in `nearest`; the centroids are the same wherever they were found
 
     Raises  ValueError if there is no point or no centroid to find
     Source  Dhillon and Modha 2001, "Concept decompositions for large sparse text data using clustering"
@@ -69,12 +79,30 @@ def kmeans(
     centroids = _rounded(chosen.astype(np.int64))
     with Progress(iterations * len(points_NH), "tokens", "k-means") as progress:
         for _ in range(iterations):
-            cells = nearest(points_NH, centroids.shifted, threads=threads, progress=progress)
-            sums, counts = cpu.sums(points_NH, cells, num_centroids)
+            if gpu:
+                sums, counts = _clusters_on_gpu(points_NH, centroids.shifted, gpu, progress)
+            else:
+                cells = nearest(points_NH, centroids.shifted, threads=threads, progress=progress)
+                sums, counts = cpu.sums(points_NH, cells, num_centroids)
             empty = np.flatnonzero(counts == 0)
             sums[empty] = points_NH[random.choice(len(points_NH), len(empty), replace=False)]
             centroids = _rounded(sums)
     return centroids
+
+
+def _clusters_on_gpu(
+    points_NH: NDArray[np.int8], centroids_KH: Bytes, gpu: str, progress: Progress
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return what `cpu.sums` returns, of the points nearest to each centroid; a part of them is there at once."""
+    from retrievers.colbert.kernels import gpu as kernels
+
+    sums, counts = np.zeros(centroids_KH.shape, np.int64), np.zeros(len(centroids_KH), np.int64)
+    for first in range(0, len(points_NH), kernels.POINTS):
+        points = kernels.moved(points_NH[first : first + kernels.POINTS], gpu)
+        of_part = kernels.sums(points, kernels.nearest(points, centroids_KH), len(centroids_KH))
+        sums, counts = sums + of_part[0].cpu().numpy(), counts + of_part[1].cpu().numpy()
+        progress.advance(len(points))
+    return sums, counts
 
 
 def _rounded(sums_KH: NDArray[np.int64]) -> Centroids:

@@ -27,7 +27,7 @@ from retrievers.index_folder import ASKING
 from retrievers.retriever import Answer, Card
 
 if TYPE_CHECKING:
-    from retrievers.colbert.encoder import Encoder, Packed
+    from retrievers.colbert.encoder import Encoder
     from retrievers.colbert.kernels.gpu_search import GpuIndex
 
 SHIPPED = "shipped"  # the name of the checkpoint that is part of the package
@@ -99,6 +99,11 @@ class LateInteraction:
         return self.threads or threads_here()
 
     @property
+    def gpu(self) -> str | None:
+        """Return the GPU that compresses and searches, if one is named: "auto" has GPUs encode, and no more."""
+        return self.device if self.device.startswith("cuda") else None
+
+    @property
     def codec_config(self) -> CodecConfig:
         return CodecConfig(bits=self.bits, centroids=self.centroids, iterations=self.iterations, seed=self.seed)
 
@@ -131,17 +136,14 @@ class LateInteraction:
         codec.packed_width(encoder.dim, self.bits)
         _announce(self, corpus, path)
         with index_folder.making_on(path, self, corpus) as (folder, meta):
-            counts = building.build(
-                folder, Encoding(encoder, corpus), self.codec_config, threads=self.num_threads, say=say
-            )
-            meta["counts"] = counts
-            source = getattr(corpus, "path", None)
+            source, config = building.Encoding(encoder, corpus), self.codec_config
+            counts = building.build(folder, source, config, threads=self.num_threads, say=say, gpu=self.gpu)
+            meta["counts"], origin = counts, getattr(corpus, "path", None)
             meta["segments"] = [{
                 "number": 0, "documents": len(corpus), "tokens": counts["tokens"], "distance": counts["distance"],
-                "doc_ids": index_folder.DOC_IDS, "paths": [str(source.resolve())] if source else [],
+                "doc_ids": index_folder.DOC_IDS, "paths": [str(origin.resolve())] if origin else [],
             }]  # fmt: skip
-            meta["model"] = self.model
-            meta["files"] = indexes.hashes(folder, meta)
+            meta |= {"model": self.model, "files": indexes.hashes(folder, meta)}
         return self.open(path)
 
     def adopts(self, folder: Path) -> bool:
@@ -189,8 +191,8 @@ class LateInteraction:
                 raise MismatchError(f"document {twice!r} is in {path} already; --delete it first, or give another id")
             source = getattr(corpus, "path", None)
             meta = indexes.add(
-                path, dict(found.meta), Encoding(self.encoder, corpus), corpus.doc_ids,
-                str(source.resolve()) if source else None, threads=self.num_threads,
+                path, dict(found.meta), building.Encoding(self.encoder, corpus), corpus.doc_ids,
+                str(source.resolve()) if source else None, threads=self.num_threads, gpu=self.gpu,
             )  # fmt: skip
             meta["corpus"] = {**meta["corpus"], "sha256": _changed(meta, "add", corpus_sha256(corpus))}
             if (drift := indexes.drift(meta)) > indexes.DRIFT:
@@ -248,19 +250,6 @@ def _encoder(
         WEIGHTS if checkpoint == SHIPPED else checkpoint, revision=revision or None, trust=trust, device=device,
         precision=precision, query_maxlen=query_maxlen or None, doc_maxlen=doc_maxlen or None,
     )  # fmt: skip
-
-
-class Encoding:
-    """A source of vectors: a corpus, and the encoder that reads it."""
-
-    def __init__(self, encoder: "Encoder", corpus: Corpus) -> None:
-        self._encoder, self._corpus, self.dim = encoder, corpus, encoder.dim
-
-    def __len__(self) -> int:
-        return len(self._corpus)
-
-    def vectors(self, rows: Sequence[int]) -> "Packed":
-        return self._encoder.docs([self._corpus[row].text for row in rows])
 
 
 def _announce(recipe: LateInteraction, corpus: Corpus, path: Path) -> None:
@@ -326,7 +315,7 @@ class LateIndex:
 
     def _found_by(self, vectors: list[Floats], k: int, config: SearchConfig, allowed: Bytes | None) -> list[Found]:
         """Search where the recipe says: on a GPU if it names one."""
-        if not self._recipe.device.startswith("cuda"):
+        if not self._recipe.gpu:
             threads = self._recipe.num_threads
             return search.search(self.arrays, vectors, k=k, config=config, threads=threads, allowed=allowed)
         from retrievers.colbert.kernels import gpu_search
@@ -337,7 +326,7 @@ class LateIndex:
     def _on_gpu(self) -> "GpuIndex":
         from retrievers.colbert.kernels.gpu_search import GpuIndex
 
-        return GpuIndex.of(self.arrays, self._recipe.device)
+        return GpuIndex.of(self.arrays, self._recipe.gpu)
 
     def search_facts(self, queries: Queries, *, k: int) -> dict[str, Any]:
         """Return the settings in force, and the recall they have against an exact search on a few of the queries."""
