@@ -1,6 +1,6 @@
 """The GPU kernels answer as the judge does, and search on a GPU finds what search on a CPU finds.
 
-Without a GPU they run under Triton's interpreter: TRITON_INTERPRET=1 python -m pytest tests/test_gpu.py
+Without a GPU they run under Triton's interpreter, which conftest.py asks for.
 """
 
 import os
