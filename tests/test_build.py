@@ -416,7 +416,7 @@ def test_without_gooaq_there_are_forum_questions_only_and_it_says_so(tmp_path):
 
 def test_a_build_with_another_spec_in_the_same_unfinished_folder_leaves_no_strangers(tmp_path):
     out = tmp_path / "out"
-    command = [sys.executable, "-c", KILL, "artifact.write_whole", "7", *map(str, SAMPLE_WORDS), "--out", str(out)]
+    command = [sys.executable, "-c", KILL, "artifact.write_whole", "19", *map(str, SAMPLE_WORDS), "--out", str(out)]
     command += ["--workers", "1"]
     subprocess.run(command, cwd=HOUSE, capture_output=True)
     assert (out / "pooled" / "dev" / "collection.tsv").exists() and not (out / "manifest.json").exists()

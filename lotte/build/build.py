@@ -156,24 +156,22 @@ def _assembled(
     metas = {site: artifact.meta(folder) or {} for site, folder in folders.items()}
     gooaq = artifact.meta(workplace / "gooaq") if order.gooaq else None
     key = artifact.digest([spec.record(), {site: meta["key"] for site, meta in metas.items()}, gooaq, _versions()])
-    receipts = {part.name: workplace / "parts" / f"{part.topic}-{part.split}.json" for part in parts}
+    writings = pool.writings(parts)
+    receipts = {some.name: some.receipt(workplace) for some in writings}
     _remove_strangers(order.out, workplace / "parts", set(receipts.values()))
+    left = [some for some in writings if not _is_written(receipts[some.name], key, order.out)]
     # a pool of one topic is that topic under another name
     twins = {part.name: one for at, part in enumerate(parts) for one in parts[:at] if part.reads_as(one)}
     steps = [
-        work.Step(
-            part.name,
-            sum((block.path / "texts.arrow").stat().st_size for block in part.blocks),
-            partial(pool.write, part, order.out, receipts[part.name], key, spec.options),
-        )
-        for part in parts
-        if part.name not in twins and not _is_written(receipts[part.name], key, order.out)
+        work.Step(some.name, some.weight, partial(pool.write, some, order.out, receipts[some.name], key))
+        for some in left
+        if some.part.name not in twins
     ]
     with show(sum(step.weight for step in steps), "writing topics") as progress:
         work.run(steps, workers=order.workers, small=_SMALL, advance=progress.advance)
-    for part in parts:
-        if part.name in twins and not _is_written(receipts[part.name], key, order.out):
-            pool.link(part, twins[part.name], order.out, receipts)
+    for some in left:
+        if some.part.name in twins:
+            pool.link(some, pool.Writing(twins[some.part.name], some.files), order.out, workplace)
     files: dict[str, str] = {}
     for receipt in receipts.values():
         files |= json.loads(receipt.read_text(encoding="utf-8"))["sha256"]

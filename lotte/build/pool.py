@@ -2,13 +2,13 @@
 
 A topic is its communities one behind the other, the pool its topics one behind
 the other; so both are the same thing, a part, and are written by the same
-function. Texts go from Arrow's memory to the file as they are: a collection
-line is joined by Arrow, a batch at a time.
+function, some files by one process and some by another. Texts go from Arrow's
+memory to the file as they are: Arrow joins lines, a batch at a time.
 """
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -111,8 +111,36 @@ def select(
     return parts
 
 
-def write(part: Part, out: Path, receipt: Path, key: str, options: Options, advance: Advance) -> None:
-    """Write the files of a part under `out`, and leave at `receipt` what was written, when all of it was."""
+@dataclass(frozen=True)
+class Writing:
+    """Some files of a part, which are written in one go, and beside others of the part in another process."""
+
+    part: Part
+    files: str  # a name in FILES
+
+    @property
+    def name(self) -> str:
+        return f"{self.part.name} {self.files}"
+
+    @property
+    def weight(self) -> int:
+        return sum((block.path / FILES[self.files]).stat().st_size for block in self.part.blocks)
+
+    def receipt(self, workplace: Path) -> Path:
+        """Return where it is told that all of it was written."""
+        return workplace / "parts" / f"{self.part.topic}-{self.part.split}.{self.files}.json"
+
+
+FILES = {"collection": "texts.arrow", "pages": "questions.arrow", "attribution": "answers.arrow"}  # and what is read
+
+
+def writings(parts: Sequence[Part]) -> list[Writing]:
+    return [Writing(part, files) for part in parts for files in FILES]
+
+
+def write(some: Writing, out: Path, receipt: Path, key: str, advance: Advance) -> None:
+    """Write some files of a part under `out`, and leave at `receipt` what was written, when all of it was."""
+    part = some.part
     with writing(out):
         folder = out / part.topic / part.split
         folder.mkdir(parents=True, exist_ok=True)
@@ -122,13 +150,18 @@ def write(part: Part, out: Path, receipt: Path, key: str, options: Options, adva
             written.append(artifact.Writer(folder / name))
             return written[-1]
 
-        with file("collection.tsv") as collection, file("metadata.jsonl") as metadata:
-            _passages(part, collection, metadata, advance)
-        with file("attribution.parquet") as attribution:
-            _attribution(part, attribution)
-        for kind in ["search", "forum"] if part.searched else ["forum"]:
-            with file(f"questions.{kind}.tsv") as questions, file(f"qas.{kind}.jsonl") as qas:
-                _questions(part, kind, questions, qas)
+        if some.files == "collection":
+            with file("collection.tsv") as collection:
+                _passages(part, collection, advance)
+        elif some.files == "attribution":
+            with file("attribution.parquet") as attribution:
+                _attribution(part, attribution, advance)
+        else:
+            with file("metadata.jsonl") as metadata:
+                _pages(part, metadata, advance)
+            for kind in ["search", "forum"] if part.searched else ["forum"]:
+                with file(f"questions.{kind}.tsv") as questions, file(f"qas.{kind}.jsonl") as qas:
+                    _questions(part, kind, questions, qas)
         names = {f"{part.name}/{one.path.name}": one for one in written}
         record = {
             "key": key,
@@ -139,17 +172,18 @@ def write(part: Part, out: Path, receipt: Path, key: str, options: Options, adva
         artifact.write_whole(receipt, json.dumps(record, indent=1, sort_keys=True) + "\n")
 
 
-def link(part: Part, twin: Part, out: Path, receipts: Mapping[str, Path]) -> None:
+def link(some: Writing, twin: Writing, out: Path, workplace: Path) -> None:
     """Make the files of a part those of another that reads as it, and leave a receipt as `write` does."""
+    part = some.part
     with writing(out):
-        record = json.loads(receipts[twin.name].read_text(encoding="utf-8"))
+        record = json.loads(twin.receipt(workplace).read_text(encoding="utf-8"))
         (out / part.name).mkdir(parents=True, exist_ok=True)
         for told in ("sha256", "bytes"):
             record[told] = {f"{part.name}/{Path(name).name}": value for name, value in record[told].items()}
         for name in record["sha256"]:
-            artifact.link(out / twin.name / Path(name).name, out / name)
+            artifact.link(out / twin.part.name / Path(name).name, out / name)
         text = json.dumps(record | {"part": part.name}, indent=1, sort_keys=True) + "\n"
-        artifact.write_whole(receipts[part.name], text)
+        artifact.write_whole(some.receipt(workplace), text)
 
 
 class _Community:
@@ -275,7 +309,7 @@ def _pooled(split: str, parts: Sequence[Part]) -> Part:
     return Part(POOLED, split, blocks, tuple(order), all(part.searched for part in parts))
 
 
-def _passages(part: Part, collection: artifact.Writer, metadata: artifact.Writer, advance: Advance) -> None:
+def _passages(part: Part, collection: artifact.Writer, advance: Advance) -> None:
     for block, offset in zip(part.blocks, part.offsets(), strict=True):
         pid = offset
         for batch in columns.batches(block.path / "texts.arrow"):
@@ -283,15 +317,20 @@ def _passages(part: Part, collection: artifact.Writer, metadata: artifact.Writer
             collection.write(columns.lines(pids, "\t", batch["text"], "\n"))
             pid += len(batch)
             advance(batch.nbytes)
+
+
+def _pages(part: Part, metadata: artifact.Writer, advance: Advance) -> None:
+    for block, offset in zip(part.blocks, part.offsets(), strict=True):
         for batch in columns.batches(block.path / "questions.arrow"):
             rows = batch["rows"]
             items = pc.cast(pc.add(rows.flatten(), offset), pa.string())
             lists = pa.ListArray.from_arrays(rows.offsets, items)
             pids = pc.cast(pc.binary_join(lists, ", "), pa.large_string())
             metadata.write(columns.lines(batch["metadata"], pids, "]}\n"))
+            advance(batch.nbytes)
 
 
-def _attribution(part: Part, out: artifact.Writer) -> None:
+def _attribution(part: Part, out: artifact.Writer, advance: Advance) -> None:
     with pq.ParquetWriter(pa.PythonFile(out, mode="w"), _ATTRIBUTION, compression="zstd") as file:
         for block, offset in zip(part.blocks, part.offsets(), strict=True):
             pid = offset
@@ -304,6 +343,7 @@ def _attribution(part: Part, out: artifact.Writer) -> None:
                 arrays = [pc.cast(told[field.name], field.type) for field in _ATTRIBUTION]
                 file.write_table(pa.table(arrays, schema=_ATTRIBUTION))
                 pid += len(batch)
+                advance(batch.nbytes)
 
 
 def _questions(part: Part, kind: str, questions: artifact.Writer, qas: artifact.Writer) -> None:
