@@ -42,11 +42,15 @@ def grouped(lanes_BLH: NDArray[np.int8], order_H: Integers) -> NDArray[np.int8]:
 # nearest centroids ----------------------------------------------------------------------------------------------
 
 
+def _together(rows: int, tiles: int) -> int:
+    """Return how many centroids are multiplied at once."""
+    return TILE if tiles else simd.ROWS if rows % simd.MANY else simd.MANY
+
+
 @cache
-def _nearest(dim: int, tiles: int) -> Callable[..., None]:
+def _nearest(dim: int, tiles: int, step: int) -> Callable[..., None]:
     @compiled
     def run(points: Any, centroids: Any, best: Any, cells: Any, config: Any) -> None:
-        step = TILE if tiles else simd.ROWS
         dots = np.empty((step, LANES), np.int32)
         if tiles:
             amx.begin(config.ctypes.data)
@@ -59,7 +63,7 @@ def _nearest(dim: int, tiles: int) -> Callable[..., None]:
                 if tiles:
                     amx.dots(rows_at, dots.ctypes.data, dim)
                 else:
-                    simd.dots(rows_at, query_at, dots.ctypes.data, dim)
+                    simd.dots(rows_at, query_at, dots.ctypes.data, step, dim)
                 offset = 4 * LANES * block
                 simd_cells.largest(dots.ctypes.data, step, first, best.ctypes.data + offset, cells.ctypes.data + offset)
         if tiles:
@@ -78,7 +82,8 @@ def nearest(points_NH: NDArray[np.int8], centroids_KH: Bytes) -> NDArray[np.int3
     blocks = grouped(padded.reshape(-1, LANES, dim), np.arange(dim))
     best = np.full(len(padded), np.iinfo(np.int32).min, np.int32)
     cells = np.zeros(len(padded), np.int32)
-    _nearest(dim, tiled(dim, rows))(blocks, centroids_KH, best, cells, CONFIG)
+    tiles = tiled(dim, rows)
+    _nearest(dim, tiles, _together(rows, tiles))(blocks, centroids_KH, best, cells, CONFIG)
     return cells[: len(points_NH)]
 
 
@@ -115,12 +120,12 @@ def _insert(values: Any, cells: Any, value: int, cell: int) -> None:
 
 
 @cache
-def _cell_scores(dim: int, tiles: int) -> Callable[..., None]:
+def _cell_scores(dim: int, tiles: int, step: int) -> Callable[..., None]:
     @compiled
     def run(
         centroids: Any, query: Any, start: Any, unit: Any, out: Any, coarse: Any, values: Any, cells: Any, config: Any
     ) -> None:  # fmt: skip
-        probe, step = values.shape[2], TILE if tiles else simd.ROWS
+        probe = values.shape[2]
         floors = np.empty(LANES, np.int16)
         dots = np.empty((step, LANES), np.int32)
         if tiles:
@@ -135,7 +140,7 @@ def _cell_scores(dim: int, tiles: int) -> Callable[..., None]:
                 if tiles:
                     amx.dots(rows_at, dots.ctypes.data, dim)
                 else:
-                    simd.dots(rows_at, query_at, dots.ctypes.data, dim)
+                    simd.dots(rows_at, query_at, dots.ctypes.data, step, dim)
                 place = LANES * (block * len(centroids) + first)
                 passed = simd_cells.steps(
                     dots.ctypes.data, step, start.ctypes.data + 4 * LANES * block, unit.ctypes.data,
@@ -177,7 +182,8 @@ def cell_scores(codec: Codec, query: Query, probe: int, scratch: "Scratch | None
     if explicit() and codec.dim % 4 == 0 and codec.num_centroids % simd.ROWS == 0:
         start = query.least(codec) - 128 * query.lanes.sum(axis=2, dtype=np.int32)
         lanes = grouped(query.lanes, np.arange(codec.dim))
-        run = _cell_scores(codec.dim, tiled(codec.dim, codec.num_centroids))
+        tiles = tiled(codec.dim, codec.num_centroids)
+        run = _cell_scores(codec.dim, tiles, _together(codec.num_centroids, tiles))
         run(codec.shifted, lanes, start, np.array([unit]), out, coarse, values, cells, CONFIG)
     else:
         _scores_by_product(codec, query, unit, out)

@@ -17,6 +17,7 @@ from retrievers.colbert.codec import LANES, UNIT, Bytes, Codec, Floats, Integers
 from retrievers.colbert.kernels import amx, simd
 from retrievers.colbert.kernels.amx import TILE
 from retrievers.colbert.kernels.cpu_cells import CONFIG, compiled, explicit, grouped, tiled
+from retrievers.colbert.kernels.simd import MANY, ROWS
 
 LOWEST = np.float32(-3.4e38)
 
@@ -100,17 +101,17 @@ def _explicit(dim: int, bits: int, cell_bytes: int, who: int, tiles: int) -> Cal
                     simd.prefetch(cells.ctypes.data + ahead * cell_bytes, tokens * cell_bytes)
                     simd.prefetch(lengths.ctypes.data + ahead, tokens)
                     simd.prefetch(residuals.ctypes.data + ahead * width, tokens * width)
-                in_place = not some and stop - start >= simd.ROWS and stop * width < safe
+                in_place = not some and stop - start >= ROWS and stop * width < safe
                 at = start
                 while at < stop:
                     if in_place:
-                        at = min(at, stop - simd.ROWS)  # some are seen twice: a maximum does not mind
+                        at = min(at, stop - ROWS)  # some are seen twice: a maximum does not mind
                         count = min(TILE, stop - at)
                         source = residuals.ctypes.data + at * width
                         cells_at, lengths_at = cells.ctypes.data + at * cell_bytes, lengths.ctypes.data + at
                     else:
                         count = min(TILE, stop - at)
-                        for place in range(max(count, simd.ROWS)):
+                        for place in range(max(count, ROWS)):
                             token = at + min(place, count - 1)  # the last one again, until there are four
                             if some:
                                 token = listed[token]
@@ -118,9 +119,9 @@ def _explicit(dim: int, bits: int, cell_bytes: int, who: int, tiles: int) -> Cal
                             simd.copy(
                                 residuals.ctypes.data + token * width, packed.ctypes.data + place * width, width
                             )
-                        source = packed.ctypes.data
-                        cells_at, lengths_at = some_cells.ctypes.data, some_lengths.ctypes.data
-                    rest = max(count, simd.ROWS)
+                        source = np.int64(packed.ctypes.data)
+                        cells_at, lengths_at = np.int64(some_cells.ctypes.data), np.int64(some_lengths.ctypes.data)
+                    rest = max(count, ROWS)
                     simd.unpack(source, rest * width, levels.ctypes.data, unpacked.ctypes.data, bits, width)
                     if tiles:
                         amx.dots(unpacked.ctypes.data, dots.ctypes.data, dim)
@@ -129,13 +130,23 @@ def _explicit(dim: int, bits: int, cell_bytes: int, who: int, tiles: int) -> Cal
                             units.ctypes.data, best.ctypes.data, at - start, last, cell_bytes, who,
                         )  # fmt: skip
                     else:
-                        for first in range(0, rest, simd.ROWS):
-                            four = min(first, rest - simd.ROWS)
-                            simd.tokens_scores(
-                                unpacked.ctypes.data + four * dim, query_at, cells_at + four * cell_bytes, scores_at,
-                                lengths_at + four, table.ctypes.data, units.ctypes.data, best.ctypes.data,
-                                at + four - start, last, dim, cell_bytes, who,
-                            )  # fmt: skip
+                        first = 0
+                        while first < rest:
+                            if rest - first >= MANY:
+                                simd.tokens_scores(
+                                    unpacked.ctypes.data + first * dim, query_at, cells_at + first * cell_bytes,
+                                    scores_at, lengths_at + first, table.ctypes.data, units.ctypes.data,
+                                    best.ctypes.data, at + first - start, last, MANY, dim, cell_bytes, who,
+                                )  # fmt: skip
+                                first += MANY
+                            else:
+                                first = min(first, rest - ROWS)
+                                simd.tokens_scores(
+                                    unpacked.ctypes.data + first * dim, query_at, cells_at + first * cell_bytes,
+                                    scores_at, lengths_at + first, table.ctypes.data, units.ctypes.data,
+                                    best.ctypes.data, at + first - start, last, ROWS, dim, cell_bytes, who,
+                                )  # fmt: skip
+                                first += ROWS
                     at += count
                 if start < stop:
                     score = simd.total(best.ctypes.data)

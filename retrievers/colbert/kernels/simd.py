@@ -19,7 +19,8 @@ from numba.extending import intrinsic
 
 from retrievers.colbert.codec import LANES
 
-ROWS = 4  # document tokens, or centroids, that share one reading of the query
+ROWS = 4  # document tokens, or centroids, at the least, that share one reading of the query
+MANY = 8  # better: four rows have eight sums at work, and the instruction takes ten at a time to be busy
 NEEDS = ("avx512f", "avx512bw", "avx512vl", "avx512vnni")
 
 I8, I16, I32, I64, F32 = ir.IntType(8), ir.IntType(16), ir.IntType(32), ir.IntType(64), ir.FloatType()
@@ -226,32 +227,32 @@ def _raise(
 @intrinsic(prefer_literal=True)
 def tokens_scores(
     typingctx: Any, levels: Any, query: Any, cells: Any, scores: Any, lengths: Any, table: Any, unit: Any, best: Any,
-    number: Any, last: Any, dim: Any, cell_bytes: Any, who: Any,
+    number: Any, last: Any, count: Any, dim: Any, cell_bytes: Any, who: Any,
 ) -> Any:  # fmt: skip
-    """Raise `best` to the scores of four document tokens: (cell score + levels . query) * inverse length.
+    """Raise `best` to the scores of `count` document tokens: (cell score + levels . query) * inverse length.
 
-    levels  address of (4, H) unsigned bytes
+    levels  address of (count, H) unsigned bytes
     query   address of (H / 4, 32, 4) signed bytes, in the order of the levels
-    cells   address of the four tokens' cells, of `cell_bytes` each
+    cells   address of the tokens' cells, of `cell_bytes` each
     scores  address of (K, 32) int16: centroids times query
-    lengths address of the four tokens' bytes; table  address of 256 float32: what they stand for
+    lengths address of the tokens' bytes; table  address of 256 float32: what they stand for
     unit    address of 2 float32: the worth of a step of `scores`, and of a step of `levels . query`
     best    address of 32 float32; with who = 1, 32 int32 follow that say whose score it is, counted from `number`
     last    the largest cell number there is
     """
-    if (known := literals(dim, cell_bytes, who)) is None:
+    if (known := literals(count, dim, cell_bytes, who)) is None:
         return None
-    num_dims, num_bytes, with_who = known
+    num_rows, num_dims, num_bytes, with_who = known
 
     def codegen(context: Any, b: Builder, signature: Any, args: Any) -> Value:
         names = ("levels", "query", "cells", "scores", "lengths", "table", "unit", "best", "number", "last")
         given = dict(zip(names, args, strict=False))
         zero = ir.Constant(V16I32, [0] * 16)
-        rows = [b.add(given["levels"], ir.Constant(I64, r * num_dims)) for r in range(ROWS)]
-        sums = _dots(b, rows, list(range(0, num_dims, 4)), given["query"], [[zero, zero] for _ in range(ROWS)])
+        rows = [b.add(given["levels"], ir.Constant(I64, r * num_dims)) for r in range(num_rows)]
+        sums = _dots(b, rows, list(range(0, num_dims, 4)), given["query"], [[zero, zero] for _ in rows])
         tops = [load(b, given["best"], V16F32, 64 * half) for half in HALVES]
         whose = [load(b, given["best"], V16I32, 128 + 64 * half) for half in HALVES] if with_who else []
-        for r in range(ROWS):
+        for r in range(num_rows):
             tops, whose = _raise(b, given, num_bytes, ir.Constant(I64, r), sums[r], tops, whose)
         for half in HALVES:
             store(b, tops[half], given["best"], 64 * half)
@@ -259,7 +260,7 @@ def tokens_scores(
                 store(b, whose[half], given["best"], 128 + 64 * half)
         return context.get_dummy_value()
 
-    return types.void(*[types.intp] * 10, dim, cell_bytes, who), codegen
+    return types.void(*[types.intp] * 10, count, dim, cell_bytes, who), codegen
 
 
 @intrinsic(prefer_literal=True)
@@ -295,27 +296,27 @@ def take_best(
 
 
 @intrinsic(prefer_literal=True)
-def dots(typingctx: Any, rows: Any, query: Any, out: Any, dim: Any) -> Any:
-    """Write the dot products of four rows with all lanes of a query.
+def dots(typingctx: Any, rows: Any, query: Any, out: Any, count: Any, dim: Any) -> Any:
+    """Write the dot products of `count` rows with all lanes of a query.
 
-    rows   address of (4, H) unsigned bytes; query  address of (H / 4, 32, 4) signed bytes
-    out    address of (4, 32) int32
+    rows   address of (count, H) unsigned bytes; query  address of (H / 4, 32, 4) signed bytes
+    out    address of (count, 32) int32
     """
-    if (known := literals(dim)) is None:
+    if (known := literals(count, dim)) is None:
         return None
-    (num_dims,) = known
+    num_rows, num_dims = known
 
     def codegen(context: Any, b: Builder, signature: Any, args: Any) -> Value:
         rows_at, query_at, out_at = args[:3]
         zero = ir.Constant(V16I32, [0] * 16)
-        four = [b.add(rows_at, ir.Constant(I64, r * num_dims)) for r in range(ROWS)]
-        sums = _dots(b, four, list(range(0, num_dims, 4)), query_at, [[zero, zero] for _ in range(ROWS)])
-        for r in range(ROWS):
+        some = [b.add(rows_at, ir.Constant(I64, r * num_dims)) for r in range(num_rows)]
+        sums = _dots(b, some, list(range(0, num_dims, 4)), query_at, [[zero, zero] for _ in some])
+        for r in range(num_rows):
             for half in HALVES:
                 store(b, sums[r][half], out_at, 128 * r + 64 * half)
         return context.get_dummy_value()
 
-    return types.void(types.intp, types.intp, types.intp, dim), codegen
+    return types.void(types.intp, types.intp, types.intp, count, dim), codegen
 
 
 @intrinsic
