@@ -134,9 +134,9 @@ def test_settings_are_a_rule_of_k_and_the_size_of_the_index():
     assert SearchConfig(algorithm="paper").settled(10, 99) == SearchConfig(algorithm="paper", probe=4, candidates=16_384)
     assert SearchConfig(algorithm="paper", probe=2).settled(10_000, 99).candidates == 10_000
     wide = SearchConfig(algorithm="pruned").settled(1000, 99)
-    assert (wide.probe, wide.candidates, wide.refined, wide.full) == (4, 13_200, 2200, 2200)
-    assert [SearchConfig(algorithm="pruned").settled(10, size).refined for size in (99, 90_000)] == [1024, 2400]
-    assert [SearchConfig(algorithm="pruned").settled(k, 99).full for k in (10, 100)] == [256, 400]
+    assert (wide.probe, wide.candidates, wide.refined, wide.full) == (4, 13_500, 2250, 2250)
+    assert [SearchConfig(algorithm="pruned").settled(10, size).refined for size in (99, 90_000)] == [1024, 3000]
+    assert [SearchConfig(algorithm="pruned").settled(k, 99).full for k in (10, 100)] == [270, 450]
     few = SearchConfig(algorithm="pruned", candidates=50, full=20).settled(10, 99)
     assert (few.candidates, few.refined, few.full) == (50, 50, 20)
     assert SearchConfig(algorithm="exact", probe=7).settled(5, 99) == SearchConfig(algorithm="exact")

@@ -45,16 +45,16 @@ class SearchConfig:
 
         paper   probe 4; candidates probe * 2 ** 12, and never fewer than k: what the paper takes for MS MARCO and
                 Wikipedia (section 3.5). It takes probe 2 for LoTTE, which is faster and finds less.
-        pruned  probe 4; full 256, or 2 k + 200; refined 1,024, or 2 k, or 8 * sqrt(documents); each whichever is
-                most; candidates 6 * refined. No stage keeps fewer than the next one.
+        pruned  probe 4; full 2 k + 250; refined 1,024, or 10 * sqrt(documents) if that is more; candidates
+                6 * refined. No stage keeps fewer than the next one.
         """
         if self.algorithm == "exact":
             return SearchConfig(algorithm="exact")
         if self.algorithm == "paper":
             probe = self.probe or 4
             return SearchConfig(algorithm="paper", probe=probe, candidates=max(k, self.candidates or probe * 2**12))
-        full = max(k, self.full or max(256, 2 * k + 200))
-        refined = max(full, self.refined or max(1024, 2 * k, int(8 * documents**0.5)))
+        full = max(k, self.full or 2 * k + 250)
+        refined = max(full, self.refined or max(1024, int(10 * documents**0.5)))
         candidates = max(full, self.candidates or 6 * refined)
         looks = {"probe": self.probe or 4, "candidates": candidates, "refined": min(refined, candidates), "full": full}
         return SearchConfig(algorithm="pruned", **looks)

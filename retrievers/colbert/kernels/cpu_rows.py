@@ -269,9 +269,9 @@ def leading_maxsim(
     out = np.full(len(rows_C), -np.inf, np.float32)
     lanes, run = query.lanes, _leading_portable
     if explicit_for(codec):
-        lanes = np.ascontiguousarray(lanes[:, :, plane_order(codec)])
+        lanes = np.ascontiguousarray(lanes[:, :, plane_order(codec.dim, codec.bits)])
         run = _leading_explicit(codec.dim, codec.bits, cells_N.itemsize)
-    _, levels, lengths, units = Steps.of(codec, query)
+    _, levels, lengths, units = Steps.of(codec, query, lanes)
     arrays = (cells_N, residuals_NP, lengths_N, starts_D)
     run(lanes, levels, lengths, units * COARSE_UNITS, *arrays, coarse_BKL, rows_C, query.count, out)
     return out

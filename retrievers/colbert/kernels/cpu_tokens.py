@@ -41,11 +41,10 @@ class Steps(NamedTuple):
     units: Floats  # (2,): the worth of a step of a cell score, and of a step of levels . query
 
     @classmethod
-    def of(cls, codec: Codec, query: Query) -> "Steps":
+    def of(cls, codec: Codec, query: Query, lanes: NDArray[np.int8]) -> "Steps":
         levels = np.zeros(16, np.uint8)
         levels[: len(codec.levels)] = codec.levels
         units = np.array([UNIT, query.step * codec.level_step], np.float32)
-        lanes = grouped(query.lanes, plane_order(codec)) if explicit_for(codec) else query.lanes
         return cls(lanes, np.tile(levels, 4), codec.inverse_lengths, units)
 
 
@@ -54,10 +53,10 @@ def explicit_for(codec: Codec) -> bool:
     return explicit() and codec.dim * codec.bits % 32 == 0 and codec.dim * codec.bits >= 128
 
 
-def plane_order(codec: Codec) -> Integers:
+@cache
+def plane_order(dim: int, bits: int) -> Integers:
     """Return the dimensions in the order in which unpacking lays them out: first codes of all bytes, then second ..."""
-    per_byte = 8 // codec.bits
-    return np.arange(codec.dim).reshape(-1, per_byte).T.ravel()
+    return np.arange(dim).reshape(-1, 8 // bits).T.ravel()
 
 
 @cache
@@ -211,13 +210,14 @@ def quick_maxsim(
     if listed is not None and winners_CQ is not None:
         raise ValueError("winners are those of whole documents, not of listed tokens")
     out = np.full(len(rows_C), -np.inf, np.float32)
-    run = _portable
+    lanes, run = query.lanes, _portable
     if explicit_for(codec):
         who = int(winners_CQ is not None)
+        lanes = grouped(lanes, plane_order(codec.dim, codec.bits))
         run = _explicit(codec.dim, codec.bits, cells_N.itemsize, who, tiled(codec.dim))
     winners = np.empty((0, 0), np.int64) if winners_CQ is None else winners_CQ
     arrays = (cells_N, residuals_NP, lengths_N, starts_D)
-    run(*Steps.of(codec, query), *arrays, scores_BKL, rows_C, *(listed or NOT_LISTED), out, winners, CONFIG)
+    run(*Steps.of(codec, query, lanes), *arrays, scores_BKL, rows_C, *(listed or NOT_LISTED), out, winners, CONFIG)
     return out
 
 
