@@ -122,6 +122,13 @@ def test_decoding_is_the_same(case):
         np.testing.assert_allclose(ours, reference.decode(one, cells, residuals), atol=1e-5)
 
 
+@given(st.integers(0, 2**32), st.integers(0, 20), st.sampled_from([3, 16, 128]))
+def test_vectors_become_the_same_bytes(seed, count, dim):
+    vectors = np.random.default_rng(seed).normal(size=(count, dim)).astype(np.float32)
+    vectors[::5] = 0
+    assert (cpu.as_bytes(vectors) == reference.as_bytes(vectors)).all()
+
+
 @given(
     st.integers(1, 200), st.integers(1, 300), st.sampled_from([4, 24, 64, 128]), st.integers(0, 2**32), st.booleans()
 )

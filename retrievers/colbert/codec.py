@@ -161,7 +161,7 @@ def train(
     Source  github.com/stanford-futuredata/ColBERT, colbert/indexing/collection_indexer.py
     """
     from retrievers.colbert.kernels import cpu
-    from retrievers.colbert.kmeans import as_bytes, kmeans, nearest
+    from retrievers.colbert.kmeans import kmeans, nearest
 
     packed_width(sample_NH.shape[1], config.bits)
     if not len(sample_NH):
@@ -173,7 +173,7 @@ def train(
     vectors = sample_NH[held_out].astype(np.float32)
     points = _points(sample_NH, np.sort(rest[: wanted * config.points]), float(np.abs(vectors).max()))
     found = kmeans(points, wanted, iterations=config.iterations, seed=config.seed, threads=threads, gpu=gpu)
-    cells = nearest(as_bytes(vectors), found.shifted, threads=threads, gpu=gpu)
+    cells = nearest(cpu.as_bytes(vectors), found.shifted, threads=threads, gpu=gpu)
     residuals = vectors - (found.shifted[cells].astype(np.float32) - 128) * np.float32(found.step)
     cutoffs, weights = codebook(residuals.ravel(), 2**config.bits)
     codec = Codec(found.shifted, found.step, cutoffs, weights, np.ones(256, np.float32))
@@ -231,13 +231,13 @@ def encode(codec: Codec, vectors_NH: NDArray[Any], *, threads: int = 1, gpu: str
     gpu         what torch calls a GPU that looks for the nearest centroids; None: the threads do
     """
     from retrievers.colbert.kernels import cpu
-    from retrievers.colbert.kmeans import as_bytes, nearest
+    from retrievers.colbert.kmeans import nearest
 
     turns = Lock()  # one thread has the GPU, the others get ready what it takes next
 
     def part(first: int) -> Encoded:
         vectors = vectors_NH[first : first + SLICE].astype(np.float32, copy=False)
-        points = as_bytes(vectors)
+        points = cpu.as_bytes(vectors)
         if gpu is None:
             return cpu.residuals(codec, vectors, cpu.nearest(points, codec.shifted))
         with turns:

@@ -14,21 +14,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lotte.progress import Progress
-from retrievers.colbert.codec import Bytes, Floats
+from retrievers.colbert.codec import Bytes
 from retrievers.colbert.kernels import cpu
 
 SHARE = 1 << 14  # points that a thread takes at once
+FEW = 8  # points for a centroid, below which an iteration takes no part of them
 
 
 class Centroids(NamedTuple):
     shifted: Bytes  # (K, H): a centroid is (shifted - 128) * step
     step: float
-
-
-def as_bytes(vectors_NH: Floats) -> NDArray[np.int8]:
-    """Return vectors as signed bytes, each with a step of its own: which centroid is nearest does not depend on it."""
-    top_N = np.abs(vectors_NH).max(axis=1, keepdims=True)
-    return np.rint(vectors_NH * (127 / np.maximum(top_N, np.float32(1e-12)))).astype(np.int8)
 
 
 def nearest(
@@ -77,17 +72,29 @@ def kmeans(
     random = np.random.default_rng(seed)
     chosen = points_NH[np.sort(random.choice(len(points_NH), num_centroids, replace=False))]
     centroids = _rounded(chosen.astype(np.int64))
-    with Progress(iterations * len(points_NH), "tokens", "k-means") as progress:
-        for _ in range(iterations):
+    parts = [points_NH[:: _stride(left, len(points_NH), num_centroids)] for left in range(iterations - 1, -1, -1)]
+    with Progress(sum(map(len, parts)), "tokens", "k-means") as progress:
+        for part_NH in map(np.ascontiguousarray, parts):
             if gpu:
-                sums, counts = _clusters_on_gpu(points_NH, centroids.shifted, gpu, progress)
+                sums, counts = _clusters_on_gpu(part_NH, centroids.shifted, gpu, progress)
             else:
-                cells = nearest(points_NH, centroids.shifted, threads=threads, progress=progress)
-                sums, counts = cpu.sums(points_NH, cells, num_centroids)
+                cells = nearest(part_NH, centroids.shifted, threads=threads, progress=progress)
+                sums, counts = cpu.sums(part_NH, cells, num_centroids)
             empty = np.flatnonzero(counts == 0)
             sums[empty] = points_NH[random.choice(len(points_NH), len(empty), replace=False)]
             centroids = _rounded(sums)
     return centroids
+
+
+def _stride(left: int, points: int, centroids: int) -> int:
+    """Return 4, 2 or 1: an iteration that has others behind it takes a fourth of the points, or half of them.
+
+    left  iterations that are still to come
+
+    The last two take all, and none fewer than FEW for a centroid: where centroids are random still, a part of the
+    points moves them as far (retrievers/LOG.md).
+    """
+    return max(1, min(1 << max(0, left - 1), 4, points // (FEW * centroids)))
 
 
 def _clusters_on_gpu(

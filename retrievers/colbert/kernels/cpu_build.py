@@ -5,11 +5,30 @@ Legend  as in `reference`
 
 from typing import Any
 
+import numba as nb
 import numpy as np
 from numpy.typing import NDArray
 
 from retrievers.colbert.codec import Codec, Encoded, Floats, Integers
 from retrievers.colbert.kernels.cpu_cells import compiled
+
+
+@nb.njit(nogil=True, cache=True, fastmath={"nnan", "nsz"})  # a maximum in any order
+def _as_bytes(vectors: Any, out: Any) -> None:
+    for i in range(len(vectors)):
+        top = np.float32(1e-12)
+        for d in range(vectors.shape[1]):
+            top = max(top, abs(vectors[i, d]))
+        scale = np.float32(127) / top
+        for d in range(vectors.shape[1]):
+            out[i, d] = np.int8(np.rint(vectors[i, d] * scale))
+
+
+def as_bytes(vectors_NH: Floats) -> NDArray[np.int8]:
+    """Return what `reference.as_bytes` returns."""
+    out = np.empty(vectors_NH.shape, np.int8)
+    _as_bytes(vectors_NH, out)
+    return out
 
 
 @compiled

@@ -17,6 +17,12 @@ from numpy.typing import NDArray
 from retrievers.colbert.codec import COARSE, LANES, UNIT, Bytes, Codec, Floats, Integers, Query
 
 
+def as_bytes(vectors_NH: Floats) -> NDArray[np.int8]:
+    """Return vectors as signed bytes, each with a step of its own: which centroid is nearest does not depend on it."""
+    top_N = np.abs(vectors_NH).max(axis=1, keepdims=True)
+    return np.rint(vectors_NH * (np.float32(127) / np.maximum(top_N, np.float32(1e-12)))).astype(np.int8)
+
+
 def nearest(points_NH: NDArray[np.int8], centroids_KH: Bytes) -> NDArray[np.int32]:
     """Return for every point the centroid with the largest dot product; the first of equals.
 
