@@ -4,6 +4,13 @@ The code around the registers (16 rows at a time, a query that is held, what
 ends must have begun) then runs as it does where they are.
 """
 
+import os
+import shutil
+import tempfile
+
+# what is compiled here must not be taken for code of real registers by another process
+os.environ["NUMBA_CACHE_DIR"] = tempfile.mkdtemp(prefix="played_tiles-")
+
 import numpy as np
 from llvmlite import ir
 from numba import types
@@ -20,6 +27,7 @@ def _pointer(b, place=0):
 
 
 def pytest_sessionfinish(session):
+    shutil.rmtree(os.environ["NUMBA_CACHE_DIR"], ignore_errors=True)
     if not HELD[1]:
         session.exitstatus = 3  # no code for matrix registers was run
 

@@ -426,6 +426,20 @@ def test_a_build_with_another_spec_in_the_same_unfinished_folder_leaves_no_stran
     assert set(tree(out)) == {*wanted, "manifest.json"}
 
 
+def test_what_a_killed_build_wrote_and_the_next_one_does_not_is_gone(tmp_path):
+    out = tmp_path / "out"
+    command = [sys.executable, "-c", KILL, "artifact.write_whole", "17", *map(str, SAMPLE_WORDS), "--out", str(out)]
+    subprocess.run([*command, "--workers", "1"], cwd=HOUSE, capture_output=True)
+    assert (out / "pooled" / "test" / "questions.search.tsv").exists() and not (out / "manifest.json").exists()
+    (out / "pooled" / "test" / ".collection.tsv.partial").touch()
+    (out / "pooled" / "notes.txt").touch()  # somebody's own
+    done = lotte("build", "--dumps", DUMPS, "--spec", SPEC, "--out", out)
+    assert done.returncode == 0, done.stderr
+    wanted = json.loads((out / "manifest.json").read_text())["files"]
+    assert not any("search" in name for name in wanted)
+    assert set(tree(out)) == {*wanted, "manifest.json", "pooled/notes.txt"}
+
+
 def test_json_prints_the_counts(tmp_path):
     done = lotte(*SAMPLE_WORDS, "--out", tmp_path / "out", "--json")
     record = json.loads(done.stdout)

@@ -1,4 +1,4 @@
-"""The GPU kernels answer as the judge does, and search on a GPU finds what search on a CPU finds.
+"""The GPU kernels answer as the judge does, and search on a GPU finds what search on a CPU finds, or more.
 
 Without a GPU they run under Triton's interpreter, which conftest.py asks for.
 """

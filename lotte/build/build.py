@@ -13,7 +13,7 @@ import json
 import platform
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -156,14 +156,13 @@ def _assembled(
     metas = {site: artifact.meta(folder) or {} for site, folder in folders.items()}
     gooaq = artifact.meta(workplace / "gooaq") if order.gooaq else None
     key = artifact.digest([spec.record(), {site: meta["key"] for site, meta in metas.items()}, gooaq, _versions()])
-    writings = pool.writings(parts)
-    receipts = {some.name: some.receipt(workplace) for some in writings}
-    _remove_strangers(order.out, workplace / "parts", set(receipts.values()))
-    left = [some for some in writings if not _is_written(receipts[some.name], key, order.out)]
+    file_sets = pool.file_sets(parts)
+    receipts = {some.name: some.receipt(workplace) for some in file_sets}
+    left = [some for some in file_sets if not _is_written(receipts[some.name], key, order.out)]
     # a pool of one topic is that topic under another name
     twins = {part.name: one for at, part in enumerate(parts) for one in parts[:at] if part.reads_as(one)}
     steps = [
-        work.Step(some.name, some.weight, partial(pool.write, some, order.out, receipts[some.name], key))
+        work.Step(some.name, some.weight, partial(pool.write, some, order.out, workplace, key))
         for some in left
         if some.part.name not in twins
     ]
@@ -171,10 +170,11 @@ def _assembled(
         work.run(steps, workers=order.workers, small=_SMALL, advance=progress.advance)
     for some in left:
         if some.part.name in twins:
-            pool.link(some, pool.Writing(twins[some.part.name], some.files), order.out, workplace)
+            pool.link(some, pool.FileSet(twins[some.part.name], some.files), order.out, workplace)
     files: dict[str, str] = {}
     for receipt in receipts.values():
         files |= json.loads(receipt.read_text(encoding="utf-8"))["sha256"]
+    _sweep(order.out, files.keys())
     record = {
         "format": manifest.FORMAT,
         "name": spec.name,
@@ -249,16 +249,15 @@ def _is_written(receipt: Path, key: str, out: Path) -> bool:
         return False
 
 
-def _remove_strangers(out: Path, receipts: Path, wanted: set[Path]) -> None:
-    """Remove the files of parts that an unfinished build with another spec left here."""
-    for receipt in set(receipts.glob("*.json")) - wanted:
-        for name in json.loads(receipt.read_text(encoding="utf-8"))["sha256"]:
-            (out / name).unlink(missing_ok=True)
-        folder = out / json.loads(receipt.read_text(encoding="utf-8"))["part"]
-        for empty in (folder, folder.parent):
-            if empty.is_dir() and not any(empty.iterdir()):
-                empty.rmdir()
-        receipt.unlink()
+def _sweep(out: Path, files: Collection[str]) -> None:
+    """Remove the files of ours that an unfinished build with another spec, or with GooAQ, left here."""
+    for path in out.glob("*/*/*"):
+        name = path.relative_to(out).as_posix()
+        if name not in files and path.is_file() and path.name.removeprefix(".").removesuffix(".partial") in pool.NAMES:
+            path.unlink()
+    for folder in sorted(out.glob("*/*/"), reverse=True) + sorted(out.glob("*/"), reverse=True):
+        if not any(folder.iterdir()):
+            folder.rmdir()
 
 
 def _whole(order: Order, dumps: dict[str, dump.Dump], missing: list[str], show: Show) -> dict[str, Any] | None:

@@ -112,7 +112,7 @@ def select(
 
 
 @dataclass(frozen=True)
-class Writing:
+class FileSet:
     """Some files of a part, which are written in one go, and beside others of the part in another process."""
 
     part: Part
@@ -134,12 +134,16 @@ class Writing:
 FILES = {"collection": "texts.arrow", "pages": "questions.arrow", "attribution": "answers.arrow"}  # and what is read
 
 
-def writings(parts: Sequence[Part]) -> list[Writing]:
-    return [Writing(part, files) for part in parts for files in FILES]
+NAMES = ("collection.tsv", "metadata.jsonl", "attribution.parquet", "questions.search.tsv", "qas.search.jsonl",
+         "questions.forum.tsv", "qas.forum.jsonl")  # fmt: skip
 
 
-def write(some: Writing, out: Path, receipt: Path, key: str, advance: Advance) -> None:
-    """Write some files of a part under `out`, and leave at `receipt` what was written, when all of it was."""
+def file_sets(parts: Sequence[Part]) -> list[FileSet]:
+    return [FileSet(part, files) for part in parts for files in FILES]
+
+
+def write(some: FileSet, out: Path, workplace: Path, key: str, advance: Advance) -> None:
+    """Write some files of a part under `out`, and leave a receipt of what was written when all of it was."""
     part = some.part
     with writing(out):
         folder = out / part.topic / part.split
@@ -169,10 +173,10 @@ def write(some: Writing, out: Path, receipt: Path, key: str, advance: Advance) -
             "sha256": {name: one.sha256 for name, one in names.items()},
             "bytes": {name: one.size for name, one in names.items()},
         }
-        artifact.write_whole(receipt, json.dumps(record, indent=1, sort_keys=True) + "\n")
+        artifact.write_whole(some.receipt(workplace), json.dumps(record, indent=1, sort_keys=True) + "\n")
 
 
-def link(some: Writing, twin: Writing, out: Path, workplace: Path) -> None:
+def link(some: FileSet, twin: FileSet, out: Path, workplace: Path) -> None:
     """Make the files of a part those of another that reads as it, and leave a receipt as `write` does."""
     part = some.part
     with writing(out):

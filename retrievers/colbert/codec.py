@@ -225,7 +225,7 @@ def _lengths(codec: Codec, encoded: Encoded) -> Floats:
 
 
 def encode(codec: Codec, vectors_NH: NDArray[Any], *, threads: int = 1, gpu: str | None = None) -> Encoded:
-    """Return tokens as an index stores them. A thread takes SLICE of them at a time, and makes several copies.
+    """Return tokens as an index stores them. A thread takes SLICE of them at most at a time, and makes several copies.
 
     vectors_NH  float16 or float32
     gpu         what torch calls a GPU that looks for the nearest centroids; None: the threads do
@@ -233,18 +233,19 @@ def encode(codec: Codec, vectors_NH: NDArray[Any], *, threads: int = 1, gpu: str
     from retrievers.colbert.kernels import cpu
     from retrievers.colbert.kmeans import nearest
 
+    step = min(SLICE, max(1024, -(-len(vectors_NH) // threads)))  # so that all threads have work
     turns = Lock()  # one thread has the GPU, the others get ready what it takes next
 
     def part(first: int) -> Encoded:
-        vectors = vectors_NH[first : first + SLICE].astype(np.float32, copy=False)
+        vectors = vectors_NH[first : first + step].astype(np.float32, copy=False)
         points = cpu.as_bytes(vectors)
-        if gpu is None:
+        if not gpu:
             return cpu.residuals(codec, vectors, cpu.nearest(points, codec.shifted))
         with turns:
             cells = nearest(points, codec.shifted, threads=1, gpu=gpu)
         return cpu.residuals(codec, vectors, cells)
 
-    firsts = range(0, max(1, len(vectors_NH)), SLICE)
+    firsts = range(0, max(1, len(vectors_NH)), step)
     if threads == 1 or len(firsts) == 1:
         parts = list(map(part, firsts))
     else:

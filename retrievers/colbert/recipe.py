@@ -132,7 +132,7 @@ class LateInteraction:
         )
 
     def index(self, corpus: Corpus, path: Path) -> "LateIndex":
-        encoder = self.encoder
+        encoder = self._ready()
         codec.packed_width(encoder.dim, self.bits)
         _announce(self, corpus, path)
         with index_folder.making_on(path, self, corpus) as (folder, meta):
@@ -180,6 +180,14 @@ class LateInteraction:
                 if artifact.meta(path) == meta:  # else a writer has put other files in their place meanwhile
                     raise
 
+    def _ready(self) -> "Encoder":
+        """Return the encoder. Raises UnavailableError before minutes of encoding if a GPU cannot be used."""
+        if self.gpu:
+            from retrievers.colbert.kernels import gpu
+
+            gpu.device()
+        return self.encoder
+
     def add(self, path: Path, corpus: Corpus) -> None:
         """Put further documents into an index; the ids are the user's own."""
         with index_folder.alone(path):
@@ -191,7 +199,7 @@ class LateInteraction:
                 raise MismatchError(f"document {twice!r} is in {path} already; --delete it first, or give another id")
             source = getattr(corpus, "path", None)
             meta = indexes.add(
-                path, dict(found.meta), building.Encoding(self.encoder, corpus), corpus.doc_ids,
+                path, dict(found.meta), building.Encoding(self._ready(), corpus), corpus.doc_ids,
                 str(source.resolve()) if source else None, threads=self.num_threads, gpu=self.gpu,
             )  # fmt: skip
             meta["corpus"] = {**meta["corpus"], "sha256": _changed(meta, "add", corpus_sha256(corpus))}
@@ -264,8 +272,9 @@ def _announce(recipe: LateInteraction, corpus: Corpus, path: Path) -> None:
     lengths = np.diff(recipe.encoder.docs(texts).starts) if texts else np.zeros(1)
     seconds = (perf_counter() - start) / max(1, len(texts))
     plan = building.plan(len(corpus), float(lengths.mean()), recipe.encoder.dim, recipe.codec_config)
-    rate = building.assignment_rate(recipe.encoder.dim) * recipe.num_threads
-    total = seconds * len(corpus) + plan.products / rate
+    total = seconds * len(corpus)  # and next to nothing for what a GPU multiplies
+    if not recipe.gpu:
+        total += plan.products / building.assignment_rate(recipe.encoder.dim) / recipe.num_threads
     from lotte.progress import clock
 
     say(
@@ -332,6 +341,8 @@ class LateIndex:
         """Return the settings in force, and the recall they have against an exact search on a few of the queries."""
         config = self._recipe.search_config
         settled = config.settled(k, self.arrays.num_documents)
+        if self._recipe.gpu and settled.algorithm == "pruned":  # there all that are refined are scored in full
+            settled = replace(settled, full=settled.refined)
         facts: dict[str, Any] = asdict(settled) | {"exact": settled.algorithm == "exact"}
         some = dict(list(queries.items())[:: max(1, len(queries) // RECALL_SAMPLE)][:RECALL_SAMPLE])
         if settled.algorithm == "exact" or not some:

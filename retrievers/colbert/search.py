@@ -21,7 +21,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from retrievers.colbert.codec import LANES, Bytes, Codec, Floats, Query, quantised
+from retrievers.colbert.codec import LANES, Bytes, Codec, Floats, Integers, Query, quantised
 from retrievers.colbert.index import ColbertIndex
 from retrievers.colbert.kernels import cpu
 from retrievers.colbert.segment import Segment
@@ -90,10 +90,9 @@ def search(
             scratches = index.scratches.pop()
         except IndexError:
             scratches = [cpu.Scratch(segment.num_documents) for segment in index.segments]
-        try:
-            return ask(index, query, k, settled, mask, scratches)
-        finally:
-            index.scratches.append(scratches)
+        found = ask(index, query, k, settled, mask, scratches)
+        index.scratches.append(scratches)  # not after a stop midway, which leaves them in disorder
+        return found
 
     if threads == 1 or len(asked) == 1:
         return [answer(query) for query in asked]
@@ -167,7 +166,7 @@ def _pruned(
     return _merged(found, k)
 
 
-def _arrays(segment: Segment) -> tuple[NDArray[np.uint32], Bytes, Bytes, NDArray[np.int64]]:
+def _arrays(segment: Segment) -> tuple[Integers, Bytes, Bytes, NDArray[np.int64]]:
     return segment.cells, segment.residuals, segment.lengths, segment.starts
 
 

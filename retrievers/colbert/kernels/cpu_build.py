@@ -3,9 +3,9 @@
 Legend  as in `reference`
 """
 
+from functools import partial
 from typing import Any
 
-import numba as nb
 import numpy as np
 from numpy.typing import NDArray
 
@@ -13,7 +13,7 @@ from retrievers.colbert.codec import Codec, Encoded, Floats, Integers
 from retrievers.colbert.kernels.cpu_cells import compiled
 
 
-@nb.njit(nogil=True, cache=True, fastmath={"nnan", "nsz"})  # a maximum in any order
+@partial(compiled, fastmath={"nnan", "nsz"})  # a maximum in any order
 def _as_bytes(vectors: Any, out: Any) -> None:
     for i in range(len(vectors)):
         top = np.float32(1e-12)

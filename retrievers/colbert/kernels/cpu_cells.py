@@ -3,21 +3,36 @@
 Legend  as in `reference`
 """
 
+import hashlib
 import os
 from collections.abc import Callable
 from functools import cache
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numba as nb
 import numpy as np
 from numpy.typing import NDArray
 
+from retrievers.colbert import codec as codecs
 from retrievers.colbert.codec import COARSE, LANES, UNIT, Bytes, Codec, Integers, Query
 from retrievers.colbert.kernels import amx, simd, simd_cells
 from retrievers.colbert.kernels.amx import TILE
 
-compiled = nb.njit(nogil=True, cache=True)
 CONFIG = amx.config()
+SOURCES = hashlib.sha256(
+    b"".join(path.read_bytes() for path in (*sorted(Path(__file__).parent.glob("*.py")), Path(codecs.__file__)))
+).digest()
+
+
+def compiled(function: Callable[..., Any], **options: Any) -> Any:
+    """Compile a function, once for all processes until one of the sources changes.
+
+    Numba looks at the file of the function alone, and most of what is compiled here is written elsewhere.
+    """
+    made = nb.njit(function, nogil=True, cache=True, **options)
+    made._cache._cache_file._source_stamp = SOURCES
+    return made
 
 
 @cache
@@ -40,7 +55,7 @@ def grouped(lanes_BLH: NDArray[np.int8], order_H: Integers | None = None) -> NDA
     """
     ordered = np.ascontiguousarray(lanes_BLH if order_H is None else lanes_BLH[:, :, order_H])
     fours = np.ascontiguousarray(ordered.view(np.int32).transpose(0, 2, 1))  # moved as one number, which is sooner
-    return fours.view(np.int8).reshape(len(fours), -1, lanes_BLH.shape[1], 4)
+    return fours.view(np.int8).reshape(len(fours), lanes_BLH.shape[2] // 4, lanes_BLH.shape[1], 4)
 
 
 # nearest centroids ----------------------------------------------------------------------------------------------
@@ -216,7 +231,7 @@ def _best_cells(scores: Any, values: Any, cells: Any) -> None:
 
 
 class Scratch:
-    """What `gather` and `cell_scores` write into, for each thread that searches: new memory costs a fault a page."""
+    """What a search writes into, for each thread that searches: new memory costs a fault a page."""
 
     def __init__(self, num_rows: int) -> None:
         self.marks = np.zeros(num_rows // 64 + 1, np.uint64)  # a bit for each row; all 0 between two queries

@@ -4,19 +4,18 @@ Legend  as in `reference`
 """
 
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from typing import Any, NamedTuple
 
-import numba as nb
 import numpy as np
 from numpy.typing import NDArray
 
 from retrievers.colbert.codec import Bytes, Codec, Floats, Integers, Query
 from retrievers.colbert.kernels import simd
-from retrievers.colbert.kernels.cpu_cells import explicit
+from retrievers.colbert.kernels.cpu_cells import compiled, explicit
 from retrievers.colbert.kernels.reference import unpack
 
-quick = nb.njit(nogil=True, cache=True, fastmath={"reassoc", "contract", "nsz"})  # sums in any order
+quick = partial(compiled, fastmath={"reassoc", "contract", "nsz"})  # sums in any order
 
 
 class Tables(NamedTuple):

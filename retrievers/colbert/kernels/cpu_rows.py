@@ -26,12 +26,12 @@ COARSE_UNITS = np.array([2**COARSE, 1], np.float32)
 
 
 @compiled
-def _next(stream: Any, at: Any) -> Any:
-    """Return the difference that is written at a place of a list, and the place behind it."""
+def _next(stream: Any, at: Any, stop: Any) -> Any:
+    """Return the difference that is written at a place of a list, and the place behind it, which is no further."""
     byte = stream[at]
     at += 1
     delta, shift = np.int64(byte & 127), 7
-    while byte & 128:
+    while byte & 128 and at < stop:
         byte = stream[at]
         at += 1
         delta |= np.int64(byte & 127) << shift
@@ -45,9 +45,9 @@ def _gather(stream: Any, list_starts: Any, cells: Any, num_rows: int, marks: Any
         at, stop = list_starts[cell], list_starts[cell + 1]
         row = np.int64(-1)
         while at < stop:
-            delta, at = _next(stream, at)
+            delta, at = _next(stream, at, stop)
             row += delta + 1
-            if row >= num_rows:
+            if not 0 <= row < num_rows:
                 break  # of a damaged file
             marks[row >> 6] |= np.uint64(1) << np.uint64(row & 63)
     found = 0
@@ -85,9 +85,9 @@ def _promises(
             at, stop = list_starts[cell], list_starts[cell + 1]
             row = np.int64(-1)
             while at < stop:
-                delta, at = _next(stream, at)
+                delta, at = _next(stream, at, stop)
                 row += delta + 1
-                if row >= len(seen):
+                if not 0 <= row < len(seen):
                     break  # of a damaged file
                 if seen[row] != stamp + token:
                     seen[row] = stamp + token
@@ -271,7 +271,7 @@ def leading_maxsim(
     if explicit_for(codec):
         lanes = np.ascontiguousarray(lanes[:, :, plane_order(codec.dim, codec.bits)])
         run = _leading_explicit(codec.dim, codec.bits, cells_N.itemsize)
-    _, levels, lengths, units = Steps.of(codec, query, lanes)
+    steps = Steps.of(codec, query, lanes)
     arrays = (cells_N, residuals_NP, lengths_N, starts_D)
-    run(lanes, levels, lengths, units * COARSE_UNITS, *arrays, coarse_BKL, rows_C, query.count, out)
+    run(*steps._replace(units=steps.units * COARSE_UNITS), *arrays, coarse_BKL, rows_C, query.count, out)
     return out

@@ -35,7 +35,7 @@ NOT_LISTED = Listed(np.empty(0, np.int64), np.empty(0, np.int64))  # all tokens 
 class Steps(NamedTuple):
     """What the compiled functions need of a codec and a query beside the arrays of an index."""
 
-    query: NDArray[np.int8]  # (B, H / 4, 32, 4) for vector code, (B, 32, H) for plain loops
+    query: NDArray[np.int8]  # (B, H / 4, 32, 4), or (B, 32, H) for plain loops and for a query token at a time
     levels: Bytes  # (64,): 16 levels, four times over
     inverse_lengths: Floats  # (256,)
     units: Floats  # (2,): the worth of a step of a cell score, and of a step of levels . query
@@ -130,7 +130,7 @@ def _explicit(dim: int, bits: int, cell_bytes: int, who: int, tiles: int) -> Cal
                         )  # fmt: skip
                     else:
                         first = 0
-                        while first < rest:
+                        while first < rest:  # said twice, because what is compiled has to know the number of rows
                             if rest - first >= MANY:
                                 simd.tokens_scores(
                                     unpacked.ctypes.data + first * dim, query_at, cells_at + first * cell_bytes,
@@ -236,7 +236,7 @@ def _tokens_in(cells: Any, starts: Any, rows: Any, wanted: Any, tokens: Any, end
 def tokens_in(
     cells_N: Integers, starts_D: Integers, wanted_K: NDArray[np.bool_], rows_C: NDArray[np.int32]
 ) -> Listed:  # fmt: skip
-    """Return what `reference.tokens_in` returns."""
+    """List the tokens that `reference.tokens_in` returns."""
     starts = np.zeros(len(rows_C) + 1, np.int64)
     _tokens_in(cells_N, starts_D, rows_C, wanted_K, np.empty(0, np.int64), starts)
     tokens = np.empty(starts[-1], np.int64)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from contextlib import nullcontext
 from functools import cache
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -40,7 +41,7 @@ def package(name: str) -> Any:
         return import_module(name)
     except ImportError:
         hint = "pip install torch" if name == "torch" else "pip install triton (Linux; PyTorch for CUDA brings it)"
-        raise UnavailableError(f"search on a GPU needs {name}, which is not installed: {hint}") from None
+        raise UnavailableError(f"code for a GPU needs {name}, which is not installed: {hint}") from None
 
 
 @cache
@@ -49,6 +50,12 @@ def _kernel(name: str) -> Any:
     triton = package("triton")
     globals()["tl"] = package("triton.language")
     return triton.jit(globals()[name])
+
+
+def _launch(name: str, grid: int, *args: Any, **options: Any) -> None:
+    """Run a kernel where its first argument is: Triton by itself takes the first GPU, whatever it is given."""
+    with package("torch").cuda.device(args[0].device) if args[0].is_cuda else nullcontext():
+        _kernel(name)[(grid,)](*args, **options)
 
 
 def device() -> str:
@@ -125,7 +132,8 @@ def nearest(points_NH: Any, centroids_KH: Any) -> Any:
         points = points_NH[first : first + POINTS]
         if not isinstance(points, torch.Tensor):
             points = torch.from_numpy(np.array(points)).to(where)
-        _kernel("_nearest_kernel")[(-(-len(points) // block_n),)](
+        _launch(
+            "_nearest_kernel", -(-len(points) // block_n),
             points.contiguous(), centroids, cells[first : first + POINTS], len(points), len(centroids), dim,
             power_of_two(32, dim), block_n, block_k, block_k.bit_length() - 1, num_warps=4, num_stages=stages,
         )  # fmt: skip
@@ -237,8 +245,7 @@ def cell_scores(codec: GpuCodec, asked: Batch) -> Tensor:
 
 def coarse(scores: Tensor) -> Tensor:
     """Return what `reference.coarse` returns."""
-    out: Tensor = (scores >> COARSE).clamp_(-128, 127).to(package("torch").int8)
-    return out
+    return (scores >> COARSE).clamp_(-128, 127).to(package("torch").int8)
 
 
 def best(rows: Tensor, values: Tensor, count: int) -> tuple[Tensor, Tensor]:
@@ -283,9 +290,10 @@ def interact(segment: GpuSegment, scores_BKQ: Tensor, rows_BC: Tensor) -> Tensor
     least = torch.iinfo(scores_BKQ.dtype).min
     out: Tensor = torch.empty(rows_BC.shape, dtype=torch.int64, device=rows_BC.device)
     if out.numel():
-        _kernel("_interact_kernel")[(out.numel(),)](
-            out, scores_BKQ, rows_BC.contiguous(), segment.cells, segment.starts, rows_BC.shape[1], scores_BKQ.shape[1],
-            scores_BKQ.shape[2], 32, least, EMPTY, num_warps=min(8, max(1, scores_BKQ.shape[2] // 32)),
+        _launch(
+            "_interact_kernel", out.numel(), out, scores_BKQ, rows_BC.contiguous(), segment.cells, segment.starts,
+            rows_BC.shape[1], *scores_BKQ.shape[1:], 32, least, EMPTY,
+            num_warps=min(8, max(1, scores_BKQ.shape[2] // 32)),
         )  # fmt: skip
     return out
 
@@ -384,7 +392,8 @@ def full_maxsim(
     queries = torch.zeros(filled, query, fields, block, dtype=vectors_BQH.dtype, device=out.device)
     queries[:num_queries, :num_tokens, :, :width] = vectors_BQH.reshape(*vectors_BQH.shape[:2], width, fields).mT
     counts = torch.nn.functional.pad(counts_B, (0, filled - num_queries))
-    _kernel("_maxsim_kernel")[(num_rows * (num_queries if pairs else groups),)](
+    _launch(
+        "_maxsim_kernel", num_rows * (num_queries if pairs else groups),
         out, queries, counts, rows.contiguous(), part.cells, part.residuals, part.starts, codec.table, codec.weights,
         rows if wanted_BK is None else wanted_BK, codec.offset, num_rows, num_queries, len(codec.table), groups, pairs,
         wanted_BK is not None, bits, width, block, query, group, 64, num_warps=4,

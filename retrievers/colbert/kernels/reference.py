@@ -1,7 +1,7 @@
 """The judge: every stage of the engine as plainly as NumPy can say it, in the same integers where those are integers.
 
-`cpu` and `gpu` have these functions under the same names; tests/test_kernels.py
-holds them together. Nothing here is fast, and nothing here is clever.
+`cpu` and `gpu` have of these functions what they need; tests/test_kernels.py
+and test_gpu.py hold them together. Nothing here is fast or clever.
 
 Legend  N tokens  D documents  K centroids  H dimensions  P bytes of a packed residual  Q query tokens
         B blocks of 32 query tokens  C candidate documents

@@ -1,7 +1,7 @@
 """The inner steps of `cpu` as vector code: 512-bit integer dot products (AVX-512 VNNI), written as LLVM by numba.
 
-No compiler is needed where this runs. Everything is integers until a token's
-score is known: unsigned bytes (levels of the residual, or a centroid shifted
+No compiler is needed where this runs. All is integers until a token's score is
+known, or until it is decoded: unsigned bytes (levels of the residual, or a centroid shifted
 by 128) times signed bytes (a query, 32 tokens side by side). `usable()` says
 whether this processor has the instructions; where it has not, `cpu` takes its
 portable loops, which are these functions' twins.
@@ -83,13 +83,6 @@ def cell_number(b: Builder, number: Value, last: Value) -> Value:
     """Return a cell's number as 64 bits; a damaged file reads the last cell, and not somebody else's memory."""
     number = _index(b, number)
     return b.select(b.icmp_unsigned(">", number, last), last, number)
-
-
-def _fetch(b: Builder, address: Value, offset: Value, near: int) -> None:
-    """Ask for a line of memory; `near` is 3 for the first cache, 2 for the second."""
-    kind = ir.FunctionType(ir.VoidType(), [I8.as_pointer(), I32, I32, I32])
-    fetch = b.module.declare_intrinsic("llvm.prefetch.p0", (), kind)
-    b.call(fetch, [_at(b, address, I8, offset), *(ir.Constant(I32, number) for number in (0, near, 1))])
 
 
 def larger(b: Builder, x: Value, y: Value) -> Value:
@@ -324,8 +317,11 @@ def prefetch(typingctx: Any, address: Any, count: Any) -> Any:
     """Ask for `count` bytes to be near when they are read."""
 
     def codegen(context: Any, b: Builder, signature: Any, args: Any) -> Value:
+        kind = ir.FunctionType(ir.VoidType(), [I8.as_pointer(), I32, I32, I32])
+        fetch = b.module.declare_intrinsic("llvm.prefetch.p0", (), kind)
+        how = [ir.Constant(I32, number) for number in (0, 2, 1)]  # to read, into the second cache, as data
         with cgutils.for_range_slice(b, ir.Constant(I64, 0), args[1], ir.Constant(I64, 64), I64) as (i, _):
-            _fetch(b, args[0], i, near=2)
+            b.call(fetch, [_at(b, args[0], I8, i), *how])
         return context.get_dummy_value()
 
     return types.void(types.intp, types.intp), codegen
