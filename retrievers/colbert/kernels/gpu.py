@@ -292,8 +292,7 @@ def interact(segment: GpuSegment, scores_BKQ: Tensor, rows_BC: Tensor) -> Tensor
     if out.numel():
         _launch(
             "_interact_kernel", out.numel(), out, scores_BKQ, rows_BC.contiguous(), segment.cells, segment.starts,
-            rows_BC.shape[1], *scores_BKQ.shape[1:], 32, least, EMPTY,
-            num_warps=min(8, max(1, scores_BKQ.shape[2] // 32)),
+            rows_BC.shape[1], *scores_BKQ.shape[1:], 32, least, EMPTY, num_warps=min(8, max(1, scores_BKQ.shape[2] // 32)),
         )  # fmt: skip
     return out
 
