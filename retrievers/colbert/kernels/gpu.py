@@ -287,12 +287,12 @@ def _interact_kernel(
 def interact(segment: GpuSegment, scores_BKQ: Tensor, rows_BC: Tensor) -> Tensor:
     """Return what `reference.interact` returns, (B, C) int64, of coarse scores (int8) or of fine ones (int16)."""
     torch = package("torch")
-    least = torch.iinfo(scores_BKQ.dtype).min
+    least, warps = torch.iinfo(scores_BKQ.dtype).min, min(8, max(1, scores_BKQ.shape[2] // 32))
     out: Tensor = torch.empty(rows_BC.shape, dtype=torch.int64, device=rows_BC.device)
     if out.numel():
         _launch(
             "_interact_kernel", out.numel(), out, scores_BKQ, rows_BC.contiguous(), segment.cells, segment.starts,
-            rows_BC.shape[1], *scores_BKQ.shape[1:], 32, least, EMPTY, num_warps=min(8, max(1, scores_BKQ.shape[2] // 32)),
+            rows_BC.shape[1], *scores_BKQ.shape[1:], 32, least, EMPTY, num_warps=warps,
         )  # fmt: skip
     return out
 
