@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 pytest.importorskip("numba", reason="the compiled kernels need the extra 'colbert'")
 
 from retrievers.colbert.codec import Codec, quantised
-from retrievers.colbert.kernels import cpu, cpu_cells, reference
+from retrievers.colbert.kernels import cpu, cpu_cells, cpu_rows, reference
 
 SHAPES = st.sampled_from([(128, 1), (128, 2), (128, 4), (64, 2), (96, 2), (48, 1), (24, 1), (8, 4), (20, 2), (384, 2), (96, 4)])
 
@@ -237,6 +237,11 @@ def test_code_for_matrix_registers_answers_the_same_where_vectors_play_them():
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parent)}, capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_compiled_code_is_kept_until_one_of_the_sources_changes():
+    """By numba itself: until the file of the function does, and most of what is compiled is written elsewhere."""
+    assert {made._cache._cache_file._source_stamp for made in (cpu_cells._best_cells, cpu_rows._gather)} == {cpu_cells.SOURCES}
 
 
 def test_the_last_tokens_of_a_file_are_read_without_passing_its_end(tmp_path):

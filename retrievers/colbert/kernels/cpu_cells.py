@@ -31,7 +31,8 @@ def compiled(function: Callable[..., Any], **options: Any) -> Any:
     Numba looks at the file of the function alone, and most of what is compiled here is written elsewhere.
     """
     made = nb.njit(function, nogil=True, cache=True, **options)
-    made._cache._cache_file._source_stamp = SOURCES
+    if kept := getattr(getattr(made, "_cache", None), "_cache_file", None):  # none, where numba may not write
+        kept._source_stamp = SOURCES
     return made
 
 
