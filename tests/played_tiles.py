@@ -4,13 +4,10 @@ The code around the registers (16 rows at a time, a query that is held, what
 ends must have begun) then runs as it does where they are.
 """
 
-import os
 import shutil
 import tempfile
 
-# what is compiled here must not be taken for code of real registers by another process
-os.environ["NUMBA_CACHE_DIR"] = tempfile.mkdtemp(prefix="played_tiles-")
-
+import numba
 import numpy as np
 from llvmlite import ir
 from numba import types
@@ -26,8 +23,14 @@ def _pointer(b, place=0):
     return b.inttoptr(ir.Constant(I64, HELD.ctypes.data + 8 * place), I64.as_pointer())
 
 
+def pytest_configure():
+    """Play, once this is asked for as a plugin; and keep what is compiled from others, who may have real registers."""
+    amx.begin, amx.end, amx.hold, amx.dots, amx.usable = begin, end, hold, dots, lambda: True
+    numba.config.CACHE_DIR = tempfile.mkdtemp(prefix="played_tiles-")
+
+
 def pytest_sessionfinish(session):
-    shutil.rmtree(os.environ["NUMBA_CACHE_DIR"], ignore_errors=True)
+    shutil.rmtree(numba.config.CACHE_DIR, ignore_errors=True)
     if not HELD[1]:
         session.exitstatus = 3  # no code for matrix registers was run
 
@@ -72,6 +75,3 @@ def dots(typingctx, rows, out, dim):
         return context.get_dummy_value()
 
     return types.void(types.intp, types.intp, dim), codegen
-
-
-amx.begin, amx.end, amx.hold, amx.dots, amx.usable = begin, end, hold, dots, lambda: True
