@@ -251,13 +251,13 @@ def _is_written(receipt: Path, key: str, out: Path) -> bool:
 
 def _sweep(out: Path, files: Collection[str]) -> None:
     """Remove the files of ours that an unfinished build with another spec, or with GooAQ, left here."""
-    for path in out.glob("*/*/*"):
+    for path in sorted(out.glob("*/*/*")):
         name = path.relative_to(out).as_posix()
         if name not in files and path.is_file() and path.name.removeprefix(".").removesuffix(".partial") in pool.NAMES:
             path.unlink()
-    for folder in sorted(out.glob("*/*/"), reverse=True) + sorted(out.glob("*/"), reverse=True):
-        if not any(folder.iterdir()):
-            folder.rmdir()
+            for folder in (path.parent, path.parent.parent):
+                if not any(folder.iterdir()):
+                    folder.rmdir()
 
 
 def _whole(order: Order, dumps: dict[str, dump.Dump], missing: list[str], show: Show) -> dict[str, Any] | None:

@@ -32,6 +32,12 @@ _ATTRIBUTION = pa.schema(
 )  # fmt: skip
 
 
+# the sets of files that are written in one go, and what each is made from
+FILES = {"collection": "texts.arrow", "pages": "questions.arrow", "attribution": "answers.arrow"}
+NAMES = ("collection.tsv", "metadata.jsonl", "attribution.parquet", "questions.search.tsv", "qas.search.jsonl",
+         "questions.forum.tsv", "qas.forum.jsonl")  # fmt: skip
+
+
 @dataclass(frozen=True)
 class Asked:
     """A question that was chosen: its words, and the rows of its answers within the community."""
@@ -129,13 +135,6 @@ class FileSet:
     def receipt(self, workplace: Path) -> Path:
         """Return where it is told that all of it was written."""
         return workplace / "parts" / f"{self.part.topic}-{self.part.split}.{self.files}.json"
-
-
-FILES = {"collection": "texts.arrow", "pages": "questions.arrow", "attribution": "answers.arrow"}  # and what is read
-
-
-NAMES = ("collection.tsv", "metadata.jsonl", "attribution.parquet", "questions.search.tsv", "qas.search.jsonl",
-         "questions.forum.tsv", "qas.forum.jsonl")  # fmt: skip
 
 
 def file_sets(parts: Sequence[Part]) -> list[FileSet]:

@@ -133,7 +133,7 @@ class CodecConfig:
     bits: int = 2  # per number of the residual: 1, 2 or 4
     centroids: int = 0  # 0: the power of two at or below 16 * sqrt(tokens), as in the paper
     iterations: int = 4  # of k-means
-    points: int = 39  # at most so many sampled tokens for a centroid: as many as FAISS asks for; retrievers/LOG.md
+    points: int = 39  # at most so many sampled tokens for a centroid: FAISS warns below; retrievers/LOG.md
     seed: int = 0
 
 
