@@ -217,6 +217,23 @@ def test_the_facts_name_the_model(tiny):
     }  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("able", "processor", "wanted"),
+    [
+        ({}, "znver3", "fp32"),
+        ({"avx512_bf16": True, "amx_bf16": True}, "sapphirerapids", "bf16"),
+        ({"avx512_bf16": True}, "sapphirerapids", "fp32"),  # a guest that is not given the matrix registers
+        ({"avx512_bf16": True}, "cooperlake", "fp32"),
+        ({"avx512_bf16": True}, "znver5", "bf16"),
+    ],
+)
+def test_the_precision_is_the_one_the_processor_is_fast_in(folder, able, processor, wanted, monkeypatch):
+    binding = pytest.importorskip("llvmlite.binding")
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: able)
+    monkeypatch.setattr(binding, "get_host_cpu_name", lambda: processor)
+    assert Encoder.load(folder, device="cpu").precision == wanted
+
+
 def test_a_device_or_precision_that_does_not_exist_is_named(folder):
     with pytest.raises(UnknownNameError, match="no device is named 'cpuu'; did you mean 'cpu'"):
         Encoder.load(folder, device="cpuu")

@@ -287,7 +287,8 @@ def judged(index, vectors, k, config, mask):
             found.append((segment, rows[kept], promise[kept]))
         if sum(len(rows) for _, rows, _ in found) >= k or probe >= cells:
             break
-        probe = min(4 * probe, cells)
+        lengths = np.concatenate([np.diff(segment.starts) for segment in index.segments])
+        probe = cells if ((lengths > 0) & (mask > 0)).sum() <= settled.candidates else min(4 * probe, cells)
     for segment, rows, promise in found:
         if config.algorithm == "pruned":
             rows = rows[np.lexsort((rows, -promise))][: settled.candidates]

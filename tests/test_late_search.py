@@ -120,6 +120,18 @@ def test_a_filter_is_a_search_of_the_documents_it_allows(made, algorithm):
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_few_documents_of_which_the_cells_find_too_few_are_all_scored(made, algorithm):
+    index, queries = made
+    allowed = (np.random.default_rng(1).random(index.num_documents) < 0.05).astype(np.uint8)
+    short = [query[:2] for query in queries]  # few tokens probe few cells
+    found, every = (
+        search(index, short, k=80, config=SearchConfig(algorithm=way), allowed=allowed) for way in (algorithm, "exact")
+    )
+    for one, truth in zip(found, every, strict=True):
+        assert len(one.rows) == 80 and len(set(one.rows.tolist()) & set(truth.rows.tolist())) >= 79
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_segments_are_one_index(made, algorithm):
     index, queries = made
     twice = ColbertIndex(index.codec, (index.segments[0], index.segments[0]), None)

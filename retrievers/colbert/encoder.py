@@ -76,7 +76,7 @@ class Encoder:
         revision      of the hub: a branch, tag or commit
         trust         whether weights may be a pickle; see `checkpoint.find`
         device        "auto" (every GPU there is, else the CPU), "cpu", "cuda", "cuda:1", "mps"
-        precision     "fp32", "bf16", "fp16"; "auto": fp16 on a GPU, bf16 on a CPU that multiplies it, else fp32
+        precision     "fp32", "bf16", "fp16"; "auto": fp16 on a GPU, bf16 on a CPU where that is faster, else fp32
         query_maxlen  tokens of a query, doc_maxlen of a document; None: what the checkpoint says
 
         Raises  UnavailableError, CorruptFileError, MismatchError: see `checkpoint.find`
@@ -283,4 +283,9 @@ def _fitting(device: "torch.device") -> str:
 
     # not in torch before 2.10: float32 is right everywhere, and only slower
     able: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
-    return "bf16" if able.get("amx_bf16") or able.get("avx512_bf16") else "fp32"
+    if able.get("avx512_bf16") and not able.get("amx_bf16"):
+        from llvmlite import binding
+
+        # times as fast as float32, measured: AMD Zen 5 four; Intel Sapphire Rapids without AMX 0.66
+        return "bf16" if binding.get_host_cpu_name().startswith("znver") else "fp32"
+    return "bf16" if able.get("amx_bf16") else "fp32"

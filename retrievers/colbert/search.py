@@ -118,9 +118,14 @@ def _part(mask: Bytes | None, base: int, segment: Segment) -> Bytes | None:
 
 
 def _candidates(
-    index: ColbertIndex, query: Query, k: int, probe: int, mask: Bytes | None, scratches: list[cpu.Scratch]
+    index: ColbertIndex, query: Query, k: int, config: SearchConfig, mask: Bytes | None, scratches: list[cpu.Scratch]
 ) -> tuple[cpu.CellScores, list[NDArray[np.int32]]]:
-    """Return the cell scores, and each segment's rows in the probed cells: in more of them, if these hold below k."""
+    """Return the cell scores, and each segment's rows in the probed cells.
+
+    If these are fewer than k: all that can be found, where no stage would have to choose among them; else those in
+    more cells.
+    """
+    probe = config.probe
     while True:
         scores = cpu.cell_scores(index.codec, query, probe, scratches[0])
         found = []
@@ -129,13 +134,17 @@ def _candidates(
             found.append(cpu.gather(segment.lists, segment.list_starts, scores.cells, allowed, scratch))
         if sum(map(len, found)) >= k or probe >= index.codec.num_centroids:
             return scores, found
+        parts = zip(index.bases, index.segments, strict=True)
+        everyone = [_findable(segment, _part(mask, base, segment)).astype(np.int32) for base, segment in parts]
+        if sum(map(len, everyone)) <= config.candidates:
+            return scores, everyone
         probe = min(4 * probe, index.codec.num_centroids)
 
 
 def _paper(
     index: ColbertIndex, query: Query, k: int, config: SearchConfig, mask: Bytes | None, scratches: list[cpu.Scratch]
 ) -> Found:
-    scores, parts = _candidates(index, query, k, config.probe, mask, scratches)
+    scores, parts = _candidates(index, query, k, config, mask, scratches)
     wanted = np.zeros(index.codec.num_centroids, np.bool_)
     wanted[scores.cells] = True
     found = []
@@ -151,7 +160,7 @@ def _paper(
 def _pruned(
     index: ColbertIndex, query: Query, k: int, config: SearchConfig, mask: Bytes | None, scratches: list[cpu.Scratch]
 ) -> Found:
-    scores, parts = _candidates(index, query, k, config.probe, mask, scratches)
+    scores, parts = _candidates(index, query, k, config, mask, scratches)
     found = []
     for base, segment, rows, scratch in zip(index.bases, index.segments, parts, scratches, strict=True):
         if len(rows) > config.candidates:
@@ -218,13 +227,15 @@ def _exact(index: ColbertIndex, queries: list[Query], k: int, mask: Bytes | None
     return best
 
 
+def _findable(segment: Segment, mask: Bytes | None) -> NDArray[np.int64]:
+    """Return the rows that have a token and are allowed."""
+    has_token = np.diff(segment.starts) > 0
+    return np.flatnonzero(has_token if mask is None else has_token & (mask > 0))
+
+
 def _blocks(segment: Segment, mask: Bytes | None) -> list[NDArray[np.int64]]:
     """Return rows with tokens, in runs that are decoded at once."""
-    rows = (
-        np.flatnonzero(np.diff(segment.starts))
-        if mask is None
-        else np.flatnonzero((np.diff(segment.starts) > 0) & (mask > 0))
-    )
+    rows = _findable(segment, mask)
     if not len(rows):
         return []
     block = np.cumsum(segment.starts[rows + 1] - segment.starts[rows]) // AT_ONCE

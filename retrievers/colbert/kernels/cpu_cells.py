@@ -16,10 +16,11 @@ from numpy.typing import NDArray
 
 from retrievers.colbert import codec as codecs
 from retrievers.colbert.codec import COARSE, LANES, UNIT, Bytes, Codec, Integers, Query
-from retrievers.colbert.kernels import amx, simd, simd_cells
+from retrievers.colbert.kernels import amx, reference, simd, simd_cells
 from retrievers.colbert.kernels.amx import TILE
 
 CONFIG = amx.config()
+INSERTED = 256  # cells that are kept in order while they are found; to sort all of them is sooner for more
 SOURCES = hashlib.sha256(
     b"".join(path.read_bytes() for path in (*sorted(Path(__file__).parent.glob("*.py")), Path(codecs.__file__)))
 ).digest()
@@ -194,6 +195,9 @@ def cell_scores(codec: Codec, query: Query, probe: int, scratch: "Scratch | None
     scratch  has room for the scores, which the next query then writes over
     """
     probe = min(probe, codec.num_centroids)
+    if probe > INSERTED:
+        best = cell_scores(codec, query, 1, scratch)
+        return best._replace(cells=reference.best_cells(best.fine, query.count, probe))
     shape = (len(query.lanes), codec.num_centroids, LANES)
     out, coarse = (Scratch(0) if scratch is None else scratch).scores(shape)
     unit = np.float32(query.step * codec.step / UNIT)

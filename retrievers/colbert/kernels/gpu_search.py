@@ -190,8 +190,14 @@ def _answers(
 def _wider(
     index: GpuIndex, queries: list[Query], short: list[bool], k: int, config: SearchConfig, masks: list[Tensor | None]
 ) -> list[Found]:
-    """Answer queries of which some found fewer than k documents: those look into more cells, the others do not."""
-    settings = {True: replace(config, probe=min(4 * config.probe, index.codec.codec.num_centroids)), False: config}
+    """Answer queries of which some found fewer than k documents: those look into more cells, the others do not.
+
+    All cells are looked into where no stage would have to choose among all that can be found.
+    """
+    findable = sum(len(_all(part, mask)) for part, mask in zip(index.segments, masks, strict=True))
+    every = index.codec.codec.num_centroids
+    probe = every if findable <= config.candidates else min(4 * config.probe, every)
+    settings = {True: replace(config, probe=probe), False: config}
     answers = {}
     for wide in set(short):
         some = [query for query, one in zip(queries, short, strict=True) if one == wide]
@@ -208,10 +214,10 @@ def _gathered(part: GpuSegment, look: Probed, asked: Batch, mask: Tensor | None)
 
 
 def _all(part: GpuSegment, mask: Tensor | None) -> Tensor:
-    """Return the rows that may be found, (C,)."""
-    torch = gpu.package("torch")
-    rows: Tensor = torch.arange(part.num_documents, device=part.starts.device)
-    return rows if mask is None else rows[mask > 0]
+    """Return the rows that can be found, (C,): they have a token and are allowed."""
+    has_token = part.starts[1:] > part.starts[:-1]
+    rows: Tensor = (has_token if mask is None else has_token & (mask > 0)).nonzero()[:, 0]
+    return rows
 
 
 def _chosen(
