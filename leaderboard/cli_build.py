@@ -101,13 +101,18 @@ def build(
     import os
 
     from lotte import work
+
+    work.check_executor(executor)
+    if (count := workers or os.cpu_count() or 1) > 1:
+        work.prepare(["lotte.build.community", "lotte.build.pool"])
+    from lotte.build import columns
     from lotte.build import spec as specs
     from lotte.build.build import Order
     from lotte.build.build import build as build_all
     from lotte.build.manifest import build_id
     from lotte.progress import Progress
 
-    work.check_executor(executor)
+    columns.without_pandas()
     changes: dict[str, Any] = {"as_of": as_of} if as_of else {}
     if seed is not None:
         changes["seed"] = seed
@@ -117,7 +122,7 @@ def build(
         dumps,
         out,
         gooaq,
-        workers or os.cpu_count() or 1,
+        count,
         work.parse_shard(shard) if shard else None,
         allow_missing,
     )

@@ -41,20 +41,40 @@ class Step:
     task: Task
 
 
-def run(steps: Iterable[Step], *, workers: int = 1, small: int = 0, advance: Advance = lambda used: None) -> None:
-    """Run all steps, the longest first. Returns when all are done.
+class Workers:
+    """Where steps run: here, or in processes, which begin when they are first needed and serve every round to come.
 
-    small    when all steps together weigh no more, they run here: a new process takes half a second to begin
-    advance  is told of progress, in the unit of the weights, in this process
-
-    Raises  what a step raised, once those that run are finished; the others are not begun
+    count  processes; with 1, all steps run in this one
+    begin  what each process does first; a function of a module
     """
-    longest_first = sorted(steps, key=lambda step: (-step.weight, step.name))
-    if workers <= 1 or len(longest_first) <= 1 or sum(step.weight for step in longest_first) <= small:
-        for step in longest_first:
-            step.task(advance)
-    else:
-        _run_in_processes(longest_first, min(workers, len(longest_first)), advance)
+
+    def __init__(self, count: int, begin: Callable[[], None] | None = None) -> None:
+        self.count, self._begin = count, begin
+        self._processes: _Processes | None = None
+
+    def __enter__(self) -> "Workers":
+        return self
+
+    def __exit__(self, *stopped: object) -> None:
+        if self._processes:
+            self._processes.end()
+
+    def run(self, steps: Iterable[Step], *, small: int = 0, advance: Advance = lambda used: None) -> None:
+        """Run all steps, the longest first. Returns when all are done.
+
+        small    when all steps together weigh no more, they run here: new processes take a third of a second to begin
+        advance  is told of progress, in the unit of the weights, in this process
+
+        Raises  what a step raised, once those that run are finished; the others are not begun
+        """
+        longest_first = sorted(steps, key=lambda step: (-step.weight, step.name))
+        few = len(longest_first) <= 1 or sum(step.weight for step in longest_first) <= small
+        if self.count <= 1 or (few and not self._processes):
+            for step in longest_first:
+                step.task(advance)
+        else:
+            self._processes = self._processes or _Processes(longest_first, self.count, self._begin)
+            self._processes.run(longest_first, advance)
 
 
 def shard(items: Sequence[T], weight: Callable[[T], int], part: int, parts: int) -> list[T]:
@@ -103,7 +123,7 @@ def check_executor(name: str) -> None:
 _channel: "SimpleQueue[int] | None" = None
 
 
-def _begin(channel: "SimpleQueue[int]") -> None:
+def _begin(channel: "SimpleQueue[int]", begin: Callable[[], None] | None) -> None:
     """In a new worker: remember where progress goes, and end when the parent does, even by kill -9."""
     global _channel
     _channel = channel
@@ -116,18 +136,27 @@ def _begin(channel: "SimpleQueue[int]") -> None:
         os._exit(1)
 
     threading.Thread(target=follow, daemon=True).start()
+    if begin:
+        begin()
+
+
+def prepare(modules: Iterable[str]) -> None:
+    """Let the server that processes come from import what these will need, while this process does something else.
+
+    Only the first call of a process names modules; without one, they are those of the first steps.
+    """
+    if "forkserver" in multiprocessing.get_all_start_methods():
+        multiprocessing.get_context("forkserver").set_forkserver_preload(sorted(modules))
+        with _deaf():
+            forkserver.ensure_running()
 
 
 def _context(steps: list[Step]) -> Any:
     """Return how processes begin: never as a fork of this one, whose threads (a progress bar, Arrow's) would be cut."""
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
-    context = multiprocessing.get_context("forkserver")
-    # imported once, in the server, for all workers
-    context.set_forkserver_preload(sorted({_function(step.task).__module__ for step in steps}))
-    with _deaf():
-        forkserver.ensure_running()
-    return context
+    prepare({_function(step.task).__module__ for step in steps})
+    return multiprocessing.get_context("forkserver")
 
 
 @contextmanager
@@ -169,39 +198,56 @@ def _do(task: Task) -> Any:
     return task(_channel.put)
 
 
-def _run_in_processes(steps: list[Step], workers: int, advance: Advance) -> None:
-    context = _context(steps)
-    channel: SimpleQueue[int] = context.SimpleQueue()
-    ended = threading.Event()  # not a last message: a worker that was killed may hold the lock for writing
+class _Processes:
+    """Processes that wait for steps, and the channel on which these say how far they are."""
 
-    def listen() -> None:
-        while True:
-            last = ended.wait(0.05)
-            while not channel.empty():
-                advance(channel.get())
-            if last:
-                return
+    def __init__(self, steps: list[Step], count: int, begin: Callable[[], None] | None) -> None:
+        context = _context(steps)
+        self._channel: SimpleQueue[int] = context.SimpleQueue()
+        asked = (self._channel, begin)
+        self._pool = ProcessPoolExecutor(count, mp_context=context, initializer=_begin, initargs=asked)
 
-    listener = threading.Thread(target=listen, daemon=True)
-    listener.start()
-    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_begin, initargs=(channel,))
-    try:
-        with _later():
-            running: set[Future[Any]] = {pool.submit(_do, step.task) for step in steps}
-        while running:
-            done, running = wait(running, return_when=FIRST_COMPLETED)
-            for future in done:
-                future.result()
-    except BrokenProcessPool:
-        raise UnavailableError(
-            "a worker process was killed, most likely for want of memory. What was finished is kept: run the same "
-            "command again, with fewer --workers if it happens once more."
-        ) from None
-    except KeyboardInterrupt:
-        for process in list(pool._processes.values()):  # what they are at would take minutes, and is begun again
-            process.kill()
-        raise
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
-        ended.set()
-        listener.join(timeout=1)
+    def run(self, steps: list[Step], advance: Advance) -> None:
+        with self._telling(advance):
+            try:
+                with _later():
+                    running: set[Future[Any]] = {self._pool.submit(_do, step.task) for step in steps}
+                while running:
+                    done, running = wait(running, return_when=FIRST_COMPLETED)
+                    for future in done:
+                        future.result()
+            except BrokenProcessPool:
+                raise UnavailableError(
+                    "a worker process was killed, most likely for want of memory. What was finished is kept: run the "
+                    "same command again, with fewer --workers if it happens once more."
+                ) from None
+            except KeyboardInterrupt:
+                for process in list(self._pool._processes.values()):  # what they are at would take minutes, and is
+                    process.kill()  # begun again
+                raise
+            except BaseException:
+                self.end()  # those that run are finished
+                raise
+
+    def end(self) -> None:
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+    @contextmanager
+    def _telling(self, advance: Advance) -> Iterator[None]:
+        ended = threading.Event()  # not a last message: a worker that was killed may hold the lock for writing
+
+        def listen() -> None:
+            while True:
+                last = ended.wait(0.05)
+                while not self._channel.empty():
+                    advance(self._channel.get())
+                if last:
+                    return
+
+        listener = threading.Thread(target=listen, daemon=True)
+        listener.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            listener.join(timeout=1)

@@ -1,6 +1,8 @@
 """Steps run once each, the longest first, here or in processes; parts make the whole."""
 
 import os
+import subprocess
+import sys
 from functools import partial
 from pathlib import Path
 
@@ -28,30 +30,63 @@ def steps(folder: Path, weights: dict[str, int]) -> list[work.Step]:
 
 def test_one_worker_runs_the_longest_first_in_this_process(tmp_path):
     told: list[int] = []
-    work.run(steps(tmp_path, {"a": 1, "b": 9, "c": 5}), workers=1, advance=told.append)
+    work.Workers(1).run(steps(tmp_path, {"a": 1, "b": 9, "c": 5}), advance=told.append)
     assert (tmp_path / "order").read_text() == "".join(f"{name} {os.getpid()}\n" for name in "bca")
     assert told == [3, 3, 3]
 
 
 def test_several_workers_run_each_step_once_elsewhere(tmp_path):
     told: list[int] = []
-    work.run(steps(tmp_path, {"a": 1, "b": 9, "c": 5, "d": 2}), workers=2, advance=told.append)
+    with work.Workers(2) as workers:
+        workers.run(steps(tmp_path, {"a": 1, "b": 9, "c": 5, "d": 2}), advance=told.append)
+        assert told == [3, 3, 3, 3]
+        workers.run(steps(tmp_path, {"e": 1, "f": 2}), advance=told.append)
+        assert told == [3, 3, 3, 3, 3, 3]
     lines = [line.split() for line in (tmp_path / "order").read_text().splitlines()]
-    assert sorted(name for name, _ in lines) == ["a", "b", "c", "d"]
-    assert str(os.getpid()) not in {pid for _, pid in lines}
-    assert told == [3, 3, 3, 3]
+    assert sorted(name for name, _ in lines) == ["a", "b", "c", "d", "e", "f"]
+    pids = {pid for _, pid in lines}
+    assert str(os.getpid()) not in pids and len(pids) <= 2  # the second round began no new ones
+
+
+_begun: list[int] = []
+
+
+def begin() -> None:
+    _begun.append(os.getpid())
+
+
+def tell(folder: Path, name: str, advance) -> None:
+    (folder / name).write_text(f"{os.getpid()} {_begun}")
+
+
+def test_a_process_first_does_what_it_is_told(tmp_path):
+    with work.Workers(2, begin=begin) as workers:
+        workers.run([work.Step(name, 1, partial(tell, tmp_path, name)) for name in "abc"])
+    for file in tmp_path.iterdir():
+        pid, begun = file.read_text().split(" ", 1)
+        assert begun == f"[{pid}]"
+
+
+def test_pyarrow_alone_is_told_that_there_is_no_pandas():
+    program = (
+        "import sys, pyarrow as pa; from lotte.build import columns; columns.without_pandas();"
+        "assert pa.array([1]).to_numpy()[0] == 1 and 'pandas' not in sys.modules; import pandas; print(pandas.__name__)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.stdout == "pandas\n", done.stderr
 
 
 def test_small_work_is_not_worth_a_process(tmp_path):
-    work.run(steps(tmp_path, {"a": 1, "b": 2}), workers=2, small=3)
+    with work.Workers(2) as workers:
+        workers.run(steps(tmp_path, {"a": 1, "b": 2}), small=3)
     assert {line.split()[1] for line in (tmp_path / "order").read_text().splitlines()} == {str(os.getpid())}
 
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_what_a_step_raises_arrives(workers, tmp_path):
     some = [work.Step("bad", 9, fail), *steps(tmp_path, {"a": 1})]
-    with pytest.raises(CorruptFileError, match=r"x\.7z: is damaged"):
-        work.run(some, workers=workers)
+    with pytest.raises(CorruptFileError, match=r"x\.7z: is damaged"), work.Workers(workers) as several:
+        several.run(some)
 
 
 @given(st.lists(st.integers(0, 1000), max_size=40), st.integers(1, 8))

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from lotte import artifact, work
-from lotte.build import community, dump, manifest, pool, search
+from lotte.build import columns, community, dump, manifest, pool, search
 from lotte.build.spec import Spec
 from lotte.errors import MismatchError, UnavailableError, writing
 
@@ -67,7 +67,7 @@ def build(order: Order, show: Show, say: Callable[[str], None]) -> dict[str, Any
         say(f"{order.out} is whole already: the same dumps, spec and seed. Nothing to do.")
         shutil.rmtree(order.out / WORK, ignore_errors=True)
         return whole
-    with writing(order.out), _alone(order):
+    with writing(order.out), _alone(order), _workers(order) as workers:
         workplace = order.out / WORK
         steps = _reading(order, dumps, workplace)
         if order.shard:
@@ -76,12 +76,16 @@ def build(order: Order, show: Show, say: Callable[[str], None]) -> dict[str, Any
         if len(left) < len(steps):
             say(f"{len(steps) - len(left)} of {len(steps)} steps were finished before and are kept")
         with show(sum(step.weight for step in left), "reading dumps") as progress:
-            work.run(left, workers=order.workers, small=_SMALL, advance=progress.advance)
+            workers.run(left, small=_SMALL, advance=progress.advance)
         if order.shard:
             part, parts = order.shard
             say(f"part {part} of {parts} is done; after the others, run the command once more without --shard")
             return None
-        return _assembled(order, dumps, missing, workplace, show, say)
+        return _assembled(order, dumps, missing, workplace, workers, show, say)
+
+
+def _workers(order: Order) -> work.Workers:
+    return work.Workers(order.workers, begin=columns.without_pandas)
 
 
 def _found(order: Order) -> tuple[dict[str, dump.Dump], list[str]]:
@@ -145,6 +149,7 @@ def _assembled(
     dumps: dict[str, dump.Dump],
     missing: list[str],
     workplace: Path,
+    workers: work.Workers,
     show: Show,
     say: Callable[[str], None],
 ) -> dict[str, Any]:
@@ -167,7 +172,7 @@ def _assembled(
         if some.part.name not in twins
     ]
     with show(sum(step.weight for step in steps), "writing topics") as progress:
-        work.run(steps, workers=order.workers, small=_SMALL, advance=progress.advance)
+        workers.run(steps, small=_SMALL, advance=progress.advance)
     for some in left:
         if some.part.name in twins:
             pool.link(some, pool.FileSet(twins[some.part.name], some.files), order.out, workplace)

@@ -4,6 +4,7 @@ A community has up to a million passages. As Python objects they would not fit
 into a laptop, and joining them one by one would take longer than parsing them.
 """
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -111,6 +112,28 @@ def reorder(path: Path, order: Ints) -> None:
                 for batch in texts.take(order[begin : begin + BATCH]).combine_chunks().to_batches():
                     out.write_batch(batch)
     sorted_path.replace(path)
+
+
+class _NoPandas:
+    """A finder that finds no pandas, where the import system asks it."""
+
+    @staticmethod
+    def find_spec(name: str, path: object = None, target: object = None) -> None:
+        if name == "pandas":
+            raise ImportError(name)
+
+
+def without_pandas() -> None:
+    """Let pyarrow take it, in this process and for good, that pandas is not installed.
+
+    It imports it, in a quarter of a second, to ask of the first numbers it is given whether they are a series. For
+    processes that are ours alone: pyarrow's `to_pandas` fails after it.
+    """
+    sys.meta_path.insert(0, _NoPandas)
+    try:
+        pa.array([0])
+    finally:
+        sys.meta_path.remove(_NoPandas)
 
 
 def write(path: Path, table: pa.Table) -> None:

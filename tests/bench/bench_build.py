@@ -19,23 +19,25 @@ import platform
 import random
 import resource
 import shutil
-import statistics
+import subprocess
+import sys
 import tempfile
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable
 from contextlib import contextmanager
 from pathlib import Path
+from subprocess import DEVNULL
 from time import perf_counter
 from xml.sax.saxutils import escape
 
 from bs4 import BeautifulSoup
 
-from lotte import work
 from lotte.build import build, community, dump, html, row, spec
 from lotte.collection import Collection
 
 MB = 1e6
 SITE = "bench.stackexchange.com"
+SPEC = 'name = "bench"\n[topics.bench]\ntest = {}\n'
 
 
 def synthetic(path: Path, size: int, seed: int = 0) -> None:
@@ -175,23 +177,37 @@ def peak_memory(dumps: Path, out: Path, pipe) -> None:
 
 
 def several(scratch: Path, mb: int, say: Callable[[str, float, str], None]) -> None:
-    """Build two communities, three times as large as the one before, by one worker and by two, in turns with two
-    processes that share nothing: what those gain is what there is to gain on this machine, in this minute."""
+    """Build two communities, ten times as large as the one before (1 GB at 100 MB, as LoTTE's are), by one worker, by
+    two, and as two builds of one each that know nothing of each other: what those gain is what there is to gain on
+    this machine, in this minute."""
     dumps, both = scratch / "dumps", [SITE, f"second.{SITE}"]
     for seed, site in enumerate(both):
         (dumps / site).mkdir(parents=True)
-        synthetic(dumps / site / "Posts.xml", 3 * mb * 10**6, seed=seed)
-    gains, limits = [], []
+        synthetic(dumps / site / "Posts.xml", 10 * mb * 10**6, seed=seed)
+        (scratch / f"{seed}.toml").write_text(SPEC.format([site]))
+    (scratch / "both.toml").write_text(SPEC.format(both))
+    taken: dict[str, list[float]] = {"one worker": [], "two workers": [], "two builds": []}
     for _ in range(3):
-        serial, parallel = (seconds(whole, dumps, scratch / "out", both, workers, times=1) for workers in (1, 2))
-        spins = seconds(lambda: work.run([work.Step(str(n), 1, _Spin()) for n in (1, 2)], workers=2), times=1)
-        gains.append(serial / parallel)
-        limits.append(2 * seconds(lambda: _Spin()(lambda used: None), times=1) / spins)
-    shutil.rmtree(scratch)
-    gain, limit = statistics.median(gains), statistics.median(limits)
-    say("two communities, two workers against one", gain, f"{gain:8.2f} times  (goal: 1.8)")
-    say("  what two processes give on this machine", limit, f"{limit:8.2f} times  (no I/O)")
-    say("  the first by the second", gain / limit, f"{gain / limit:8.2f}")
+        for way, asked in zip(taken, ([("both", 1)], [("both", 2)], [("0", 1), ("1", 1)]), strict=True):
+            start = perf_counter()
+            commands = [command(dumps, scratch / f"{name}.toml", workers) for name, workers in asked]
+            codes = [one.wait() for one in commands]
+            taken[way].append(perf_counter() - start)
+            if any(codes):
+                raise SystemExit(f"a build failed: {codes}")
+            for name, _ in asked:
+                shutil.rmtree(scratch / name)
+    serial, parallel, apart = (min(some) for some in taken.values())
+    say("two communities, two workers against one", serial / parallel, f"{serial / parallel:8.2f} times  (goal: 1.8)")
+    say("  two builds of one each, at the same time", serial / apart, f"{serial / apart:8.2f} times")
+    say("  the first by the second", apart / parallel, f"{apart / parallel:8.2f}")
+
+
+def command(dumps: Path, spec_file: Path, workers: int) -> subprocess.Popen[bytes]:
+    """Begin `lotte build` as a user does."""
+    asked = ["build", "--dumps", dumps, "--out", spec_file.with_suffix(""), "--spec", spec_file, "--workers", workers]
+    program = "from leaderboard.cli import main; main()"
+    return subprocess.Popen([sys.executable, "-c", program, *map(str, asked)], stdout=DEVNULL, stderr=DEVNULL)
 
 
 def main() -> None:
@@ -275,15 +291,6 @@ def main() -> None:
     if args.out:
         record = {"mb": args.mb, "machine": platform.platform(), "cores": os.cpu_count(), "rows": rows}
         Path(args.out).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-
-
-class _Spin:
-    """Two seconds of arithmetic, or so: what a second process adds here when nothing else is in the way."""
-
-    def __call__(self, advance) -> None:
-        total = 0
-        for number in range(20_000_000):
-            total += number
 
 
 if __name__ == "__main__":
