@@ -105,14 +105,12 @@ def build(
     work.check_executor(executor)
     if (count := workers or os.cpu_count() or 1) > 1:
         work.prepare(["lotte.build.community", "lotte.build.pool"])
-    from lotte.build import columns
     from lotte.build import spec as specs
     from lotte.build.build import Order
     from lotte.build.build import build as build_all
     from lotte.build.manifest import build_id
     from lotte.progress import Progress
 
-    columns.without_pandas()
     changes: dict[str, Any] = {"as_of": as_of} if as_of else {}
     if seed is not None:
         changes["seed"] = seed

@@ -11,6 +11,7 @@ import heapq
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -58,6 +59,7 @@ class Workers:
     def __exit__(self, *stopped: object) -> None:
         if self._processes:
             self._processes.end()
+            self._processes = None
 
     def run(self, steps: Iterable[Step], *, small: int = 0, advance: Advance = lambda used: None) -> None:
         """Run all steps, the longest first. Returns when all are done.
@@ -74,7 +76,11 @@ class Workers:
                 step.task(advance)
         else:
             self._processes = self._processes or _Processes(longest_first, self.count, self._begin)
-            self._processes.run(longest_first, advance)
+            try:
+                self._processes.run(longest_first, advance)
+            except BaseException:
+                self.__exit__()
+                raise
 
 
 def shard(items: Sequence[T], weight: Callable[[T], int], part: int, parts: int) -> list[T]:
@@ -205,28 +211,30 @@ class _Processes:
         context = _context(steps)
         self._channel: SimpleQueue[int] = context.SimpleQueue()
         asked = (self._channel, begin)
-        self._pool = ProcessPoolExecutor(count, mp_context=context, initializer=_begin, initargs=asked)
+        most = 61 if sys.platform == "win32" else count  # what one wait of Windows can watch
+        self._pool = ProcessPoolExecutor(min(count, most), mp_context=context, initializer=_begin, initargs=asked)
 
     def run(self, steps: list[Step], advance: Advance) -> None:
         with self._telling(advance):
             try:
                 with _later():
                     running: set[Future[Any]] = {self._pool.submit(_do, step.task) for step in steps}
-                while running:
-                    done, running = wait(running, return_when=FIRST_COMPLETED)
-                    for future in done:
-                        future.result()
+                try:
+                    while running:
+                        done, running = wait(running, return_when=FIRST_COMPLETED)
+                        for future in done:
+                            future.result()
+                except Exception:
+                    self.end()  # those that run are finished, and heard: who is not waits for it
+                    raise
             except BrokenProcessPool:
                 raise UnavailableError(
                     "a worker process was killed, most likely for want of memory. What was finished is kept: run the "
                     "same command again, with fewer --workers if it happens once more."
                 ) from None
             except KeyboardInterrupt:
-                for process in list(self._pool._processes.values()):  # what they are at would take minutes, and is
-                    process.kill()  # begun again
-                raise
-            except BaseException:
-                self.end()  # those that run are finished
+                for process in list((self._pool._processes or {}).values()):
+                    process.kill()  # what it is at would take minutes, and is begun again
                 raise
 
     def end(self) -> None:

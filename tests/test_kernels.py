@@ -5,7 +5,6 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
-from unittest import mock
 
 import numpy as np
 import pytest
@@ -45,12 +44,11 @@ def cases(draw):
     return codec, query, cells, residuals, random.integers(0, 256, starts[-1], dtype=np.uint8), starts
 
 
-@given(cases(), st.sampled_from([1, 2, 3, 4, 5, 8, 40]), st.sampled_from([30, 256]))
+@given(cases(), st.sampled_from([1, 2, 3, 4, 5, 8, 16, 17, 40]))  # more than 16 of 64 are sorted
 @settings(max_examples=60, deadline=None)
-def test_the_best_cells_and_their_scores_are_the_same_integers(case, probe, inserted):
+def test_the_best_cells_and_their_scores_are_the_same_integers(case, probe):
     codec, query, *_ = case
-    with mock.patch.object(cpu_cells, "INSERTED", inserted):
-        scores = cpu.cell_scores(codec, query, probe)
+    scores = cpu.cell_scores(codec, query, probe)
     truth = reference.cell_scores(codec, query)
     assert (scores.fine == truth).all()
     assert (scores.coarse == reference.coarse(truth)).all()

@@ -67,7 +67,8 @@ def build(order: Order, show: Show, say: Callable[[str], None]) -> dict[str, Any
         say(f"{order.out} is whole already: the same dumps, spec and seed. Nothing to do.")
         shutil.rmtree(order.out / WORK, ignore_errors=True)
         return whole
-    with writing(order.out), _alone(order), _workers(order) as workers:
+    several = work.Workers(order.workers, begin=columns.without_pandas)
+    with writing(order.out), _alone(order), several as workers:
         workplace = order.out / WORK
         steps = _reading(order, dumps, workplace)
         if order.shard:
@@ -82,10 +83,6 @@ def build(order: Order, show: Show, say: Callable[[str], None]) -> dict[str, Any
             say(f"part {part} of {parts} is done; after the others, run the command once more without --shard")
             return None
         return _assembled(order, dumps, missing, workplace, workers, show, say)
-
-
-def _workers(order: Order) -> work.Workers:
-    return work.Workers(order.workers, begin=columns.without_pandas)
 
 
 def _found(order: Order) -> tuple[dict[str, dump.Dump], list[str]]:

@@ -201,7 +201,7 @@ class _Community:
         only = pa.ipc.IpcReadOptions(included_fields=[0, 1, 2, 3, 4, 5])
         with pa.OSFile(str(path / "questions.arrow")) as file:
             self.questions = pa.ipc.open_file(file, options=only).read_all()
-        self.ids: columns.Ints = self.questions["question_id"].to_numpy()
+        self.ids = columns.ints(self.questions["question_id"])
 
     def weight(self, options: Options) -> int:
         """Return the number that its share of the forum questions is computed from."""
@@ -238,7 +238,7 @@ class _Community:
         """Return the function (question id, answer id) -> question with passages, or 0."""
         with pa.memory_map(str(self.path / "pages.arrow")) as file:
             pages = pa.ipc.open_file(file).read_all()
-            answers, parents = (pages[name].to_numpy().copy() for name in ("post_id", "question_id"))
+            answers, parents = (columns.ints(pages[name]).copy() for name in ("post_id", "question_id"))
 
         def known(question_id: int) -> bool:
             at = int(np.searchsorted(self.ids, question_id))

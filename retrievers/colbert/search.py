@@ -13,9 +13,10 @@ that was asked before.
 Legend  Q query tokens  H dimensions  C candidate documents
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cache, partial
 from typing import NamedTuple
 
 import numpy as np
@@ -27,6 +28,7 @@ from retrievers.colbert.kernels import cpu
 from retrievers.colbert.segment import Segment
 
 ALGORITHMS = ("paper", "pruned", "exact")
+Everyone = Callable[[], list[NDArray[np.int32]] | None]  # each segment's rows that can be found, if these are few
 AT_ONCE = 1 << 11  # tokens that an exact search decodes at once: with 100 queries, 26 MB of products
 
 
@@ -84,13 +86,14 @@ def search(
     if settled.algorithm == "exact":
         return _exact(index, asked, k, mask)
     ask = _paper if settled.algorithm == "paper" else _pruned
+    everyone = cache(partial(_everyone, index, mask, settled.candidates))
 
     def answer(query: Query) -> Found:
         try:
             scratches = index.scratches.pop()
         except IndexError:
             scratches = [cpu.Scratch(segment.num_documents) for segment in index.segments]
-        found = ask(index, query, k, settled, mask, scratches)
+        found = ask(index, query, k, settled, mask, everyone, scratches)
         index.scratches.append(scratches)  # not after a stop midway, which leaves them in disorder
         return found
 
@@ -117,15 +120,22 @@ def _part(mask: Bytes | None, base: int, segment: Segment) -> Bytes | None:
     return None if mask is None else mask[base : base + segment.num_documents]
 
 
+def _everyone(index: ColbertIndex, mask: Bytes | None, most: int) -> list[NDArray[np.int32]] | None:
+    """Return each segment's rows that can be found, or None if they are more than so many."""
+    parts = zip(index.bases, index.segments, strict=True)
+    rows = [_findable(segment, _part(mask, base, segment)).astype(np.int32) for base, segment in parts]
+    return rows if sum(map(len, rows)) <= most else None
+
+
 def _candidates(
-    index: ColbertIndex, query: Query, k: int, config: SearchConfig, mask: Bytes | None, scratches: list[cpu.Scratch]
-) -> tuple[cpu.CellScores, list[NDArray[np.int32]]]:
+    index: ColbertIndex, query: Query, k: int, probe: int, mask: Bytes | None, everyone: Everyone,
+    scratches: list[cpu.Scratch],
+) -> tuple[cpu.CellScores, list[NDArray[np.int32]]]:  # fmt: skip
     """Return the cell scores, and each segment's rows in the probed cells.
 
     If these are fewer than k: all that can be found, where no stage would have to choose among them; else those in
     more cells.
     """
-    probe = config.probe
     while True:
         scores = cpu.cell_scores(index.codec, query, probe, scratches[0])
         found = []
@@ -134,17 +144,16 @@ def _candidates(
             found.append(cpu.gather(segment.lists, segment.list_starts, scores.cells, allowed, scratch))
         if sum(map(len, found)) >= k or probe >= index.codec.num_centroids:
             return scores, found
-        parts = zip(index.bases, index.segments, strict=True)
-        everyone = [_findable(segment, _part(mask, base, segment)).astype(np.int32) for base, segment in parts]
-        if sum(map(len, everyone)) <= config.candidates:
-            return scores, everyone
+        if rows := everyone():
+            return scores, rows
         probe = min(4 * probe, index.codec.num_centroids)
 
 
 def _paper(
-    index: ColbertIndex, query: Query, k: int, config: SearchConfig, mask: Bytes | None, scratches: list[cpu.Scratch]
-) -> Found:
-    scores, parts = _candidates(index, query, k, config, mask, scratches)
+    index: ColbertIndex, query: Query, k: int, config: SearchConfig, mask: Bytes | None, everyone: Everyone,
+    scratches: list[cpu.Scratch],
+) -> Found:  # fmt: skip
+    scores, parts = _candidates(index, query, k, config.probe, mask, everyone, scratches)
     wanted = np.zeros(index.codec.num_centroids, np.bool_)
     wanted[scores.cells] = True
     found = []
@@ -158,9 +167,10 @@ def _paper(
 
 
 def _pruned(
-    index: ColbertIndex, query: Query, k: int, config: SearchConfig, mask: Bytes | None, scratches: list[cpu.Scratch]
-) -> Found:
-    scores, parts = _candidates(index, query, k, config, mask, scratches)
+    index: ColbertIndex, query: Query, k: int, config: SearchConfig, mask: Bytes | None, everyone: Everyone,
+    scratches: list[cpu.Scratch],
+) -> Found:  # fmt: skip
+    scores, parts = _candidates(index, query, k, config.probe, mask, everyone, scratches)
     found = []
     for base, segment, rows, scratch in zip(index.bases, index.segments, parts, scratches, strict=True):
         if len(rows) > config.candidates:

@@ -26,7 +26,7 @@ import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable
 from contextlib import contextmanager
 from pathlib import Path
-from subprocess import DEVNULL
+from subprocess import PIPE
 from time import perf_counter
 from xml.sax.saxutils import escape
 
@@ -191,10 +191,10 @@ def several(scratch: Path, mb: int, say: Callable[[str, float, str], None]) -> N
         for way, asked in zip(taken, ([("both", 1)], [("both", 2)], [("0", 1), ("1", 1)]), strict=True):
             start = perf_counter()
             commands = [command(dumps, scratch / f"{name}.toml", workers) for name, workers in asked]
-            codes = [one.wait() for one in commands]
+            said = [one.communicate()[1] for one in commands]
             taken[way].append(perf_counter() - start)
-            if any(codes):
-                raise SystemExit(f"a build failed: {codes}")
+            if any(one.returncode for one in commands):
+                raise SystemExit(b"".join(said).decode())
             for name, _ in asked:
                 shutil.rmtree(scratch / name)
     serial, parallel, apart = (min(some) for some in taken.values())
@@ -207,7 +207,7 @@ def command(dumps: Path, spec_file: Path, workers: int) -> subprocess.Popen[byte
     """Begin `lotte build` as a user does."""
     asked = ["build", "--dumps", dumps, "--out", spec_file.with_suffix(""), "--spec", spec_file, "--workers", workers]
     program = "from leaderboard.cli import main; main()"
-    return subprocess.Popen([sys.executable, "-c", program, *map(str, asked)], stdout=DEVNULL, stderr=DEVNULL)
+    return subprocess.Popen([sys.executable, "-c", program, *map(str, asked)], stdout=PIPE, stderr=PIPE)
 
 
 def main() -> None:

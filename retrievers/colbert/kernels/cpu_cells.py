@@ -16,11 +16,10 @@ from numpy.typing import NDArray
 
 from retrievers.colbert import codec as codecs
 from retrievers.colbert.codec import COARSE, LANES, UNIT, Bytes, Codec, Integers, Query
-from retrievers.colbert.kernels import amx, reference, simd, simd_cells
+from retrievers.colbert.kernels import amx, simd, simd_cells
 from retrievers.colbert.kernels.amx import TILE
 
 CONFIG = amx.config()
-INSERTED = 256  # cells that are kept in order while they are found; to sort all of them is sooner for more
 SOURCES = hashlib.sha256(
     b"".join(path.read_bytes() for path in (*sorted(Path(__file__).parent.glob("*.py")), Path(codecs.__file__)))
 ).digest()
@@ -195,9 +194,9 @@ def cell_scores(codec: Codec, query: Query, probe: int, scratch: "Scratch | None
     scratch  has room for the scores, which the next query then writes over
     """
     probe = min(probe, codec.num_centroids)
-    if probe > INSERTED:
+    if probe**2 > 4 * codec.num_centroids:  # to sort all of them is sooner than to keep so many in order
         best = cell_scores(codec, query, 1, scratch)
-        return best._replace(cells=reference.best_cells(best.fine, query.count, probe))
+        return best._replace(cells=_sorted_cells(best.fine, query.count, probe))
     shape = (len(query.lanes), codec.num_centroids, LANES)
     out, coarse = (Scratch(0) if scratch is None else scratch).scores(shape)
     unit = np.float32(query.step * codec.step / UNIT)
@@ -214,6 +213,15 @@ def cell_scores(codec: Codec, query: Query, probe: int, scratch: "Scratch | None
         np.clip(out >> COARSE, -128, 127, out=coarse, casting="unsafe")
         _best_cells(out, values, cells)
     return CellScores(out, coarse, cells.reshape(-1, probe)[: query.count])
+
+
+def _sorted_cells(scores: NDArray[np.int16], count: int, probe: int) -> NDArray[np.int32]:
+    cells = np.empty((count, probe), np.int32)
+    for token in range(count):
+        # the complement turns the order round and cannot overflow; two bytes are sorted by their digits
+        falling = ~scores[token // LANES, :, token % LANES]
+        cells[token] = np.argsort(falling, kind="stable")[:probe]
+    return cells
 
 
 def _scores_by_product(codec: Codec, query: Query, unit: np.float32, out: NDArray[np.int16]) -> None:
