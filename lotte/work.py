@@ -57,6 +57,9 @@ class Workers:
         return self
 
     def __exit__(self, *stopped: object) -> None:
+        self._end()
+
+    def _end(self) -> None:
         if self._processes:
             self._processes.end()
             self._processes = None
@@ -79,7 +82,7 @@ class Workers:
             try:
                 self._processes.run(longest_first, advance)
             except BaseException:
-                self.__exit__()
+                self._end()  # another round gets new ones
                 raise
 
 

@@ -67,8 +67,7 @@ def build(order: Order, show: Show, say: Callable[[str], None]) -> dict[str, Any
         say(f"{order.out} is whole already: the same dumps, spec and seed. Nothing to do.")
         shutil.rmtree(order.out / WORK, ignore_errors=True)
         return whole
-    several = work.Workers(order.workers, begin=columns.without_pandas)
-    with writing(order.out), _alone(order), several as workers:
+    with writing(order.out), _alone(order), work.Workers(order.workers, begin=columns.without_pandas) as workers:
         workplace = order.out / WORK
         steps = _reading(order, dumps, workplace)
         if order.shard:

@@ -127,8 +127,8 @@ class _NoPandas:
 def without_pandas() -> None:
     """Let pyarrow take it, in this process, that pandas is not installed.
 
-    It imports it, in a quarter of a second, to ask of the first numbers it is given whether they are a series. For
-    processes that are ours alone: after it, pyarrow takes the NaN of a series for a number, and not for a null.
+    Else pyarrow imports pandas, a quarter of a second, to ask whether the first numbers that it is given are a series.
+    For processes that are ours alone: from then on the NaN of a series is a number to pyarrow, and not a null.
     """
     sys.meta_path.insert(0, _NoPandas)
     try:

@@ -144,7 +144,7 @@ def _candidates(
             found.append(cpu.gather(segment.lists, segment.list_starts, scores.cells, allowed, scratch))
         if sum(map(len, found)) >= k or probe >= index.codec.num_centroids:
             return scores, found
-        if rows := everyone():
+        if (rows := everyone()) is not None:
             return scores, rows
         probe = min(4 * probe, index.codec.num_centroids)
 

@@ -160,12 +160,11 @@ def _masks(index: GpuIndex, allowed: Bytes | None) -> list[Tensor | None]:
 
 
 def _answers(
-    index: GpuIndex, queries: list[Query], k: int, config: SearchConfig, masks: list[Tensor | None],
-    everyone: bool = False,
-) -> list[Found]:  # fmt: skip
+    index: GpuIndex, queries: list[Query], k: int, config: SearchConfig, masks: list[Tensor | None]
+) -> list[Found]:
     torch = gpu.package("torch")
     asked = gpu.batch(index.codec, queries)
-    if config.algorithm == "exact" or everyone:
+    if config.algorithm == "exact":
         chosen = [_all(part, mask) for part, mask in zip(index.segments, masks, strict=True)]
     else:
         look = probed(index.codec, asked, config.probe)
@@ -193,16 +192,19 @@ def _wider(
 ) -> list[Found]:
     """Answer queries of which some found fewer than k documents: those look into more cells, the others do not.
 
-    Where all that can be found are few enough to be scored in full, those score them all instead.
+    Where all that can be found are few enough to be scored in full, an exact search is what those need.
     """
+    every = index.codec.codec.num_centroids
     findable = sum(len(_all(part, mask)) for part, mask in zip(index.segments, masks, strict=True))
-    few = findable <= (config.refined if config.algorithm == "pruned" else config.candidates)
-    probe = index.codec.codec.num_centroids if findable <= config.candidates else 4 * config.probe
-    wider = replace(config, probe=min(probe, index.codec.codec.num_centroids))
+    if findable <= (config.refined if config.algorithm == "pruned" else config.candidates):
+        wider = SearchConfig(algorithm="exact")
+    else:
+        wider = replace(config, probe=every if findable <= config.candidates else min(4 * config.probe, every))
+    settings = {True: wider, False: config}
     answers = {}
     for wide in set(short):
         some = [query for query, one in zip(queries, short, strict=True) if one == wide]
-        answers[wide] = iter(_answers(index, some, k, wider if wide else config, masks, everyone=wide and few))
+        answers[wide] = iter(_answers(index, some, k, settings[wide], masks))
     return [next(answers[one]) for one in short]
 
 
