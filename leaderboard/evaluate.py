@@ -18,8 +18,8 @@ from leaderboard.interval import METHOD, interval
 from leaderboard.measure import TOOL, Measure, mean, parse, scores
 from leaderboard.result import Result
 from lotte import Dataset, Run, artifact, ranking
-from lotte.dataset import corpus_sha256, identity
-from lotte.errors import LotteError, MismatchError
+from lotte.dataset import Doc, corpus_sha256, identity
+from lotte.errors import LotteError, MismatchError, shown
 from retrievers import Index, Retriever, index_folder
 from retrievers.retriever import Card, Fits, Tells
 from retrievers.training.overlap import verdict
@@ -81,7 +81,7 @@ def evaluate(name: str, system: Retriever, datasets: Iterable[Dataset], order: O
         _lotte_path(dataset, order)  # what cannot be written is said before hours of work
     for group in groups:
         with TemporaryDirectory(prefix="lotte-") as scratch:
-            opened = _open(name, system, group[0], order, Path(scratch))
+            opened = _open(name, system, group, order, Path(scratch))
             for dataset in group:
                 yield _ask(name, system, dataset, opened, order)
 
@@ -94,10 +94,12 @@ def rescore(path: Path, name: str, dataset: Dataset, order: Order) -> Result:
             f"{path} leaves out {len(missing):,} of the {len(dataset.queries):,} queries of {dataset.name}; "
             f"they count as misses. The first is {missing[0]!r}."
         )
-    run = dataset.shown(found.filled(dataset.queries))
+    sha256 = _read_corpus([dataset], order)
+    run = dataset.shown(found := found.filled(dataset.queries))
+    _tell(dataset, found, order)
     facts = {"origin": {"file": path.name, "sha256": artifact.sha256(path)}, "missing": missing}
     maker = _Maker(name=name, level="rescored")
-    return _result(maker, dataset, corpus_sha256(dataset.corpus), run, facts, order)
+    return _result(maker, dataset, sha256, run, facts, order)
 
 
 def name_of(path: Path) -> str:
@@ -120,9 +122,58 @@ def _by_corpus(datasets: Iterable[Dataset]) -> list[list[Dataset]]:
     return list(groups.values())
 
 
-def _open(name: str, system: Retriever, dataset: Dataset, order: Order, scratch: Path) -> _Opened:
+def _read_corpus(group: list[Dataset], order: Order) -> str:
+    """Return the sha256 of the corpus that these ask, and say how many answers it lacks, which nobody can find.
+
+    Raises  MismatchError if it lacks all of them: those are ids of something else
+    """
+    wanted = {
+        doc_id: dataset
+        for dataset in group
+        for judged in dataset.qrels.values()
+        for doc_id, grade in judged.items()
+        if grade > 0
+    }
+    total = len(wanted)
+
+    def passing() -> Iterator[Doc]:
+        for doc in group[0].corpus:
+            wanted.pop(doc.doc_id, None)
+            yield doc
+
+    sha256 = corpus_sha256(passing())
+    if wanted:
+        doc_id, dataset = next(iter(wanted.items()))
+        said = f"{len(wanted):,} of the {total:,} relevant documents of {dataset.name} are not in its collection"
+        if len(wanted) == total:
+            raise MismatchError(
+                f"{said}; the first is {shown(doc_id)}, and the first document {_first(dataset)}. "
+                "Judgments and documents must have the same ids."
+            )
+        order.say(f"{said}, so nobody can find them; the first is {shown(doc_id)}")
+    return sha256
+
+
+def _first(dataset: Dataset) -> str:
+    return shown(dataset.corpus[0].doc_id) if len(dataset.corpus) else "is not there: the collection is empty"
+
+
+def _tell(dataset: Dataset, found: Run, order: Order) -> None:
+    """Say what a user should know of the judgments, and of documents that are the query itself by their id."""
+    for note in dataset.notes:
+        order.say(f"{dataset.name}: {note}")
+    if not (own := found.own(dataset.qrels) if dataset.ignore_own or dataset.name.startswith("beir/") else set()):
+        return
+    if dataset.ignore_own:
+        done = "was left out, as BEIR does"
+    else:
+        done = "was kept: BEIR's code leaves it out, which is right where queries are documents too"
+    order.say(f"{dataset.name}: in {len(own):,} rankings the document with its query's own id {done}")
+
+
+def _open(name: str, system: Retriever, group: list[Dataset], order: Order, scratch: Path) -> _Opened:
     """Open the index of this corpus that is kept, or make it."""
-    sha256 = corpus_sha256(dataset.corpus)
+    dataset, sha256 = group[0], _read_corpus(group, order)
     path = _index_path(name, dataset, sha256, order.index) if order.index else scratch / "index"
     if meta := artifact.meta(path):
         index = system.open(path)
@@ -168,6 +219,7 @@ def _ask(name: str, system: Retriever, dataset: Dataset, opened: _Opened, order:
         system, index = fitted, fitted.open(opened.path)
     found, seconds = cost.timed_search(index, dataset.queries, k=depth, title=dataset.name)
     run = dataset.shown(found).cut(order.k)
+    _tell(dataset, found, order)
     size = cost.size_of(opened.path)
     spent = {
         "encode_seconds": None,  # of systems whose indexing has an encoding of its own

@@ -11,7 +11,8 @@ from math import fsum, log2
 from typing import Any, TypeAlias
 
 from lotte import Qrels, Run
-from lotte.errors import LotteError, MismatchError, unknown
+from lotte.errors import LotteError, MismatchError, shown, unknown
+from lotte.judgments import LARGEST
 
 # ranking, query's relevance by doc_id, cut-off (None: the whole ranking), lowest relevance that counts
 Definition: TypeAlias = Callable[[Sequence[str], Mapping[str, int], int | None, int], float]
@@ -108,7 +109,7 @@ def parse(text: str) -> Measure:
     measure = MEASURES[name]
     if not at and measure.whole:
         return measure
-    if not (k.isascii() and k.isdigit() and int(k) >= 1):
+    if not (k.isascii() and k.isdigit() and len(k) < 10 and int(k) >= 1):
         raise LotteError(f"measure {text!r} needs a cut-off of 1 or more, as in '{name}@5'")
     return measure @ int(k)
 
@@ -156,7 +157,12 @@ def _evaluate(
 
 
 def _grades(relevance: Mapping[str, int]) -> dict[str, int]:
-    """Return judgments as pytrec_eval can take them: its nDCG of a query with negative ones only never ends."""
+    """Return judgments as pytrec_eval can take them: its nDCG of a query with negative ones only never ends.
+
+    Of the largest it takes memory for each grade up to it, and of one that no int of C holds it makes a miss.
+    """
+    if (most := max(relevance.values(), default=0)) > LARGEST:
+        raise MismatchError(f"a relevance of {shown(most)} is above {LARGEST:,}, the largest that is scored")
     return {doc_id: max(grade, 0) for doc_id, grade in relevance.items()}
 
 

@@ -33,11 +33,11 @@ def unpack(
     Raises  CorruptFileError for an archive that is damaged, climbs out, links, or holds too much
     """
     folder.mkdir(parents=True, exist_ok=True)
-    room = _Room(path, limit if limit is not None else max(_SMALL, _HONEST * path.stat().st_size))
+    room = Room(path, limit)
     try:
         if kind == "gz":
             with gzip.open(path) as packed:
-                room.copy(packed, folder / path.name.removesuffix(".gz"))
+                room.take(packed, folder / path.name.removesuffix(".gz"))
         elif kind == "tar":
             _untar(path, folder, strip, room)
         else:
@@ -49,26 +49,32 @@ def unpack(
         raise CorruptFileError(f"{path}: the archive is damaged ({error}); remove it and fetch it again") from None
 
 
-class _Room:
+class Room:
     """How many bytes and files an archive may still bring."""
 
-    def __init__(self, path: Path, limit: int) -> None:
-        self._path, self._left, self._limit, self._members = path, limit, limit, 0
+    def __init__(self, path: Path, limit: int | None = None) -> None:
+        self._limit = limit if limit is not None else max(_SMALL, _HONEST * path.stat().st_size)
+        self._path, self._left, self._members = path, self._limit, 0
 
-    def copy(self, source: IO[bytes] | gzip.GzipFile, target: Path) -> None:
+    def take(self, source: IO[bytes] | gzip.GzipFile, target: Path) -> None:
+        """Copy a member into a new file."""
         self._members += 1
         if self._members > MEMBERS:
             raise CorruptFileError(f"{self._path} holds more than {MEMBERS:,} files; it is not what was published")
         target.parent.mkdir(parents=True, exist_ok=True)
         with target.open("xb") as file:
-            while block := source.read(_BLOCK):
-                self._left -= len(block)
-                if self._left < 0:
-                    raise CorruptFileError(f"{self._path} unpacks to more than {self._limit:,} bytes; it is refused")
-                file.write(block)
+            self.copy(source, file)
+
+    def copy(self, source: IO[bytes] | gzip.GzipFile, file: IO[bytes]) -> None:
+        """Copy bytes, a piece at a time."""
+        while block := source.read(_BLOCK):
+            self._left -= len(block)
+            if self._left < 0:
+                raise CorruptFileError(f"{self._path} unpacks to more than {self._limit:,} bytes; it is refused")
+            file.write(block)
 
 
-def _untar(path: Path, folder: Path, strip: int, room: _Room) -> None:
+def _untar(path: Path, folder: Path, strip: int, room: Room) -> None:
     with tarfile.open(path, "r|*") as archive:
         for member in archive:
             target = _target(path, member.name, folder, strip)
@@ -78,10 +84,10 @@ def _untar(path: Path, folder: Path, strip: int, room: _Room) -> None:
                 raise CorruptFileError(f"{path}: {member.name!r} is a link or a device; the archive is refused")
             if target is not None and (source := archive.extractfile(member)) is not None:
                 _once(path, member.name, target)
-                room.copy(source, target)
+                room.take(source, target)
 
 
-def _unzip(path: Path, folder: Path, strip: int, room: _Room) -> None:
+def _unzip(path: Path, folder: Path, strip: int, room: Room) -> None:
     with zipfile.ZipFile(path) as archive:
         for member in archive.infolist():
             target = _target(path, member.filename, folder, strip)
@@ -95,7 +101,7 @@ def _unzip(path: Path, folder: Path, strip: int, room: _Room) -> None:
             if target is not None:
                 _once(path, member.filename, target)
                 with archive.open(member) as source:
-                    room.copy(source, target)
+                    room.take(source, target)
 
 
 def _once(path: Path, name: str, target: Path) -> None:

@@ -10,9 +10,17 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import overload
 
+from lotte import ids
 from lotte.dataset import Corpus, Doc
-from lotte.errors import CorruptFileError
+from lotte.errors import CorruptFileError, shown
 from lotte.rows import Rows
+
+
+def number_of(doc_id: object) -> int:
+    """Return the number that an id spells, as we spell it: no sign, no zero in front. -1 for anything else."""
+    if not (isinstance(doc_id, str) and doc_id.isascii() and doc_id.isdigit() and len(doc_id) < 19):
+        return -1
+    return int(doc_id) if doc_id[0] != "0" or doc_id == "0" else -1
 
 
 class RowIds(Sequence[str]):
@@ -33,13 +41,7 @@ class RowIds(Sequence[str]):
         return str(rows) if isinstance(rows, int) else [str(one) for one in rows]
 
     def __contains__(self, doc_id: object) -> bool:
-        return (
-            isinstance(doc_id, str)
-            and doc_id.isascii()
-            and doc_id.isdigit()
-            and str(int(doc_id)) == doc_id
-            and int(doc_id) < self._count
-        )
+        return 0 <= number_of(doc_id) < self._count
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Sequence) and len(other) == self._count and all(map(str.__eq__, self, other))
@@ -75,7 +77,7 @@ class Collection:
             )
         if fields[0] != b"%d" % row:
             raise CorruptFileError(
-                f"{self.path}:{row + 1}: expected passage {row}, found {fields[0][:40]!r}; passages are "
+                f"{self.path}:{row + 1}: expected passage {row}, found {shown(fields[0], 40)}; passages are "
                 "numbered by their line, from 0"
             )
         try:
@@ -100,9 +102,11 @@ class OwnIds:
         self._rows = Rows(path)
         where: dict[str, int] = {}
         for row in range(len(self._rows)):
-            doc_id = self._fields(row)[0]
+            doc_id = ids.checked(self._fields(row)[0], "document", f"{path}:{row + 1}")
             if doc_id in where:
-                raise CorruptFileError(f"{path}:{row + 1}: document {doc_id!r} is on line {where[doc_id] + 1} already")
+                raise CorruptFileError(
+                    f"{path}:{row + 1}: document {shown(doc_id)} is on line {where[doc_id] + 1} already"
+                )
             where[doc_id] = row
         self._doc_ids = list(where)
 
@@ -125,7 +129,7 @@ class OwnIds:
             fields = self._rows[row].decode().split("\t")
         except UnicodeDecodeError as error:
             raise CorruptFileError(f"{self.path}:{row + 1}: not UTF-8 at byte {error.start} of the line") from None
-        if not 2 <= len(fields) <= 3 or not fields[0]:
+        if not 2 <= len(fields) <= 3:
             raise CorruptFileError(
                 f"{self.path}:{row + 1}: expected an id and a text with a tab between, found {len(fields)} fields"
             )

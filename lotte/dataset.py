@@ -59,19 +59,20 @@ class Dataset:
     measure: str  # the measure its authors report: "Success@5", "nDCG@10"
     source: str = "unknown"  # "release", the id of a build, or where else it came from
     licence: str = "unknown"
-    ignore_own: bool = False  # leave a document with its query's own id out of the ranking
+    ignore_own: bool = False  # leave a document with its query's own id out of the ranking, unless judged relevant
     facts: Mapping[str, str] = field(default_factory=dict)  # how its texts were joined, and the like
+    notes: tuple[str, ...] = ()  # what whoever scores it should be told, a line each
 
     def shown(self, run: Run) -> Run:
         """Return the part of a run that the dataset's authors would score. PeerQA overrides it."""
-        return run.without_own() if self.ignore_own else run
+        return run.without_own(self.qrels) if self.ignore_own else run
 
     def judge(self, run: Run) -> Qrels:
         """Return the judgments for this run. Open-QA overrides it: there, an answer is a match."""
         return self.qrels
 
 
-def corpus_sha256(corpus: Corpus) -> str:
+def corpus_sha256(corpus: Iterable[Doc]) -> str:
     """Return the sha256 of the documents as lines `doc_id TAB text`, in order.
 
     For a LoTTE collection this is the sha256 of its `collection.tsv`.

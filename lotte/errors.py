@@ -27,6 +27,28 @@ class UnavailableError(LotteError):
     """A package, a device, a file or room on a disk that this step needs is not here."""
 
 
+def shown(value: object, most: int = 80) -> str:
+    """Return how a value from a file is quoted in a message: as Python writes it, cut after so many characters.
+
+    >>> print(shown("a\\tb"), shown("9" * 5000, most=8))
+    'a\\tb' '9999999...
+    """
+    try:
+        text = repr(value[: most + 1] if isinstance(value, str | bytes) else value)
+    except (RecursionError, ValueError):  # nested too deeply, or a number too long, to be written at all
+        return type(value).__name__
+    return text if len(text) <= most else f"{text[:most]}..."
+
+
+def named(text: str) -> str:
+    """Return an id as a message names it: as it stands if it is a short word, else quoted and cut.
+
+    >>> named("MED-10"), named("MED\\x1b10")
+    ('MED-10', "'MED\\\\x1b10'")
+    """
+    return text if text.isprintable() and " " not in text and 0 < len(text) <= 80 else shown(text)
+
+
 def unknown(kind: str, name: str, known: Iterable[str]) -> UnknownNameError:
     """Return the error for a name nobody answers to, with the nearest name there is.
 

@@ -1,12 +1,12 @@
 """JSON objects, one a line. A line that is anything else is named."""
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from lotte.errors import CorruptFileError
+from lotte.errors import CorruptFileError, shown
 from lotte.lines import lines
+from lotte.parsing import json_of
 
 
 def objects(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -16,12 +16,9 @@ def objects(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 
 
 def parsed(line: str | bytes, where: str) -> dict[str, Any]:
-    try:
-        value = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        raise CorruptFileError(f"{where}: no JSON ({error})") from None
+    value = json_of(line, where)
     if not isinstance(value, dict):
-        raise CorruptFileError(f"{where}: expected a JSON object, found {str(value)[:40]!r}")
+        raise CorruptFileError(f"{where}: expected a JSON object, found {shown(str(value), 40)}")
     return value
 
 
@@ -29,7 +26,7 @@ def string(value: dict[str, Any], key: str, where: str) -> str:
     """Return the string under this key. Raises CorruptFileError if there is none, or half a character."""
     text = value.get(key)
     if not isinstance(text, str):
-        raise CorruptFileError(f"{where}: {key!r} must be a string, found {text!r}")
+        raise CorruptFileError(f"{where}: {key!r} must be a string, found {shown(text)}")
     try:
         text.encode()
     except UnicodeEncodeError as error:  # JSON can spell half of a surrogate pair; no file can hold it
@@ -39,5 +36,5 @@ def string(value: dict[str, Any], key: str, where: str) -> str:
 
 def integer(value: Any, what: str, where: str) -> int:
     if type(value) is not int:  # True is an int to Python, and "7" would never be equal to passage 7
-        raise CorruptFileError(f"{where}: {what} must be an integer, found {value!r}")
+        raise CorruptFileError(f"{where}: {what} must be an integer, found {shown(value)}")
     return value

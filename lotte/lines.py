@@ -9,6 +9,7 @@ import gzip
 import io
 import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, cast
 
@@ -35,8 +36,20 @@ def lines(path: Path) -> Iterator[tuple[int, str]]:
                 yield number, text.removeprefix("\ufeff") if number == 1 else text
     except UnicodeDecodeError as error:
         raise CorruptFileError(f"{path}:{number}: not UTF-8 at byte {error.start} of the line") from None
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+    except DAMAGED as error:
         raise CorruptFileError(f"{path}:{number + 1}: the .gz is damaged ({error}); fetch it again") from None
+
+
+DAMAGED = (EOFError, zlib.error, gzip.BadGzipFile)  # what reading a .gz that was cut or changed may raise
+
+
+@contextmanager
+def whole_gz(path: Path) -> Iterator[None]:
+    """Turn what reading a damaged .gz raises into one line."""
+    try:
+        yield
+    except DAMAGED as error:
+        raise CorruptFileError(f"{path}: the .gz is damaged ({error}); fetch it again") from None
 
 
 def opened(path: Path) -> IO[bytes]:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from lotte.artifact import Writer
 from lotte.collection import RowIds
-from lotte.errors import CorruptFileError, LotteError, MismatchError, writing
+from lotte.errors import CorruptFileError, LotteError, MismatchError, shown, writing
 from lotte.lines import lines
 from lotte.run import BY_SCORE, LARGEST, Hit, Run, ranked
 
@@ -75,6 +75,8 @@ def _read_scores(path: Path, query_ids: Collection[str], known: Container[str]) 
     scores: dict[str, dict[str, float]] = {}
     for number, line in lines(path):
         fields = line.split(None, TREC - 1)
+        if "\r" in line:
+            raise CorruptFileError(f"{path}:{number}: a carriage return within the line; lines end in \\n or \\r\\n")
         if len(fields) != TREC:
             raise _wrong_count(path, number, len(fields), TREC)
         query_id, _, doc_id, _, text, _ = fields
@@ -85,9 +87,9 @@ def _read_scores(path: Path, query_ids: Collection[str], known: Container[str]) 
         try:
             score = float(text)
         except ValueError:
-            raise CorruptFileError(f"{path}:{number}: score {text!r} is no number") from None
+            raise CorruptFileError(f"{path}:{number}: score {shown(text)} is no number") from None
         if not -LARGEST <= score <= LARGEST:  # false for NaN too
-            raise CorruptFileError(f"{path}:{number}: score {text!r} is no finite float32, so it has no order")
+            raise CorruptFileError(f"{path}:{number}: score {shown(text)} is no finite float32, so it has no order")
         found[doc_id] = score
     return scores
 
@@ -107,7 +109,7 @@ def _read_ranks(path: Path, columns: int, query_ids: Collection[str], known: Con
         found[doc_id] = 0.0
         if text != str(len(found)):
             raise CorruptFileError(
-                f"{path}:{number}: found rank {text!r} where query {query_id!r} has its rank {len(found)}; "
+                f"{path}:{number}: found rank {shown(text)} where query {shown(query_id)} has its rank {len(found)}; "
                 "ranks must be 1, 2, 3, ... down the file"
             )
     return {query_id: list(found) for query_id, found in rankings.items()}
@@ -116,7 +118,7 @@ def _read_ranks(path: Path, columns: int, query_ids: Collection[str], known: Con
 def _new_query(path: Path, number: int, query_id: str, query_ids: Collection[str]) -> dict[str, float]:
     if query_id not in query_ids:
         raise MismatchError(
-            f"{path}:{number}: query {query_id!r} is not one of the dataset's {len(query_ids):,}; "
+            f"{path}:{number}: query {shown(query_id)} is not one of the dataset's {len(query_ids):,}; "
             "is this a run of another dataset?"
         )
     return {}
@@ -125,11 +127,11 @@ def _new_query(path: Path, number: int, query_id: str, query_ids: Collection[str
 def _bad_document(path: Path, number: int, query_id: str, doc_id: str, *, repeated: bool) -> LotteError:
     if repeated:
         return CorruptFileError(
-            f"{path}:{number}: document {doc_id!r} is there a second time for query {query_id!r}; "
+            f"{path}:{number}: document {shown(doc_id)} is there a second time for query {shown(query_id)}; "
             "a ranking names a document once"
         )
     return MismatchError(
-        f"{path}:{number}: document {doc_id!r} is not in the collection; is this a run of another dataset?"
+        f"{path}:{number}: document {shown(doc_id)} is not in the collection; is this a run of another dataset?"
     )
 
 

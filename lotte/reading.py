@@ -16,7 +16,6 @@ file may be a .gz. Of a folder in ColBERT's layout, SOURCE.json may say
 {"licence": ...}: it goes into records and the cards of checkpoints.
 """
 
-import json
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -25,6 +24,7 @@ from lotte.collection import Collection, OwnIds
 from lotte.dataset import Corpus, Dataset
 from lotte.errors import CorruptFileError, UnavailableError
 from lotte.lines import plain_or_gz
+from lotte.parsing import json_object
 
 SPLITS = ("test", "dev", "train")  # of ColBERT's layout, the best to measure on first
 ANSWERS = ".answers"
@@ -135,23 +135,24 @@ def _read_colbert(folder: Path, split: str) -> Dataset:
     questions = plain_or_gz(folder / f"queries.{split}.tsv")
     judgments = plain_or_gz(folder / f"qrels.{split}.tsv")
     queries = lotte.read_queries(questions)
-    qrels = msmarco.read_judgments(judgments, queries, corpus.doc_ids, questions=questions.name)
+    judged = msmarco.read_judgments(judgments, queries, corpus.doc_ids, questions=questions.name)
     return Dataset(
         name=f"{folder.resolve().name}/{split}",
         corpus=corpus,
         queries=queries,
-        qrels=qrels,
+        qrels=judged,
         measure="nDCG@10",
         source="local",
         licence=_licence(folder / SOURCE),
+        notes=judged.notes(),
         facts={"text": "title + ' ' + text", "split": split},
     )
 
 
 def _licence(path: Path) -> str:
     try:
-        return " ".join(str(json.loads(path.read_text(encoding="utf-8")).get("licence", "unknown")).split())
+        return " ".join(str(json_object(path).get("licence", "unknown")).split())
     except FileNotFoundError:
         return "unknown"
-    except (ValueError, AttributeError):
+    except CorruptFileError:
         raise CorruptFileError(f'{path}: expected a JSON object such as {{"licence": "CC BY 4.0"}}') from None

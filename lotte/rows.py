@@ -1,20 +1,24 @@
 """The rows of a file of any size, read where they lie: 8 bytes of memory a row.
 
-A row ends at "\\n" or "\\r\\n" and nowhere else. A file whose name ends in .gz
-cannot be read where it lies: it is unpacked into memory, whole.
+A row ends at "\\n" or "\\r\\n" and nowhere else; a byte order mark in front of
+the first is no part of it. A file whose name ends in .gz cannot be read where
+it lies: it is unpacked, a piece at a time, into a file without a name in the
+folder for temporary files ($TMPDIR), which is gone when nobody reads it.
 """
 
-import gzip
-import zlib
+import tempfile
 from functools import cached_property
 from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
 
-from lotte.errors import CorruptFileError, UnavailableError
+from lotte.archive import Room
+from lotte.errors import UnavailableError, writing
+from lotte.lines import opened, whole_gz
 
 _BLOCK = 1 << 24
+_MARK = b"\xef\xbb\xbf"
 _Bytes: TypeAlias = "np.ndarray[tuple[int], np.dtype[np.uint8]]"
 
 
@@ -31,17 +35,19 @@ class Rows:
 
     @cached_property
     def _bytes(self) -> _Bytes:
+        if self.path.suffix == ".gz":
+            return self._unpacked()
         if self.path.stat().st_size == 0:
             return np.zeros(0, dtype=np.uint8)
-        if self.path.suffix == ".gz":
-            return np.frombuffer(self._unpacked(), dtype=np.uint8)
         return np.memmap(self.path, dtype=np.uint8, mode="r")
 
-    def _unpacked(self) -> bytes:
-        try:
-            return gzip.decompress(self.path.read_bytes())
-        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-            raise CorruptFileError(f"{self.path}: the .gz is damaged ({error}); fetch it again") from None
+    def _unpacked(self) -> _Bytes:
+        folder = Path(tempfile.gettempdir())
+        with writing(folder), tempfile.TemporaryFile(dir=folder) as file:
+            with whole_gz(self.path), opened(self.path) as packed:
+                Room(self.path).copy(packed, file)
+            file.flush()
+            return np.memmap(file, dtype=np.uint8, mode="r") if file.tell() else np.zeros(0, dtype=np.uint8)
 
     @cached_property
     def _starts(self) -> "np.ndarray[tuple[int], np.dtype[np.int64]]":
@@ -49,7 +55,10 @@ class Rows:
         data = self._bytes
         ends = [np.flatnonzero(data[begin : begin + _BLOCK] == 10) + begin + 1 for begin in range(0, len(data), _BLOCK)]
         starts = np.concatenate([np.zeros(1, dtype=np.int64), *ends])
-        return starts if starts[-1] == len(data) else np.append(starts, len(data) + 1)
+        starts = starts if starts[-1] == len(data) else np.append(starts, len(data) + 1)
+        if data[:3].tobytes() == _MARK:
+            starts[0] = 3
+        return starts
 
     def __len__(self) -> int:
         return len(self._starts) - 1

@@ -1,8 +1,9 @@
 """BEIR: many small retrieval tasks in one layout, judged with grades, measured by nDCG@10.
 
-As its authors' code does, only judged queries are asked, and a document with
-its query's own id is left out of the ranking: in ArguAna and Quora the
-queries are documents too. CQADupStack is twelve sets, and its number the mean
+As its authors' code does, only judged queries are asked, and of a published
+set a document with its query's own id is left out of the ranking: in ArguAna
+and Quora the queries are documents too. In a folder of somebody's own such an
+id says nothing, and the document stays. CQADupStack is twelve sets, and its number the mean
 of theirs. Touche-2020 was published twice: `webis-touche2020` is what every
 table since has, with the judgments of 2,214 pairs; `webis-touche2020/v1` is
 the older one. (ir_datasets calls the first of them `webis-touche2020/v2`.)
@@ -16,10 +17,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from lotte import ids
 from lotte.artifact import Writer
 from lotte.dataset import Dataset, Doc
-from lotte.errors import CorruptFileError, MismatchError
+from lotte.errors import CorruptFileError, MismatchError, shown
 from lotte.jsonl import objects, parsed, string
+from lotte.judgments import Judgments, grade
 from lotte.lines import lines, plain_or_gz
 from lotte.release import Counts, File, Hub, Release, checked, counts_of
 from lotte.rows import Rows
@@ -215,25 +218,27 @@ def read(folder: Path, name: str) -> Dataset:
     texts: dict[str, str] = {}
     for number, query in objects(source):
         where = f"{source}:{number}"
-        if (query_id := string(query, "_id", where)) in texts:
-            raise CorruptFileError(f"{where}: query {query_id!r} is there a second time")
+        if (query_id := ids.of_json(query, "_id", "query", where)) in texts:
+            raise CorruptFileError(f"{where}: query {shown(query_id)} is there a second time")
         texts[query_id] = string(query, "text", where)
-    qrels: dict[str, dict[str, int]] = {}
+    judged = Judgments()
     for number, line in lines(judgments):
         if number == 1 and line.startswith("query-id"):
             continue
-        query_id, doc_id, relevance = _judgment(line, f"{judgments}:{number}")
+        where = f"{judgments}:{number}"
+        query_id, doc_id, text = _fields(line, where)
         if query_id not in texts:
-            raise CorruptFileError(f"{judgments}:{number}: query {query_id!r} has no line in {source.name}")
-        qrels.setdefault(query_id, {})[doc_id] = relevance
+            raise CorruptFileError(f"{where}: query {shown(query_id)} has no line in {source.name}")
+        judged.add(query_id, ids.checked(doc_id, "document", where), grade(text, where), where)
     dataset = Dataset(
         name=name,
         corpus=BeirCorpus(plain_or_gz(folder / "corpus.jsonl")),
-        queries={query_id: text for query_id, text in texts.items() if query_id in qrels},
-        qrels=qrels,
+        queries={query_id: text for query_id, text in texts.items() if query_id in judged},
+        qrels=judged,
         measure="nDCG@10",
         source="local",
-        ignore_own=True,
+        ignore_own=name.removeprefix("beir/") in _PUBLISHED,
+        notes=judged.notes(),
         facts={"text": "(title + ' ' + text).strip()", "queries": "those with a judgment"},
     )
     short = name.removeprefix("beir/")
@@ -267,6 +272,7 @@ def write(folder: Path, tables: Mapping[str, Iterable[Mapping[str, Any]]]) -> No
         if lacking := [name for name in names if value[name] is None and name != "title"]:
             raise CorruptFileError(f"{what}: a row has no {lacking[0]!r}; it has {', '.join(map(repr, row))}")
         value["_id"] = str(value["_id"])  # some copies have numbers
+        ids.checked(value["_id"], what, f"{what}: a row")
         return (json.dumps(value, ensure_ascii=False) + "\n").encode()
 
     (folder / "qrels").mkdir(parents=True, exist_ok=True)
@@ -280,19 +286,18 @@ def write(folder: Path, tables: Mapping[str, Iterable[Mapping[str, Any]]]) -> No
         file.write(b"query-id\tcorpus-id\tscore\n")
         for row in tables["qrels"]:
             try:
-                file.write(f"{row['query-id']}\t{row['corpus-id']}\t{int(row['score'])}\n".encode())
-            except (KeyError, TypeError, ValueError):
+                found = grade(str(row["score"]), "qrels: a row")
+                file.write(f"{row['query-id']}\t{row['corpus-id']}\t{found}\n".encode())
+            except KeyError:
                 raise CorruptFileError(f"qrels: expected query-id, corpus-id and score, found {dict(row)}") from None
 
 
-def _judgment(line: str, where: str) -> tuple[str, str, int]:
-    try:
-        query_id, doc_id, relevance = line.split("\t")
-        return query_id, doc_id, max(0, int(relevance))  # below 0 is junk: no more relevant than 0
-    except ValueError:
+def _fields(line: str, where: str) -> list[str]:
+    if len(fields := line.split("\t")) != 3:
         raise CorruptFileError(
-            f"{where}: expected query, document and a whole number with tabs between, found {line[:80]!r}"
-        ) from None
+            f"{where}: expected query, document and a whole number with tabs between, found {shown(line)}"
+        )
+    return fields
 
 
 class BeirCorpus:
@@ -311,7 +316,7 @@ class BeirCorpus:
         rows: dict[str, int] = {}
         for row, doc in enumerate(self):
             if rows.setdefault(doc.doc_id, row) != row:
-                raise CorruptFileError(f"{self.path}:{row + 1}: _id {doc.doc_id!r} is there a second time")
+                raise CorruptFileError(f"{self.path}:{row + 1}: _id {shown(doc.doc_id)} is there a second time")
         return list(rows)
 
     def __len__(self) -> int:
@@ -322,7 +327,7 @@ class BeirCorpus:
         where = f"{self.path}:{row + 1}"
         found = parsed(self._rows[row], where)
         title = string(found, "title", where) if found.get("title") else ""
-        return Doc(string(found, "_id", where), f"{title} {string(found, 'text', where)}".strip())
+        return Doc(ids.of_json(found, "_id", "document", where), f"{title} {string(found, 'text', where)}".strip())
 
     def __iter__(self) -> Iterator[Doc]:
         return (self[row] for row in range(len(self)))

@@ -12,16 +12,18 @@ Source  counts: ir_datasets/etc/metadata.json, equal to the paper's tables 1 and
 """
 
 import hashlib
-import json
 from itertools import product
 from pathlib import Path
 from typing import Any
 
+from lotte import ids
 from lotte.collection import Collection
 from lotte.dataset import Corpus, Dataset
-from lotte.errors import CorruptFileError, UnavailableError
+from lotte.errors import CorruptFileError, UnavailableError, named, shown
 from lotte.jsonl import integer, objects
+from lotte.judgments import Judgments
 from lotte.lines import lines, plain_or_gz
+from lotte.parsing import json_of
 from lotte.release import Counts, File, Release, checked
 
 TOPICS = ("writing", "recreation", "science", "technology", "lifestyle", "pooled")
@@ -111,24 +113,27 @@ def read(folder: Path, kind: str, corpus: Corpus | None = None) -> Dataset:
     questions = plain_or_gz(folder / f"questions.{kind}.tsv")
     answers = plain_or_gz(folder / f"qas.{kind}.jsonl")
     queries = read_queries(questions)
-    qrels: dict[str, dict[str, int]] = {}
+    judgments = Judgments()
     for number, answer in objects(answers):
         where = f"{answers}:{number}"
         query_id = str(integer(answer.get("qid"), "qid", where))
         if query_id not in queries:
-            raise CorruptFileError(f"{where}: query {query_id} has no line in {questions.name}")
-        if query_id in qrels:
-            raise CorruptFileError(f"{where}: query {query_id} is there a second time")
-        qrels[query_id] = _relevant(answer, query_id, len(corpus), where)
-    if silent := [query_id for query_id in queries if query_id not in qrels]:
+            raise CorruptFileError(f"{where}: query {named(query_id)} has no line in {questions.name}")
+        if query_id in judgments:
+            raise CorruptFileError(f"{where}: query {named(query_id)} is there a second time")
+        judgments[query_id] = {}
+        for doc_id in _relevant(answer, query_id, len(corpus), where):
+            judgments.add(query_id, doc_id, 1, where)
+    if silent := [query_id for query_id in queries if query_id not in judgments]:
         line = list(queries).index(silent[0]) + 1
-        raise CorruptFileError(f"{questions}:{line}: query {silent[0]} has no line in {answers.name}")
+        raise CorruptFileError(f"{questions}:{line}: query {named(silent[0])} has no line in {answers.name}")
     dataset = Dataset(
         name=f"lotte/{topic}/{split}/{kind}",
         corpus=corpus,
         queries=queries,
-        qrels=qrels,
+        qrels=judgments,
         measure="Success@5",
+        notes=judgments.notes(),
         **build,
     )
     if (short := f"{topic}/{split}/{kind}") not in NAMES:
@@ -146,22 +151,22 @@ def read_queries(path: Path) -> dict[str, str]:
                 f"{path}:{number}: expected a number and a question with a tab between, found {len(texts) + 1} fields"
             )
         if query_id in queries:
-            raise CorruptFileError(f"{path}:{number}: query {query_id} is there a second time")
-        queries[query_id] = texts[0]
+            raise CorruptFileError(f"{path}:{number}: query {named(query_id)} is there a second time")
+        queries[ids.checked(query_id, "query", f"{path}:{number}")] = texts[0]
     return queries
 
 
-def _relevant(answer: dict[str, Any], query_id: str, num_passages: int, where: str) -> dict[str, int]:
+def _relevant(answer: dict[str, Any], query_id: str, num_passages: int, where: str) -> list[str]:
     pids = answer.get("answer_pids")
     if not isinstance(pids, list):
-        raise CorruptFileError(f"{where}: answer_pids must be a list of integers, found {pids!r}")
+        raise CorruptFileError(f"{where}: answer_pids must be a list of integers, found {shown(pids)}")
     for pid in pids:
         if not 0 <= integer(pid, "each of answer_pids", where) < num_passages:
             raise CorruptFileError(
-                f"{where}: query {query_id} is answered by passage {pid}, but collection.tsv ends at "
-                f"{num_passages - 1}. Build or fetch the topic again."
+                f"{where}: query {named(query_id)} is answered by passage {named(str(pid))}, but collection.tsv ends "
+                f"at {num_passages - 1}. Build or fetch the topic again."
             )
-    return {str(pid): 1 for pid in pids}
+    return [str(pid) for pid in pids]
 
 
 def _build(root: Path) -> dict[str, Any]:
@@ -173,7 +178,7 @@ def _build(root: Path) -> dict[str, Any]:
             raise UnavailableError(f"{root} is an unfinished build; `lotte build` goes on with it") from None
         return {"source": "local"}
     try:
-        licence = str(json.loads(manifest).get("licence", "unknown"))
-    except (ValueError, AttributeError):
+        licence = str(json_of(manifest, root).get("licence", "unknown"))
+    except (CorruptFileError, AttributeError):
         raise CorruptFileError(f"{root / 'manifest.json'}:1: no JSON object; build it again") from None
     return {"source": f"build:{hashlib.sha256(manifest).hexdigest()[:16]}", "licence": licence}

@@ -16,7 +16,8 @@ from pathlib import Path
 from lotte.benchmarks.lotte import read_queries
 from lotte.collection import Collection
 from lotte.dataset import Corpus, Dataset
-from lotte.errors import CorruptFileError
+from lotte.errors import CorruptFileError, named, shown
+from lotte.judgments import Judgments, grade
 from lotte.lines import lines, plain_or_gz
 from lotte.release import Counts, File, Release, checked
 
@@ -86,14 +87,15 @@ def read(folder: Path, name: str, corpus: Corpus | None = None) -> Dataset:
     corpus = corpus or Collection(plain_or_gz(folder / "collection.tsv"))
     questions, judgments = _FILES[name]
     queries = read_queries(plain_or_gz(folder / questions))
-    qrels = read_judgments(plain_or_gz(folder / judgments), queries, corpus.doc_ids, questions=questions)
+    judged = read_judgments(plain_or_gz(folder / judgments), queries, corpus.doc_ids, questions=questions)
     dataset = Dataset(
         name=f"msmarco/{name}",
         corpus=corpus,
-        queries={query_id: text for query_id, text in queries.items() if query_id in qrels},
-        qrels=qrels,
+        queries={query_id: text for query_id, text in queries.items() if query_id in judged},
+        qrels=judged,
         measure="MRR@10",
         source="local",
+        notes=judged.notes(),
         facts={"queries": "those with a judgment"},
     )
     return checked(dataset, release(name), {folder: ("collection.tsv", questions, judgments)})
@@ -101,30 +103,30 @@ def read(folder: Path, name: str, corpus: Corpus | None = None) -> Dataset:
 
 def read_judgments(
     path: Path, queries: Container[str] | None, known: Sequence[str] | None, *, questions: str = "the questions"
-) -> dict[str, dict[str, int]]:
+) -> Judgments:
     """Read lines of `query 0 document relevance`, with tabs or blanks between: TREC's form of judgments.
 
     queries, known  what a line may name; None: anything
     questions       the file of the queries, for the message
 
-    Raises  CorruptFileError for other fields, or a query or a passage that is not known
+    Raises  CorruptFileError for other fields, a query or a passage that is not known, a relevance
+            that is none, or a pair that is judged twice and contradicts itself
     """
-    qrels: dict[str, dict[str, int]] = {}
+    found = Judgments()
     for number, line in lines(path):
         where = f"{path}:{number}"
         try:
             query_id, _, doc_id, text = line.split()
-            relevance = max(0, int(text))  # below 0 is junk: no more relevant than 0
         except ValueError:
             raise CorruptFileError(
-                f"{where}: expected query, 0, passage and a whole number, found {line[:80]!r}"
+                f"{where}: expected query, 0, passage and a whole number, found {shown(line)}"
             ) from None
         if queries is not None and query_id not in queries:
-            raise CorruptFileError(f"{where}: query {query_id} has no line in {questions}")
+            raise CorruptFileError(f"{where}: query {named(query_id)} has no line in {questions}")
         if known is not None and doc_id not in known:
             raise CorruptFileError(
-                f"{where}: query {query_id} is answered by passage {doc_id}, but the collection ends at "
+                f"{where}: query {named(query_id)} is answered by passage {named(doc_id)}, but the collection ends at "
                 f"{len(known) - 1}"
             )
-        qrels.setdefault(query_id, {})[doc_id] = relevance
-    return qrels
+        found.add(query_id, doc_id, grade(text, where), where)
+    return found

@@ -15,19 +15,19 @@ Source  Karpukhin et al. 2020, arXiv:2004.04906, table 1; Santhanam et al. 2022,
 
 import ast
 import csv
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, overload
 
-from lotte import answer
+from lotte import answer, ids
 from lotte.artifact import digest
-from lotte.collection import Collection, RowIds
+from lotte.collection import Collection, RowIds, number_of
 from lotte.dataset import Corpus, Dataset, Doc, Qrels
-from lotte.errors import CorruptFileError
+from lotte.errors import CorruptFileError, named, shown
 from lotte.jsonl import objects
-from lotte.lines import lines, opened, plain_or_gz
+from lotte.lines import lines, opened, plain_or_gz, whole_gz
+from lotte.parsing import json_of
 from lotte.progress import Progress
 from lotte.release import Counts, File, Release, checked
 from lotte.rows import Rows
@@ -98,13 +98,7 @@ class PassageIds(RowIds):
         return str(rows) if isinstance(rows, int) else [str(one) for one in rows]
 
     def __contains__(self, doc_id: object) -> bool:
-        return (
-            isinstance(doc_id, str)
-            and doc_id.isascii()
-            and doc_id.isdigit()
-            and str(int(doc_id)) == doc_id
-            and 1 <= int(doc_id) <= len(self)
-        )
+        return 1 <= number_of(doc_id) <= len(self)
 
 
 class Passages:
@@ -208,9 +202,9 @@ def read_local(folder: Path, split: str, corpus: Corpus | None = None) -> OpenQA
     asked: dict[str, tuple[str, tuple[str, ...]]] = {}
     for number, row in objects(source):
         where = f"{source}:{number}"
-        query_id = str(row.get("qid"))
+        query_id = ids.of_json(row, "qid", "query", where)
         if query_id in asked:
-            raise CorruptFileError(f"{where}: query {query_id} is there a second time")
+            raise CorruptFileError(f"{where}: query {named(query_id)} is there a second time")
         asked[query_id] = _question(row.get("query"), row.get("answers"), where)
     return _dataset(f"{folder.resolve().name}/{split}.answers", corpus, asked, False, "title + ' ' + text")
 
@@ -248,7 +242,7 @@ def read_questions(path: Path) -> dict[str, tuple[str, tuple[str, ...]]]:
 
     Raises  CorruptFileError for a line of no such form
     """
-    with opened(path) as file:
+    with whole_gz(path), opened(path) as file:
         first = file.read(1)
     rows = _listed(path) if first == b"[" else _lines(path) if first == b"{" else _tsv(path)
     return {str(number): row for number, row in enumerate(rows)}
@@ -263,7 +257,7 @@ def _tsv(path: Path) -> Iterator[tuple[str, tuple[str, ...]]]:
             found = ast.literal_eval(text)  # a list as Python writes it; nothing in it is ever run
         except (ValueError, SyntaxError, csv.Error, RecursionError, MemoryError):
             raise CorruptFileError(
-                f"{where}: expected a question and a list of answers with a tab between, found {line[:80]!r}"
+                f"{where}: expected a question and a list of answers with a tab between, found {shown(line)}"
             ) from None
         yield _question(question, found, where)
 
@@ -274,11 +268,8 @@ def _lines(path: Path) -> Iterator[tuple[str, tuple[str, ...]]]:
 
 
 def _listed(path: Path) -> Iterator[tuple[str, tuple[str, ...]]]:
-    with opened(path) as file:
-        try:
-            rows = json.load(file)
-        except (ValueError, RecursionError, EOFError) as error:
-            raise CorruptFileError(f"{path}: no JSON list of questions ({error})") from None
+    with whole_gz(path), opened(path) as file:
+        rows = json_of(file.read(), path)
     for number, row in enumerate(rows):
         if not isinstance(row, dict):
             raise CorruptFileError(f"{path}: question {number} is no object")
@@ -287,7 +278,7 @@ def _listed(path: Path) -> Iterator[tuple[str, tuple[str, ...]]]:
 
 def _question(question: Any, found: Any, where: str) -> tuple[str, tuple[str, ...]]:
     if not isinstance(question, str) or not isinstance(found, list) or not all(isinstance(a, str) for a in found):
-        raise CorruptFileError(f"{where}: expected a question and a list of answer strings, found {str(found)[:80]!r}")
+        raise CorruptFileError(f"{where}: expected a question and a list of answer strings, found {shown(str(found))}")
     try:
         "".join((question, *found)).encode()
     except UnicodeEncodeError:  # JSON can spell half of a surrogate pair; no file can hold it

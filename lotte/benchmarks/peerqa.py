@@ -15,9 +15,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from lotte import ids
 from lotte.dataset import Dataset, Doc, Docs
-from lotte.errors import CorruptFileError
-from lotte.jsonl import objects, string
+from lotte.errors import CorruptFileError, shown
+from lotte.jsonl import integer, objects, string
+from lotte.judgments import Judgments
 from lotte.lines import plain_or_gz
 from lotte.release import Counts, Release, checked
 from lotte.run import Run
@@ -64,32 +66,34 @@ def read(folder: Path) -> Dataset:
         where = f"{questions}:{number}"
         query_id = _query_id(row, where)
         if query_id in texts:
-            raise CorruptFileError(f"{where}: question {query_id!r} is there a second time")
+            raise CorruptFileError(f"{where}: question {shown(query_id)} is there a second time")
         texts[query_id] = string(row, "question", where)
     sentences: dict[str, list[str]] = {}
     for number, row in objects(papers):
         where = f"{papers}:{number}"
-        doc_id = f"{string(row, 'paper_id', where)}/{_whole(row, 'pidx', where)}"
+        paragraph = integer(row.get("pidx"), "pidx", where)
+        doc_id = ids.checked(f"{string(row, 'paper_id', where)}/{paragraph}", "paragraph", where)
         sentences.setdefault(doc_id, []).append(string(row, "content", where))
-    qrels: dict[str, dict[str, int]] = {}
+    judged = Judgments()
     for number, row in objects(judgments):
         where = f"{judgments}:{number}"
         query_id = _query_id(row, where)
         if query_id not in texts:
-            raise CorruptFileError(f"{where}: question {query_id!r} has no line in {questions.name}")
+            raise CorruptFileError(f"{where}: question {shown(query_id)} has no line in {questions.name}")
         doc_id = string(row, "idx", where)
         if not doc_id.startswith(string(row, "paper_id", where)):
             doc_id = f"{row['paper_id']}/{doc_id}"
         if doc_id not in sentences:
-            raise CorruptFileError(f"{where}: paragraph {doc_id!r} has no line in {papers.name}")
-        qrels.setdefault(query_id, {})[doc_id] = 1
+            raise CorruptFileError(f"{where}: paragraph {shown(doc_id)} has no line in {papers.name}")
+        judged.add(query_id, doc_id, 1, where)
     dataset = PeerQA(
         name="peerqa",
         corpus=Docs(tuple(Doc(doc_id, " ".join(parts)) for doc_id, parts in sentences.items())),
-        queries={query_id: text for query_id, text in texts.items() if query_id in qrels},
-        qrels=qrels,
+        queries={query_id: text for query_id, text in texts.items() if query_id in judged},
+        qrels=judged,
         measure="MRR",
         source="local",
+        notes=judged.notes(),
         facts={"text": "sentences of the paragraph, joined by a blank", "queries": "those with a judgment"},
     )
     return checked(dataset, release(), {folder: _FILES})
@@ -120,11 +124,4 @@ def within(run: Run) -> Run:
 
 def _query_id(row: dict[str, Any], where: str) -> str:
     """Return `paper_id#question_id`: a question's own id is a hash of its words, which two papers may share."""
-    return f"{string(row, 'paper_id', where)}#{string(row, 'question_id', where)}"
-
-
-def _whole(row: dict[str, Any], key: str, where: str) -> int:
-    value = row.get(key)
-    if type(value) is not int:
-        raise CorruptFileError(f"{where}: {key!r} must be a whole number, found {value!r}")
-    return value
+    return ids.checked(f"{string(row, 'paper_id', where)}#{string(row, 'question_id', where)}", "question", where)

@@ -67,14 +67,15 @@ def read(folder: Path, name: str = "test", corpus: Corpus | None = None) -> Data
     Raises  UnavailableError if a file is not there, CorruptFileError for a line that is wrong
     """
     corpus = corpus or OwnIds(plain_or_gz(folder / PARAGRAPHS))
-    qrels = read_judgments(plain_or_gz(folder / QRELS), None, None)
+    judged = read_judgments(plain_or_gz(folder / QRELS), None, None)
     dataset = Dataset(
         name=f"treccar/{name}",
         corpus=corpus,
-        queries={query_id: text_of(query_id) for query_id in qrels},
-        qrels=qrels,
+        queries={query_id: text_of(query_id) for query_id in judged},
+        qrels=judged,
         measure="AP",
         source="local",
+        notes=judged.notes(),
         facts={"queries": "title and headings of the query's id"},
     )
     return checked(dataset, release(name), {folder: (PARAGRAPHS, QRELS)})

@@ -90,14 +90,15 @@ def read(folder: Path, collection: Path, name: str, corpus: Corpus | None = None
     corpus = corpus or Collection(plain_or_gz(collection / "collection.tsv"))
     questions, judgments = _FILES[name]
     queries = read_queries(plain_or_gz(folder / questions))
-    qrels = msmarco.read_judgments(plain_or_gz(folder / judgments), queries, corpus.doc_ids, questions=questions)
+    judged = msmarco.read_judgments(plain_or_gz(folder / judgments), queries, corpus.doc_ids, questions=questions)
     dataset = Dataset(
         name=f"trecdl/{name}",
         corpus=corpus,
-        queries={query_id: text for query_id, text in queries.items() if query_id in qrels},
-        qrels=qrels,
+        queries={query_id: text for query_id, text in queries.items() if query_id in judged},
+        qrels=judged,
         measure="nDCG@10",
         source="local",
+        notes=judged.notes(),
         facts={"queries": "those with a judgment"},
     )
     return checked(dataset, release(name), {folder: (questions, judgments), collection: ("collection.tsv",)})

@@ -1,0 +1,52 @@
+"""JSON and TOML from a file that anybody may have written: the value, or one line that says where it is wrong.
+
+Every reader of ours comes here, because Python's own readers raise four kinds
+of errors: text that is none, numbers of more digits than Python converts,
+nesting deeper than it can follow, and what no file can encode.
+"""
+
+import json
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from lotte.errors import CorruptFileError, shown
+
+_WRONG = (ValueError, RecursionError)  # ValueError: not JSON or TOML, not UTF-8, a number of 5,000 digits
+
+
+def json_of(text: str | bytes, where: object) -> Any:
+    """Return the value that a JSON text spells. Raises CorruptFileError, beginning with `where`."""
+    try:
+        return json.loads(text)
+    except _WRONG as error:
+        raise CorruptFileError(f"{where}: no JSON ({_reason(error)})") from None
+
+
+def json_file(path: Path) -> Any:
+    """Return the value of a JSON file. Raises CorruptFileError if it is none, and OSError as opening does."""
+    return json_of(path.read_bytes(), path)
+
+
+def json_object(path: Path) -> dict[str, Any]:
+    """Same, of a file that must hold an object."""
+    value = json_file(path)
+    if not isinstance(value, dict):
+        raise CorruptFileError(f"{path}: expected a JSON object, found {shown(value)}")
+    return value
+
+
+def toml_file(path: Path) -> dict[str, Any]:
+    """Return the table of a TOML file. Raises CorruptFileError if it is none, and OSError as opening does."""
+    text = path.read_bytes()
+    try:
+        return tomllib.loads(text.decode("utf-8-sig"))
+    except _WRONG as error:
+        raise CorruptFileError(f"{path} is not TOML: {_reason(error)}") from None
+
+
+def _reason(error: Exception) -> str:
+    """The first line of what Python says, without the advice for programmers that stands behind a number too long."""
+    if isinstance(error, RecursionError):
+        return "it is nested too deeply"
+    return str(error).partition("\n")[0].partition(";")[0][:200]
