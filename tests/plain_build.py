@@ -36,6 +36,7 @@ def posts(folder):
     source = re.sub(
         rb'<row (?:(?!/>).)*< here" />', b"", (folder / "Posts.xml").read_bytes()
     )  # the sample's broken row
+    source = re.sub(rb"&#x0*(?:[0-8BCbcEeFf]|1[0-9A-Fa-f]);|[\x01-\x08\x0b\x0c\x0e-\x1f]", b" ", source)
     for row in ElementTree.fromstring(source):
         post, kind = int(row.get("Id")), row.get("PostTypeId")
         if post >= 10**9 or row.get("OwnerUserId") == "-2":

@@ -85,7 +85,7 @@ def assert_nothing_half_written(place: Path) -> None:
         (ANSWER.replace('Id="2"', 'Id="-2"', 1), "post -2: Id is -2"),
         (ANSWER.replace('Score="2"', f'Score="{"9" * 30}"'), f"post 2: {b'9' * 20!r} is no number of a dump"),
         (ANSWER.replace("Because", "&nosuch;"), "post 2: an ampersand that begins no entity of XML"),
-        (ANSWER.replace("Because", "&#0;"), "post 2: &#0; is no character of XML"),
+        (ANSWER.replace("Because", "&#x110000;"), "post 2: &#x110000; is no character of XML"),
         (ANSWER.replace("Because", "a < b"), "not a row in XML"),
         (ANSWER.replace(" />", ""), "not a row in XML"),
     ],
@@ -140,6 +140,29 @@ def test_a_post_that_stands_there_twice_counts_once(place):
     assert lotte(*words(place)).returncode == 0
     assert (place / "out" / "food" / "test" / "collection.tsv").read_bytes() == b"0\tBecause.\n"
     assert counts(place)["repeated ids"] == 1
+
+
+@pytest.mark.parametrize("html", ["fast", "reference"])
+@pytest.mark.parametrize("control", ["&#x0E;", "&#31;", "&#xFFFF;", "\x0e", "\x1f"])
+def test_a_control_character_is_white_space_and_the_post_is_kept(control, html, place):
+    (place / "spec.toml").write_text(f'[options]\nhtml = "{html}"\n[topics.food]\ntest = ["{SITE}"]\n')
+    second = ANSWER.replace('Id="2"', 'Id="3"', 1).replace("Because", "Last")
+    posts(place, table(QUESTION.replace("Why?", f"Why{control}not?"), ANSWER.replace("Because", f"Press {control}-1"), second))
+    assert lotte(*words(place)).returncode == 0
+    part = place / "out" / "food" / "test"
+    assert (part / "collection.tsv").read_text() == "0\tPress -1.\n1\tLast.\n"
+    assert (part / "questions.forum.tsv").read_text() == "0\tWhy not?\n"
+    assert counts(place)["bad rows"] == 0
+
+
+def test_the_straightforward_pipeline_makes_the_same_of_control_characters(place):
+    import plain_build
+
+    site = posts(place, table(QUESTION.replace("Why", "W&#x1F;hy"), ANSWER.replace("Because", "a&#x0E;b&#xB;\x08c"))).parent
+    assert lotte(*words(place)).returncode == 0
+    made = plain_build.files(plain_build.part([SITE], site.parent, []))
+    for name in ("collection.tsv", "questions.forum.tsv", "metadata.jsonl"):
+        assert (place / "out" / "food" / "test" / name).read_text() == made[name]
 
 
 # files

@@ -168,6 +168,95 @@ def test_entities_of_its_own_are_never_expanded():
             decode(row[b" Body="])
 
 
+# characters that XML has no place for
+
+CONTROLS = [code for code in (*range(1, 32), 0xFFFE, 0xFFFF) if code not in (9, 10, 13)]
+
+
+@pytest.mark.parametrize("code", [0, *CONTROLS, 0xD800, 0xDFFF])
+def test_a_reference_to_a_control_character_is_a_blank(code):
+    content = HEAD + b'<row Id="1" Title="a&#x%X;b&#%d;c" Body="&amp;" /></posts>' % (code, code)
+    found, table = rows(content)
+    assert found == [{"Id": "1", "Title": "a b c", "Body": "&"}]
+    assert table.num_bad == 0
+
+
+@pytest.mark.parametrize("block", [1, 7, 1 << 20])
+@pytest.mark.parametrize("code", CONTROLS)
+def test_a_control_character_as_itself_is_a_blank(code, block):
+    content = HEAD + f'<row Id="1" Title="a{chr(code)}b" /><row Id="2" Title="é" /></posts>'.encode()
+    found, table = rows(content, block)
+    assert found == [{"Id": "1", "Title": "a b"}, {"Id": "2", "Title": "é"}]
+    assert table.num_bad == 0
+
+
+def test_the_fast_way_and_expat_make_the_same_of_a_reference_to_a_control_character():
+    piece = b' Id="1" Body="a&#x0E;&#31;b&#xFFFF;" />'
+    assert {name.decode().strip(" ="): decode(value) for name, value in row_of(piece).items()} == row_of_reference(piece)
+
+
+def test_a_byte_of_zero_is_damage_and_no_blank():
+    found, table = rows(HEAD + b'<row Id="1" Body="a\0b" /><row Id="2" /></posts>')
+    assert ([row["Id"] for row in found], table.bad) == (["2"], ["Posts.xml:3: not a row in XML"])
+
+
+# comments and processing instructions
+
+PLACES = [
+    "<!-- begins --><posts><row Id='1' /><row Id='2' /></posts>",
+    "<?xml version='1.0'?><?style a='b'?><!-- <row Id='9' /> --><posts><row Id='1' /><row Id='2' /></posts>",
+    "<posts><!-- c --><row Id='1' /><!-- c\n\n --><row Id='2' /><!-- c --></posts>",
+    "<posts><row Id='1' /><!-- <row Id='9' /> <row Id='8' /> --><row Id='2' /></posts>",
+    "<posts><row Id='1' /><?pi <a> ?><row Id='2' /></posts>",
+    "<posts><row Id='1' /><row Id='2' /></posts> <!-- ends --> \n<?pi?>\n<!-- <row Id='9' /> </posts> -->\n",
+    "<posts><row Id='1' /><row Id='2' /></posts ><?a?><?b?>",
+    "<posts><!-- <row Id='9' /> --></posts>",
+    "<posts /><!-- nothing -->",
+]
+
+
+@pytest.mark.parametrize("block", [1, 3, 7, 64, 1 << 20])
+@pytest.mark.parametrize("content", PLACES)
+def test_comments_and_instructions_are_read_as_any_parser_of_xml_reads_them(content, block):
+    content = content.replace("'", '"')
+    found, table = rows(content.encode(), block)
+    assert [row["Id"] for row in found] == [row.get("Id") for row in ElementTree.fromstring(content)]
+    assert table.num_bad == 0
+
+
+@pytest.mark.parametrize("block", [1, 7, 1 << 20])
+def test_a_comment_that_holds_rows_does_not_change_the_numbers_of_lines(block):
+    content = HEAD + b'<row Id="1" />\n<!--\n<row Id="9" />\n-->\n<row Id="2" Body="a < b" />\n<row Id="3" />\n</posts>'
+    assert rows(content, block)[1].bad == ["Posts.xml:7: not a row in XML"]
+
+
+def test_what_looks_like_a_comment_within_a_bad_row_swallows_no_rows():
+    content = HEAD + b'<row Id="1" Body="<!-- x" />\n<row Id="2" />\n<row Id="3" /></posts>'
+    assert [row["Id"] for row in rows(content)[0]] == ["2", "3"]
+
+
+@pytest.mark.parametrize(
+    ("tail", "says"),
+    [
+        (b"</posts>\nmore", "Posts.xml:4: found b'more' behind </posts>, where the table ends."),
+        (b"</posts>\0\0\0", r"Posts.xml:4: found b'\x00\x00\x00' behind </posts>, where the table ends."),
+        (b"</posts><posts/>", "Posts.xml:4: found b'<posts/>' behind </posts>, where the table ends."),
+        (b"</posts>\n<!-- open", "Posts.xml:3: a comment begins here or below and never ends."),
+        (b'</posts>\n<posts>\n<row Id="2" /></posts>', "rows stand behind </posts>, where the table ends, after b'<posts>'."),
+    ],
+)
+def test_what_stands_behind_a_table_is_said(tail, says):
+    with pytest.raises(CorruptFileError) as error:
+        rows(HEAD + b'  <row Id="1" />\n' + tail)
+    assert says in str(error.value)
+
+
+@pytest.mark.parametrize("opening", [b"<!--" * 100_000, b"<?" * 100_000, b"<posts>" * 100_000])
+def test_an_opening_without_end_is_refused_at_once(opening):
+    with pytest.raises(CorruptFileError):
+        rows(opening)
+
+
 @pytest.mark.parametrize(
     ("content", "says"),
     [

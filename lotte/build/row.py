@@ -5,24 +5,34 @@ row spelled otherwise goes to expat, `row_of_reference`, which is the judge of
 both. Neither ever sees a document type: a table that declares one is refused,
 so no entity but XML's own five can be expanded, and no file is fetched.
 
+What is no character of XML, but a character of a post (control characters, as
+references or as themselves), is white space: a post is not lost for one. A
+byte of zero is no text but damage. Comments and processing instructions may
+stand between rows and around the table, as in any XML.
+
 A bad row is counted, named with its line, and skipped. Above a share of all
 rows, or when the file ends before its last tag, it is the file that is bad.
 """
 
 import re
-from collections.abc import Iterable, Iterator
+import sys
+from collections.abc import Generator, Iterable, Iterator
 from typing import TypeAlias
 from xml.parsers import expat
 
 import numpy as np
 
-from lotte.errors import CorruptFileError
+from lotte.errors import CorruptFileError, shown
 
 # A row's attributes as they stand in the file: b' Score=' -> b'7', entities not yet decoded
 Row: TypeAlias = dict[bytes, bytes]
 
 _LONGEST = 64 << 20  # bytes of one row; the longest posts are 30,000 characters
 _SHOWN = 20  # bad rows named in the report; all are counted
+_OPENING = 1 << 13  # bytes in front of the first row, without comments; a dump has 60
+_CONTROL = bytes(32 if 0 < code < 32 and code not in (9, 10, 13) else code for code in range(256))
+_NOT_CHARACTERS = re.compile(rb"\xef\xbf[\xbe\xbf]")  # U+FFFE and U+FFFF
+_NUMBER = re.compile(rb"&#(?:([0-9]{1,20})|x([0-9A-Fa-f]{1,20}));")
 _BOM = b"\xef\xbb\xbf"
 _NAME = re.compile(rb" [A-Za-z_][A-Za-z0-9_.-]*=").fullmatch
 _SPELLED = {b" Id=", b" Score=", b" Body="}  # names seen and found to be spelled as dumps do; grows
@@ -52,7 +62,16 @@ def row_of(piece: bytes) -> Row | None:
 
 
 def row_of_reference(piece: bytes) -> dict[str, str] | None:
-    """Return the attributes of what follows `<row` as expat reads them, or None if they are not XML."""
+    """Return the attributes of what follows `<row` as expat reads them, or None if they are not XML.
+
+    A reference to what is no character of XML is a blank to us, and to expat an error.
+    """
+
+    def blank(match: "re.Match[bytes]") -> bytes:
+        code = int(match[1]) if match[1] else int(match[2], 16)
+        return match[0] if _is_character(code) or code > sys.maxunicode else b" "
+
+    piece = _NUMBER.sub(blank, piece)
     found: list[dict[str, str]] = []
     parser = expat.ParserCreate("utf-8")
     parser.StartElementHandler = lambda name, attributes: found.append(attributes)
@@ -77,7 +96,7 @@ _FIVE = {"amp": "&", "lt": "<", "gt": ">", "quot": '"', "apos": "'"}
 
 
 def decode(value: bytes) -> str:
-    """Return the text of an attribute. Raises ValueError if it is not UTF-8 or not XML.
+    """Return the text of an attribute, control characters as blanks. Raises ValueError if it is not UTF-8 or not XML.
 
     >>> decode(b"&lt;b&gt; &amp;lt; &#233;")
     '<b> &lt; é'
@@ -107,11 +126,16 @@ def _decoded(text: str) -> str:
         if name:
             return _FIVE[name]
         code = int(decimal) if decimal else int(hexadecimal, 16)
-        if not (code in (9, 10, 13) or 0x20 <= code < 0xD800 or 0xE000 <= code < 0xFFFE or 0x10000 <= code < 0x110000):
-            raise ValueError(f"{match[0]} is no character of XML")
-        return chr(code)
+        if code > sys.maxunicode:
+            raise ValueError(f"{match[0][:20]} is no character of XML")
+        return chr(code) if _is_character(code) else " "
 
     return _ALL.sub(character, text)
+
+
+def _is_character(code: int) -> bool:
+    """Whether it is a character of XML: no control character, and no half of a surrogate pair."""
+    return code in (9, 10, 13) or 0x20 <= code < 0xD800 or 0xE000 <= code < 0xFFFE or 0x10000 <= code < 0x110000
 
 
 class Rows:
@@ -143,14 +167,22 @@ class Rows:
             # of it, so it is split again together with what follows
             lines += rest.count(b"\n")
             pieces = (rest + block).split(b"<row")
-            rest = pieces.pop()
+            is_split, rest = len(pieces) > 1, pieces.pop()
+            if pieces and not begun and b"<!--" in pieces[0]:  # it may hold a row
+                whole, is_open = _without_comments(b"<row".join(pieces), self.root)
+                if is_open:
+                    rest, pieces = b"<row".join([*pieces, rest]), []
+                else:
+                    pieces = whole.split(b"<row")
             if pieces and not begun:
                 self._check_opening(pieces[0])
                 opening = pieces.pop(0).count(b"\n")
                 self._line, lines, begun = self._line + opening, lines - opening, True
-            yield from self._rows(pieces, clean=clean and clean_block)
+            left = yield from self._rows(pieces, clean=clean and clean_block)
+            if left:
+                rest = left + b"<row" + rest
             self._line += lines - rest.count(b"\n") if begun else 0
-            clean = clean_block
+            clean = clean_block and (clean or (is_split and not left))
             if len(rest) > _LONGEST:
                 raise CorruptFileError(
                     f"{self.path}:{self._line}: a row of more than {_LONGEST >> 20} MB; "
@@ -172,23 +204,54 @@ class Rows:
                 f"allows; the first: {self.bad[0]}. Fetch the dump again, or raise max_bad_share in the spec."
             )
 
-    def _rows(self, pieces: list[bytes], *, clean: bool) -> Iterator[Row]:
+    def _rows(self, pieces: list[bytes], *, clean: bool) -> Generator[Row, None, bytes]:
+        """Give rows. Returns what is to be read again with the next block: all from a comment on that has not ended."""
         self._pieces = pieces
         for self._at, piece in enumerate(pieces):
-            row = row_of(piece) if clean and (piece.isascii() or not _not_characters(piece)) else None
+            if not clean or not (piece.isascii() or not _not_characters(piece)):
+                piece = pieces[self._at] = _NOT_CHARACTERS.sub(b" ", piece.translate(_CONTROL))
+            row = row_of(piece) if clean or b"\0" not in piece else None
+            if row is None and b"<!--" in piece:
+                left = b"<row".join(pieces[self._at :])
+                whole, is_open = _without_comments(b"<row" + left, self.root)
+                if is_open:
+                    del pieces[self._at :]
+                    self.count += len(pieces)
+                    return left
+                pieces[self._at :] = whole.split(b"<row")[1:]
+                piece = pieces[self._at]
+                row = row_of(piece) if b"\0" not in piece else None
             if row is None:
                 read = row_of_reference(piece)
                 if read is None:
+                    if end := self._end_in(piece):
+                        raise CorruptFileError(
+                            f"{self.path}:{self._line_of(self._at)}: rows stand behind </{self.root}>, where the table "
+                            f"ends, after {shown(piece[end:].strip(), 40)}. Fetch the dump again."
+                        )
                     self.refuse("not a row in XML")
                     continue
                 row = {b" %b=" % name.encode(): _encoded(value) for name, value in read.items()}
             yield row
         self.count += len(pieces)
+        return b""
+
+    def _end_in(self, text: bytes) -> int:
+        """Return where the last tag ends, 0 if it is not there."""
+        found = re.search(rb"</%b\s*>" % self.root.encode(), text)
+        return found.end() if found else 0
 
     def _last(self, rest: bytes, begun: bool, clean: bool) -> Iterator[Row]:
         """What stands behind the last `<row`: a row and the end of the file."""
-        end = re.search(rb"</%b>\s*\Z" % self.root.encode(), rest)
-        if end is None:
+        head = b"<row" if begun else b""
+        rest, is_open = _without_comments(head + rest, self.root)
+        rest = rest.removeprefix(head)
+        if is_open:
+            raise CorruptFileError(
+                f"{self.path}:{self._line}: a comment begins here or below and never ends. Fetch it again."
+            )
+        end = self._end_in(rest)
+        if not end:
             if not begun:
                 self._check_opening(rest)
                 if rest.rstrip().endswith(b"/>"):  # <posts />
@@ -198,9 +261,18 @@ class Rows:
                 f"{self.path}:{self._line + rest.count(10)}: the file ends {where}, </{self.root}> is missing: "
                 "it was cut. Fetch it again."
             )
-        rest = rest[: end.start()]
+        behind = rest[end:].strip()
+        while behind.startswith(b"<?") and b"?>" in behind:
+            behind = behind.partition(b"?>")[2].lstrip()
+        if behind:
+            line = self._line + rest.count(10, 0, end)
+            raise CorruptFileError(
+                f"{self.path}:{line}: found {shown(behind, 40)} behind </{self.root}>, where the table ends. "
+                "Fetch the dump again, or remove it."
+            )
+        rest = rest[: rest.rindex(b"</", 0, end)]
         if begun:
-            yield from self._rows([rest], clean=clean)
+            yield from self._rows(rest.split(b"<row"), clean=clean)
         else:
             self._check_opening(rest)
 
@@ -208,7 +280,8 @@ class Rows:
         """Refuse a file that is no table of a dump before a row of it is believed."""
         if opening[:2] in (b"\xff\xfe", b"\xfe\xff"):
             raise CorruptFileError(f"{self.path}: UTF-16; a dump's tables are UTF-8. Convert it, then try again.")
-        opening = re.sub(rb"<!--.*?-->", b"", opening.removeprefix(_BOM), flags=re.DOTALL).strip()
+        opening = _without_comments(opening.removeprefix(_BOM), self.root)[0].strip()[:_OPENING]
+        opening = re.sub(rb"<\?(?!xml[\s?]).*?\?>", b"", opening, flags=re.DOTALL).strip()
         if b"<!" in opening:
             raise CorruptFileError(
                 f"{self.path}: declares a document type or entities. No dump does, and an entity can grow without "
@@ -233,6 +306,25 @@ def _looked_through(block: bytes) -> tuple[bool, int]:
     low = codes[codes < 0x20]
     lines = int(np.count_nonzero(low == 10))
     return lines + int(np.count_nonzero((low == 13) | (low == 9))) == len(low), lines
+
+
+def _without_comments(text: bytes, root: str) -> tuple[bytes, bool]:
+    """Return a table, or a part of one from a row on, without comments, and whether one of them has not ended.
+
+    Their line ends stay, for the numbers of lines. Where a row has not ended, or is none, "<!--" begins no comment.
+    """
+    kept, at = b"", 0
+    while (begin := text.find(b"<!--", at)) >= 0:
+        kept += text[at:begin]
+        _, row, head = kept.rpartition(b"<row")
+        head = re.split(rb"</%b\s*>" % root.encode(), head, maxsplit=1)[0]
+        if row and row_of(head) is None and row_of_reference(head) is None:
+            kept, at = kept + b"<!--", begin + 4
+            continue
+        if (end := text.find(b"-->", begin + 4)) < 0:
+            return text, True
+        kept, at = kept + b"\n" * text.count(b"\n", begin, end), end + 3
+    return kept + text[at:], False
 
 
 def _not_characters(piece: bytes) -> bool:
