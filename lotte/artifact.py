@@ -6,6 +6,7 @@ finds all of it, and what a killed process leaves behind is never mistaken for
 a result: it is removed when the step is made again.
 """
 
+import glob
 import hashlib
 import json
 import os
@@ -14,6 +15,9 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from lotte.errors import LotteError
+from lotte.parsing import json_file
 
 META = "meta.json"
 _PARTIAL = ".partial"
@@ -46,6 +50,7 @@ def digest(value: Any) -> str:
 def write_whole(path: Path, content: str | bytes) -> Path:
     """Write a file that is complete or absent."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    sweep(path.parent, path.name)
     part = path.with_name(f".{path.name}{_PARTIAL}-{os.getpid()}")
     try:
         part.write_bytes(content.encode() if isinstance(content, str) else content)
@@ -111,9 +116,7 @@ def folder(path: Path, meta: Mapping[str, Any]) -> Iterator[Path]:
     If the block fails nothing is left. A folder already at `path` is replaced.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    for left in path.parent.glob(f".{path.name}{_PARTIAL}-*"):
-        if not _alive(left.name.rpartition("-")[2]):
-            shutil.rmtree(left, ignore_errors=True)
+    sweep(path.parent, path.name)
     part = path.with_name(f".{path.name}{_PARTIAL}-{os.getpid()}")
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir()
@@ -128,11 +131,28 @@ def folder(path: Path, meta: Mapping[str, Any]) -> Iterator[Path]:
         shutil.rmtree(part, ignore_errors=True)
 
 
+def is_left_over(path: Path) -> bool:
+    """Whether this is the unfinished work of a process that is no more."""
+    name, partial, pid = path.name.rpartition(f"{_PARTIAL}-")
+    return bool(partial) and name.startswith(".") and not _alive(pid)
+
+
+def sweep(folder: Path, name: str = "*") -> None:
+    """Remove what processes that are no more left of the file or folder of this name; "*": of any."""
+    for left in folder.glob(f".{name if name == '*' else glob.escape(name)}{_PARTIAL}-*"):
+        if not is_left_over(left):
+            continue
+        if left.is_dir() and not left.is_symlink():
+            shutil.rmtree(left, ignore_errors=True)
+        else:
+            left.unlink(missing_ok=True)
+
+
 def meta(path: Path) -> dict[str, Any] | None:
     """Return what `folder` was told about this folder, or None if there is no whole one."""
     try:
-        found = json.loads((path / META).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        found = json_file(path / META)
+    except (OSError, LotteError):
         return None
     return found if isinstance(found, dict) else None
 

@@ -27,6 +27,7 @@ from typing import IO, Any
 from lotte import archive, benchmarks, hub, release
 from lotte.artifact import write_whole
 from lotte.errors import CorruptFileError, LotteError, UnavailableError, unknown, writing
+from lotte.parsing import json_object
 from lotte.progress import Progress
 from lotte.release import File, Release
 
@@ -183,9 +184,9 @@ def _size(path: Path) -> int:
 def _version_of_part(url: str, wanted: _Wanted) -> str:
     """Return what the server called the version that the part is of; "" if it cannot be gone on with."""
     try:
-        note = json.loads(wanted.note.read_text(encoding="utf-8"))
+        note = json_object(wanted.note)
         return str(note["version"]) if note["url"] == url else ""
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, LotteError, KeyError):
         return ""
 
 

@@ -34,6 +34,14 @@ def string(value: dict[str, Any], key: str, where: str) -> str:
     return text
 
 
+def rows(value: dict[str, Any], key: str, count: int) -> list[int] | None:
+    """Return the list of row numbers under this key; None if it is no such list, is empty, or has one of no row."""
+    found = value.get(key)
+    if not isinstance(found, list) or not found:
+        return None
+    return found if all(type(row) is int and 0 <= row < count for row in found) else None
+
+
 def integer(value: Any, what: str, where: str) -> int:
     if type(value) is not int:  # True is an int to Python, and "7" would never be equal to passage 7
         raise CorruptFileError(f"{where}: {what} must be an integer, found {shown(value)}")

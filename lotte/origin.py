@@ -9,15 +9,17 @@ in the order of TOPICS.
 Source  the pool's order: spec sheet A.7; its three middle topics are inferred from the paper's tables
 """
 
-import json
 from bisect import bisect_right
 from collections.abc import Mapping
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
+from lotte import parquet
 from lotte.benchmarks import lotte
 from lotte.dataset import Dataset
+from lotte.errors import LotteError
+from lotte.parsing import json_object
 
 GROUPINGS = ("topic", "community")
 
@@ -37,12 +39,10 @@ def _of_build(dataset: Dataset) -> dict[str, dict[str, str]]:
     path = getattr(dataset.corpus, "path", None)
     if path is None or not (attribution := path.parent / "attribution.parquet").is_file():
         return {}
-    import pyarrow.parquet
-
     try:
-        sites: list[str] = pyarrow.parquet.read_table(attribution, columns=["site"])["site"].to_pylist()
+        sites = parquet.columns(attribution, {"site": str})["site"]
         of_site = {query_id: sites[int(row)] for query_id, row in _answers(dataset).items()}
-    except (OSError, ValueError, KeyError, IndexError):  # pyarrow's errors are of these kinds; pages can do without
+    except (LotteError, ValueError, IndexError):  # pages can do without
         return {}
     if len(of_site) < len(dataset.queries):
         return {}
@@ -64,9 +64,9 @@ def _answers(dataset: Dataset) -> dict[str, str]:
 def _topics(manifest: Path) -> Mapping[str, str]:
     """Return community -> topic, as the manifest of a build says."""
     try:
-        topics: Mapping[str, Any] = json.loads(manifest.read_bytes())["spec"]["topics"]
+        topics: Mapping[str, Any] = json_object(manifest)["spec"]["topics"]
         return {site: topic for topic, splits in topics.items() for sites in splits.values() for site in sites}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, LotteError, KeyError, TypeError, AttributeError):
         return {}
 
 

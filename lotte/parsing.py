@@ -6,7 +6,6 @@ nesting deeper than it can follow, and what no file can encode.
 """
 
 import json
-import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +37,8 @@ def json_object(path: Path) -> dict[str, Any]:
 
 def toml_file(path: Path) -> dict[str, Any]:
     """Return the table of a TOML file. Raises CorruptFileError if it is none, and OSError as opening does."""
+    import tomllib
+
     text = path.read_bytes()
     try:
         return tomllib.loads(text.decode("utf-8-sig"))

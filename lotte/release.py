@@ -14,8 +14,9 @@ from typing import Any, Literal, TypeVar
 
 from lotte.artifact import write_whole
 from lotte.dataset import Dataset
-from lotte.errors import CorruptFileError, UnavailableError
+from lotte.errors import CorruptFileError, LotteError, UnavailableError, shown
 from lotte.lines import plain_or_gz
+from lotte.parsing import json_object
 
 MARK = "source.json"
 D = TypeVar("D", bound=Dataset)
@@ -131,22 +132,24 @@ def claim(folder: Path, names: Iterable[str]) -> str:
         size = path.stat().st_size if (path := folder / name).is_file() else 0
         if size != mark.get("bytes"):
             raise CorruptFileError(
-                f"{path} has {size:,} bytes, and {mark.get('bytes'):,} when it was fetched; "
+                f"{path} has {size:,} bytes, and {_number(mark.get('bytes'))} when it was fetched; "
                 f"remove it and {folder / MARK}, then fetch it again"
             )
         origins[str(mark.get("source", "release"))] = None
     return ", ".join(origins)
 
 
+def _number(value: object) -> str:
+    return f"{value:,}" if type(value) is int else shown(value)
+
+
 def _marks(folder: Path) -> dict[str, Any] | None:
     try:
-        text = (folder / MARK).read_bytes()
+        found = json_object(folder / MARK)["files"]
+        return dict(found)
     except OSError:
         return None
-    try:
-        found = json.loads(text)["files"]
-        return dict(found)
-    except (ValueError, TypeError, KeyError):
+    except (LotteError, ValueError, TypeError, KeyError):
         raise CorruptFileError(f"{folder / MARK}: no list of fetched files; remove it and fetch again") from None
 
 

@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from lotte import parquet
 from lotte.collection import Collection
 from lotte.errors import CorruptFileError, UnavailableError
-from lotte.jsonl import objects
+from lotte.jsonl import objects, rows
 
 KINDS = ("search", "forum")
 Ints = npt.NDArray[np.int64]
@@ -90,22 +91,23 @@ def summarise(folder: Path, name: str) -> Summary:
     collection = Collection(folder / "collection.tsv")
     words = np.fromiter((len(doc.text.split()) for doc in collection), dtype=np.int64, count=len(collection))
     site_of = _sites(folder / "attribution.parquet")
+    if site_of and len(site_of) != len(collection):
+        raise CorruptFileError(f"{folder}: {len(collection)} passages, {len(site_of)} attributions; build it again")
     questions = {}
     for kind in KINDS:
         path = folder / f"qas.{kind}.jsonl"
         if path.is_file():
-            lines = [line for _, line in objects(path)]
-            try:
-                by_site = Counter(site_of[line["answer_pids"][0]] for line in lines) if site_of else Counter[str]()
-                questions[kind] = Questions(
-                    np.array([len(line["query"].split()) for line in lines], dtype=np.int64),
-                    np.array([len(line["answer_pids"]) for line in lines], dtype=np.int64),
-                    dict(by_site),
-                )
-            except (KeyError, IndexError, TypeError, AttributeError):
+            lines = [(line.get("query"), rows(line, "answer_pids", len(collection))) for _, line in objects(path)]
+            told = [(query, pids) for query, pids in lines if isinstance(query, str) and pids]
+            if len(told) < len(lines):
                 raise CorruptFileError(
                     f"{path}: a line lacks query or answer_pids, or names a passage that is not there"
-                ) from None
+                )
+            questions[kind] = Questions(
+                np.array([len(query.split()) for query, _ in told], dtype=np.int64),
+                np.array([len(pids) for _, pids in told], dtype=np.int64),
+                dict(Counter(site_of[pids[0]] for _, pids in told)) if site_of else {},
+            )
     return Summary(name, words, dict(Counter(site_of)), questions)
 
 
@@ -155,7 +157,4 @@ def _of_questions(summaries: Sequence[Summary], what: str) -> list[tuple[str, In
 def _sites(path: Path) -> list[str]:
     if not path.is_file():
         return []
-    import pyarrow.parquet as pq
-
-    sites: list[str] = pq.read_table(path, columns=["site"])["site"].to_pylist()
-    return sites
+    return parquet.columns(path, {"site": str})["site"]

@@ -10,6 +10,7 @@ import functools
 import heapq
 import multiprocessing
 import os
+import re
 import signal
 import sys
 import threading
@@ -23,7 +24,7 @@ from multiprocessing.connection import wait as wait_for
 from multiprocessing.queues import SimpleQueue
 from typing import Any, Protocol, TypeVar
 
-from lotte.errors import LotteError, UnavailableError
+from lotte.errors import LotteError, UnavailableError, shown
 
 T = TypeVar("T")
 Advance = Callable[[int], None]
@@ -96,7 +97,7 @@ def shard(items: Sequence[T], weight: Callable[[T], int], part: int, parts: int)
     """
     if not 1 <= part <= parts:
         raise ValueError(f"part {part} of {parts}")
-    loads = [(0, number) for number in range(1, parts + 1)]
+    loads = [(0, number) for number in range(1, min(parts, len(items)) + 1)]  # no later one is ever the emptiest
     mine: list[T] = []
     for item in sorted(items, key=weight, reverse=True):
         load, number = heapq.heappop(loads)
@@ -106,6 +107,9 @@ def shard(items: Sequence[T], weight: Callable[[T], int], part: int, parts: int)
     return mine
 
 
+_SHORT = re.compile("[0-9]{1,9}").fullmatch
+
+
 def parse_shard(text: str) -> tuple[int, int]:
     """Read "2/5".
 
@@ -113,8 +117,8 @@ def parse_shard(text: str) -> tuple[int, int]:
     (2, 5)
     """
     part, slash, parts = text.partition("/")
-    if not (slash and part.isdecimal() and parts.isdecimal() and 1 <= int(part) <= int(parts)):
-        raise LotteError(f"--shard takes the number of a part and of all parts, as in 1/4, not {text!r}")
+    if not (slash and all(map(_SHORT, (part, parts))) and 1 <= int(part) <= int(parts)):
+        raise LotteError(f"--shard takes the number of a part and of all parts, as in 1/4, not {shown(text)}")
     return int(part), int(parts)
 
 
@@ -214,7 +218,7 @@ class _Processes:
         context = _context(steps)
         self._channel: SimpleQueue[int] = context.SimpleQueue()
         asked = (self._channel, begin)
-        most = 61 if sys.platform == "win32" else count  # what one wait of Windows can watch
+        most = 61 if sys.platform == "win32" else 1000  # what one wait of Windows can watch; more than there are cores
         self._pool = ProcessPoolExecutor(min(count, most), mp_context=context, initializer=_begin, initargs=asked)
 
     def run(self, steps: list[Step], advance: Advance) -> None:

@@ -32,6 +32,7 @@ FOLDER = "treccar"
 PARAGRAPHS = "paragraphs.tsv"
 QRELS = "automatic.benchmarkY1test.cbor.hierarchical.qrels"
 CBOR = "dedup.articles-paragraphs.cbor"
+_LONGEST = 1 << 24  # bytes of one text
 _DEEPEST = 64  # arrays within arrays; a paragraph has four
 
 
@@ -180,6 +181,8 @@ def _open_ended(file: IO[bytes], kind: int, depth: int) -> Any:
     values = []
     while (first := file.read(1)) != b"\xff":
         values.append(_value(file, first, depth + 1))
+    if kind in (2, 3) and any(type(value) is not (bytes if kind == 2 else str) for value in values):
+        raise _End
     if kind == 2:
         return b"".join(values)
     return "".join(values) if kind == 3 else values
@@ -195,7 +198,7 @@ def _number(file: IO[bytes], short: int) -> int:
 
 
 def _exactly(file: IO[bytes], length: int) -> bytes:
-    if length > 1 << 30:
+    if length > _LONGEST:
         raise _End
     found = file.read(length)
     if len(found) != length:

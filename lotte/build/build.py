@@ -24,7 +24,8 @@ from typing import Any, Protocol
 from lotte import artifact, work
 from lotte.build import columns, community, dump, manifest, pool, search
 from lotte.build.spec import Spec
-from lotte.errors import MismatchError, UnavailableError, writing
+from lotte.errors import LotteError, MismatchError, UnavailableError, writing
+from lotte.parsing import json_object
 
 WORK = ".work"
 _SMALL = 8 << 20  # bytes that are read or written sooner than a worker process begins
@@ -65,6 +66,7 @@ def build(order: Order, show: Show, say: Callable[[str], None]) -> dict[str, Any
     dumps, missing = _found(order)
     if (whole := _whole(order, dumps, missing, show)) is not None:
         say(f"{order.out} is whole already: the same dumps, spec and seed. Nothing to do.")
+        artifact.sweep(order.out)
         shutil.rmtree(order.out / WORK, ignore_errors=True)
         return whole
     with writing(order.out), _alone(order), work.Workers(order.workers, begin=columns.without_pandas) as workers:
@@ -174,7 +176,7 @@ def _assembled(
             pool.link(some, pool.FileSet(twins[some.part.name], some.files), order.out, workplace)
     files: dict[str, str] = {}
     for receipt in receipts.values():
-        files |= json.loads(receipt.read_text(encoding="utf-8"))["sha256"]
+        files |= json_object(receipt)["sha256"]
     _sweep(order.out, files.keys())
     record = {
         "format": manifest.FORMAT,
@@ -200,11 +202,10 @@ def _assembled(
         "notes": {site: meta["notes"] for site, meta in metas.items() if meta["notes"]},
         "files": dict(sorted(files.items())),
     }
-    text = json.dumps(record, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
-    artifact.write_whole(order.out / manifest.NAME, text)
+    whole = manifest.write(order.out, record)
     shutil.rmtree(workplace, ignore_errors=True)
     _report(record, order, say)
-    return dict(json.loads(text))
+    return whole
 
 
 def _report(record: dict[str, Any], order: Order, say: Callable[[str], None]) -> None:
@@ -242,11 +243,11 @@ def _version(package: str) -> str:
 
 def _is_written(receipt: Path, key: str, out: Path) -> bool:
     try:
-        record = json.loads(receipt.read_text(encoding="utf-8"))
+        record = json_object(receipt)
         return bool(record["key"] == key) and all(
             (out / name).stat().st_size == size for name, size in record["bytes"].items()
         )
-    except (OSError, ValueError, KeyError):
+    except (OSError, LotteError, KeyError, TypeError, AttributeError):
         return False
 
 

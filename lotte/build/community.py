@@ -104,6 +104,8 @@ class _Builder:
         answers = self._resolved(questions, answers)
         names = _Names(users)
         answers = self._answers(answers, names)
+        if self.options.as_of and not len(answers):
+            self.notes.append(f"no passages: nothing that could be one was there on {self.options.as_of}")
         self._questions(questions, answers, names)
         self.counts["passages"] = len(answers)
         return {
@@ -161,7 +163,8 @@ class _Builder:
         all_answers = np.frombuffer(pages, dtype=np.int64).reshape(-1, 2)
         if past:
             accepted = past.accepted(all_answers[:, 0], all_answers[:, 1])
-            column = pa.array([accepted.get(one, 0) for one in columns.ints(all_questions["question_id"]).tolist()])
+            asked = columns.ints(all_questions["question_id"]).tolist()
+            column = pa.array([accepted.get(one, 0) for one in asked], pa.int64())  # of none it would guess no type
             all_questions = all_questions.set_column(3, _QUESTIONS.field("accepted"), column)
             self._scratch.unlink()
         self._pages(all_answers, columns.ints(all_questions["accepted"]))

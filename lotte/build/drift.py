@@ -12,11 +12,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-import pyarrow.parquet as pq
-
+from lotte import parquet
 from lotte.collection import Collection
 from lotte.errors import CorruptFileError, UnavailableError
-from lotte.jsonl import objects
+from lotte.jsonl import integer, objects, rows
 
 K = TypeVar("K")
 UNKNOWN_SITE = "?"
@@ -79,8 +78,8 @@ class _Part:
         self.has_posts = use_posts and attribution.is_file()
         texts = [_hash(doc.text) for doc in Collection(folder / "collection.tsv")]
         if self.has_posts:
-            table = pq.read_table(attribution, columns=["site", "post_id"])
-            self.posts = list(zip(table["site"].to_pylist(), table["post_id"].to_pylist(), strict=True))
+            table = parquet.columns(attribution, {"site": str, "post_id": int})
+            self.posts = list(zip(table["site"], table["post_id"], strict=True))
             if len(self.posts) != len(texts):
                 raise UnavailableError(
                     f"{folder}: {len(texts)} passages, {len(self.posts)} attributions; build it again"
@@ -103,22 +102,28 @@ class _Part:
         path = self.folder / "metadata.jsonl"
         if not (self.has_posts and path.is_file()):
             return {}
-        return {pid: line["question_id"] for _, line in objects(path) for pid in line.get("pids", ())}
+        pages: dict[int, Any] = {}
+        for number, line in objects(path):
+            where = f"{path}:{number}"
+            if "pids" in line:
+                if (pids := rows(line, "pids", len(self.posts))) is None:
+                    raise CorruptFileError(f"{where}: expected pids of passages that are there, found {str(line)[:60]}")
+                pages |= dict.fromkeys(pids, integer(line.get("question_id"), "question_id", where))
+        return pages
 
     def _questions(self, kind: str, pages: Mapping[int, Any]) -> None:
         path = self.folder / f"qas.{kind}.jsonl"
         for number, line in objects(path):
-            try:
-                golds = [self.posts[pid] for pid in line["answer_pids"]]
-                site = golds[0][0]
-                page = pages.get(line["answer_pids"][0], line["query"])
-                key = (page, line.get("url"), line["query"]) if kind == "search" else page
-            except (KeyError, IndexError, TypeError):
+            pids, query, url = rows(line, "answer_pids", len(self.posts)), line.get("query"), line.get("url", "")
+            if not (pids and isinstance(query, str) and isinstance(url, str)):
                 raise CorruptFileError(
                     f"{path}:{number}: expected query and answer_pids of passages that are there, "
                     f"found {str(line)[:60]}"
-                ) from None
-            self.things[f"{kind} questions"][site][key] = line["query"]
+                )
+            golds = [self.posts[pid] for pid in pids]
+            site, page = golds[0][0], pages.get(pids[0], query)
+            key = (page, url, query) if kind == "search" else page
+            self.things[f"{kind} questions"][site][key] = query
             for gold in golds:
                 self.things[f"{kind} answers"][site][key, gold] = True
 

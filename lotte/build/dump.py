@@ -19,8 +19,9 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from lotte.build import bzip2
+from lotte.build import bzip2, method
 from lotte.errors import CorruptFileError, UnavailableError
+from lotte.paths import inside
 
 BLOCK = 1 << 18  # larger ones are slower: they are mapped and unmapped each time
 READ = ("Posts.xml", "Users.xml")  # what every build reads
@@ -94,11 +95,11 @@ def find(dumps: Path, names: Sequence[str]) -> Dump | None:
     Raises  CorruptFileError if the archive cannot be read, or holds a path that climbs out of it
     """
     for name in names:
-        folder = dumps / name
+        folder = inside(dumps, name, "community")
         if (folder / "Posts.xml").is_file():
             files = sorted(file for file in folder.glob("*.xml") if file.is_file())
             return Dump(names[0], folder, {file.name: file.stat().st_size for file in files})
-        archive = dumps / f"{name}.7z"
+        archive = folder.with_name(f"{folder.name}.7z")
         if archive.is_file():
             return Dump(names[0], archive, _listed(archive))
     return None
@@ -114,7 +115,10 @@ def _blocks(path: Path, advance: Advance) -> Iterator[bytes]:
 def _listed(path: Path) -> dict[str, int]:
     import py7zr
 
+    method.check_header(path)
     with _reading(path), py7zr.SevenZipFile(path) as archive:
+        if streams := archive.header.main_streams:
+            method.check(path, (coder["method"] for folder in streams.unpackinfo.folders for coder in folder.coders))
         if archive.needs_password():
             raise CorruptFileError(f"{path}: is locked with a password; a dump is not. Fetch it again.")
         members = archive.list()

@@ -163,7 +163,7 @@ class _Revisions:
         self._newest: Ints = np.zeros((0, 5), np.int64)
 
     def add(self, post_id: int, when: int, row_id: int, first: int, second: int) -> None:
-        self._numbers.extend((post_id, when, row_id, first, second))
+        self._numbers.extend(array("q", (post_id, when, row_id, first, second)))  # all or, if one is too large, none
 
     def sort(self) -> None:
         """Keep the newest of each post."""

@@ -1,4 +1,9 @@
-"""A build's manifest: what a folder must hold to be what it says it is."""
+"""A build's manifest: what a folder must hold to be what it says it is.
+
+It covers itself too: `digest` is the sha256 of all else in it, and its bytes
+are the one way in which that is written. Builds made before it had one are
+checked by what of it can be counted again.
+"""
 
 import json
 from collections.abc import Callable, Iterator
@@ -6,30 +11,48 @@ from pathlib import Path
 from typing import Any
 
 from lotte import artifact
-from lotte.errors import CorruptFileError, MismatchError, UnavailableError
+from lotte.errors import CorruptFileError, LotteError, MismatchError, UnavailableError, shown
+from lotte.parsing import json_file
+from lotte.paths import inside, why_not
 
 NAME = "manifest.json"
 FORMAT = "lotte-build/1"
+DIGEST = "digest"
+_COUNTED = {"passages": "collection.tsv", "search": "questions.search.tsv", "forum": "questions.forum.tsv"}
+
+
+def write(folder: Path, record: dict[str, Any]) -> dict[str, Any]:
+    """Write the manifest of a build, with what covers it. Returns it as it is read."""
+    record = record | {DIGEST: artifact.digest(record)}
+    artifact.write_whole(folder / NAME, _spelled(record))
+    return read(folder)
+
+
+def _spelled(record: dict[str, Any]) -> str:
+    return json.dumps(record, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
 
 
 def read(folder: Path) -> dict[str, Any]:
     """Return the manifest of a build.
 
-    Raises  UnavailableError if there is none, CorruptFileError if it is no JSON,
+    Raises  UnavailableError if there is none, CorruptFileError if it is no JSON or lists no files,
             MismatchError if another version wrote it
     """
     path = folder / NAME
     try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
+        manifest = json_file(path)
     except FileNotFoundError:
         raise UnavailableError(
             f"{folder} has no {NAME}, so it is no whole build. Run the `lotte build` that began it once more."
         ) from None
-    except (OSError, ValueError) as error:
+    except (OSError, LotteError) as error:
         raise CorruptFileError(f"{path} cannot be read: {error}. Build again.") from None
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         found = manifest.get("format") if isinstance(manifest, dict) else type(manifest).__name__
-        raise MismatchError(f"{path} has format {found!r}, this is {FORMAT!r}; build again, or use its version")
+        raise MismatchError(f"{path} has format {shown(found)}, this is {FORMAT!r}; build again, or use its version")
+    files = manifest.get("files")
+    if not isinstance(files, dict) or not all(type(one) is str for one in files.values()) or any(map(why_not, files)):
+        raise CorruptFileError(f"{path} lists no files of its folder with their sha256. Build again.")
     return manifest
 
 
@@ -39,8 +62,9 @@ def build_id(folder: Path) -> str:
 
 
 def differences(folder: Path, advance: Callable[[int], None] = lambda used: None) -> Iterator[str]:
-    """Give one line for each file that is missing, changed, or not in the manifest."""
-    files: dict[str, str] = read(folder)["files"]
+    """Give one line for each file that is missing, changed, or not in the manifest, and for a changed manifest."""
+    manifest = read(folder)
+    files: dict[str, str] = manifest["files"]
     for name, wanted in files.items():
         path = folder / name
         if not path.is_file():
@@ -49,7 +73,46 @@ def differences(folder: Path, advance: Callable[[int], None] = lambda used: None
         if (found := artifact.sha256(path)) != wanted:
             yield f"changed\t{name}\tsha256 {found[:16]}, the manifest says {wanted[:16]}"
         advance(path.stat().st_size)
+    yield from _own(folder, manifest)
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
-        if path.is_file() and name not in files and name != NAME:
+        if not path.is_file() or name in files or name == NAME:
+            continue
+        if artifact.is_left_over(path):
+            yield f"left over\t{name}\tof a process that was killed; the same `lotte build` removes it"
+        else:
             yield f"extra\t{name}"
+
+
+def _own(folder: Path, manifest: dict[str, Any]) -> Iterator[str]:
+    """Give a line for whatever shows that the manifest itself was changed."""
+    rest = {key: value for key, value in manifest.items() if key != DIGEST}
+    try:
+        if DIGEST in manifest and artifact.digest(rest) != manifest[DIGEST]:
+            yield f"changed\t{NAME}\tits digest is of another content"
+        elif _spelled(manifest).encode() != (folder / NAME).read_bytes():
+            yield f"changed\t{NAME}\tit is not written as a build writes it"
+        elif DIGEST not in manifest:
+            yield from _recounted(folder, manifest)
+    except (ValueError, RecursionError):  # NaN, or half a character
+        yield f"changed\t{NAME}\tit holds what no build writes"
+
+
+def _recounted(folder: Path, manifest: dict[str, Any]) -> Iterator[str]:
+    """Give a line for each count of the manifest that the files do not bear out."""
+    try:
+        said = manifest["counts"]["parts"].items()
+        parts = {part: {what: counts[what] for what in _COUNTED} for part, counts in said}
+        paths = {part: inside(folder, part) for part in parts}
+    except (KeyError, TypeError, AttributeError, LotteError):
+        yield f"changed\t{NAME}\tit does not count passages and questions"
+        return
+    for part, counts in parts.items():
+        for what, file in _COUNTED.items():
+            if (path := paths[part] / file).is_file() and (found := _lines(path)) != counts[what]:
+                yield f"changed\t{NAME}\t{part}: {shown(counts[what])} {what}, and {file} has {found} lines"
+
+
+def _lines(path: Path) -> int:
+    with path.open("rb") as file:
+        return sum(block.count(b"\n") for block in iter(lambda: file.read(1 << 20), b""))

@@ -23,6 +23,7 @@ from lotte.build import columns, forum, search
 from lotte.build.post import title_text
 from lotte.build.spec import POOLED, Options, Spec
 from lotte.errors import writing
+from lotte.parsing import json_object
 from lotte.work import Advance
 
 _ATTRIBUTION = pa.schema(
@@ -179,7 +180,7 @@ def link(some: FileSet, twin: FileSet, out: Path, workplace: Path) -> None:
     """Make the files of a part those of another that reads as it, and leave a receipt as `write` does."""
     part = some.part
     with writing(out):
-        record = json.loads(twin.receipt(workplace).read_text(encoding="utf-8"))
+        record = json_object(twin.receipt(workplace))
         (out / part.name).mkdir(parents=True, exist_ok=True)
         for told in ("sha256", "bytes"):
             record[told] = {f"{part.name}/{Path(name).name}": value for name, value in record[told].items()}

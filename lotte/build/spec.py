@@ -5,7 +5,6 @@ The defaults are LoTTE's own, as far as the paper and the released files tell;
 """
 
 import re
-import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from datetime import date
@@ -14,7 +13,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-from lotte.errors import LotteError, MismatchError, UnavailableError, UnknownNameError
+from lotte.errors import CorruptFileError, LotteError, MismatchError, UnavailableError, UnknownNameError, shown
+from lotte.parsing import toml_file
+from lotte.paths import why_not
 
 SPLITS = ("dev", "test")
 POOLED = "pooled"
@@ -126,34 +127,43 @@ def read(path: Path = LOTTE_SPEC, **changes: Any) -> Spec:
             docs/build.md say: unknown keys, wrong types, a community named twice
     """
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
+        table = toml_file(path)
     except OSError as error:
         raise UnavailableError(f"{path} cannot be read: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise MismatchError(f"{path} is not TOML: {error}") from None
+    except CorruptFileError as error:
+        raise MismatchError(str(error)) from None
     for key in table:
         if key not in ("name", "options", "topics", "aliases"):
             raise _unknown("key", key, ["name", "options", "topics", "aliases"], path)
     topics = table.get("topics")
     if not isinstance(topics, dict) or not topics:
         raise MismatchError(f"{path}: expected tables like [topics.science] with dev = [...] or test = [...]")
-    options = {**_options(table.get("options", {}), path), **changes}
+    options = _options(table.get("options", {}), path) | _options(changes, path)
     _check_dates(options, path)
     return Spec(
         name=str(table.get("name", path.stem)),
         topics=_topics(topics, path),
         options=Options(**options),
-        aliases=_aliases(table.get("aliases") or _lotte_aliases()),
+        aliases=_aliases(table.get("aliases") or _lotte_aliases(), path),
     )
 
 
 @cache
 def _lotte_aliases() -> dict[str, Any]:
-    aliases: dict[str, Any] = tomllib.loads(LOTTE_SPEC.read_text(encoding="utf-8"))["aliases"]
+    aliases: dict[str, Any] = toml_file(LOTTE_SPEC)["aliases"]
     return aliases
 
 
-def _aliases(table: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
+def _aliases(table: Any, path: Path) -> dict[str, tuple[str, ...]]:
+    """Return host -> the names it went by. They name dumps, so each must name a file in a folder."""
+    if not isinstance(table, dict):
+        raise MismatchError(f'{path}: aliases must be a table, [aliases] with "new.host" = ["old.host"]')
+    for host, names in table.items():
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise MismatchError(f"{path}: the aliases of {shown(host)} must be a list of hosts, not {shown(names)}")
+        for name in (host, *names):
+            if problem := "it has '/' in it" if "/" in name else why_not(name):
+                raise MismatchError(f"{path}: the alias {shown(name)} cannot name a dump: {problem}")
     return {host: tuple(names) for host, names in table.items()}
 
 
@@ -163,7 +173,8 @@ def _topics(table: dict[str, Any], path: Path) -> dict[str, dict[str, tuple[str,
     for topic, splits in table.items():
         if topic == POOLED or not _TOPIC(topic):
             raise MismatchError(
-                f"{path}: a topic cannot be named {topic!r}; {POOLED!r} is made of the others, and a name is a folder"
+                f"{path}: a topic cannot be named {shown(topic)}; {POOLED!r} is made of the others, and a name is "
+                "a folder"
             )
         if not isinstance(splits, dict):
             raise MismatchError(f"{path}: expected dev = [...] or test = [...] in [topics.{topic}]")
@@ -172,11 +183,12 @@ def _topics(table: dict[str, Any], path: Path) -> dict[str, dict[str, tuple[str,
             if split not in SPLITS:
                 raise _unknown("split", split, list(SPLITS), path)
             if not isinstance(sites, list) or not sites or not all(isinstance(site, str) for site in sites):
-                raise MismatchError(f"{path}: {topic}.{split} takes a list of hosts, not {sites!r}")
+                raise MismatchError(f"{path}: {topic}.{split} takes a list of hosts, not {shown(sites)}")
             for site in sites:
                 if not _HOST(site):
                     raise MismatchError(
-                        f"{path}: {topic}.{split}: {site!r} is not a host; write it whole, 'coffee.stackexchange.com'"
+                        f"{path}: {topic}.{split}: {shown(site)} is not a host; write it whole, "
+                        "'coffee.stackexchange.com'"
                     )
                 if (split, site) in seen:
                     raise MismatchError(
@@ -203,21 +215,24 @@ def _options(table: Any, path: Path) -> dict[str, Any]:
 def _typed(key: str, value: Any, kind: Any, path: Path) -> Any:
     if get_origin(kind) is Literal:
         if value not in get_args(kind):
-            raise MismatchError(f"{path}: option {key} is one of {', '.join(map(repr, get_args(kind)))}, not {value!r}")
+            known = ", ".join(map(repr, get_args(kind)))
+            raise MismatchError(f"{path}: option {key} is one of {known}, not {shown(value)}")
         return value
     if get_origin(kind) is tuple:
         inner = get_args(kind)[0]
         if not isinstance(value, list) or not all(type(one) is inner for one in value):
-            raise MismatchError(f"{path}: option {key} takes a list of {inner.__name__}, not {value!r}")
+            raise MismatchError(f"{path}: option {key} takes a list of {inner.__name__}, not {shown(value)}")
         return tuple(value)
     if kind is str and isinstance(value, date):
         return value.isoformat()
     if kind is float and type(value) is int:
         return float(value)
     if type(value) is not kind:
-        raise MismatchError(f"{path}: option {key} takes {kind.__name__}, not {value!r}")
+        raise MismatchError(f"{path}: option {key} takes {kind.__name__}, not {shown(value)}")
     if kind in (int, float) and key not in ("min_score", "seed") and not 0 <= value < 1 << 62:
-        raise MismatchError(f"{path}: option {key} must be 0 or more, not {value!r}")
+        raise MismatchError(f"{path}: option {key} must be 0 or more, not {shown(value)}")
+    if kind is int and not -(1 << 62) < value < 1 << 62:
+        raise MismatchError(f"{path}: option {key} takes a number of at most 18 digits, not {shown(value)}")
     return value
 
 
@@ -227,10 +242,10 @@ def _check_dates(options: Mapping[str, Any], path: Path) -> None:
             try:
                 date.fromisoformat(day)
             except ValueError:
-                raise MismatchError(f"{path}: option {key} takes a day like 2021-09-30, not {day!r}") from None
+                raise MismatchError(f"{path}: option {key} takes a day like 2021-09-30, not {shown(day)}") from None
 
 
 def _unknown(kind: str, name: str, known: list[str], where: object) -> LotteError:
     near = get_close_matches(name, known, n=1)
     hint = f"did you mean {near[0]!r}? " if near else ""
-    return UnknownNameError(f"{where}: no {kind} is named {name!r}; {hint}there are {', '.join(known)}")
+    return UnknownNameError(f"{where}: no {kind} is named {shown(name)}; {hint}there are {', '.join(known)}")
