@@ -11,19 +11,19 @@ CC BY-SA 4.0, and so do the posts.
 Source  counts: ir_datasets/etc/metadata.json, equal to the paper's tables 1 and 9; size and md5: its downloads.json
 """
 
-import hashlib
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 from lotte import ids
+from lotte.build import manifest
 from lotte.collection import Collection
 from lotte.dataset import Corpus, Dataset
 from lotte.errors import CorruptFileError, UnavailableError, named, shown
 from lotte.jsonl import integer, objects
 from lotte.judgments import Judgments
 from lotte.lines import lines, plain_or_gz
-from lotte.parsing import json_of
+from lotte.parsing import json_object
 from lotte.release import Counts, File, Release, checked
 
 TOPICS = ("writing", "recreation", "science", "technology", "lifestyle", "pooled")
@@ -171,14 +171,13 @@ def _relevant(answer: dict[str, Any], query_id: str, num_passages: int, where: s
 
 def _build(root: Path) -> dict[str, Any]:
     """Return source and licence of the build that a topic lies in, if it lies in one."""
+    path = root / manifest.NAME
     try:
-        manifest = (root / "manifest.json").read_bytes()
+        found = json_object(path)
+        return {"source": f"build:{manifest.id_of(root, found)[:16]}", "licence": str(found.get("licence", "unknown"))}
     except OSError:
         if (root / ".work").is_dir():
             raise UnavailableError(f"{root} is an unfinished build; `lotte build` goes on with it") from None
         return {"source": "local"}
-    try:
-        licence = str(json_of(manifest, root).get("licence", "unknown"))
-    except (CorruptFileError, AttributeError):
-        raise CorruptFileError(f"{root / 'manifest.json'}:1: no JSON object; build it again") from None
-    return {"source": f"build:{hashlib.sha256(manifest).hexdigest()[:16]}", "licence": licence}
+    except (CorruptFileError, ValueError, RecursionError):
+        raise CorruptFileError(f"{path}:1: no JSON object; build it again") from None

@@ -5,6 +5,7 @@ are the one way in which that is written. Builds made before it had one are
 checked by what of it can be counted again.
 """
 
+import hashlib
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,6 +19,8 @@ from lotte.paths import inside, why_not
 NAME = "manifest.json"
 FORMAT = "lotte-build/1"
 DIGEST = "digest"
+_KEYS = {"bad_rows", "counts", DIGEST, "files", "format", "inputs", "licence", "missing", "name", "notes", "seed",
+         "spec", "versions"}  # fmt: skip
 _COUNTED = {"passages": "collection.tsv", "search": "questions.search.tsv", "forum": "questions.forum.tsv"}
 
 
@@ -58,7 +61,22 @@ def read(folder: Path) -> dict[str, Any]:
 
 def build_id(folder: Path) -> str:
     """Return what a build is known by: the sha256 of its manifest."""
-    return artifact.sha256(folder / NAME)
+    return id_of(folder, read(folder))
+
+
+def id_of(folder: Path, manifest: dict[str, Any]) -> str:
+    """Same, of a manifest that was read: the sha256 of what it was before it had a digest, so that a build made
+    again has the id it had.
+
+    Raises  ValueError or RecursionError for what no file can hold
+    """
+    if DIGEST not in manifest:
+        return artifact.sha256(folder / NAME)
+    return hashlib.sha256(_spelled(_content(manifest)).encode()).hexdigest()
+
+
+def _content(manifest: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in manifest.items() if key != DIGEST}
 
 
 def differences(folder: Path, advance: Callable[[int], None] = lambda used: None) -> Iterator[str]:
@@ -86,12 +104,13 @@ def differences(folder: Path, advance: Callable[[int], None] = lambda used: None
 
 def _own(folder: Path, manifest: dict[str, Any]) -> Iterator[str]:
     """Give a line for whatever shows that the manifest itself was changed."""
-    rest = {key: value for key, value in manifest.items() if key != DIGEST}
     try:
-        if DIGEST in manifest and artifact.digest(rest) != manifest[DIGEST]:
+        if DIGEST in manifest and artifact.digest(_content(manifest)) != manifest[DIGEST]:
             yield f"changed\t{NAME}\tits digest is of another content"
         elif _spelled(manifest).encode() != (folder / NAME).read_bytes():
             yield f"changed\t{NAME}\tit is not written as a build writes it"
+        elif odd := sorted(manifest.keys() - _KEYS):
+            yield f"changed\t{NAME}\tit holds {shown(odd[0])}, which no build writes"
         elif DIGEST not in manifest:
             yield from _recounted(folder, manifest)
     except (ValueError, RecursionError):  # NaN, or half a character
