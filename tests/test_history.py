@@ -137,3 +137,26 @@ def test_the_dump_of_2020_as_of_2016_is_the_dump_of_2016(tmp_path):
     same_score = sum(then[post][0] == back[post][0] for post in both)
     # the figures of docs/build.md; the passages that are missing were deleted since
     assert (len(then), len(back), len(both), same_text, same_score) == (1134, 1097, 1097, 1093, 1075)
+
+
+@pytest.mark.parametrize("options", [{}, {"as_of_texts": "current"}, {"include_accepted": True, "closed": "drop"}])
+@pytest.mark.parametrize("day", ["2005-01-01", "2015-06-01"])
+@pytest.mark.parametrize("empty", ["", "Posts.xml", "Votes.xml", "PostHistory.xml"])
+def test_a_day_before_the_first_post_and_tables_without_rows_leave_a_community_without_passages(empty, day, options, tmp_path):
+    site = tmp_path / "x.example.com"
+    site.mkdir()
+    tables = {
+        "Posts.xml": '<row Id="1" PostTypeId="1" AcceptedAnswerId="2" CreationDate="2015-01-01T00:00:00.000" Score="1" Body="" Title="t" />'
+        '<row Id="2" PostTypeId="2" ParentId="1" CreationDate="2015-01-01T00:00:00.000" Score="1" Body="red" />',
+        "Votes.xml": vote(1, 2, 2, "2015-01-01"),
+        "PostHistory.xml": revision(1, 2, 2, "2015-01-01", "red"),
+    }
+    for name, rows in tables.items():
+        root = name.removesuffix(".xml").lower()
+        (site / name).write_text(f"<{root}>{'' if name == empty else rows}</{root}>")
+    found = dump.find(tmp_path, ["x.example.com"])
+    community.build(found, Options(as_of=day, **options), tmp_path / "out")
+    has_passages = day == "2015-06-01" and empty in ("", "PostHistory.xml")
+    meta = community.artifact.meta(tmp_path / "out")
+    assert meta["counts"]["passages"] == int(has_passages)
+    assert (f"no passages: nothing that could be one was there on {day}" in meta["notes"]) is not has_passages

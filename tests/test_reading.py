@@ -4,11 +4,12 @@ import gzip
 import hashlib
 import json
 import shutil
+import tracemalloc
 from pathlib import Path
 
 import pytest
 
-from lotte import Docs, reading
+from lotte import Docs, archive, reading
 from lotte.benchmarks import beir, lotte
 from lotte.collection import Collection
 from lotte.dataset import corpus_sha256
@@ -290,3 +291,25 @@ def test_documents_in_memory_are_a_corpus_too():
     docs = Docs(())
     assert (len(docs), list(docs.doc_ids), list(docs)) == (0, [], [])
     assert json.loads(json.dumps(corpus_sha256(docs))) == hashlib.sha256(b"").hexdigest()
+
+
+def test_a_packed_collection_is_not_unpacked_in_memory(tmp_path):
+    path = tmp_path / "collection.tsv.gz"
+    with gzip.open(path, "wt", compresslevel=1) as file:
+        for pid in range(40):
+            file.write(f"{pid}\t{'word ' * 200_000}\n")  # 40 MB
+    tracemalloc.start()
+    collection = reading.read_corpus(path)
+    assert len(collection) == 40 and collection[39].text.startswith("word")
+    assert tracemalloc.get_traced_memory()[1] < 30 << 20
+    tracemalloc.stop()
+
+
+def test_a_packed_collection_that_grows_without_end_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(archive, "_SMALL", 1 << 20)
+    path = tmp_path / "collection.tsv.gz"
+    with gzip.open(path, "wb") as file:
+        for _ in range(4):
+            file.write(bytes(1 << 20))
+    with pytest.raises(CorruptFileError, match="unpacks to more than 1,048,576 bytes"):
+        len(reading.read_corpus(path))

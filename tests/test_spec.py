@@ -78,6 +78,13 @@ def test_a_file_changes_single_options_and_the_rest_is_lottes(tmp_path):
             "[options]\nuntil = 'May'\n[topics.a]\ntest = ['x.com']",
             "option until takes a day like 2021-09-30, not 'May'",
         ),
+        ("[options]\nmin_score = 1" + "0" * 30 + "\n[topics.a]\ntest = ['x.com']", "option min_score takes a number of at most 18"),
+        ("seed = " + "9" * 5000, "is not TOML: Exceeds the limit (4300 digits) for integer string conversion"),
+        ("x = " + "[" * 100_000, "is not TOML: it is nested too deeply"),
+        ("[topics.a]\ntest = ['x.com']\n[aliases]\n'x.com' = ['../x']", "the alias '../x' cannot name a dump: it has '/' in it"),
+        ("[topics.a]\ntest = ['x.com']\n[aliases]\n'x.com' = ['..']", "the alias '..' cannot name a dump: it leads out"),
+        ("[topics.a]\ntest = ['x.com']\n[aliases]\n'x.com' = 'y.com'", "the aliases of 'x.com' must be a list of hosts, not 'y.com'"),
+        ("aliases = 1\n[topics.a]\ntest = ['x.com']", "aliases must be a table"),
         (
             "[options]\ndrop_owners = [1.5]\n[topics.a]\ntest = ['x.com']",
             "option drop_owners takes a list of int, not [1.5]",

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lotte import artifact, work
-from lotte.errors import CorruptFileError
+from lotte.errors import CorruptFileError, LotteError
 
 
 def note(folder: Path, name: str, advance) -> None:
@@ -157,3 +157,17 @@ def test_a_file_is_whole_or_absent(tmp_path):
     with artifact.Writer(tmp_path / "bytes") as file:
         file.write(b"whole")
     assert (file.size, file.sha256) == (5, artifact.sha256(tmp_path / "bytes"))
+
+
+@pytest.mark.parametrize("parts", [7, 10**9, 10**30])
+def test_more_parts_than_steps_cost_nothing_and_divide_as_before(parts):
+    items = [5, 4, 0, 3, 0]
+    found = [work.shard(items, abs, part, parts) for part in range(1, 7)]
+    assert found == [[5], [4], [3], [0, 0], [], []]
+
+
+@pytest.mark.parametrize("text", ["1/" + "9" * 5000, "\u0661/2", "1/2/3", "0/2", "3/2", "/", "1", "-1/2", "1.0/2"])
+def test_what_is_no_shard_is_one_line(text):
+    with pytest.raises(LotteError, match="--shard takes the number of a part") as raised:
+        work.parse_shard(text)
+    assert len(str(raised.value)) < 300

@@ -4,6 +4,7 @@ import io
 import json
 import struct
 import zlib
+from functools import cache
 from pathlib import Path
 
 import py7zr
@@ -75,14 +76,18 @@ def build(folder: Path, **options: object) -> None:
         community.build(found, Options(max_bad_share=0.9, **options), folder / "out")
 
 
-def archive(method: int):
-    def make(folder: Path) -> None:
-        with py7zr.SevenZipFile(folder / "cheese.example.com.7z", "w", filters=[{"id": method}]) as file:
-            file.set_encoded_header_mode(method != py7zr.FILTER_COPY)
-            for name, text in TABLES.items():
-                file.writef(io.BytesIO(text.encode()), name)
+@cache
+def packed(method: int) -> bytes:
+    whole = io.BytesIO()
+    with py7zr.SevenZipFile(whole, "w", filters=[{"id": method}]) as file:
+        file.set_encoded_header_mode(method != py7zr.FILTER_COPY)
+        for name, text in TABLES.items():
+            file.writef(io.BytesIO(text.encode()), name)
+    return whole.getvalue()
 
-    return make
+
+def archive(method: int):
+    return lambda folder: (folder / "cheese.example.com.7z").write_bytes(packed(method))
 
 
 def mended(content: bytes) -> bytes:
