@@ -10,12 +10,14 @@ import io
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import IO, cast
 
 from lotte.errors import CorruptFileError, UnavailableError
 
 _BLOCK = 1 << 20
+_LONGEST = 64 << 20  # bytes of a line that is packed
 
 
 def lines(path: Path) -> Iterator[tuple[int, str]]:
@@ -27,7 +29,10 @@ def lines(path: Path) -> Iterator[tuple[int, str]]:
     number = 0
     try:
         with opened(path) as file:
-            for number, raw in enumerate(file, start=1):
+            packed = path.suffix == ".gz"  # which may grow without end; a plain file is as long as it is
+            for number, raw in enumerate(iter(partial(file.readline, _LONGEST), b"") if packed else file, start=1):
+                if packed and len(raw) == _LONGEST:
+                    raise CorruptFileError(f"{path}:{number}: a line of more than {_LONGEST >> 20} MB; it is refused")
                 text = raw.decode()
                 if text.endswith("\r\n"):
                     text = text[:-2]

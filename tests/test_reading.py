@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from lotte import Docs, archive, reading
+from lotte import Docs, archive, lines, reading
 from lotte.benchmarks import beir, lotte
 from lotte.collection import Collection
 from lotte.dataset import corpus_sha256
@@ -303,6 +303,15 @@ def test_a_packed_collection_is_not_unpacked_in_memory(tmp_path):
     assert len(collection) == 40 and collection[39].text.startswith("word")
     assert tracemalloc.get_traced_memory()[1] < 30 << 20
     tracemalloc.stop()
+
+
+def test_a_packed_line_without_end_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(lines, "_LONGEST", 1 << 20)
+    path = tmp_path / "queries.tsv.gz"
+    with gzip.open(path, "wb") as file:
+        file.write(b"0\tshort\n1\t" + bytes(1 << 20))
+    with pytest.raises(CorruptFileError, match=r"queries.tsv.gz:2: a line of more than 1 MB"):
+        list(lines.lines(path))
 
 
 def test_a_packed_collection_that_grows_without_end_is_refused(tmp_path, monkeypatch):
