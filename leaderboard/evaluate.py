@@ -6,7 +6,7 @@ stays when the next one fails.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field, is_dataclass
+from dataclasses import asdict, dataclass, field, is_dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -17,7 +17,7 @@ from leaderboard import cost, machine
 from leaderboard.interval import METHOD, interval
 from leaderboard.measure import TOOL, Measure, mean, parse, scores
 from leaderboard.result import Result
-from lotte import Dataset, Run, artifact, ranking
+from lotte import Dataset, Run, artifact, lock, ranking
 from lotte.dataset import corpus_sha256, identity
 from lotte.errors import LotteError, MismatchError
 from retrievers import Index, Retriever, index_folder
@@ -201,9 +201,6 @@ def _result(
     target = order.out / _folder(maker.name) / dataset.name
     plain, packed = (target.with_name(f"{target.name}{ending}") for ending in (".trec", ".trec.gz"))
     file, other = (packed, plain) if order.gzip else (plain, packed)
-    sha256 = ranking.write_trec(file, run, tag=_folder(maker.name))
-    if path := _lotte_path(dataset, order):
-        ranking.write_lotte(path, run)
     result = Result(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         retriever={
@@ -217,15 +214,25 @@ def _result(
         },
         dataset=_dataset_facts(dataset, corpus_sha256),
         measures=measures,
-        run={"file": file.name, "sha256": sha256, "depth": run.depth, "ties": run.ties, **facts},
+        run={"file": file.name, "depth": run.depth, "ties": run.ties, **facts},
         cost=maker.cost,
         platform=machine.machine(),
         implementation={"command": order.command, **machine.code(), "seeds": []},
         contamination=[_contamination(dataset, card)],
         verification={"level": maker.level},
     )
-    result.write(target.with_name(f"{target.name}.json"))
-    other.unlink(missing_ok=True)  # of an older record, which this one replaced
+    if path := _lotte_path(dataset, order):
+        with lock.held(path.parent):
+            ranking.write_lotte(path, run)
+    with lock.held(target.parent):
+        part = file.with_name(f".{file.name}")  # under its own name only together with its record
+        try:
+            sha256 = ranking.write_trec(part, run, tag=_folder(maker.name))
+            result = replace(result, run={**result.run, "sha256": sha256})
+            result.write(target.with_name(f"{target.name}.json"), part)
+            other.unlink(missing_ok=True)  # of an older record, which this one replaced
+        finally:
+            part.unlink(missing_ok=True)
     return result
 
 

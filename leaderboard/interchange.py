@@ -24,7 +24,7 @@ from leaderboard import admission, mteb
 from leaderboard.result import Result
 from leaderboard.shelf import find, read, records
 from leaderboard.verify import IMPORTED, is_name, place
-from lotte import artifact
+from lotte import artifact, lock
 from lotte.dataset import Dataset
 from lotte.errors import CorruptFileError, LotteError, MismatchError, UnavailableError, writing
 from lotte.lines import lines, opened
@@ -68,9 +68,7 @@ def take_in(
                 f"{file} is a result of MTEB, which names its dataset and its model; leave the options out"
             )
         for result in mteb.read(file):
-            target = folder / place(result)
-            _require_free(target)
-            yield admission.store(_stamped(result, by), file.parent, target)
+            yield _stored(_stamped(result, by), file.parent, folder)
         return
     if not dataset:
         raise LotteError(f"{file} is a run, and a run does not say of what: name it with --dataset")
@@ -193,7 +191,6 @@ def _take_in_run(file: Path, folder: Path, dataset: Dataset, system: str, by: st
         bare = _without_comments(file, Path(scratch))
         order = Order(out=Path(scratch) / "out", command=f"lotte board import {file.name}")
         result = rescore(bare, name, dataset, order)
-        _require_free(target := folder / place(result))
         log = [{"what": IMPORTED, "tool": "run", "file": file.name, "sha256": artifact.sha256(file)}]
         if said:
             log[0]["ir_metadata"] = artifact.digest(said)
@@ -205,7 +202,7 @@ def _take_in_run(file: Path, folder: Path, dataset: Dataset, system: str, by: st
             verification={"level": IMPORTED, "log": log},
         )
         written = order.out / name.replace(":", ".") / dataset.name
-        return admission.store(_stamped(result, by), written.parent, target)
+        return _stored(_stamped(result, by), written.parent, folder)
 
 
 def _retriever(said: Mapping[str, Any]) -> dict[str, Any]:
@@ -245,9 +242,12 @@ def _dataset(name: str, data: Path) -> Dataset:
         return found[0]
 
 
-def _require_free(target: Path) -> None:
-    if (taken := target.with_name(f"{target.name}.json")).exists():
-        raise MismatchError(f"{taken} is there already; remove it, or name the system otherwise with --system")
+def _stored(result: Result, source: Path, folder: Path) -> Path:
+    target = folder / place(result)
+    with lock.held(target.parent):  # whether its place is free, and taking it
+        if (taken := target.with_name(f"{target.name}.json")).exists():
+            raise MismatchError(f"{taken} is there already; remove it, or name the system otherwise with --system")
+        return admission.store(result, source, target)
 
 
 def _stamped(result: Result, by: str) -> Result:

@@ -45,11 +45,26 @@ class Result:
         record = {"schema": SCHEMA, **asdict(self)}
         return {**record, "id": artifact.digest(record)}
 
-    def write(self, path: Path) -> Path:
-        """Raises ValueError if a number of it is not finite, which JSON has no word for."""
+    def write(self, path: Path, run: Path | None = None) -> Path:
+        """Write the record, whole or not at all.
+
+        run  a whole file in the same folder, which takes the name that the record gives its run. Both are written
+             by then, and the older record goes before the run does: a record never stands beside a run that is not
+             its own, and a full disk leaves the older pair
+
+        Raises  ValueError if a number of it is not finite, which JSON has no word for
+        """
         text = json.dumps(self.record(), indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
         with writing(path.parent):
-            return artifact.write_whole(path, text + "\n")
+            if run is None:
+                return artifact.write_whole(path, text + "\n")
+            whole = artifact.write_whole(path.with_name(f".{path.name}"), text + "\n")
+            try:
+                path.unlink(missing_ok=True)
+                run.replace(path.with_name(self.run["file"]))
+                return whole.replace(path)
+            finally:
+                whole.unlink(missing_ok=True)
 
 
 def read(path: Path) -> Result:
