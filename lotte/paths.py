@@ -1,0 +1,40 @@
+"""Names to paths: the one place where a name that somebody wrote becomes a file or a folder of ours.
+
+A name comes from a spec, a record or the command line: a community, a dataset,
+a system. It may have "/" in it where it names a folder in a folder, and must
+not lead out of the folder it is asked for in.
+"""
+
+from pathlib import Path
+
+from lotte.errors import MismatchError
+
+
+def inside(folder: Path, name: str, what: str = "name") -> Path:
+    """Return the path of this name in a folder. A dataset's name, "lotte/science/test", is folders within folders.
+
+    what  says whose name it is, for the message
+
+    Raises  MismatchError for a name that is empty, absolute, or leads elsewhere on some system: "..", ".",
+            a backslash, a colon, a control character
+
+    >>> inside(Path("out"), "beir/scifact").as_posix()
+    'out/beir/scifact'
+    """
+    if problem := why_not(name):
+        raise MismatchError(f"{what} {name[:80]!r} cannot name a file in {folder}: {problem}")
+    return folder / name
+
+
+def why_not(name: str) -> str:
+    """Return why a name cannot be that of a file in a folder; "" if it can.
+
+    >>> why_not("../mine"), why_not("bm25")
+    ('it leads out of the folder', '')
+    """
+    for part in name.split("/"):
+        if part in ("", ".", ".."):
+            return "it leads out of the folder" if part == ".." or name[:1] == "/" else f"a part of it is {part!r}"
+        if found := next((one for one in part if one in "\\:" or not one.isprintable()), ""):
+            return f"it has {found!r} in it"
+    return "it is longer than a file system takes" if any(len(p.encode()) > 255 for p in name.split("/")) else ""
