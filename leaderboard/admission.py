@@ -24,7 +24,7 @@ from typing import Any
 from leaderboard import machine
 from leaderboard.result import Result
 from leaderboard.shelf import read
-from leaderboard.verify import HASHES, IMPORTED, REPRODUCED, RESCORED, Truth, inspect, place, rescore
+from leaderboard.verify import HASHES, IMPORTED, REPRODUCED, RESCORED, Truth, beside, inspect, place, rescore
 from lotte import artifact, lock
 from lotte.errors import LotteError, MismatchError, writing
 
@@ -216,10 +216,9 @@ def _there(target: Path) -> dict[Path, Result]:
 
 def _run_of(record: Path) -> Path | None:
     try:
-        name = read(record).run.get("file")
-    except LotteError:
+        return beside(record, read(record).run.get("file"))
+    except (LotteError, AttributeError):
         return None
-    return record.parent / Path(name).name if isinstance(name, str) and name else None
 
 
 def _log(result: Result) -> list[Mapping[str, Any]]:

@@ -13,7 +13,7 @@ import typer
 
 from leaderboard.cli_build import AsJson
 from lotte.errors import LotteError
-from lotte.terminal import four_places, put, say, show, visible
+from lotte.terminal import four_places, put, say, show
 
 if TYPE_CHECKING:
     from leaderboard.papers import Table

@@ -20,6 +20,7 @@ from leaderboard.result import Result
 from lotte import Dataset, Run, artifact, lock, ranking
 from lotte.dataset import corpus_sha256, identity
 from lotte.errors import LotteError, MismatchError
+from lotte.paths import inside
 from retrievers import Index, Retriever, index_folder
 from retrievers.retriever import Card, Fits, Tells
 from retrievers.training.overlap import verdict
@@ -78,7 +79,8 @@ def evaluate(name: str, system: Retriever, datasets: Iterable[Dataset], order: O
     """
     groups = _by_corpus(datasets)
     for dataset in (one for group in groups for one in group):
-        _lotte_path(dataset, order)  # what cannot be written is said before hours of work
+        place(order.out, name, dataset)  # what cannot be written is said before hours of work
+        _lotte_path(dataset, order)
     for group in groups:
         with TemporaryDirectory(prefix="lotte-") as scratch:
             opened = _open(name, system, group[0], order, Path(scratch))
@@ -88,6 +90,7 @@ def evaluate(name: str, system: Retriever, datasets: Iterable[Dataset], order: O
 
 def rescore(path: Path, name: str, dataset: Dataset, order: Order) -> Result:
     """Score a ranking that somebody else made. A query it leaves out is a miss, and is reported."""
+    place(order.out, name, dataset)
     found = ranking.read(path, dataset.queries, dataset.corpus.doc_ids)
     if missing := found.missing(dataset.queries):
         order.say(
@@ -110,6 +113,14 @@ def name_of(path: Path) -> str:
     while ending := next((ending for ending in ENDINGS if name.endswith(ending) and name != ending), ""):
         name = name.removesuffix(ending)
     return name
+
+
+def place(out: Path, system: str, dataset: Dataset) -> Path:
+    """Return where the record of a system and its run stand, without their endings: OUT/system/dataset.
+
+    Raises  MismatchError for a name that leads out of the folder
+    """
+    return inside(inside(out, _folder(system), "the system"), dataset.name, "the dataset")
 
 
 def _by_corpus(datasets: Iterable[Dataset]) -> list[list[Dataset]]:
@@ -149,7 +160,7 @@ def _index_path(name: str, dataset: Dataset, sha256: str, root: Path) -> Path:
     if index_folder.is_index(root):
         return root
     corpus = dataset.name.rpartition("/")[0] if dataset.name.startswith("lotte/") else dataset.name
-    path = root / _folder(name) / corpus
+    path = inside(inside(root, _folder(name), "the system"), corpus, "the dataset")
     if not index_folder.is_index(path):
         for meta in sorted((root / _folder(name)).rglob(artifact.META)):
             if (artifact.meta(meta.parent) or {}).get("corpus", {}).get("sha256") == sha256:
@@ -198,7 +209,7 @@ def _result(
     """Score the run, and write it and its result. `facts` are further ones about the run."""
     measures = _measured(dataset, run, order.measures)  # first: what cannot be scored is not written
     card = maker.card
-    target = order.out / _folder(maker.name) / dataset.name
+    target = place(order.out, maker.name, dataset)
     plain, packed = (target.with_name(f"{target.name}{ending}") for ending in (".trec", ".trec.gz"))
     file, other = (packed, plain) if order.gzip else (plain, packed)
     result = Result(

@@ -20,6 +20,7 @@ from leaderboard.result import Result
 from lotte import artifact, ranking
 from lotte.dataset import Corpus, Dataset, corpus_sha256, identity
 from lotte.errors import CorruptFileError, LotteError
+from lotte.paths import why_not
 
 SELF_RUN, RESCORED, REPRODUCED, IMPORTED = "self-run", "rescored", "reproduced", "imported"
 LEVELS = (SELF_RUN, RESCORED, REPRODUCED, IMPORTED)
@@ -65,6 +66,13 @@ def place(result: Result) -> Path:
 def is_name(text: str) -> bool:
     """Whether this can be a part of a path: it climbs nowhere, is hidden nowhere, and is no markup on a page."""
     return _NAME.fullmatch(text) is not None
+
+
+def beside(record: Path, name: object) -> Path | None:
+    """Return the file of this name in the folder of a record; None if it is no name of a file there."""
+    if not isinstance(name, str) or "/" in name or why_not(name):
+        return None
+    return record.parent / name
 
 
 def inspect(path: Path, result: Result) -> Iterator[str]:
@@ -186,11 +194,9 @@ def _unlike_means(result: Result) -> Iterator[str]:
 
 def _unlike_run(path: Path, result: Result) -> Iterator[str]:
     name, wanted = result.run.get("file"), result.run.get("sha256")
-    if not isinstance(name, str) or Path(name).name != name or "\\" in name or name in ("", ".", ".."):
+    if (file := beside(path, name)) is None:
         yield f"run.file: wanted the name of a file beside the record, found {name!r:.60}"
-        return
-    file = path.parent / name
-    if not file.is_file():
+    elif not file.is_file():
         yield f"run.file: {name} is not beside the record"
     elif (found := artifact.sha256(file)) != wanted:
         yield f"run.sha256: the record says {str(wanted)[:8]}, {name} has {found[:8]}"
@@ -205,10 +211,9 @@ def _unlike_log(path: Path, result: Result) -> Iterator[str]:
         yield "verification.log: wanted who reproduced it, found nobody"
     for entry in repeats:
         for key in ("evidence", "run"):
-            name, wanted = str(entry.get(key)), entry.get(f"{key}_sha256")
-            file = path.parent / Path(name).name
-            if not file.is_file():
-                yield f"verification.log: {name} of the repetition is not beside the record"
+            name, wanted = entry.get(key), entry.get(f"{key}_sha256")
+            if (file := beside(path, name)) is None or not file.is_file():
+                yield f"verification.log: {str(name)[:200]} of the repetition is not beside the record"
             elif (found := artifact.sha256(file)) != wanted:
                 yield f"verification.log: {name} should have sha256 {str(wanted)[:8]}, it has {found[:8]}"
 
