@@ -22,9 +22,20 @@ from pathlib import Path
 from typing import Any
 
 from leaderboard import machine
+from leaderboard import result as results
 from leaderboard.result import Result
-from leaderboard.shelf import read
-from leaderboard.verify import HASHES, IMPORTED, REPRODUCED, RESCORED, Truth, beside, inspect, place, rescore
+from leaderboard.verify import (
+    HASHES,
+    IMPORTED,
+    REPRODUCED,
+    RESCORED,
+    Truth,
+    beside,
+    inspect,
+    place,
+    read,
+    rescore,
+)
 from lotte import artifact, lock
 from lotte.errors import LotteError, MismatchError, writing
 
@@ -190,7 +201,7 @@ def _what_ran(result: Result) -> dict[str, Any]:
 
 
 def _checked(path: Path, truth: Truth) -> Result:
-    result = read(path)
+    result = results.read(path)
     problems = list(inspect(path, result))
     if not problems and result.dataset["name"] != truth.dataset.name:
         problems = [f"dataset.name: wanted {truth.dataset.name}, found {result.dataset['name']}"]

@@ -60,8 +60,8 @@ def add(
     lotte board add mine/bm25/beir/scifact.json --reproduces results/bm25/beir/scifact.json --by "A. Nother"
     """
     from leaderboard import admission
-    from leaderboard.shelf import find, read
-    from leaderboard.verify import Truth
+    from leaderboard.shelf import find
+    from leaderboard.verify import Truth, read
 
     if reproduces and len(records) != 1:
         raise LotteError(f"--reproduces takes one record, and {len(records)} were named")
@@ -263,7 +263,8 @@ def _paths(given: Sequence[Path]) -> list[Path]:
 
 def _read_all(results: Path) -> list[tuple[Path, "Result"]]:
     """Read every record; one that cannot be read is said, and left out. No folder: no record yet."""
-    from leaderboard.shelf import read, records
+    from leaderboard.shelf import records
+    from leaderboard.verify import read
 
     found = []
     for path in records(results) if results.is_dir() else []:

@@ -24,8 +24,8 @@ from typing import Any
 
 from leaderboard import admission, mteb
 from leaderboard.result import Result
-from leaderboard.shelf import find, read, records
-from leaderboard.verify import IMPORTED, beside, is_name, place
+from leaderboard.shelf import find, records
+from leaderboard.verify import IMPORTED, beside, is_name, is_number, place, read, require_form
 from lotte import artifact, lock
 from lotte.dataset import Dataset
 from lotte.errors import CorruptFileError, LotteError, MismatchError, UnavailableError, writing
@@ -113,7 +113,7 @@ def metadata(result: Result) -> dict[str, Any]:
     libraries = machine.get("libraries") or {}
     log = result.verification.get("log")
     actor = next((entry.get("by") for entry in log if isinstance(entry, Mapping)), None) if log else None
-    memory = machine.get("memory_bytes")
+    memory: Any = machine.get("memory_bytes")
     found = {
         "schema-version": 0.1,
         "run-version": 1.0,
@@ -121,8 +121,8 @@ def metadata(result: Result) -> dict[str, Any]:
         "platform": {
             "hardware": {
                 "cpu": {"model": machine.get("cpu"), "number of cores": machine.get("cores")},
-                "gpu": {"model": ", ".join(machine.get("gpu") or []) or None},
-                "ram": f"{memory / 2**30:.0f} GB" if isinstance(memory, int | float) else None,
+                "gpu": {"model": ", ".join(map(str, machine.get("gpu") or [])) or None},
+                "ram": f"{memory / 2**30:.0f} GB" if is_number(memory) else None,
             },
             "operating system": {"distribution": machine.get("os")},
             "software": {
@@ -256,6 +256,7 @@ def _dataset(name: str, data: Path) -> Dataset:
 
 
 def _stored(result: Result, source: Path, folder: Path) -> Path:
+    require_form(result, source)
     target = folder / place(result)
     with lock.held(target.parent):  # whether its place is free, and taking it
         if (taken := target.with_name(f"{target.name}.json")).exists():

@@ -171,7 +171,7 @@ def divide(
 def finished(path: Path, name: str, system: "Retriever", truth: "Truth", order: "Order") -> tuple["Result | None", str]:
     """Return the record at `path` if running the dataset again would make the same one, else None and why not."""
     from leaderboard.measure import parse
-    from leaderboard.shelf import read
+    from leaderboard.result import read
     from leaderboard.verify import HASHES, inspect
 
     try:

@@ -17,8 +17,8 @@ from leaderboard import compare as comparing
 from leaderboard.compare import Comparison, Values
 from leaderboard.groups import standings
 from leaderboard.result import Result
-from leaderboard.shelf import find, read, records
-from leaderboard.verify import IMPORTED
+from leaderboard.shelf import find, records
+from leaderboard.verify import IMPORTED, read
 from lotte.dataset import qrels_sha256, queries_sha256
 from lotte.errors import LotteError, MismatchError, UnavailableError
 from lotte.origin import GROUPINGS, origins

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from leaderboard import result as results
 from leaderboard import shelf
 from leaderboard.resample import Floats
 from leaderboard.result import Result, Section
@@ -110,7 +111,7 @@ def read(folder: Path, say: Callable[[str], None], *, without: Path | None = Non
         for file in files:
             progress.advance()
             try:
-                read = shelf.read(file)  # which has held the id to be the hash of the rest
+                read = results.read(file)  # which has held the id to be the hash of the rest
                 record = of(file, json.loads(file.read_bytes())["id"], read, shared)
             except LotteError as error:
                 say(f"left out: {_one_line(error)}")
