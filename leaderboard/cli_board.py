@@ -138,7 +138,8 @@ def compare(
 
     found = versus.compare(records, measure, by=by, data=_data(data))
     for number, part in enumerate(found):
-        for kind, rows in (("standing", part.standings), ("pair", part.pairs), ("group", part.groups)):
+        parts = ("standing", part.standings), ("pair", part.pairs), ("group", part.groups), ("repeat", part.repeats)
+        for kind, rows in parts:
             head: dict[str, Any] = {"dataset": part.dataset, "measure": part.measure}
             if as_json:
                 _show([{"kind": kind, **head, **row} for row in rows], True)

@@ -16,7 +16,7 @@ Source  Gao et al. 2021, arXiv:2101.06983 (GradCache)
 
 import json
 import signal
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
@@ -32,13 +32,12 @@ from torch import Tensor, nn
 from lotte import artifact
 from lotte.errors import CorruptFileError, LotteError, MismatchError
 from lotte.progress import Progress
-from retrievers.training.examples import Example
+from retrievers.training.bounds import require_bounds
+from retrievers.training.example import Example
 from retrievers.training.ranks import Ranks
 
 LOG = "log.jsonl"  # a line for every step
 SMOOTH = 0.98  # of the loss that people see
-
-LARGEST, LARGEST_SEED = (1 << 31) - 1, (1 << 63) - 1  # of a setting
 
 FREE = ("parts", "validate_every", "save_every")  # settings that may change while a training is stopped
 
@@ -78,20 +77,6 @@ class Fit:
             raise LotteError(f"nway must be 2 or more, a positive and a negative, not {self.nway}")
         if not 0 <= self.dropout < 1:
             raise LotteError(f"dropout must be 0 or more and less than 1, not {self.dropout}")
-
-
-def require_bounds(settings: Any, *, above_0: Collection[str] = ()) -> None:
-    """Raise LotteError for a number among settings that is below 0, or no number that anything can be done with.
-
-    above_0  those that cannot be 0 either
-    """
-    for name, value in vars(settings).items():
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            continue
-        if not (value > 0 if name in above_0 else value >= 0):  # true of NaN
-            raise LotteError(f"{name} must be {'more than 0' if name in above_0 else '0 or more'}, not {value}")
-        if value > (LARGEST_SEED if name == "seed" else LARGEST):  # and of what is infinite
-            raise LotteError(f"{name} must be {LARGEST_SEED if name == 'seed' else LARGEST} or less, not {value:.6g}")
 
 
 class Task(Protocol):
@@ -355,13 +340,11 @@ class _Trainer:
                 for number, (name, _) in enumerate(self.task.model.named_parameters())
                 if f"exp_avg.{name}" in tensors
             }
-            groups = self.optimiser.state_dict()["param_groups"]
-            self.optimiser.load_state_dict({"state": state, "param_groups": groups})
+            self.optimiser.load_state_dict({**self.optimiser.state_dict(), "state": state})
             self.step, self.smooth, self.best = int(meta["step"]), float(meta["smooth"]), float(meta["best"])
             self.validations = dict(meta["validations"])
         except (SafetensorError, OSError, LookupError, ValueError, TypeError, RuntimeError) as error:
-            why = " ".join(str(error).split())[:200]
-            raise CorruptFileError(f"{path}: the state cannot be read ({why}); remove it to begin again") from None
+            raise CorruptFileError(f"{path}: the state cannot be read ({error!s:.99}); remove it to restart") from None
 
 
 def _leaf(tensor: Tensor) -> Tensor:

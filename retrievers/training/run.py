@@ -32,6 +32,7 @@ from lotte.dataset import Dataset
 from lotte.errors import CorruptFileError, MismatchError, UnavailableError, UnknownNameError, writing
 from retrievers.colbert import checkpoint
 from retrievers.training import examples, loop, mine, teacher
+from retrievers.training.example import Example
 from retrievers.training.examples import Examples, Pairs
 from retrievers.training.given import Given
 from retrievers.training.loop import Fit
@@ -242,7 +243,7 @@ class Training:
         return folder / "checkpoint"
 
     def _run(self, task: loop.Task, path: Path, folder: Path, config: Fit, title: str) -> dict[str, Any]:
-        lines: Sequence[examples.Example] = Examples(path, nway=config.nway, pairs=self.pairs)
+        lines: Sequence[Example] = Examples(path, nway=config.nway, pairs=self.pairs)
         if isinstance(self.pairs, Given):
             lines = self.pairs.lines(config.nway)
         data = artifact.digest([artifact.sha256(path), self.pairs.sha256])

@@ -12,7 +12,8 @@ from typing import Any, get_type_hints
 
 from lotte.errors import LotteError
 from retrievers.folder import READ
-from retrievers.training.loop import Fit, require_bounds
+from retrievers.training.bounds import require_bounds
+from retrievers.training.loop import Fit
 
 DIM = 128  # numbers in a vector of a projection that training makes
 _WORDS: Mapping[str, tuple[Any, ...]] = {
