@@ -68,7 +68,7 @@ def line(found: Mapping[str, Any]) -> str:
 def _what(result: Result) -> dict[str, Any]:
     said = settings(result)
     options = {key: value for key, value in (said["options"] or {}).items() if key not in _WHERE}
-    return {**said, "options": options, **{key: result.dataset.get(key) for key in ("name", *HASHES)}}
+    return {**said, "options": options, "dataset": [result.dataset.get(key) for key in ("name", *HASHES)]}
 
 
 def _other(a: Result, b: Result) -> list[str]:

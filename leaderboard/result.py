@@ -59,8 +59,10 @@ class Result:
         with writing(path.parent):
             if run is None:
                 return artifact.write_whole(path, text + "\n")
-            whole = artifact.write_whole(path.with_name(f".{path.name}"), text + "\n")
+            whole = path.with_name(f".{path.name}")
             try:
+                with artifact.Writer(whole) as file:
+                    file.write(f"{text}\n".encode())
                 path.unlink(missing_ok=True)
                 run.replace(path.with_name(self.run["file"]))
                 return whole.replace(path)

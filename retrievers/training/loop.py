@@ -38,7 +38,6 @@ from retrievers.training.ranks import Ranks
 
 LOG = "log.jsonl"  # a line for every step
 SMOOTH = 0.98  # of the loss that people see
-
 FREE = ("parts", "validate_every", "save_every")  # settings that may change while a training is stopped
 
 
@@ -344,7 +343,8 @@ class _Trainer:
             self.step, self.smooth, self.best = int(meta["step"]), float(meta["smooth"]), float(meta["best"])
             self.validations = dict(meta["validations"])
         except (SafetensorError, OSError, LookupError, ValueError, TypeError, RuntimeError) as error:
-            raise CorruptFileError(f"{path}: the state cannot be read ({error!s:.99}); remove it to restart") from None
+            why = f"({error!s:.200}); remove it to begin again"
+            raise CorruptFileError(f"{path}: the state cannot be read {why}") from None
 
 
 def _leaf(tensor: Tensor) -> Tensor:
