@@ -52,7 +52,7 @@ def question(line: bytes, where: str) -> int:
 
 def whole(value: Any) -> int:
     """Return an id of a line: a whole number, or its digits as text. ValueError for 3.0, true, or what no id is."""
-    if type(value) is int and 0 <= value < _LARGEST_ID:
+    if type(value) is int and abs(value) < _LARGEST_ID:  # one below 0 is no number of a line, and is told by name
         return value
     if isinstance(value, str) and value.isascii() and value.isdecimal() and len(value) < 19:
         return int(value)

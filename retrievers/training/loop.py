@@ -30,7 +30,7 @@ import torch
 from torch import Tensor, nn
 
 from lotte import artifact
-from lotte.errors import CorruptFileError, LotteError, MismatchError
+from lotte.errors import CorruptFileError, LotteError, MismatchError, writing
 from lotte.progress import Progress
 from retrievers.training.bounds import require_bounds
 from retrievers.training.example import Example
@@ -294,7 +294,7 @@ class _Trainer:
             "best": self.best,
             "validations": self.validations,
         }
-        with artifact.folder(folder / f"state-{self.step}", meta) as made:
+        with writing(folder), artifact.folder(folder / f"state-{self.step}", meta) as made:
             save_file(
                 {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()},
                 made / "state.safetensors",
