@@ -257,6 +257,10 @@ def _dataset(name: str, data: Path) -> Dataset:
 
 def _stored(result: Result, source: Path, folder: Path) -> Path:
     require_form(result, source)
+    try:
+        result.record()
+    except ValueError:  # NaN, or half of a character
+        raise CorruptFileError(f"{source}: a value in it is no number and no text, and cannot be kept") from None
     target = folder / place(result)
     with lock.held(target.parent):  # whether its place is free, and taking it
         if (taken := target.with_name(f"{target.name}.json")).exists():
@@ -292,7 +296,7 @@ def _yaml(text: list[str], file: Path) -> dict[str, Any]:
     try:
         try:
             pairs = [line.partition(": ") for line in text]
-            return {str(json.loads(key)): _plain(json.loads(value)) for key, _, value in pairs}
+            return {_plain(str(json.loads(key))): _plain(json.loads(value)) for key, _, value in pairs}
         except ValueError:
             found = _plain(_loaded("\n".join(text), file))
     # PyYAML lets through what its constructors raise: `!!timestamp x` is an AttributeError, `!!bool x` a KeyError

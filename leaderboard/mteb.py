@@ -15,8 +15,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from leaderboard.result import Result
-from leaderboard.verify import IMPORTED
+from leaderboard.result import LARGEST, Result
+from leaderboard.verify import IMPORTED, is_number
 from lotte import artifact
 from lotte.errors import CorruptFileError, MismatchError, UnavailableError
 
@@ -26,6 +26,7 @@ _BEIR = {
     "fiqa": "FiQA2018", "hotpotqa": "HotpotQA", "nfcorpus": "NFCorpus", "nq": "NQ", "quora": "QuoraRetrieval",
     "scidocs": "SCIDOCS", "scifact": "SciFact", "trec-covid": "TRECCOVID", "webis-touche2020": "Touche2020",
 }  # fmt: skip
+_LATEST = 1 << 40  # seconds: a date in 36,812
 _NAMES = {"Success": "hit_rate", "nDCG": "ndcg", "MRR": "mrr", "R": "recall", "P": "precision", "AP": "map"}
 
 
@@ -269,14 +270,17 @@ def _measure(key: str) -> str | None:
 
 
 def _date(value: Any) -> str:
-    if type(value) in (int, float):
+    if is_number(value) and 0 <= value < _LATEST:
         return datetime.fromtimestamp(value, UTC).isoformat(timespec="seconds")
     return value if isinstance(value, str) else "unknown"
 
 
 def _object(path: Path) -> dict[str, Any]:
     try:
+        if path.stat().st_size > LARGEST:
+            raise CorruptFileError(f"{path} is larger than {LARGEST >> 20} MB, which no result of a task is")
         found = json.loads(path.read_bytes())
+        json.dumps(found, ensure_ascii=False).encode()
     except OSError:
         raise UnavailableError(f"{path} is not there") from None
     except (ValueError, RecursionError) as error:

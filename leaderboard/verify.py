@@ -28,6 +28,7 @@ LEVELS = (SELF_RUN, RESCORED, REPRODUCED, IMPORTED)
 TOLERANCE = 1e-6
 HASHES = ("corpus_sha256", "queries_sha256", "qrels_sha256")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
+_LONGEST = 200  # characters of it: with an ending, a file system takes it
 _SHOWN = 3  # queries of a measure whose values differ, by name; the rest is counted
 _SECTIONS = ("retriever", "dataset", "measures", "run", "cost", "platform", "implementation", "verification")
 _TEXTS = {"retriever": ("name",), "dataset": ("name", "source"), "measures": ("official",), "verification": ("level",)}
@@ -75,7 +76,7 @@ def place(result: Result) -> Path:
 
 def is_name(text: str) -> bool:
     """Whether this can be a part of a path: it climbs nowhere, is hidden nowhere, and is no markup on a page."""
-    return _NAME.fullmatch(text) is not None
+    return len(text) <= _LONGEST and _NAME.fullmatch(text) is not None
 
 
 def beside(record: Path, name: object) -> Path | None:

@@ -7,7 +7,9 @@ import pytest
 import tiny_checkpoint
 import toy_training
 
-torch = pytest.importorskip("torch", reason="training needs the extra 'colbert'")
+pytest.importorskip("torch", reason="training needs the extra 'colbert'")
+
+import torch
 
 from lotte import artifact
 from lotte.errors import LotteError, MismatchError, UnavailableError
