@@ -1,0 +1,27 @@
+"""The fuzzer itself, and what it found once: every input in fuzz/corpus is read, or refused in one line."""
+
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+FUZZ = Path(__file__).parent / "fuzz"
+
+
+def test_the_same_seed_makes_the_same_file():
+    spec = importlib.util.spec_from_file_location("fuzz_mutate", FUZZ / "mutate.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    data = b'{"a": [1, 2]}\nline two\n'
+    assert [module.mutated(data, seed) for seed in range(50)] == [module.mutated(data, seed) for seed in range(50)]
+    assert len({module.mutated(data, seed) for seed in range(50)}) > 25
+
+
+@pytest.mark.parametrize("folder", sorted((FUZZ / "corpus").glob("*")), ids=lambda folder: folder.name)
+def test_what_once_failed_is_read_or_refused_in_one_line(folder):
+    command = [sys.executable, FUZZ / "run.py", "--replay", "--only", folder.name]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"{len(list(folder.iterdir())):>6} tried" in done.stdout
