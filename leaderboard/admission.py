@@ -22,10 +22,21 @@ from pathlib import Path
 from typing import Any
 
 from leaderboard import machine
+from leaderboard import result as results
 from leaderboard.result import Result
-from leaderboard.shelf import read
-from leaderboard.verify import HASHES, IMPORTED, REPRODUCED, RESCORED, Truth, inspect, place, rescore
-from lotte import artifact
+from leaderboard.verify import (
+    HASHES,
+    IMPORTED,
+    REPRODUCED,
+    RESCORED,
+    Truth,
+    beside,
+    inspect,
+    place,
+    read,
+    rescore,
+)
+from lotte import artifact, lock
 from lotte.errors import LotteError, MismatchError, writing
 
 AGREES = 0.005  # the largest difference of the official measure at which a repetition is one
@@ -49,8 +60,13 @@ def add(path: Path, folder: Path, truth: Truth, *, by: str, replacing: bool = Fa
     Raises  RefusedError if anything of it does not match; LotteError if its place is taken
     """
     result = _checked(path, truth)
-    own = result.record()["id"]
     target = folder / place(result)
+    with lock.held(target.parent):  # whether its place is free, and taking it
+        return _stored(path, result, target, by=by, replacing=replacing)
+
+
+def _stored(path: Path, result: Result, target: Path, *, by: str, replacing: bool) -> Path:
+    own = result.record()["id"]
     stored = _there(target)
     for other_path, other in stored.items():
         if own in (other.record()["id"], *_submitted(other)):
@@ -84,6 +100,15 @@ def reproduce(
     Raises  RefusedError if anything of either does not match; MismatchError if it is no repetition
     """
     result, first = _checked(path, truth), _checked(original, truth)
+    with lock.held(original.parent):  # its log is read, and written with one entry more
+        if (now := read(original)).record()["id"] != first.record()["id"]:
+            raise MismatchError(f"{original} was changed while {path} was scored; run the command again")
+        return _logged(path, result, original, now, by=by, tolerance=tolerance)
+
+
+def _logged(
+    path: Path, result: Result, original: Path, first: Result, *, by: str, tolerance: float
+) -> tuple[dict[str, Any], bool]:
     if first.verification["level"] == IMPORTED:
         raise MismatchError(f"{original} was imported, and an imported record stays one; add this one by itself")
     same = replace(result, verification={}, run={**result.run, "file": first.run["file"]}) == replace(
@@ -176,7 +201,7 @@ def _what_ran(result: Result) -> dict[str, Any]:
 
 
 def _checked(path: Path, truth: Truth) -> Result:
-    result = read(path)
+    result = results.read(path)
     problems = list(inspect(path, result))
     if not problems and result.dataset["name"] != truth.dataset.name:
         problems = [f"dataset.name: wanted {truth.dataset.name}, found {result.dataset['name']}"]
@@ -202,10 +227,9 @@ def _there(target: Path) -> dict[Path, Result]:
 
 def _run_of(record: Path) -> Path | None:
     try:
-        name = read(record).run.get("file")
-    except LotteError:
+        return beside(record, read(record).run.get("file"))
+    except (LotteError, AttributeError):
         return None
-    return record.parent / Path(name).name if isinstance(name, str) and name else None
 
 
 def _log(result: Result) -> list[Mapping[str, Any]]:

@@ -3,7 +3,6 @@
 Data goes to stdout and talk goes to stderr, as there.
 """
 
-import json
 import sys
 from collections.abc import Sequence
 from enum import StrEnum
@@ -12,8 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from leaderboard.cli_build import AsJson, say
+from leaderboard.cli_build import AsJson
 from lotte.errors import LotteError
+from lotte.terminal import four_places, put, say, show
 
 if TYPE_CHECKING:
     from leaderboard.papers import Table
@@ -60,8 +60,8 @@ def add(
     lotte board add mine/bm25/beir/scifact.json --reproduces results/bm25/beir/scifact.json --by "A. Nother"
     """
     from leaderboard import admission
-    from leaderboard.shelf import find, read
-    from leaderboard.verify import Truth
+    from leaderboard.shelf import find
+    from leaderboard.verify import Truth, read
 
     if reproduces and len(records) != 1:
         raise LotteError(f"--reproduces takes one record, and {len(records)} were named")
@@ -87,7 +87,7 @@ def add(
                 say(f"{reproduces}: reproduced")
             else:
                 stored = admission.add(path, results, truths[name], by=by or _who(), replacing=replace)
-                print(json.dumps({"record": str(stored)}) if as_json else stored, flush=True)
+                put({"record": str(stored)} if as_json else stored, as_json=as_json)
         except LotteError as error:
             if len(records) == 1 and not getattr(error, "problems", None):
                 raise
@@ -113,7 +113,7 @@ def verify(
 
     report = shelf.Report()
     for line in shelf.everything(results, _data(data), report, quick=quick):
-        print(json.dumps({"problem": line}) if as_json else line, flush=True)
+        put({"problem": line} if as_json else line, as_json=as_json)
     for line in report.lines():
         say(line)
     if report.bad:
@@ -138,7 +138,8 @@ def compare(
 
     found = versus.compare(records, measure, by=by, data=_data(data))
     for number, part in enumerate(found):
-        for kind, rows in (("standing", part.standings), ("pair", part.pairs), ("group", part.groups)):
+        parts = ("standing", part.standings), ("pair", part.pairs), ("group", part.groups), ("repeat", part.repeats)
+        for kind, rows in parts:
             head: dict[str, Any] = {"dataset": part.dataset, "measure": part.measure}
             if as_json:
                 _show([{"kind": kind, **head, **row} for row in rows], True)
@@ -196,7 +197,7 @@ def export_(
     from leaderboard import interchange
 
     for path in interchange.export(_paths(records), format.value, out):
-        print(path, flush=True)
+        put(path)
 
 
 @app.command("import")
@@ -216,7 +217,7 @@ def import_(
     from leaderboard import interchange
 
     for path in interchange.take_in(file, results, _data(data), dataset=dataset, system=system, by=by or _who()):
-        print(path, flush=True)
+        put(path)
 
 
 @app.command()
@@ -235,7 +236,7 @@ def build(
         os.environ.setdefault(name, "1")
     from leaderboard.board import site
 
-    print(site.build(results, out, say, data=_data(data)))
+    put(site.build(results, out, say, data=_data(data)))
 
 
 def _data(data: Path | None) -> Path:
@@ -263,7 +264,8 @@ def _paths(given: Sequence[Path]) -> list[Path]:
 
 def _read_all(results: Path) -> list[tuple[Path, "Result"]]:
     """Read every record; one that cannot be read is said, and left out. No folder: no record yet."""
-    from leaderboard.shelf import read, records
+    from leaderboard.shelf import records
+    from leaderboard.verify import read
 
     found = []
     for path in records(results) if results.is_dir() else []:
@@ -276,18 +278,7 @@ def _read_all(results: Path) -> list[tuple[Path, "Result"]]:
 
 def _show(rows: Sequence[dict[str, Any]], as_json: bool) -> None:
     """Print rows of one kind: TSV with a head, numbers with four decimals, or an object a line with all of them."""
-    if as_json:
-        for row in rows:
-            print(json.dumps(row, ensure_ascii=False), flush=True)
-    elif rows:
-        print("\t".join(rows[0]))
-        for row in rows:
-            print("\t".join(_text(value) for value in row.values()), flush=True)
-
-
-def _text(value: object) -> str:
-    text = f"{value:.4f}" if isinstance(value, float) else "" if value is None else str(value)
-    return " ".join(text.splitlines()).replace("\t", " ")
+    show(rows, as_json=as_json, number=four_places)
 
 
 def _draw(table: "Table") -> None:

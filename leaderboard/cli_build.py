@@ -3,7 +3,6 @@
 Data goes to stdout and talk goes to stderr, as there.
 """
 
-import json
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,23 +10,9 @@ from typing import Annotated, Any
 import typer
 
 from lotte.errors import LotteError, UnavailableError
+from lotte.terminal import put, say, show
 
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object per line.")]
-
-
-def say(line: str) -> None:
-    print(line, file=sys.stderr)
-
-
-def show(rows: list[dict[str, Any]], as_json: bool) -> None:
-    """Print rows of one kind: TSV with a head, or an object a line."""
-    if as_json:
-        for row in rows:
-            print(json.dumps(row, ensure_ascii=False))
-    elif rows:
-        print("\t".join(rows[0]))
-        for row in rows:
-            print("\t".join(str(value) for value in row.values()))
 
 
 def demo(
@@ -52,7 +37,7 @@ def demo(
     if sys.stdout.isatty() and not as_json:
         sample.draw(rows)
     else:
-        show(rows, as_json)
+        show(rows, as_json=as_json)
     say(f"the collection, its indexes and a record of each score are in {out}; ask it something:")
     say(f'  lotte search {out}/index/bm25/lotte/pooled/test "deleted a big log file but the disk is still full"')
 
@@ -68,7 +53,7 @@ def fetch(
     from lotte.download import fetch as fetch_dataset
     from lotte.home import home
 
-    print(fetch_dataset(name, data or home(), say=say))
+    put(fetch_dataset(name, data or home(), say=say))
 
 
 def build(
@@ -127,9 +112,9 @@ def build(
     manifest = build_all(order, lambda total, title: Progress(total, "bytes", title), say)
     if as_json:
         counts = manifest["counts"]["parts"] if manifest else None
-        print(json.dumps({"out": str(out), "id": build_id(out) if manifest else None, "parts": counts}))
+        put({"out": str(out), "id": build_id(out) if manifest else None, "parts": counts}, as_json=True)
     else:
-        print(out)
+        put(out)
 
 
 def check(
@@ -151,14 +136,14 @@ def check(
         _check_index(folder, as_json)
         return
     if other is not None:
-        show([row._asdict() for row in drift.compare(folder, other)], as_json)
+        show([row._asdict() for row in drift.compare(folder, other)], as_json=as_json)
         return
     files = manifest.read(folder)["files"]
     size = sum((folder / name).stat().st_size for name in files if (folder / name).is_file())
     with Progress(size, "bytes", "checking") as progress:
         differences = list(manifest.differences(folder, progress.advance))
     for line in differences:
-        print(json.dumps({"difference": line}) if as_json else line)
+        put({"difference": line} if as_json else line, as_json=as_json)
     if differences:
         raise LotteError(
             f"{folder} is not as its manifest says: {len(differences)} differences, listed above. Build it again."
@@ -176,7 +161,7 @@ def _check_index(path: Path, as_json: bool) -> None:
     system = folder.make(recipe["retriever"], recipe["options"])
     differences = list(system.damaged(path)) if isinstance(system, Checkable) else []
     for line in differences:
-        print(json.dumps({"difference": line}) if as_json else line)
+        put({"difference": line} if as_json else line, as_json=as_json)
     if differences:
         raise LotteError(f"{path} is damaged in {len(differences)} places, listed above. Build it again.")
     system.open(path)
@@ -208,7 +193,7 @@ def describe(
             summaries.append(summary.summarise(folder / name, title))
             progress.advance(1)
     for table in ("topics", "sites", "lengths"):
-        show([row for one in summaries for row in getattr(one, table)()], as_json)
+        show([row for one in summaries for row in getattr(one, table)()], as_json=as_json)
         if not as_json and table != "lengths":
             print()
     if plot:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from leaderboard.cli_build import say
 from lotte.errors import LotteError
+from lotte.terminal import put, say
 
 if TYPE_CHECKING:
     from lotte import Dataset
@@ -76,9 +76,9 @@ def train(
     training = Training(out, recipe, [*_read(data), *build], say, held_out=_read(held_out), given=examples)
     if step == "list":
         for name in training.steps:
-            print(name)
+            put(name)
         return
-    print(training.all(step))
+    put(training.all(step))
 
 
 def _read(paths: list[Path] | None) -> "list[Dataset]":

@@ -6,7 +6,7 @@ stays when the next one fails.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field, is_dataclass
+from dataclasses import asdict, dataclass, field, is_dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -17,9 +17,10 @@ from leaderboard import cost, machine
 from leaderboard.interval import METHOD, interval
 from leaderboard.measure import TOOL, Measure, mean, parse, scores
 from leaderboard.result import Result
-from lotte import Dataset, Run, artifact, ranking
+from lotte import Dataset, Run, artifact, lock, ranking
 from lotte.dataset import Doc, corpus_sha256, identity
 from lotte.errors import LotteError, MismatchError, shown
+from lotte.paths import inside
 from retrievers import Index, Retriever, index_folder
 from retrievers.retriever import Card, Fits, Tells
 from retrievers.training.overlap import verdict
@@ -78,7 +79,8 @@ def evaluate(name: str, system: Retriever, datasets: Iterable[Dataset], order: O
     """
     groups = _by_corpus(datasets)
     for dataset in (one for group in groups for one in group):
-        _lotte_path(dataset, order)  # what cannot be written is said before hours of work
+        place(order.out, name, dataset)  # what cannot be written is said before hours of work
+        _lotte_path(dataset, order)
     for group in groups:
         with TemporaryDirectory(prefix="lotte-") as scratch:
             opened = _open(name, system, group, order, Path(scratch))
@@ -88,6 +90,7 @@ def evaluate(name: str, system: Retriever, datasets: Iterable[Dataset], order: O
 
 def rescore(path: Path, name: str, dataset: Dataset, order: Order) -> Result:
     """Score a ranking that somebody else made. A query it leaves out is a miss, and is reported."""
+    place(order.out, name, dataset)
     found = ranking.read(path, dataset.queries, dataset.corpus.doc_ids)
     if missing := found.missing(dataset.queries):
         order.say(
@@ -112,6 +115,14 @@ def name_of(path: Path) -> str:
     while ending := next((ending for ending in ENDINGS if name.endswith(ending) and name != ending), ""):
         name = name.removesuffix(ending)
     return name
+
+
+def place(out: Path, system: str, dataset: Dataset) -> Path:
+    """Return where the record of a system and its run stand, without their endings: OUT/system/dataset.
+
+    Raises  MismatchError for a name that leads out of the folder
+    """
+    return inside(inside(out, _folder(system), "the system"), dataset.name, "the dataset")
 
 
 def _by_corpus(datasets: Iterable[Dataset]) -> list[list[Dataset]]:
@@ -200,7 +211,7 @@ def _index_path(name: str, dataset: Dataset, sha256: str, root: Path) -> Path:
     if index_folder.is_index(root):
         return root
     corpus = dataset.name.rpartition("/")[0] if dataset.name.startswith("lotte/") else dataset.name
-    path = root / _folder(name) / corpus
+    path = inside(inside(root, _folder(name), "the system"), corpus, "the dataset")
     if not index_folder.is_index(path):
         for meta in sorted((root / _folder(name)).rglob(artifact.META)):
             if (artifact.meta(meta.parent) or {}).get("corpus", {}).get("sha256") == sha256:
@@ -250,12 +261,9 @@ def _result(
     """Score the run, and write it and its result. `facts` are further ones about the run."""
     measures = _measured(dataset, run, order.measures)  # first: what cannot be scored is not written
     card = maker.card
-    target = order.out / _folder(maker.name) / dataset.name
+    target = place(order.out, maker.name, dataset)
     plain, packed = (target.with_name(f"{target.name}{ending}") for ending in (".trec", ".trec.gz"))
     file, other = (packed, plain) if order.gzip else (plain, packed)
-    sha256 = ranking.write_trec(file, run, tag=_folder(maker.name))
-    if path := _lotte_path(dataset, order):
-        ranking.write_lotte(path, run)
     result = Result(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         retriever={
@@ -269,15 +277,25 @@ def _result(
         },
         dataset=_dataset_facts(dataset, corpus_sha256),
         measures=measures,
-        run={"file": file.name, "sha256": sha256, "depth": run.depth, "ties": run.ties, **facts},
+        run={"file": file.name, "depth": run.depth, "ties": run.ties, **facts},
         cost=maker.cost,
         platform=machine.machine(),
         implementation={"command": order.command, **machine.code(), "seeds": []},
         contamination=[_contamination(dataset, card)],
         verification={"level": maker.level},
     )
-    result.write(target.with_name(f"{target.name}.json"))
-    other.unlink(missing_ok=True)  # of an older record, which this one replaced
+    if path := _lotte_path(dataset, order):
+        with lock.held(path.parent):
+            ranking.write_lotte(path, run)
+    with lock.held(target.parent):
+        part = file.with_name(f".{file.name}")  # under its own name only together with its record
+        try:
+            sha256 = ranking.write_trec(part, run, tag=_folder(maker.name))
+            result = replace(result, run={**result.run, "sha256": sha256})
+            result.write(target.with_name(f"{target.name}.json"), part)
+            other.unlink(missing_ok=True)  # of an older record, which this one replaced
+        finally:
+            part.unlink(missing_ok=True)
     return result
 
 

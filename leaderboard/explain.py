@@ -4,10 +4,11 @@ The stronger an answer, the brighter its background. The special tokens of the
 query that repeat what a word before them said are left out on a terminal.
 """
 
-import json
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
+
+from lotte.terminal import four_places, put, show, visible
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -22,14 +23,14 @@ def show_answers(answers: Sequence["Answer"], as_json: bool) -> None:
     """Print answers: an object a line, coloured words on a terminal, else a row a token with a tab in front."""
     if as_json:
         for answer in answers:
-            print(json.dumps(answer._asdict(), ensure_ascii=False), flush=True)
+            put(answer._asdict(), as_json=True)
     elif sys.stdout.isatty():
         from rich.console import Console
 
         Console(highlight=False, soft_wrap=True).print(coloured(answers))
     else:
         for answer in answers:
-            print(f"\t{answer.query_token}\t{answer.doc_token}\t{answer.position}\t{answer.score:.4f}", flush=True)
+            show([{"": "", **answer._asdict()}], head=False, number=four_places)
 
 
 def coloured(answers: Sequence["Answer"]) -> "Text":
@@ -43,7 +44,7 @@ def coloured(answers: Sequence["Answer"]) -> "Text":
             continue
         colour = colours.setdefault(answer.position, COLOURS[len(colours) % len(COLOURS)])
         bars = "#" * max(1, round(answer.score * 10))
-        text.append(f"    {answer.query_token:>16} ")
-        text.append(f" {answer.doc_token} ", style=f"bold white on {colour}")
+        text.append(f"    {visible(answer.query_token):>16} ")
+        text.append(f" {visible(answer.doc_token)} ", style=f"bold white on {colour}")
         text.append(f" {answer.score:.2f} {bars}\n", style=colour)
     return text

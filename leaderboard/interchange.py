@@ -1,8 +1,8 @@
 """What other tools write, taken in; what they read, written.
 
 An ir_metadata header goes into the run itself, as comment lines in front of
-it: `# ir_metadata.start`, YAML, `# ir_metadata.end`. Who reads runs and knows
-no comments has to skip lines that begin with `#`; we do when we take one in.
+it: `# ir_metadata.start`, YAML, `# ir_metadata.end`. Taken in, a run is read
+from the line after it: elsewhere a `#` is the first letter of an id.
 The YAML we write is JSON on one line per section, which every YAML reader
 takes. The values by query are `run TAB query TAB measure TAB value`, the mean
 under the query `all`, as TIRA and trec_eval have them.
@@ -16,21 +16,25 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from importlib import import_module
+from itertools import islice
+from math import isfinite
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from leaderboard import admission, mteb
 from leaderboard.result import Result
-from leaderboard.shelf import find, read, records
-from leaderboard.verify import IMPORTED, is_name, place
-from lotte import artifact
+from leaderboard.shelf import find, records
+from leaderboard.verify import IMPORTED, beside, is_name, is_number, place, read, require_form
+from lotte import artifact, lock
 from lotte.dataset import Dataset
 from lotte.errors import CorruptFileError, LotteError, MismatchError, UnavailableError, writing
 from lotte.lines import lines, opened
 
 START, END = "ir_metadata.start", "ir_metadata.end"
 _HEADER = 10_000  # lines at most; a header that does not end is none
+_LARGEST = 1 << 20  # characters of one
+_HUGE = 1e300  # a number that is larger stays text
 
 
 def export(paths: Iterable[Path], form: str, out: Path) -> Iterator[Path]:
@@ -68,9 +72,7 @@ def take_in(
                 f"{file} is a result of MTEB, which names its dataset and its model; leave the options out"
             )
         for result in mteb.read(file):
-            target = folder / place(result)
-            _require_free(target)
-            yield admission.store(_stamped(result, by), file.parent, target)
+            yield _stored(_stamped(result, by), file.parent, folder)
         return
     if not dataset:
         raise LotteError(f"{file} is a run, and a run does not say of what: name it with --dataset")
@@ -82,17 +84,26 @@ def header(file: Path) -> dict[str, Any]:
 
     Raises  CorruptFileError if it is no YAML, or has no end; UnavailableError if PyYAML is needed and not installed
     """
+    text = _header(file)
+    return {} if text is None else _yaml(text, file)
+
+
+def _header(file: Path) -> list[str] | None:
+    """Return the lines between the first and the last of a run's header; None if it has none."""
     text: list[str] = []
+    number = 0
     for number, line in lines(file):
         bare = line.removeprefix("#").strip()
         if number == 1 and bare != START:
-            return {}
+            return None
         if bare == END:
-            return _yaml(text, file)
+            return text
         if number > 1:
             text.append(line.removeprefix("#").removeprefix(" "))
         if number > _HEADER:
             break
+    if number == 0:
+        return None
     raise CorruptFileError(f"{file}: its header begins with {START} and has no {END}")
 
 
@@ -102,7 +113,7 @@ def metadata(result: Result) -> dict[str, Any]:
     libraries = machine.get("libraries") or {}
     log = result.verification.get("log")
     actor = next((entry.get("by") for entry in log if isinstance(entry, Mapping)), None) if log else None
-    memory = machine.get("memory_bytes")
+    memory: Any = machine.get("memory_bytes")
     found = {
         "schema-version": 0.1,
         "run-version": 1.0,
@@ -110,8 +121,8 @@ def metadata(result: Result) -> dict[str, Any]:
         "platform": {
             "hardware": {
                 "cpu": {"model": machine.get("cpu"), "number of cores": machine.get("cores")},
-                "gpu": {"model": ", ".join(machine.get("gpu") or []) or None},
-                "ram": f"{memory / 2**30:.0f} GB" if isinstance(memory, int | float) else None,
+                "gpu": {"model": ", ".join(map(str, machine.get("gpu") or [])) or None},
+                "ram": f"{memory / 2**30:.0f} GB" if is_number(memory) else None,
             },
             "operating system": {"distribution": machine.get("os")},
             "software": {
@@ -180,6 +191,7 @@ def _by_query(path: Path, result: Result, target: Path) -> Path:
 
 def _take_in_run(file: Path, folder: Path, dataset: Dataset, system: str, by: str) -> Path:
     from leaderboard.evaluate import Order, name_of, rescore
+    from leaderboard.evaluate import place as in_folder
 
     said = header(file)
     tag = said.get("tag")
@@ -190,10 +202,9 @@ def _take_in_run(file: Path, folder: Path, dataset: Dataset, system: str, by: st
         )
     name = name.replace("/", "__")
     with TemporaryDirectory(prefix="lotte-") as scratch:
-        bare = _without_comments(file, Path(scratch))
+        bare = _without_header(file, Path(scratch))
         order = Order(out=Path(scratch) / "out", command=f"lotte board import {file.name}")
         result = rescore(bare, name, dataset, order)
-        _require_free(target := folder / place(result))
         log = [{"what": IMPORTED, "tool": "run", "file": file.name, "sha256": artifact.sha256(file)}]
         if said:
             log[0]["ir_metadata"] = artifact.digest(said)
@@ -204,8 +215,8 @@ def _take_in_run(file: Path, folder: Path, dataset: Dataset, system: str, by: st
             platform={},  # what scored it did not make it
             verification={"level": IMPORTED, "log": log},
         )
-        written = order.out / name.replace(":", ".") / dataset.name
-        return admission.store(_stamped(result, by), written.parent, target)
+        written = in_folder(order.out, name, dataset)
+        return _stored(_stamped(result, by), written.parent, folder)
 
 
 def _retriever(said: Mapping[str, Any]) -> dict[str, Any]:
@@ -215,18 +226,17 @@ def _retriever(said: Mapping[str, Any]) -> dict[str, Any]:
     last = stages[-1] if isinstance(stages, list) and stages and isinstance(stages[-1], Mapping) else {}
     params = last.get("params")
     options = params if isinstance(params, Mapping) else {k: v for k, v in last.items() if k not in ("name", "method")}
-    found = {"options": json.loads(json.dumps(dict(options), default=str))}
+    found = {"options": dict(options)}
     return {**found, "family": str(last["method"])} if last.get("method") else found if last else {}
 
 
-def _without_comments(file: Path, folder: Path) -> Path:
-    """Return the run as a file without lines that begin with #; the file itself if there are none in front."""
-    with opened(file) as source:
-        if not source.readline().startswith(b"#"):
-            return file
+def _without_header(file: Path, folder: Path) -> Path:
+    """Return the run as a file without its header; the file itself if it has none."""
+    if (text := _header(file)) is None:
+        return file
     bare = folder / file.name.removesuffix(".gz")
     with opened(file) as source, bare.open("wb") as target:
-        target.writelines(line for line in source if not line.startswith(b"#"))
+        target.writelines(islice(source, len(text) + 2, None))
     return bare
 
 
@@ -245,9 +255,17 @@ def _dataset(name: str, data: Path) -> Dataset:
         return found[0]
 
 
-def _require_free(target: Path) -> None:
-    if (taken := target.with_name(f"{target.name}.json")).exists():
-        raise MismatchError(f"{taken} is there already; remove it, or name the system otherwise with --system")
+def _stored(result: Result, source: Path, folder: Path) -> Path:
+    require_form(result, source)
+    try:
+        result.record()
+    except ValueError:  # NaN, or half of a character
+        raise CorruptFileError(f"{source}: a value in it is no number and no text, and cannot be kept") from None
+    target = folder / place(result)
+    with lock.held(target.parent):  # whether its place is free, and taking it
+        if (taken := target.with_name(f"{target.name}.json")).exists():
+            raise MismatchError(f"{taken} is there already; remove it, or name the system otherwise with --system")
+        return admission.store(result, source, target)
 
 
 def _stamped(result: Result, by: str) -> Result:
@@ -257,10 +275,10 @@ def _stamped(result: Result, by: str) -> Result:
 
 
 def _run(path: Path, result: Result) -> Path:
-    name = result.run.get("file")
-    if not isinstance(name, str):
+    if result.run.get("file") is None:
         raise MismatchError(f"{path} has no run; it was imported without one")
-    run = path.parent / Path(name).name
+    if (run := beside(path, result.run["file"])) is None or not run.is_file():
+        raise UnavailableError(f"{path} names the run {result.run['file']!r:.60}, which is not beside it")
     if artifact.sha256(run) != result.run.get("sha256"):
         raise MismatchError(f"{run} is not the run that {path} was made from; `lotte board verify` shows more")
     return run
@@ -272,23 +290,46 @@ def _is_json(file: Path) -> bool:
 
 
 def _yaml(text: list[str], file: Path) -> dict[str, Any]:
-    """Read YAML. Our own is JSON in its values, and read without a YAML reader."""
+    """Read YAML as plain values. Our own is JSON in its values, and read without a YAML reader."""
+    if sum(map(len, text)) > _LARGEST:
+        raise CorruptFileError(f"{file}: its header is longer than {_LARGEST:,} characters")
     try:
-        pairs = [line.partition(": ") for line in text]
-        return {json.loads(key): json.loads(value) for key, _, value in pairs}
-    except ValueError:
-        pass
+        try:
+            pairs = [line.partition(": ") for line in text]
+            return {_plain(str(json.loads(key))): _plain(json.loads(value)) for key, _, value in pairs}
+        except ValueError:
+            found = _plain(_loaded("\n".join(text), file))
+    # PyYAML lets through what its constructors raise: `!!timestamp x` is an AttributeError, `!!bool x` a KeyError
+    except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError) as error:
+        raise CorruptFileError(f"{file}: its header is no YAML ({' '.join(str(error).split())[:120]})") from None
+    if not isinstance(found, dict):
+        raise CorruptFileError(f"{file}: its header is {type(found).__name__}, and should be sections with names")
+    return found
+
+
+def _loaded(text: str, file: Path) -> Any:
+    """Return what YAML says; ValueError for what is none, or refers back: a few lines can name a billion values."""
     try:
         yaml: Any = import_module("yaml")
     except ImportError:
         raise UnavailableError(f"{file} has a header in YAML, which needs PyYAML: pip install pyyaml") from None
     try:
-        found = yaml.safe_load("\n".join(text))
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise CorruptFileError(f"{file}: its header is no YAML ({' '.join(str(error).split())[:120]})") from None
-    if not isinstance(found, dict):
-        raise CorruptFileError(f"{file}: its header is {type(found).__name__}, and should be sections with names")
-    return found
+        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, yaml.SafeLoader)):
+            raise ValueError("it has an alias, which is not read here: write the value out")
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ValueError(str(error)) from None
+
+
+def _plain(value: Any) -> Any:
+    """Return a value as JSON can have it: what it has no word for, a date or NaN, becomes text."""
+    if isinstance(value, Mapping):
+        return {_plain(str(key)): _plain(one) for key, one in value.items()}
+    if isinstance(value, list | tuple | set):
+        return [_plain(one) for one in value]
+    if value is None or (isinstance(value, int | float) and isfinite(value) and abs(value) < _HUGE):
+        return value
+    return str(value).encode("utf-8", "backslashreplace").decode()  # half a character is no text
 
 
 def _known(value: Any) -> Any:

@@ -15,8 +15,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from leaderboard.result import Result
-from leaderboard.verify import IMPORTED
+from leaderboard.result import LARGEST, Result
+from leaderboard.verify import IMPORTED, is_number
 from lotte import artifact
 from lotte.errors import CorruptFileError, MismatchError, UnavailableError
 
@@ -26,6 +26,7 @@ _BEIR = {
     "fiqa": "FiQA2018", "hotpotqa": "HotpotQA", "nfcorpus": "NFCorpus", "nq": "NQ", "quora": "QuoraRetrieval",
     "scidocs": "SCIDOCS", "scifact": "SciFact", "trec-covid": "TRECCOVID", "webis-touche2020": "Touche2020",
 }  # fmt: skip
+_LATEST = 1 << 40  # seconds: a date in 36,812
 _NAMES = {"Success": "hit_rate", "nDCG": "ndcg", "MRR": "mrr", "R": "recall", "P": "precision", "AP": "map"}
 
 
@@ -90,7 +91,7 @@ def read(path: Path) -> list[Result]:
     found = _object(path)
     scores = found.get("scores")
     if not isinstance(scores, Mapping) or not isinstance(found.get("task_name"), str):
-        raise CorruptFileError(f"{path}: no result of MTEB: wanted task_name and scores, found {', '.join(found)}")
+        raise CorruptFileError(f"{path}: no result of MTEB: wanted task_name and scores, found {_names(found)}")
     meta_path = path.with_name("model_meta.json")
     meta = _object(meta_path) if meta_path.is_file() else {}
     model = str(meta.get("name") or path.resolve().parent.parent.name.replace("__", "/"))
@@ -98,13 +99,13 @@ def read(path: Path) -> list[Result]:
     for split, entries in scores.items():
         for entry in entries if isinstance(entries, list) else [None]:
             if not isinstance(entry, Mapping):
-                raise CorruptFileError(f"{path}: scores.{split} is no list of objects")
+                raise CorruptFileError(f"{path}: scores.{split[:60]} is no list of objects")
             dataset = _dataset_of(found["task_name"], str(entry.get("hf_subset", "default")), split)
             if dataset is not None:
                 results.append(_record(path, found, meta, model, dataset, entry))
     if not results:
         raise MismatchError(
-            f"{path}: task {found['task_name']} is no dataset of ours; `lotte list datasets` shows them"
+            f"{path}: task {found['task_name'][:60]} is no dataset of ours; `lotte list datasets` shows them"
         )
     return results
 
@@ -121,11 +122,11 @@ def _record(
         if name is None:
             continue
         if type(value) not in (int, float) or not 0 <= value <= 1:  # false of NaN
-            raise CorruptFileError(f"{path}: {key} of {dataset} is {value!r:.40}, and a measure is a share")
+            raise CorruptFileError(f"{path}: {key[:60]} of {dataset} is {value!r:.40}, and a measure is a share")
         aggregate[name] = {"value": float(value), "ci95": None}
     official = known.measure if known else "nDCG@10"
     if official not in aggregate:
-        raise CorruptFileError(f"{path}: {dataset} is measured by {official}, and the file has {', '.join(aggregate)}")
+        raise CorruptFileError(f"{path}: {dataset} is measured by {official}, and the file has {_names(aggregate)}")
     return Result(
         created=_date(found.get("date")),
         retriever={
@@ -225,6 +226,11 @@ def _model(result: Result) -> tuple[str, str]:
     return name if "/" in name else f"lotte-bench/{name}", str(known.get("revision") or version or "unknown")
 
 
+def _names(found: Iterable[str]) -> str:
+    """Return some names of a stranger's, for a line."""
+    return " ".join(", ".join(found)[:200].split())
+
+
 def _part(text: str) -> str:
     return re.sub(r"[^A-Za-z0-9._+-]", "_", text).lstrip(".") or "unknown"
 
@@ -269,14 +275,17 @@ def _measure(key: str) -> str | None:
 
 
 def _date(value: Any) -> str:
-    if type(value) in (int, float):
+    if is_number(value) and 0 <= value < _LATEST:
         return datetime.fromtimestamp(value, UTC).isoformat(timespec="seconds")
     return value if isinstance(value, str) else "unknown"
 
 
 def _object(path: Path) -> dict[str, Any]:
     try:
+        if path.stat().st_size > LARGEST:
+            raise CorruptFileError(f"{path} is larger than {LARGEST >> 20} MB, which no result of a task is")
         found = json.loads(path.read_bytes())
+        json.dumps(found, ensure_ascii=False).encode()
     except OSError:
         raise UnavailableError(f"{path} is not there") from None
     except (ValueError, RecursionError) as error:

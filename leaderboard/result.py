@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 from lotte import artifact
 from lotte.errors import CorruptFileError, MismatchError, UnavailableError, writing
 
+LARGEST = 1 << 28  # bytes of a record: the values of 80,000 questions take 15 MB
 SCHEMA = "lotte-result/1"  # raise the number when a field changes meaning; never reuse one
 
 Section: TypeAlias = Mapping[str, Any]
@@ -45,11 +46,28 @@ class Result:
         record = {"schema": SCHEMA, **asdict(self)}
         return {**record, "id": artifact.digest(record)}
 
-    def write(self, path: Path) -> Path:
-        """Raises ValueError if a number of it is not finite, which JSON has no word for."""
+    def write(self, path: Path, run: Path | None = None) -> Path:
+        """Write the record, whole or not at all.
+
+        run  a whole file in the same folder, which takes the name that the record gives its run. Both are written
+             by then, and the older record goes before the run does: a record never stands beside a run that is not
+             its own, and a full disk leaves the older pair
+
+        Raises  ValueError if a number of it is not finite, which JSON has no word for
+        """
         text = json.dumps(self.record(), indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
         with writing(path.parent):
-            return artifact.write_whole(path, text + "\n")
+            if run is None:
+                return artifact.write_whole(path, text + "\n")
+            whole = path.with_name(f".{path.name}")
+            try:
+                with artifact.Writer(whole) as file:
+                    file.write(f"{text}\n".encode())
+                path.unlink(missing_ok=True)
+                run.replace(path.with_name(self.run["file"]))
+                return whole.replace(path)
+            finally:
+                whole.unlink(missing_ok=True)
 
 
 def read(path: Path) -> Result:
@@ -57,11 +75,15 @@ def read(path: Path) -> Result:
     CorruptFileError if it is not what was written
     """
     try:
-        record = json.loads(path.read_bytes())
+        if path.stat().st_size > LARGEST:
+            raise CorruptFileError(f"{path} is larger than {LARGEST >> 20} MB, which no record is")
+        record = json.loads(path.read_bytes(), object_pairs_hook=_unique)
     except OSError:
         raise UnavailableError(f"{path} is not there; `lotte eval` makes it") from None
     except ValueError as error:
         raise CorruptFileError(f"{path}: no JSON ({error}); run `lotte eval` again") from None
+    except RecursionError:
+        raise CorruptFileError(f"{path}: nested too deeply to be a record") from None
     schema = record.get("schema") if isinstance(record, dict) else None
     if schema != SCHEMA:
         raise MismatchError(
@@ -74,10 +96,23 @@ def read(path: Path) -> Result:
     result = Result(**{name: record[name] for name in names})
     try:
         expected = result.record()["id"]
+    except UnicodeEncodeError:
+        raise CorruptFileError(f"{path}: a text in it has half of a character; run `lotte eval` again") from None
     except ValueError:  # NaN is no JSON, but Python reads it
         raise CorruptFileError(f"{path}: a number in it is not finite; run `lotte eval` again") from None
+    except RecursionError:
+        raise CorruptFileError(f"{path}: nested too deeply to be a record") from None
     if record["id"] != expected:
         raise CorruptFileError(
             f"{path} was changed after it was written: it says id {record['id']!r}, its content has {expected!r}"
         )
     return result
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Refuse an object that names a key twice: which of the two counts is another one in another program."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        twice = next(key for key in found if sum(key == name for name, _ in pairs) > 1)
+        raise ValueError(f"the key {twice[:60]!r} is there twice")
+    return found

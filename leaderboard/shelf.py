@@ -12,12 +12,11 @@ from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
 
-from leaderboard import result as results
-from leaderboard.result import Result
+from leaderboard.result import Result, read
 from leaderboard.verify import HASHES, Truth, inspect, place, rescore
 from lotte import artifact
 from lotte.dataset import Dataset
-from lotte.errors import CorruptFileError, LotteError, UnavailableError
+from lotte.errors import LotteError, UnavailableError
 from lotte.progress import Progress
 
 
@@ -44,14 +43,6 @@ def records(folder: Path) -> list[Path]:
         raise UnavailableError(f"{folder} is no folder of records; `lotte eval` and `lotte board add` make one")
     found = (path.relative_to(folder) for path in folder.rglob("*.json"))
     return [folder / path for path in sorted(found) if not any(part.startswith(".") for part in path.parts)]
-
-
-def read(path: Path) -> Result:
-    """Same as `leaderboard.result.read`; a file nested too deeply to be read is refused too."""
-    try:
-        return results.read(path)
-    except RecursionError:
-        raise CorruptFileError(f"{path}: nested too deeply to be a record") from None
 
 
 def everything(folder: Path, data: Path, report: Report, *, quick: bool = False) -> Iterator[str]:

@@ -148,12 +148,14 @@ def divide(
     name: str, system: "Retriever", chosen: Sequence["Dataset"], order: "Order"
 ) -> tuple[list["Result"], list["Dataset"]]:
     """Return the results of the datasets that are finished, and the datasets that are left."""
+    from leaderboard.evaluate import place
     from leaderboard.verify import Truth
 
     corpora: dict[object, str] = {}
     done, left = [], []
     for dataset in chosen:
-        path = order.out / name.replace(":", ".") / f"{dataset.name}.json"
+        target = place(order.out, name, dataset)
+        path = target.with_name(f"{target.name}.json")
         if not path.is_file():
             left.append(dataset)  # and its hashes are not needed
             continue
@@ -169,7 +171,7 @@ def divide(
 def finished(path: Path, name: str, system: "Retriever", truth: "Truth", order: "Order") -> tuple["Result | None", str]:
     """Return the record at `path` if running the dataset again would make the same one, else None and why not."""
     from leaderboard.measure import parse
-    from leaderboard.shelf import read
+    from leaderboard.result import read
     from leaderboard.verify import HASHES, inspect
 
     try:

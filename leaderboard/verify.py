@@ -16,19 +16,31 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
+from leaderboard import result as results
 from leaderboard.result import Result
 from lotte import artifact, ranking
 from lotte.dataset import Corpus, Dataset, corpus_sha256, identity
 from lotte.errors import CorruptFileError, LotteError
+from lotte.paths import why_not
 
 SELF_RUN, RESCORED, REPRODUCED, IMPORTED = "self-run", "rescored", "reproduced", "imported"
 LEVELS = (SELF_RUN, RESCORED, REPRODUCED, IMPORTED)
 TOLERANCE = 1e-6
 HASHES = ("corpus_sha256", "queries_sha256", "qrels_sha256")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
+_LONGEST = 200  # characters of it: with an ending, a file system takes it
 _SHOWN = 3  # queries of a measure whose values differ, by name; the rest is counted
+_SECTIONS = ("retriever", "dataset", "measures", "run", "cost", "platform", "implementation", "verification")
 _TEXTS = {"retriever": ("name",), "dataset": ("name", "source"), "measures": ("official",), "verification": ("level",)}
 _MAPS = {"dataset": ("counts",), "measures": ("aggregate", "per_query")}
+_IF_THERE: Mapping[str, Mapping[str, type]] = {  # what may be missing, or null, and else is of this kind
+    "retriever": {"family": str, "options": dict, "model": dict, "index": dict, "search": dict, "training_data": list},
+    "dataset": {"facts": dict},
+    "run": {"origin": dict},
+    "platform": {"gpu": list, "libraries": dict},
+    "verification": {"log": list},
+}
+_KINDS: Mapping[Any, str] = {str: "a text", dict: "an object", list: "a list"}
 
 
 @dataclass(frozen=True)
@@ -64,7 +76,31 @@ def place(result: Result) -> Path:
 
 def is_name(text: str) -> bool:
     """Whether this can be a part of a path: it climbs nowhere, is hidden nowhere, and is no markup on a page."""
-    return _NAME.fullmatch(text) is not None
+    return len(text) <= _LONGEST and _NAME.fullmatch(text) is not None
+
+
+def beside(record: Path, name: object) -> Path | None:
+    """Return the file of this name in the folder of a record; None if it is no name of a file there."""
+    if not isinstance(name, str) or "/" in name or why_not(name):
+        return None
+    return record.parent / name
+
+
+def read(path: Path) -> Result:
+    """Return a record whose fields are of the kinds that everything relies on. It is not held to anything else.
+
+    Raises  as `leaderboard.result.read`; CorruptFileError for a field of another kind
+    """
+    result = results.read(path)
+    require_form(result, path)
+    return result
+
+
+def require_form(result: Result, path: Path) -> None:
+    """Raise CorruptFileError for a record, or what was made one, with a field of another kind than is relied on."""
+    if problems := list(_malformed(result)) or list(_without_numbers(result)):
+        more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+        raise CorruptFileError(f"{path}: {problems[0]}{more}; run `lotte eval` again")
 
 
 def inspect(path: Path, result: Result) -> Iterator[str]:
@@ -87,8 +123,7 @@ def inspect(path: Path, result: Result) -> Iterator[str]:
         if not re.fullmatch(r"[0-9a-f]{64}", str(result.dataset.get(key))):
             yield f"dataset.{key}: wanted a sha256, found {result.dataset.get(key)!r}"
     yield from _unlike_run(path, result)
-    if level == REPRODUCED:
-        yield from _unlike_log(path, result)
+    yield from _unlike_log(path, result)
 
 
 def rescore(path: Path, result: Result, truth: Truth) -> Iterator[str]:
@@ -104,7 +139,7 @@ def rescore(path: Path, result: Result, truth: Truth) -> Iterator[str]:
     ]
     stated = result.dataset["counts"]
     wrong += [
-        f"dataset.counts.{key}: {dataset.name} here has {here:,}, the record {_count(stated.get(key))}"
+        f"dataset.counts.{key}: {dataset.name} here has {here:,}, the record {count(stated.get(key))}"
         for key, here in truth.facts["counts"].items()
         if stated.get(key) != here
     ]
@@ -127,7 +162,7 @@ def _identity(corpus: Corpus) -> object:
 
 def _malformed(result: Result) -> Iterator[str]:
     """Yield which sections or fields are not of the kind that everything else relies on."""
-    for section in ("retriever", "dataset", "measures", "run", "cost", "platform", "implementation", "verification"):
+    for section in _SECTIONS:
         value = getattr(result, section)
         if not isinstance(value, Mapping):
             yield f"{section}: wanted an object, found {value!r:.60}"
@@ -138,8 +173,29 @@ def _malformed(result: Result) -> Iterator[str]:
         for key in _MAPS.get(section, ()):
             if not isinstance(value.get(key), Mapping):
                 yield f"{section}.{key}: wanted an object, found {value.get(key)!r:.60}"
+        for key, kind in _IF_THERE.get(section, {}).items():
+            if value.get(key) is not None and not isinstance(value[key], kind):
+                yield f"{section}.{key}: wanted {_KINDS[kind]}, found {value[key]!r:.60}"
     if not isinstance(result.contamination, list):
         yield f"contamination: wanted a list, found {result.contamination!r:.60}"
+
+
+def _without_numbers(result: Result) -> Iterator[str]:
+    """Yield which values and counts of a record are no numbers."""
+    aggregate, counts = result.measures["aggregate"], result.dataset["counts"]
+    if (official := result.measures["official"]) not in aggregate:
+        yield f"measures.aggregate: wanted {official[:60]}, which is official"
+    for name, one in aggregate.items():
+        if not isinstance(one, Mapping) or not is_number(one.get("value")):
+            yield f"measures.aggregate.{name[:60]}: wanted a value that is a number, found {one!r:.60}"
+    for name, values in result.measures["per_query"].items():
+        if name not in aggregate:
+            yield f"measures.per_query.{name[:60]}: values without a mean"
+        if not isinstance(values, Mapping) or not all(map(is_number, values.values())):
+            yield f"measures.per_query.{name[:60]}: wanted a number for each query"
+    for key, count in counts.items():
+        if count is not None and not (type(count) is int and 0 <= count < 1 << 63):
+            yield f"dataset.counts.{key[:60]}: wanted a whole number, found {count!r:.60}"
 
 
 def _unlike_release(result: Result) -> Iterator[str]:
@@ -152,7 +208,7 @@ def _unlike_release(result: Result) -> Iterator[str]:
     for key in ("documents", "queries", "judgments"):
         wanted, found = getattr(known.counts, key), counts.get(key)
         if wanted is not None and found != wanted:
-            yield f"dataset.counts.{key}: {known.name} as published has {wanted:,}, the record {_count(found)}"
+            yield f"dataset.counts.{key}: {known.name} as published has {wanted:,}, the record {count(found)}"
     if result.measures["official"] != known.measure:
         yield f"measures.official: {known.name} is measured by {known.measure}, found {result.measures['official']}"
 
@@ -175,10 +231,10 @@ def _unlike_means(result: Result) -> Iterator[str]:
             yield f"measures.aggregate: {error}"
             continue
         value: Any = stated.get("value") if isinstance(stated, Mapping) else None
-        if not _is_number(value) or not isinstance(values, Mapping) or not all(map(_is_number, values.values())):
+        if not is_number(value) or not isinstance(values, Mapping) or not all(map(is_number, values.values())):
             yield f"measures.{name}: wanted numbers, found {value!r:.60} for its mean or something else for a query"
         elif len(values) != judged:
-            yield f"measures.per_query.{name}: wanted values of {_count(judged)} judged queries, found {len(values):,}"
+            yield f"measures.per_query.{name}: wanted values of {count(judged)} judged queries, found {len(values):,}"
         elif not values or abs(sum(values.values()) / len(values) - value) > TOLERANCE:
             mean = f"{sum(values.values()) / len(values):.6f}" if values else "none"
             yield f"measures.aggregate.{name}: its values have the mean {mean}, the record says {value:.6f}"
@@ -186,29 +242,27 @@ def _unlike_means(result: Result) -> Iterator[str]:
 
 def _unlike_run(path: Path, result: Result) -> Iterator[str]:
     name, wanted = result.run.get("file"), result.run.get("sha256")
-    if not isinstance(name, str) or Path(name).name != name or "\\" in name or name in ("", ".", ".."):
+    if (file := beside(path, name)) is None:
         yield f"run.file: wanted the name of a file beside the record, found {name!r:.60}"
-        return
-    file = path.parent / name
-    if not file.is_file():
+    elif not file.is_file():
         yield f"run.file: {name} is not beside the record"
     elif (found := artifact.sha256(file)) != wanted:
         yield f"run.sha256: the record says {str(wanted)[:8]}, {name} has {found[:8]}"
 
 
 def _unlike_log(path: Path, result: Result) -> Iterator[str]:
-    """Yield what is missing of the evidence for a record that is said to be reproduced."""
+    """Yield what is missing of the evidence for repetitions, and of them if a record is said to be reproduced."""
     log = result.verification.get("log")
     entries = [entry for entry in log if isinstance(entry, Mapping)] if isinstance(log, list) else []
-    repeats = [entry for entry in entries if entry.get("what") == "reproduced"]
-    if not repeats:
+    if result.verification["level"] == REPRODUCED and not any(entry.get("what") == REPRODUCED for entry in entries):
         yield "verification.log: wanted who reproduced it, found nobody"
-    for entry in repeats:
+    for entry in entries:
+        if "evidence" not in entry and entry.get("what") != REPRODUCED:
+            continue
         for key in ("evidence", "run"):
-            name, wanted = str(entry.get(key)), entry.get(f"{key}_sha256")
-            file = path.parent / Path(name).name
-            if not file.is_file():
-                yield f"verification.log: {name} of the repetition is not beside the record"
+            name, wanted = entry.get(key), entry.get(f"{key}_sha256")
+            if (file := beside(path, name)) is None or not file.is_file():
+                yield f"verification.log: {str(name)[:200]} of the repetition is not beside the record"
             elif (found := artifact.sha256(file)) != wanted:
                 yield f"verification.log: {name} should have sha256 {str(wanted)[:8]}, it has {found[:8]}"
 
@@ -225,7 +279,7 @@ def _unlike_scores(path: Path, result: Result, dataset: Dataset) -> Iterator[str
         return
     run = dataset.shown(found.filled(dataset.queries))
     if run.depth != result.run.get("depth"):
-        yield f"run.depth: the run goes {run.depth:,} deep, the record says {_count(result.run.get('depth'))}"
+        yield f"run.depth: the run goes {run.depth:,} deep, the record says {count(result.run.get('depth'))}"
     level = int(dataset.facts.get("relevance_level", "1"))
     if result.measures.get("relevance_level") != level:
         yield f"measures.relevance_level: wanted {level}, found {result.measures.get('relevance_level')!r}"
@@ -255,13 +309,13 @@ def _close(wanted: Iterable[float], found: Any) -> bool:
     return (
         isinstance(found, list)
         and len(found) == len(wanted)
-        and all(_is_number(b) and abs(a - b) <= TOLERANCE for a, b in zip(wanted, found, strict=True))
+        and all(is_number(b) and abs(a - b) <= TOLERANCE for a, b in zip(wanted, found, strict=True))
     )
 
 
-def _is_number(value: Any) -> bool:
+def is_number(value: Any) -> bool:
     return type(value) in (int, float) and abs(value) < 1e300 and isfinite(value)
 
 
-def _count(value: Any) -> str:
+def count(value: Any) -> str:
     return f"{value:,}" if type(value) is int else repr(value)

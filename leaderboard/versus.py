@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from leaderboard import compare as comparing
+from leaderboard import repeats
 from leaderboard.compare import Comparison, Values
 from leaderboard.groups import standings
 from leaderboard.result import Result
-from leaderboard.shelf import find, read, records
-from leaderboard.verify import IMPORTED
+from leaderboard.shelf import find, records
+from leaderboard.verify import IMPORTED, read
 from lotte.dataset import qrels_sha256, queries_sha256
 from lotte.errors import LotteError, MismatchError, UnavailableError
 from lotte.origin import GROUPINGS, origins
@@ -33,6 +34,7 @@ class Versus:
     pairs: tuple[dict[str, Any], ...]
     standings: tuple[dict[str, Any], ...]
     groups: tuple[dict[str, Any], ...] = ()  # wins, ties and losses of each pair by topic or community
+    repeats: tuple[dict[str, Any], ...] = ()  # measurements of one system, which are compared as one
     talk: tuple[str, ...] = ()  # for stderr
 
 
@@ -56,8 +58,11 @@ def compare(paths: Sequence[Path], measure: str = "", *, by: str = "", data: Pat
     if not any(folders):
         found = [read(path) for path in paths]
         chosen = measure or str(found[0].measures["official"])
+        first = repeats.firsts([[one] for one in found])
+        again = _again(list(map(str, paths)), [[one] for one in found], first, chosen)
+        found = [one for place, one in enumerate(found) if first[place] == place]
         values = comparing.table(found, chosen)
-        one = _versus(str(found[0].dataset["name"]), chosen, {"": values}, _imported(found))
+        one = _versus(str(found[0].dataset["name"]), chosen, {"": values}, _imported(found), again)
         return [_grouped(one, found[0], values, by, data) if by and data else one]
     return _by_folder(paths, measure, by, data)
 
@@ -78,14 +83,17 @@ def _by_folder(paths: Sequence[Path], measure: str, by: str, data: Path | None) 
     if not shared:
         raise MismatchError(f"{' and '.join(names)} have no dataset in common")
     found, tables, measures, small = [], {}, {}, []
+    first = repeats.firsts([[one[name] for name in shared] for one in systems])
+    kept = [place for place in range(len(systems)) if first[place] == place]
     for dataset in shared:
-        results = [one[dataset] for one in systems]
+        results = [systems[place][dataset] for place in kept]
         if len(next(iter(results[0].measures["per_query"].values()), {})) < 2:
             small.append(dataset)
             continue
         measures[dataset] = chosen = measure or str(results[0].measures["official"])
-        tables[dataset] = comparing.table(results, chosen, names=names)
-        one = _versus(dataset, chosen, {"": tables[dataset]}, _imported(results))
+        tables[dataset] = comparing.table(results, chosen, names=[names[place] for place in kept])
+        again = _again(names, [[one[dataset]] for one in systems], first, chosen)
+        one = _versus(dataset, chosen, {"": tables[dataset]}, _imported(results), again)
         if by and data:
             try:
                 one = _grouped(one, results[0], tables[dataset], by, data)
@@ -98,7 +106,8 @@ def _by_folder(paths: Sequence[Path], measure: str, by: str, data: Path | None) 
     talk: tuple[str, ...] = (f"not in all of them, so left out of the mean: {', '.join(left)}",) if left else ()
     talk += (f"too few queries, so left out: {', '.join(small)}",) if small else ()
     if len(found) > 1 and len(set(measures.values())) == 1:
-        found.append(_versus(f"mean of {len(found)}", found[0].measure, tables, talk))
+        again = _again(names, [[one[name] for name in tables] for one in systems], first, found[0].measure)
+        found.append(_versus(f"mean of {len(found)}", found[0].measure, tables, talk, again))
     elif len(found) > 1:
         found[-1] = _with(found[-1], (*talk, "no mean: the datasets are measured by different measures"))
     elif talk:
@@ -106,8 +115,23 @@ def _by_folder(paths: Sequence[Path], measure: str, by: str, data: Path | None) 
     return found
 
 
+def _again(
+    names: Sequence[str], systems: Sequence[Sequence[Result]], first: Sequence[int], measure: str
+) -> list[dict[str, Any]]:
+    """Return how each further measurement of a system differs from the first one."""
+    return [
+        repeats.row(names[one], systems[one], names[place], systems[place], measure)
+        for place, one in enumerate(first)
+        if one != place
+    ]
+
+
 def _versus(
-    dataset: str, measure: str, tables: Mapping[str, Mapping[str, Values]], talk: tuple[str, ...] = ()
+    dataset: str,
+    measure: str,
+    tables: Mapping[str, Mapping[str, Values]],
+    talk: tuple[str, ...] = (),
+    again: Sequence[dict[str, Any]] = (),
 ) -> Versus:
     pairs = comparing.compare_macro(tables)
     first = next(iter(tables.values()))
@@ -124,7 +148,8 @@ def _versus(
              if all(len(letter) == 1 for letter in one.letters) else " ".join(one.letters)}
             for one in standings(means, pairs)
         ),
-        talk=talk,
+        repeats=tuple(again),
+        talk=(*talk, *map(repeats.line, again)),
     )  # fmt: skip
 
 

@@ -1,6 +1,8 @@
 """Errors a reader can act on: what we wanted, what we found, what to do next."""
 
 import errno
+import os
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from difflib import get_close_matches
@@ -71,14 +73,22 @@ def writing(folder: Path) -> Iterator[None]:
     """Turn what the system says about a full or read-only disk into one line with a way out."""
     try:
         yield
-    except OSError as error:
-        if error.errno in _FULL:
+    except Exception as error:
+        code = error.errno if isinstance(error, OSError) else _code(error)
+        if code in _FULL:
             raise UnavailableError(
-                f"{_FULL[error.errno]} while writing under {folder}. What was finished is kept: make room, "
+                f"{_FULL[code]} while writing under {folder}. What was finished is kept: make room, "
                 "then run the same command again and it goes on from there."
             ) from error
-        if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
+        if code in (errno.EROFS, errno.EACCES, errno.EPERM):
             raise UnavailableError(
-                f"{error.filename or folder} may not be written ({error.strerror}); choose another folder"
+                f"{getattr(error, 'filename', None) or folder} may not be written ({os.strerror(code)}); "
+                "choose another folder"
             ) from error
         raise
+
+
+def _code(error: Exception) -> int | None:
+    """Return the system's number of an error of a library in Rust, safetensors, which has it in its text alone."""
+    found = re.search(r"\(os error (\d+)\)", str(error)) if type(error).__name__ == "SafetensorError" else None
+    return int(found[1]) if found else None

@@ -11,6 +11,8 @@ from threading import Lock
 from time import monotonic
 from typing import TYPE_CHECKING, Self
 
+from lotte.terminal import say, visible
+
 if TYPE_CHECKING:
     from rich.progress import Progress as Bar
 
@@ -77,10 +79,10 @@ class Progress:
         if self._bar:
             self._bar.update(self._bar.task_ids[0], completed=self._done, description=self._line(now))
         else:
-            print(self._line(now), file=sys.stderr, flush=True)
+            say(self._line(now))
 
     def _line(self, now: float) -> str:
-        return line(self.title, self._done, self.total, self.unit, now - self._start, before=self._before)
+        return line(visible(self.title), self._done, self.total, self.unit, now - self._start, before=self._before)
 
 
 def line(title: str, done: int, total: int, unit: str, seconds: float, *, before: int = 0) -> str:

@@ -75,9 +75,7 @@ def bars(contest: Contest, a: str, b: str) -> list[int]:
     return counts
 
 
-def by_group(
-    contest: Contest, a: str, b: str, groups: Mapping[str, Mapping[str, str]]
-) -> dict[str, dict[str, Tally]]:
+def by_group(contest: Contest, a: str, b: str, groups: Mapping[str, Mapping[str, str]]) -> dict[str, dict[str, Tally]]:
     """Return grouping -> group -> wins, ties and losses of a; groups as `lotte.origin.origins` gives them."""
     one, other = (dict(zip(entry.query_ids, entry.values.tolist(), strict=True))
                   for entry in (contest.entries[a], contest.entries[b]))  # fmt: skip

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from leaderboard import result as results
 from leaderboard import shelf
 from leaderboard.resample import Floats
 from leaderboard.result import Result, Section
@@ -110,7 +111,7 @@ def read(folder: Path, say: Callable[[str], None], *, without: Path | None = Non
         for file in files:
             progress.advance()
             try:
-                read = shelf.read(file)  # which has held the id to be the hash of the rest
+                read = results.read(file)  # which has held the id to be the hash of the rest
                 record = of(file, json.loads(file.read_bytes())["id"], read, shared)
             except LotteError as error:
                 say(f"left out: {_one_line(error)}")
@@ -143,7 +144,8 @@ def of(file: Path, id_: str, read: Result, shared: dict[tuple[str, ...], tuple[s
         raise CorruptFileError(f"{file}: {measure} is {_short(aggregate.get('value'))}, and a score is a finite number")
     per_query = section(section(read.measures, "per_query"), measure)
     values = {query_id: number(per_query[query_id]) for query_id in sorted(per_query)}
-    if bad := next((query_id for query_id, one in values.items() if one is None), None):
+    bad = next((query_id for query_id, one in values.items() if one is None), None)
+    if bad is not None:  # an id may be empty
         raise CorruptFileError(f"{file}: {measure} of query {_short(bad)} is {_short(per_query[bad])}, and no number")
     scores = [one for one in values.values() if one is not None]
     if scores and abs(fsum(scores) / len(scores) - value) > TOLERANCE:

@@ -17,6 +17,7 @@ from typing import Any, TypeAlias
 from leaderboard import shelf
 from leaderboard.board.contest import Contest
 from leaderboard.board.record import Record, text
+from leaderboard.verify import beside
 from lotte import Dataset, artifact
 from lotte.dataset import corpus_sha256, queries_sha256
 from lotte.errors import LotteError, UnavailableError
@@ -82,9 +83,8 @@ def tops(record: Record) -> tuple[Tops, str]:
     """Return the first five of each question, and why there are none, if so."""
     run = record.result.run
     name = text(run.get("file"))
-    if not name or Path(name).name != name or "\\" in name:  # a name that climbs is no name
+    if (file := beside(record.file, name)) is None:  # a name that climbs is no name
         return {}, "the record names no run"
-    file = record.file.with_name(name)
     if not file.is_file():
         return {}, f"the run {name} is not beside the record"
     if artifact.sha256(file) != run.get("sha256"):

@@ -166,6 +166,8 @@ def _fits(result: "Result", address: Address) -> bool:
 
 
 def _value(result: "Result", address: Address) -> float | None:
+    from leaderboard.verify import is_number
+
     if "count" in address:
         value: Any = result.dataset["counts"].get(address["count"])
     elif "cost" in address:
@@ -175,19 +177,20 @@ def _value(result: "Result", address: Address) -> float | None:
     else:
         measured = result.measures["aggregate"].get(address["measure"])
         value = measured.get("value") if isinstance(measured, Mapping) else None
-    return float(value) if isinstance(value, int | float) else None
+    return float(value) if is_number(value) else None
 
 
 def _other_data(result: "Result") -> str:
     """Return how the data of a record are not those that were published, "" if they are."""
     from leaderboard import catalogue
+    from leaderboard.verify import count
 
     known = catalogue.release(str(result.dataset["name"]))
     counts = result.dataset["counts"]
     for key in ("documents", "queries"):
         published = getattr(known.counts, key) if known else None
         if published is not None and counts.get(key) != published:
-            return f"other data: {counts.get(key):,} {key}, published {published:,}"
+            return f"other data: {count(counts.get(key))} {key}, published {published:,}"
     return ""
 
 

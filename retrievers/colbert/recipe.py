@@ -18,6 +18,7 @@ import numpy as np
 from lotte import Corpus, Queries, Run, artifact
 from lotte.dataset import corpus_sha256
 from lotte.errors import CorruptFileError, MismatchError, UnavailableError
+from lotte.terminal import say
 from retrievers import index_folder
 from retrievers.colbert import building, codec, search
 from retrievers.colbert import index as indexes
@@ -35,12 +36,6 @@ WEIGHTS = Path(__file__).parent.parent / "weights"
 QUERIES_AT_ONCE = 256  # encoded and asked together
 LOOKS = ("probe", "candidates", "refined", "full")  # how much each stage of a search keeps
 RECALL_SAMPLE = 20  # queries that are asked again with an exact search, to say what the pruning costs
-
-
-def say(line: str) -> None:
-    import sys
-
-    print(line, file=sys.stderr)
 
 
 def threads_here() -> int:

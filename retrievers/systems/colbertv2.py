@@ -10,7 +10,8 @@ when the recipe is made and written into every index and record. Document length
 from dataclasses import dataclass
 from functools import cache
 
-from retrievers.colbert.recipe import SHIPPED, LateInteraction, say
+from lotte.terminal import say
+from retrievers.colbert.recipe import SHIPPED, LateInteraction
 
 _LOTTE = {  # search test, forum test
     "writing": (0.801, 0.763),

@@ -95,8 +95,7 @@ def readme(facts: Mapping[str, Any]) -> str:
             if "communities" in part["facts"]
         ),
         f"Its start is {start['id']} (weights {start['weights']}, sha256 {start['sha256'][:16]}, licence "
-        f"{start['licence']})"
-        + (f", which had seen {'; '.join(start['seen'])}." if start["seen"] else "."),
+        f"{start['licence']})" + (f", which had seen {'; '.join(start['seen'])}." if start["seen"] else "."),
         f"Its teacher: {_taught(facts['teacher'])}.",
         "",
         "## Steps",

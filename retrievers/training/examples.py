@@ -5,11 +5,7 @@ several into one collection with whole numbers as ids, because that is what the
 files of ColBERT's training know; which numbers came from which set is kept
 beside it, so that negatives come from a set's own passages.
 
-A line of examples is `[qid, pid+, pid-, ...]`, or `[qid, [pid, score], ...]`
-with a teacher's scores; the first passage is the positive. MS MARCO's
-`qid TAB pid+ TAB pid-` is read too.
-
-Source  ColBERT, colbert/data/examples.py, evaluation/loaders.py; MS MARCO's qidpidtriples.train
+Source  ColBERT, colbert/data/examples.py
 """
 
 import json
@@ -17,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -29,17 +25,10 @@ from lotte.dataset import Corpus, Dataset, corpus_sha256, qrels_sha256, queries_
 from lotte.errors import CorruptFileError, MismatchError
 from lotte.lines import lines
 from lotte.rows import Rows
+from retrievers.training.example import Example, parsed, whole
 
 SETS = "sets.json"  # written last: a folder of pairs that has it is whole
 _BLANKS = str.maketrans("\t\n\r", "   ")  # what would end a field or a line; BEIR's passages have all three
-
-
-class Example(NamedTuple):
-    """A question with passages, the positive first."""
-
-    qid: int
-    pids: tuple[int, ...]
-    scores: tuple[float, ...] | None  # the teacher's, one a passage; None if nobody gave any
 
 
 @dataclass(frozen=True)
@@ -59,20 +48,26 @@ class Pairs:
         self.folder = folder
         self._facts = _json(folder / SETS)
         self.corpus: Corpus = Collection(folder / "collection.tsv")
-        self.parts = [
-            Part(part["name"], range(*part["pids"]), range(*part["qids"]), part["facts"])
-            for part in self._facts["sets"]
-        ]
+        try:
+            self.parts = [
+                Part(str(part["name"]), range(*part["pids"]), range(*part["qids"]), dict(part["facts"]))
+                for part in self._facts["sets"]
+            ]
+            self._validation, self._sha256 = frozenset(map(whole, self._facts["validation"])), self._facts["sha256"]
+        except (LookupError, TypeError, ValueError) as error:
+            raise CorruptFileError(
+                f"{folder / SETS} is damaged ({error!r:.80}); remove {folder} to begin again"
+            ) from None
 
     @property
     def sha256(self) -> str:
         """Return a name for these pairs: of everything that was gathered."""
-        return str(self._facts["sha256"])
+        return str(self._sha256)
 
-    @cached_property
+    @property
     def validation(self) -> frozenset[int]:
         """Return the questions that are kept from training, to choose the best checkpoint by."""
-        return frozenset(self._facts["validation"])
+        return self._validation
 
     @cached_property
     def questions(self) -> dict[int, str]:
@@ -82,9 +77,12 @@ class Pairs:
     def positives(self) -> dict[int, tuple[int, ...]]:
         """Return the labelled passages of every question that has some."""
         found: dict[int, list[int]] = {}
-        for _, line in lines(self.folder / "qrels.tsv"):
-            qid, _, pid, _ = line.split("\t")
-            found.setdefault(int(qid), []).append(int(pid))
+        for number, line in lines(path := self.folder / "qrels.tsv"):
+            try:
+                qid, _, pid, _ = line.split("\t")
+                found.setdefault(whole(qid), []).append(whole(pid))
+            except ValueError:
+                raise CorruptFileError(f"{path}:{number}: expected qid, 0, pid, 1, found {line[:60]!r}") from None
         return {qid: tuple(pids) for qid, pids in found.items()}
 
     def dataset(self) -> Dataset:
@@ -265,25 +263,6 @@ class Examples(Sequence[Example]):
             raise MismatchError(f"{where}: passage {far[0]} is named, and the collection ends at {last}")
 
 
-def parsed(line: bytes | str, where: str) -> Example:
-    """Return the example on a line, in either spelling. Raises CorruptFileError if it is none."""
-    text = line.decode("utf-8", "replace") if isinstance(line, bytes) else line
-    fields: Any
-    try:
-        fields = json.loads(text) if text.lstrip().startswith("[") else [int(field) for field in text.split("\t")]
-        qid, passages = int(fields[0]), fields[1:]
-        if passages and isinstance(passages[0], list):
-            pids, scores = zip(*((int(pid), float(score)) for pid, score in passages), strict=True)
-            if not np.isfinite(scores).all():
-                raise ValueError("a score that is no number would make every weight none")
-            return Example(qid, pids, scores)
-        return Example(qid, tuple(int(pid) for pid in passages), None)
-    except (ValueError, TypeError, IndexError, OverflowError, RecursionError):
-        raise CorruptFileError(
-            f"{where}: expected [qid, pid, pid, ...] or [qid, [pid, score], ...], found {text[:60]!r}"
-        ) from None
-
-
 def even(batch: Sequence[Example]) -> None:
     """Raise MismatchError if the lines of a batch have other numbers of passages, or some have scores and some none."""
     for qid, pids, scores in batch:
@@ -368,7 +347,7 @@ def _json(path: Path) -> dict[str, Any]:
         found = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise MismatchError(f"{path} is not there: {path.parent} holds no training pairs") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise CorruptFileError(f"{path} is not JSON ({error})") from None
     if not isinstance(found, dict):
         raise CorruptFileError(f"{path} holds no JSON object")

@@ -5,7 +5,6 @@ of the dataset: pid is the number of a passage's line, qid the question's own.
 The last lines are kept from training, to choose the best checkpoint by.
 """
 
-import re
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -15,12 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lotte import artifact
+from lotte.collection import RowIds
 from lotte.dataset import Dataset, corpus_sha256, qrels_sha256, queries_sha256
 from lotte.errors import MismatchError
 from lotte.rows import Rows
-from retrievers.training.examples import Example, Examples, Pairs, Part
-
-_QID = re.compile(rb"\s*\[?\s*(\d+)")
+from retrievers.training.example import Example, question
+from retrievers.training.examples import Examples, Pairs, Part
 
 
 class Given(Pairs):
@@ -28,12 +27,17 @@ class Given(Pairs):
 
     def __init__(self, dataset: Dataset, path: Path, *, validation: int) -> None:
         self._dataset, self.path = dataset, path
-        if odd := next((query_id for query_id in dataset.queries if not query_id.isdecimal()), None):
+        if odd := next((query_id for query_id in dataset.queries if not _is_number(query_id)), None):
             raise MismatchError(
                 f"{dataset.name}: question {odd!r} has no number, and {path.name} names questions by it"
             )
+        if (doc_ids := dataset.corpus.doc_ids) != RowIds(len(doc_ids)):
+            raise MismatchError(
+                f"{dataset.name}: its passages are not called 0, 1, 2 and so on in their order, and {path.name} names "
+                "passages by the numbers of their lines"
+            )
         self.corpus = dataset.corpus
-        self._lines = Examples(path)
+        self._lines = Examples(path, pairs=self)
         self._kept = min(validation, len(self._lines) // 10)
         facts = {
             "source": dataset.source, "licence": dataset.licence, "questions": len(dataset.queries),
@@ -78,10 +82,8 @@ class Given(Pairs):
     def lines(self, nway: int) -> "Some":
         """Return the lines that are trained on: those of questions that were not kept."""
         kept, rows = self.validation, Rows(self.path)
-        return Some(
-            Examples(self.path, nway=nway, pairs=self),
-            np.array([row for row in range(len(rows)) if _qid(rows[row]) not in kept], np.int64),
-        )
+        trained = [row for row in range(len(rows)) if question(rows[row], f"{self.path}:{row + 1}") not in kept]
+        return Some(Examples(self.path, nway=nway, pairs=self), np.array(trained, np.int64))
 
     def _last(self) -> list[Example]:
         return [self._lines[row] for row in range(len(self._lines) - self._kept, len(self._lines))]
@@ -100,7 +102,6 @@ class Some(Sequence[Example]):
         return self._lines[int(self._rows[row])]
 
 
-def _qid(line: bytes) -> int:
-    """Return the question of a line without reading the rest; -1 where there is none, which reading it will tell."""
-    found = _QID.match(line)
-    return int(found[1]) if found else -1
+def _is_number(query_id: str) -> bool:
+    """Whether an id is the only spelling of a number: 7, and not 07."""
+    return query_id.isascii() and query_id.isdecimal() and query_id == str(int(query_id[:18]))

@@ -30,14 +30,14 @@ import torch
 from torch import Tensor, nn
 
 from lotte import artifact
-from lotte.errors import CorruptFileError, LotteError, MismatchError
+from lotte.errors import CorruptFileError, LotteError, MismatchError, writing
 from lotte.progress import Progress
-from retrievers.training.examples import Example
+from retrievers.training.bounds import require_bounds
+from retrievers.training.example import Example
 from retrievers.training.ranks import Ranks
 
 LOG = "log.jsonl"  # a line for every step
 SMOOTH = 0.98  # of the loss that people see
-
 FREE = ("parts", "validate_every", "save_every")  # settings that may change while a training is stopped
 
 
@@ -71,12 +71,9 @@ class Fit:
 
     def __post_init__(self) -> None:
         """Raise LotteError for a number that no training can have."""
-        for name in ("batch", "nway", "lr", "clip", "parts", "save_every", "temperature"):
-            if not getattr(self, name) > 0:
-                raise LotteError(f"{name} must be more than 0, not {getattr(self, name)}")
-        for name in ("steps", "warmup", "weight_decay", "validate_every", "distil_weight", "in_batch_weight"):
-            if not getattr(self, name) >= 0:
-                raise LotteError(f"{name} must be 0 or more, not {getattr(self, name)}")
+        require_bounds(self, above_0=("batch", "nway", "lr", "clip", "parts", "save_every", "temperature"))
+        if self.nway < 2:
+            raise LotteError(f"nway must be 2 or more, a positive and a negative, not {self.nway}")
         if not 0 <= self.dropout < 1:
             raise LotteError(f"dropout must be 0 or more and less than 1, not {self.dropout}")
 
@@ -255,7 +252,8 @@ class _Trainer:
         return {name: float(term.detach()) for name, term in terms.items()}
 
     def _draw(self, part: int) -> None:
-        torch.manual_seed(((self.config.seed * 1_000_003 + self.step) * 1009 + part) * 1009 + self.ranks.rank)
+        drawn = ((self.config.seed * 1_000_003 + self.step) * 1009 + part) * 1009 + self.ranks.rank
+        torch.manual_seed(drawn % (1 << 64))  # which is what it takes
 
     def _lr(self, offset: int = 0) -> float:
         done, config = self.step + 1 + offset, self.config
@@ -296,7 +294,7 @@ class _Trainer:
             "best": self.best,
             "validations": self.validations,
         }
-        with artifact.folder(folder / f"state-{self.step}", meta) as made:
+        with writing(folder), artifact.folder(folder / f"state-{self.step}", meta) as made:
             save_file(
                 {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()},
                 made / "state.safetensors",
@@ -307,7 +305,8 @@ class _Trainer:
 
     def resume(self, folder: Path) -> None:
         """Take the last whole state, if there is one, and cut the log where it ends."""
-        found = {int(path.name.removeprefix("state-")): path for path in folder.glob("state-*") if artifact.meta(path)}
+        whole = [path for path in folder.glob("state-*") if artifact.meta(path)]
+        found = {int(step): path for path in whole if (step := path.name.removeprefix("state-")).isdecimal()}
         if found:
             self._take(found[max(found)])
         if self.ranks.rank:
@@ -333,18 +332,19 @@ class _Trainer:
                 )
         try:
             tensors = load_file(path / "state.safetensors")
-        except (SafetensorError, OSError) as error:
-            raise CorruptFileError(f"{path}: the state cannot be read ({error}); remove it to begin again") from None
-        self.task.model.load_state_dict(_under("model.", tensors))
-        self._best = _under("best.", tensors)
-        state = {
-            number: {key: tensors[f"{key}.{name}"] for key in ("step", "exp_avg", "exp_avg_sq")}
-            for number, (name, _) in enumerate(self.task.model.named_parameters())
-            if f"exp_avg.{name}" in tensors
-        }
-        self.optimiser.load_state_dict({"state": state, "param_groups": self.optimiser.state_dict()["param_groups"]})
-        self.step, self.smooth, self.best = meta["step"], meta["smooth"], meta["best"]
-        self.validations = meta["validations"]
+            self.task.model.load_state_dict(_under("model.", tensors))
+            self._best = _under("best.", tensors)
+            state = {
+                number: {key: tensors[f"{key}.{name}"] for key in ("step", "exp_avg", "exp_avg_sq")}
+                for number, (name, _) in enumerate(self.task.model.named_parameters())
+                if f"exp_avg.{name}" in tensors
+            }
+            self.optimiser.load_state_dict({**self.optimiser.state_dict(), "state": state})
+            self.step, self.smooth, self.best = int(meta["step"]), float(meta["smooth"]), float(meta["best"])
+            self.validations = dict(meta["validations"])
+        except (SafetensorError, OSError, LookupError, ValueError, TypeError, RuntimeError) as error:
+            why = f"({error!s:.200}); remove it to begin again"
+            raise CorruptFileError(f"{path}: the state cannot be read {why}") from None
 
 
 def _leaf(tensor: Tensor) -> Tensor:

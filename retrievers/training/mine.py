@@ -15,6 +15,7 @@ from lotte.errors import CorruptFileError
 from lotte.lines import lines
 from retrievers import folder as registry
 from retrievers.retriever import Retriever
+from retrievers.training.example import whole
 from retrievers.training.examples import Pairs, Part
 
 Mined = dict[int, list[int]]
@@ -76,8 +77,8 @@ def read(path: Path) -> Mined:
     found: Mined = {}
     for number, line in lines(path):
         try:
-            qid, *pids = map(int, json.loads(line))
-        except (ValueError, TypeError, OverflowError, RecursionError):
+            qid, *pids = map(whole, json.loads(line))
+        except (ValueError, TypeError, RecursionError):
             raise CorruptFileError(f"{path}:{number}: expected [qid, pid, ...], found {line[:60]!r}") from None
         found[qid] = pids
     return found

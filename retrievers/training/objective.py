@@ -8,7 +8,8 @@ from torch import Tensor
 
 from retrievers.colbert.tokens import Tokens
 from retrievers.training import losses
-from retrievers.training.examples import Example, Pairs, even
+from retrievers.training.example import Example
+from retrievers.training.examples import Pairs, even
 from retrievers.training.loop import Fit
 from retrievers.training.student import Student
 

@@ -29,13 +29,15 @@ import numpy as np
 
 from lotte import artifact
 from lotte.dataset import Dataset
-from lotte.errors import MismatchError, UnavailableError, UnknownNameError
+from lotte.errors import CorruptFileError, MismatchError, UnavailableError, UnknownNameError, writing
+from retrievers.colbert import checkpoint
 from retrievers.training import examples, loop, mine, teacher
+from retrievers.training.example import Example
 from retrievers.training.examples import Examples, Pairs
 from retrievers.training.given import Given
 from retrievers.training.loop import Fit
 from retrievers.training.ranks import Ranks
-from retrievers.training.settings import Recipe
+from retrievers.training.settings import DIM, Recipe
 
 Say = Callable[[str], None]
 SETTINGS = "settings.json"
@@ -75,6 +77,7 @@ class Training:
         """Do every step that was not done, up to one of them. Returns the checkpoint's folder, or the step's."""
         if until and until not in self.steps:
             raise UnknownNameError(f"this training has no step {until!r}; it has {', '.join(self.steps)}")
+        self._check_machine_and_start()
         for step in self.steps:
             path = self.do(step)
             if step == until:
@@ -85,9 +88,10 @@ class Training:
         """Do one step, if it is not done. Returns where its result stands."""
         name, _, number = step.partition("-")
         make: Callable[..., Path] = getattr(self, f"_{name}")
-        if name in ("v1", "teacher", "distil", "given"):  # these train, with all processes that there are
-            return make(int(number)) if number else make()
-        return Ranks.here().once(lambda: make(int(number)) if number else make())
+        with writing(self.folder):
+            if name in ("v1", "teacher", "distil", "given"):  # these train, with all processes that there are
+                return make(int(number)) if number else make()
+            return Ranks.here().once(lambda: make(int(number)) if number else make())
 
     # the steps
 
@@ -219,17 +223,17 @@ class Training:
         folder, recipe = self.folder / name, self.recipe
         if (folder / "checkpoint" / "config.json").exists():
             return folder / "checkpoint"
-        settings = ModelConfig(dim=recipe.dim, query_maxlen=recipe.query_maxlen, doc_maxlen=recipe.doc_maxlen)
+        dim = recipe.dim or DIM
+        settings = ModelConfig(dim=dim, query_maxlen=recipe.query_maxlen, doc_maxlen=recipe.doc_maxlen)
+        projection = self._projection() if start is None else "own"
         model = student.Student.load(
             start or recipe.start, settings, dropout=config.dropout, precision=recipe.precision,
-            scratch=recipe.scratch and start is None, seed=recipe.seed,
+            scratch=recipe.scratch and start is None, own=projection == "own", seed=recipe.seed,
         )  # fmt: skip
-        if start is None and model.settings.dim != recipe.dim:
-            self._say(f"vectors have {model.settings.dim} numbers, as those of the start; dim={recipe.dim} is not used")
-        if start is None and recipe.projection == "principal" and not recipe.scratch:
+        if projection == "principal":
             step = max(1, len(self.pairs.corpus) // PCA_TEXTS)
             texts = [self.pairs.passage(pid) for pid in range(0, len(self.pairs.corpus), step)]
-            model.projection.weight.data = student.principal(model, texts, recipe.dim)
+            model.projection.weight.data = student.principal(model, texts, dim)
         model.to(self._device)
         task = LateTask(model, self.pairs, config, self._ranking)
         facts = self._run(task, path, folder, config, f"training {name}")
@@ -239,7 +243,7 @@ class Training:
         return folder / "checkpoint"
 
     def _run(self, task: loop.Task, path: Path, folder: Path, config: Fit, title: str) -> dict[str, Any]:
-        lines: Sequence[examples.Example] = Examples(path, nway=config.nway, pairs=self.pairs)
+        lines: Sequence[Example] = Examples(path, nway=config.nway, pairs=self.pairs)
         if isinstance(self.pairs, Given):
             lines = self.pairs.lines(config.nway)
         data = artifact.digest([artifact.sha256(path), self.pairs.sha256])
@@ -281,24 +285,84 @@ class Training:
             return f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if torch.cuda.is_available() else "cpu"
         return self.recipe.device
 
+    def _check_machine_and_start(self) -> None:
+        """Raise what would else be found after hours: no such device, a start whose projection is of another width."""
+        import torch
+
+        if self._device.startswith("cuda"):
+            count, number = torch.cuda.device_count(), int(self._device.partition(":")[2] or 0)
+            if number >= count:
+                raise UnavailableError(f"device={self._device} is asked for, and this machine has {count} GPUs for it")
+        first = self.folder / ("given" if self._lines else "v1") / "checkpoint" / "config.json"
+        if first.exists():
+            return
+        if self.recipe.teacher and not self._lines:
+            checkpoint.find(self.recipe.teacher)
+        self._projection(say=self._say)
+
+    def _projection(self, say: Say = lambda line: None) -> str:
+        """Return which projection the first model begins with: its start's "own", a "random" or the "principal" one.
+
+        Raises  MismatchError if it cannot be had in the width that is asked for
+        """
+        from retrievers.training import student
+
+        recipe, found = self.recipe, checkpoint.find(self.recipe.start)
+        if recipe.scratch:
+            return "random"
+        chosen = recipe.projection.removeprefix("own-or-")
+        if chosen != recipe.projection:
+            own_HI = student.own_projection(found)
+            if own_HI is not None and recipe.dim not in (0, len(own_HI)):
+                raise MismatchError(
+                    f"{found.name} gives vectors of {len(own_HI)} numbers, and dim={recipe.dim} is asked for; leave "
+                    "dim out, or have another projection made with -o projection=principal or -o projection=random"
+                )
+            if own_HI is not None:
+                return "own"
+        elif found.projection():
+            say(f"the projection of {found.name} is not used: projection={chosen} makes another one")
+        if chosen == "principal" and (dim := recipe.dim or DIM) > found.width:
+            raise MismatchError(
+                f"{found.name} has {found.width} numbers in a hidden state, and projection=principal cannot make "
+                f"dim={dim} of them; take -o dim={found.width} or less, or -o projection=random"
+            )
+        return chosen
+
     def _check(self) -> None:
         """Raise MismatchError if the folder was begun with other settings."""
         asked = {key: value for key, value in asdict(self.recipe).items() if key != "device"}
         path = self.folder / SETTINGS
         if path.exists():
-            begun = asdict(Recipe()) | json.loads(path.read_text())  # a setting that is newer than the run
-            had, wanted = _flat(loop.lasting(begun)), _flat(loop.lasting(asked))
+            begun = asdict(Recipe()) | _read_settings(path)  # a setting that is newer than the run
+            had, wanted = (_flat(loop.lasting(_as_first_written(one))) for one in (begun, asked))
             if other := [key for key in wanted if had.get(key) != wanted[key]]:
                 raise MismatchError(
                     f"{self.folder} was begun with {_spelled(had, other)}, and is asked for {_spelled(wanted, other)}"
                     "; a training goes on with what it began with. Change it back, or name another --out"
                 )
-            if begun != asked:
-                artifact.write_whole(path, json.dumps(asked, indent=1) + "\n")
+            if begun == asked:
+                return
         elif not self._datasets:
             raise UnavailableError(f"{self.folder} holds no training yet: name the datasets to train on")
-        else:
+        with writing(self.folder):
             artifact.write_whole(path, json.dumps(asked, indent=1) + "\n")
+
+
+def _read_settings(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict):
+        raise CorruptFileError(f"{path} is damaged: it is no JSON object; name another --out, or write it again")
+    return found
+
+
+def _as_first_written(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings as runs have them that were begun before a start's projection was kept unless told otherwise."""
+    projection = str(settings["projection"]).removeprefix("own-or-")
+    return {**settings, "projection": projection, "dim": settings["dim"] or DIM}
 
 
 def _refuse_none(path: Path, count: int, nway: int) -> None:

@@ -4,6 +4,7 @@ A run is a function that returns its settings; to try a variant, write another
 one, or change single settings with `-o v1.lr=2e-5`.
 """
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from difflib import get_close_matches
@@ -11,8 +12,20 @@ from typing import Any, get_type_hints
 
 from lotte.errors import LotteError
 from retrievers.folder import READ
+from retrievers.training.bounds import require_bounds
 from retrievers.training.loop import Fit
 
+DIM = 128  # numbers in a vector of a projection that training makes
+_WORDS: Mapping[str, tuple[Any, ...]] = {
+    "projection": ("own-or-random", "own-or-principal", "random", "principal"),
+    "precision": ("bf16", "fp32"),
+    "teacher_negatives": ("bm25", "mined"),
+    "bits": (1, 2, 4, 8),
+}
+_ABOVE_0 = (
+    "query_maxlen", "doc_maxlen", "teacher_maxlen", "validation_depth", "bm25_depth", "v1_passes", "teacher_passes",
+    "depth", "passes",
+)  # fmt: skip
 TEACHER = "cross-encoder/ms-marco-MiniLM-L-6-v2"
 
 
@@ -29,8 +42,8 @@ class Recipe:
     start_seen: str = ""  # what the start was trained on, for the card: "MS MARCO; GooAQ"
     start_licence: str = ""  # for the card
     scratch: bool = False  # take the start's configuration and tokenizer only, and draw the weights
-    projection: str = "random"  # or "principal": where the start's own vectors are longest
-    dim: int = 128  # numbers in a vector
+    projection: str = "own-or-random"  # the start's own, if it has one; or "own-or-principal", "random", "principal"
+    dim: int = 0  # numbers in a vector; 0: as the start's own projection gives, and else DIM
     query_maxlen: int = 32
     doc_maxlen: int = 180
     precision: str = "bf16"  # or fp32
@@ -58,10 +71,15 @@ class Recipe:
     distil: Fit = _DISTIL
 
     def __post_init__(self) -> None:
-        """Raise LotteError for a word that names nothing."""
-        for name, known in (("projection", ("random", "principal")), ("teacher_negatives", ("bm25", "mined"))):
+        """Raise LotteError for a word that names nothing, and for a number that no training can have."""
+        for name, known in _WORDS.items():
             if getattr(self, name) not in known:
-                raise LotteError(f"{name} is {' or '.join(map(repr, known))}, not {getattr(self, name)!r}")
+                raise LotteError(f"{name} is {' or '.join(map(repr, known))}, not {getattr(self, name)!r:.60}")
+        if not re.fullmatch("auto|cpu|cuda(:[0-9]{1,3})?", self.device):
+            raise LotteError(f"device is 'auto', 'cpu', 'cuda' or 'cuda:0', not {self.device!r:.60}")
+        if not self.start:
+            raise LotteError("start is a folder, or a name on the Hugging Face hub, and not empty")
+        require_bounds(self, above_0=_ABOVE_0)
 
 
 def paper() -> Recipe:
@@ -83,7 +101,7 @@ def small() -> Recipe:
         start="sentence-transformers/all-MiniLM-L6-v2",
         start_seen="Stack Exchange (titles, bodies, answers of 140 communities), GooAQ, MS MARCO, SQuAD, NQ and others",
         start_licence="Apache-2.0",
-        projection="principal",
+        projection="own-or-principal",
         teacher="",
         v1=Fit(batch=32, nway=2, lr=3e-5, warmup=50, validate_every=300, clip=2.0),
         crossencoder=Fit(batch=16, nway=4, lr=4e-5, warmup=50, validate_every=500, in_batch=False),
@@ -117,7 +135,11 @@ def changed(recipe: Recipe, options: Iterable[str]) -> Recipe:
         outer, dot, inner = key.partition(".")
         value: Any
         if dot and isinstance(part := getattr(recipe, outer, None), Fit):
-            value = replace(part, **{inner: _value(key, Fit, inner, text)})
+            read = _value(key, Fit, inner, text)
+            try:
+                value = replace(part, **{inner: read})
+            except LotteError as error:
+                raise LotteError(f"{outer}.{error}") from None
         else:
             outer, value = key, _value(key, Recipe, key, text)
         recipe = replace(recipe, **{outer: value})
@@ -138,4 +160,4 @@ def _value(key: str, kind: type[Any], name: str, text: str) -> Any:
     try:
         return READ[types[name]](text)
     except (KeyError, ValueError):
-        raise LotteError(f"{key} takes {types[name].__name__}, not {text!r}") from None
+        raise LotteError(f"{key} takes {types[name].__name__}, not {text[:60]!r}") from None

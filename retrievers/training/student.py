@@ -56,12 +56,12 @@ class Student(nn.Module):
     @classmethod
     def load(
         cls, source: str | Path, settings: ModelConfig, *, dropout: float, precision: str, scratch: bool = False,
-        seed: int = 0, revision: str | None = None,
+        own: bool = True, seed: int = 0, revision: str | None = None,
     ) -> "Student":  # fmt: skip
         """Return a student that starts from a checkpoint: a late-interaction model, or any transformer.
 
         scratch  take its configuration and tokenizer only, and draw the weights
-        A transformer without a projection gets one of random orthogonal rows.
+        own      take its projection, if it has one; else, one of random orthogonal rows
         """
         found = checkpoint.find(source, revision=revision)
         longest = max(settings.query_maxlen, settings.doc_maxlen)
@@ -71,12 +71,9 @@ class Student(nn.Module):
             )
         torch.manual_seed(seed)
         body = fresh(found) if scratch else found.model()
-        steps = [] if scratch else found.projection()
-        if len(steps) > 1 or (steps and (steps[0].bias_H is not None or steps[0].activation != "Identity")):
-            raise MismatchError(f"{found.name} has a projection of {len(steps)} steps; training knows one linear step")
-        settings = replace(settings, dim=settings.dim or 128)
-        assert settings.dim
-        projection_HI = steps[0].weight_HI if steps else nn.init.orthogonal_(torch.empty(settings.dim, found.width))
+        projection_HI = own_projection(found) if own and not scratch else None
+        if projection_HI is None:
+            projection_HI = nn.init.orthogonal_(torch.empty(settings.dim or 128, found.width))
         settings = replace(settings, dim=projection_HI.shape[0])
         return cls(body, projection_HI, settings, found, dropout=dropout, precision=precision)
 
@@ -110,6 +107,20 @@ class Student(nn.Module):
             projection_HI=self.projection.weight.detach().float().cpu(), tokenizer=self.start.tokenizer.parent,
             settings=self.settings, training=training, readme=readme,
         )  # fmt: skip
+
+
+def own_projection(found: Checkpoint) -> Tensor | None:
+    """Return the projection of a checkpoint, None if it has none.
+
+    Raises  MismatchError for one that is not one linear step
+    """
+    steps = found.projection()
+    if len(steps) > 1 or (steps and (steps[0].bias_H is not None or steps[0].activation != "Identity")):
+        raise MismatchError(
+            f"{found.name} has a projection of {len(steps)} steps; training knows one linear step. Replace it "
+            "with -o projection=random or -o projection=principal"
+        )
+    return steps[0].weight_HI if steps else None
 
 
 def fresh(found: Checkpoint) -> Any:

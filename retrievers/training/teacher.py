@@ -25,7 +25,8 @@ from lotte.lines import lines
 from lotte.progress import Progress
 from retrievers.colbert import checkpoint
 from retrievers.training import losses
-from retrievers.training.examples import Example, Pairs, even
+from retrievers.training.example import Example, finite, whole
+from retrievers.training.examples import Pairs, even
 from retrievers.training.loop import Fit
 from retrievers.training.objective import reciprocal_rank
 from retrievers.training.student import PRECISIONS, STEP, casts, groups, set_dropout
@@ -201,14 +202,11 @@ def read(path: Path) -> dict[int, dict[int, float]]:
         try:
             qid, *rest = json.loads(line)
             nested = len(rest) == 1 and rest[0] and isinstance(rest[0][0], list)
-            found[int(qid)] = (
-                {int(pid): float(value) for value, pid in rest[0]}
-                if nested
-                else {int(pid): float(value) for pid, value in rest}
-            )
-            if not (found[int(qid)] and np.isfinite(list(found[int(qid)].values())).all()):
-                raise ValueError("no scores, or one that is no number")
-        except (ValueError, TypeError, IndexError, OverflowError, RecursionError):
+            scores = ((pid, value) for value, pid in rest[0]) if nested else rest
+            found[whole(qid)] = made = {whole(pid): finite(value) for pid, value in scores}
+            if not made:
+                raise ValueError("no scores")
+        except (ValueError, TypeError, LookupError, RecursionError):
             raise CorruptFileError(
                 f"{path}:{number}: expected [qid, [[score, pid], ...]], found {line[:60]!r}"
             ) from None
