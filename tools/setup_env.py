@@ -21,6 +21,7 @@ CONSTRAINTS = HOUSE / "constraints"
 EXTRAS = {"demo": "colbert", "test": "dev"}  # as in tools/lock.py, which no Python before 3.11 can import
 OLDEST, NEWEST = (3, 11), (3, 14)  # what the constraints are for: numba, pyarrow and torch have wheels for these
 RANGE = "3.11 to 3.14"
+ELSEWHERE = ["/usr/bin/python3", sys.executable]  # tried where none on PATH will do
 LARGE = 10000  # kB from which a package is installed in a step of its own
 UNPACKED = {"demo": 3.3, "test": 2.4}  # times its download is what a package takes on disk: measured, docs/install.md
 CUDA = ("nvidia-", "cuda-")  # what torch brings along on Linux, and its CPU build does not
@@ -45,12 +46,13 @@ FAILURES = [
     (r"IncompleteRead|ConnectionBroken|Connection broken|ConnectionResetError|Connection aborted|Read timed out"
      r"|ReadTimeoutError|BadZipFile|not a zip file|has an invalid wheel|incomplete-download|DO NOT MATCH THE HASHES",
      "a download was cut short"),
-    (r"(?:HTTP error (?P<a>[45]\d\d)|(?P<b>[45]\d\d) (?:Client|Server) Error)",
+    (r"(?:HTTP error (?P<a>40[13]|429|5\d\d)|(?P<b>40[13]|429|5\d\d) (?:Client|Server) Error)"
+     r"|(?P<c>50[0234]) error responses",
      "the package index refuses ({code}); `pip config list` shows which index that is"),
     (r"NewConnectionError|Failed to establish a new connection|name resolution|getaddrinfo failed|nodename nor servname"
      r"|Network is unreachable|ConnectTimeoutError|Connection refused|Max retries exceeded",
      "no network, or the package index does not answer; PIP_INDEX_URL names another"),
-    (r"ResolutionImpossible|conflicting dependencies",
+    (r"have conflicting dependencies",
      "pyproject.toml and constraints/ disagree: `make lock` resolves again"),
     (r"No matching distribution found for (?P<a>\S+)",
      "the package index has no {code} for this Python and machine"),
@@ -122,7 +124,7 @@ def find(asked):
             raise Stop(f"{name(python)} {unfit(python)}")
         return python
     names = ["python3"] + [f"python3.{minor}" for minor in range(NEWEST[1], OLDEST[1] - 1, -1)] + ["python"]
-    paths = [shutil.which(one) for one in names] + ["/usr/bin/python3", sys.executable]
+    paths = [shutil.which(one) for one in names] + ELSEWHERE
     seen = [python for python in map(probe, dict.fromkeys(filter(None, paths))) if python]
     for python in seen:
         if not unfit(python):
@@ -236,7 +238,7 @@ def announce(group, folder, packages, missing, cpu):
     there = len(packages) - len(missing)
     if missing:
         line = f"make {group}: {len(missing)} packages to download, {round(download / 1000)} MB"
-        line += f"; {there} are there already" if there > 1 else ""
+        line += f"; {there} {'is' if there == 1 else 'are'} there already" if there else ""
         say(line + f"; they go into {folder}")
         if cpu:
             say(f"  torch is {cpu}, the CPU build that pip's configuration offers here")
@@ -256,15 +258,18 @@ def room(folder, needed, instead):
 
 
 def pip(folder, words):
-    """Run pip in the environment; everything it says is kept in setup.log. Bytecode is made when it is needed."""
+    """Run pip in the environment. Bytecode is made when it is needed, so what is never imported has none."""
+    log = folder / "setup.log"
+    if log.exists():
+        log.unlink()
     env = dict(os.environ, PIP_DISABLE_PIP_VERSION_CHECK="1", PYTHONIOENCODING="utf-8")
-    command = [str(interpreter(folder)), "-m", "pip", "install", "--no-compile", "--progress-bar", "off"]
+    command = [str(interpreter(folder)), "-m", "pip", "install", "--no-input", "--no-compile", "--progress-bar", "off"]
     if "PIP_CACHE_DIR" not in os.environ:
         command.append("--no-cache-dir")  # else everything would lie on the disk twice
-    code, said = run(command + words, env)
-    with (folder / "setup.log").open("a", encoding="utf-8") as log:
-        log.write("$ {}\n{}\n".format(" ".join(command + words), said))
+    # at the usual level pip says nothing of an index that refuses; its log does
+    code, said = run([*command, "--log", str(log), *words], env)
     if code:
+        said = log.read_text(encoding="utf-8", errors="replace") + said if log.exists() else said
         raise Stop(explain("pip install", code, said, folder))
 
 
