@@ -299,7 +299,7 @@ def path(tmp_path, monkeypatch):
 )
 def test_a_python_that_will_not_do_is_one_line(path, name, version, facts, message):
     python(path, name, version, **facts)
-    with pytest.raises(setup_env.Stop, match="PYTHON=/path/to/python3.12 names one") as stopped:
+    with pytest.raises(setup_env.Stop, match=r"PYTHON=/path/to/python3.12 names one") as stopped:
         setup_env.find("")
     assert message in str(stopped.value) and version in str(stopped.value)
 
