@@ -15,7 +15,6 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
-from importlib import import_module
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -24,7 +23,7 @@ from leaderboard import admission, mteb
 from leaderboard.result import Result
 from leaderboard.shelf import find, read, records
 from leaderboard.verify import IMPORTED, is_name, place
-from lotte import artifact
+from lotte import artifact, extras
 from lotte.dataset import Dataset
 from lotte.errors import CorruptFileError, LotteError, MismatchError, UnavailableError, writing
 from lotte.lines import lines, opened
@@ -278,10 +277,7 @@ def _yaml(text: list[str], file: Path) -> dict[str, Any]:
         return {json.loads(key): json.loads(value) for key, _, value in pairs}
     except ValueError:
         pass
-    try:
-        yaml: Any = import_module("yaml")
-    except ImportError:
-        raise UnavailableError(f"{file} has a header in YAML, which needs PyYAML: pip install pyyaml") from None
+    yaml = extras.package("yaml", f"{file}: its header")
     try:
         found = yaml.safe_load("\n".join(text))
     except (yaml.YAMLError, ValueError, RecursionError) as error:

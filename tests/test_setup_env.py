@@ -167,7 +167,7 @@ def test_it_says_first_what_it_will_download(house, index):
         f"make demo: 3 packages to download, 50 MB; they go into {house / 'venv'}",
         "  1 of 3: one 1.0, 20 MB",
         "  2 of 3: two 1.0, 30 MB",
-        "  3 of 3: 1 small packages, and this one",
+        "  3 of 3: this project, and 1 small packages",
     ]
 
 

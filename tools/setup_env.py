@@ -181,14 +181,19 @@ def column(python):
 
 def locked(group, python):
     """Return {package: (version, kB of its download)} for this machine; nothing where the table has no column."""
-    text = (CONSTRAINTS / (group + ".txt")).read_text(encoding="utf-8")
-    names = {line.partition("==")[0] for line in text.splitlines()}
+    names = {package for package, _ in pins(group)}
     lines = (CONSTRAINTS / "sizes.tsv").read_text(encoding="utf-8").splitlines()
     head, rows = lines[0].split("\t"), [line.split("\t") for line in lines[1:]]
     if column(python) not in head:
         return {}
     place = head.index(column(python))
     return {row[0]: (row[1], int(row[place])) for row in rows if row[0] in names and row[place]}
+
+
+def pins(group):
+    """Return (package, version) of each line of a lock; a package has several where Pythons or platforms differ."""
+    text = (CONSTRAINTS / (group + ".txt")).read_text(encoding="utf-8")
+    return {tuple(line.partition(";")[0].strip().split("==")) for line in text.splitlines() if "==" in line}
 
 
 def present(folder):
@@ -212,7 +217,8 @@ def cpu_torch(python, version):
 def install(group, folder, python):
     """Install what is locked, large packages first and each in a step of its own."""
     program, there, packages = str(interpreter(folder)), present(folder), locked(group, python)
-    missing = {one: pin for one, pin in packages.items() if there.get(one, "").partition("+")[0] != pin[0]}
+    right = {one for one, version in there.items() if (one, version.partition("+")[0]) in pins(group)}
+    missing = {one: pin for one, pin in packages.items() if one not in right}
     cpu = cpu_torch(program, packages["torch"][0]) if "torch" in missing else ""
     if cpu or "+cpu" in there.get("torch", ""):
         missing = {one: pin for one, pin in missing.items() if not one.startswith(CUDA)}
@@ -225,7 +231,7 @@ def install(group, folder, python):
         pip(folder, ["--no-deps", f"{one}=={version}"])
     if missing and packages:
         rest = len(missing) - len(steps)
-        say("  {0} of {0}: {1} small packages, and this one".format(len(steps) + 1, rest))
+        say("  {0} of {0}: this project, and {1} small packages".format(len(steps) + 1, rest))
     pip(folder, ["-c", str(CONSTRAINTS / (group + ".txt")), "-e", f".[{EXTRAS[group]}]"])
 
 
@@ -237,7 +243,8 @@ def announce(group, folder, packages, missing, cpu):
     download = sum(size for _, size in missing.values())
     there = len(packages) - len(missing)
     if missing:
-        line = f"make {group}: {len(missing)} packages to download, {round(download / 1000)} MB"
+        count = f"{len(missing)} package{'s' if len(missing) > 1 else ''}"
+        line = f"make {group}: {count} to download, {round(download / 1000)} MB"
         line += f"; {there} {'is' if there == 1 else 'are'} there already" if there else ""
         say(line + f"; they go into {folder}")
         if cpu:
