@@ -5,7 +5,9 @@
 PYTHON ?=
 VENV ?= .venv
 BIN := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
-ANY = $(or $(PYTHON),$(shell command -v python3 || command -v python || echo python3))
+# runs the script that finds a Python for the environment; any from 3.6 will do
+ANY = $(or $(shell for one in python3 "$(PYTHON)" python3.14 python3.13 python3.12 python3.11 python; do \
+	"$$one" -c "" 2> /dev/null && echo "$$one" && break; done),python3)
 GONE := $(if $(wildcard $(BIN)/python*),,gone) # an environment whose Python was removed is not ready
 
 .PHONY: demo test check bench lock clean gone
@@ -29,16 +31,16 @@ bench: $(VENV)/ready-dev ## figures of this machine, beside those of the plain w
 	$(BIN)/python tests/bench/bench_help.py
 
 lock: ## resolve constraints/ again, for every Python and platform
-	$(ANY) tools/lock.py --environment .work/lock $(UPGRADE)
+	"$(or $(PYTHON),$(ANY))" tools/lock.py --environment .work/lock $(UPGRADE)
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 # What is set up once is set up again when what it should hold has changed
 $(VENV)/ready: pyproject.toml constraints/demo.txt $(GONE)
-	@$(ANY) tools/setup_env.py demo $(VENV) --python "$(PYTHON)"
+	@"$(ANY)" tools/setup_env.py demo "$(VENV)" --python "$(PYTHON)"
 	@touch $@
 
 $(VENV)/ready-dev: pyproject.toml constraints/test.txt $(GONE)
-	@$(ANY) tools/setup_env.py test $(VENV) --python "$(PYTHON)"
+	@"$(ANY)" tools/setup_env.py test "$(VENV)" --python "$(PYTHON)"
 	@touch $(VENV)/ready $@

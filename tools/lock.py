@@ -13,7 +13,6 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
-import tomllib
 import venv
 from collections.abc import Iterator
 from pathlib import Path
@@ -94,6 +93,8 @@ def write_sizes(folder: Path) -> None:
         words = ["pyproject.toml", "--universal", "--python-version", PYTHONS[0], "--output-file", lock]
         words += ["--extra", GROUPS["test"], "--constraints", folder / "test.txt"]
         uv("pip", "compile", *words)
+        import tomllib  # new in 3.11
+
         packages = tomllib.loads(lock.read_text())["packages"]
     files = {
         (one["name"], one["version"]): one.get("wheels", []) + ([one["sdist"]] if "sdist" in one else [])
@@ -142,6 +143,8 @@ def main() -> None:
     parser.add_argument("--upgrade", action="store_true", help="take the newest versions that pyproject.toml allows")
     parser.add_argument("--environment", type=Path, required=True, help="where uv is, or is to be installed")
     asked = parser.parse_args()
+    if sys.version_info < (3, 11):  # noqa: UP036
+        sys.exit("error: `make lock` needs Python 3.11 or newer; PYTHON=/path/to/python3.12 names one")
     if Path(sys.prefix).resolve() != asked.environment.resolve():
         venv.create(asked.environment, with_pip=True, clear=True)
         scripts = sysconfig.get_path("scripts", "venv", vars={"base": str(asked.environment)})

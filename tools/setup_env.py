@@ -119,7 +119,7 @@ def find(asked):
     if asked:
         python = probe(asked)
         if python is None:
-            raise Stop(f"PYTHON={asked}: no such Python runs here")
+            raise Stop(f"PYTHON={asked}: no Python 3 runs there")
         if unfit(python):
             raise Stop(f"{name(python)} {unfit(python)}")
         return python
