@@ -246,6 +246,7 @@ def test_the_cpu_build_of_torch_is_taken_where_it_is_offered(house, index):
     wheel(index.folder, "torch", "2.0+cpu")
     done = setup(house, "test", PIP_INDEX_URL=index.url)
     assert done.returncode == 0, done.stderr
+    assert done.stderr.startswith("make test: 2 packages to download, 190 MB; they go into")
     assert "torch is 2.0+cpu, the CPU build" in done.stderr and "nvidia" not in str(index.asked)
 
 

@@ -218,12 +218,12 @@ def install(group, folder, python):
     """Install what is locked, large packages first and each in a step of its own."""
     program, there, packages = str(interpreter(folder)), present(folder), locked(group, python)
     right = {one for one, version in there.items() if (one, version.partition("+")[0]) in pins(group)}
-    missing = {one: pin for one, pin in packages.items() if one not in right}
-    cpu = cpu_torch(program, packages["torch"][0]) if "torch" in missing else ""
-    if cpu or "+cpu" in there.get("torch", ""):
-        missing = {one: pin for one, pin in missing.items() if not one.startswith(CUDA)}
+    cpu = cpu_torch(program, packages["torch"][0]) if "torch" in packages.keys() - right else ""
     if cpu:
-        missing["torch"] = (cpu, 190000)
+        packages["torch"] = (cpu, 190000)
+    if cpu or "+cpu" in there.get("torch", ""):
+        packages = {one: pin for one, pin in packages.items() if not one.startswith(CUDA)}
+    missing = {one: pin for one, pin in packages.items() if one not in right}
     announce(group, folder, packages, missing, cpu)
     steps = sorted((size, one, version) for one, (version, size) in missing.items() if size >= LARGE)
     for number, (size, one, version) in enumerate(steps, start=1):
