@@ -8,7 +8,7 @@ BIN := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 # runs the script that finds a Python for the environment; any from 3.6 will do
 ANY = $(or $(shell for one in python3 "$(PYTHON)" python3.14 python3.13 python3.12 python3.11 python; do \
 	"$$one" -c "" 2> /dev/null && echo "$$one" && break; done),python3)
-GONE := $(if $(wildcard $(BIN)/python*),,gone) # an environment whose Python was removed is not ready
+GONE := $(if $(realpath $(BIN)/python $(BIN)/python.exe),,gone) # an environment whose Python was removed is not ready
 
 .PHONY: demo test check bench lock clean gone
 
