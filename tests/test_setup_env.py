@@ -340,7 +340,7 @@ def test_the_python_that_is_named_is_the_one(path):
 def test_a_disk_without_room_is_told_before_anything_is_downloaded(monkeypatch, tmp_path):
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(setup_env.shutil, "disk_usage", lambda _: usage(0, 0, 400_000_000))
-    with pytest.raises(setup_env.Stop, match="needs about 660 MB, and 400 MB are free"):
+    with pytest.raises(setup_env.Stop, match="needs about 700 MB, and 400 MB are free"):
         setup_env.announce("demo", tmp_path, {"big": ("1", 200_000)}, {"big": ("1", 200_000)}, "")
 
 

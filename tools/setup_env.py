@@ -23,8 +23,8 @@ OLDEST, NEWEST = (3, 11), (3, 14)  # what the constraints are for: numba, pyarro
 RANGE = "3.11 to 3.14"
 ELSEWHERE = ["/usr/bin/python3", sys.executable]  # tried where none on PATH will do
 LARGE = 10000  # kB from which a package is installed in a step of its own
-UNPACKED = {"demo": 3.3, "test": 2.4}  # times its download is what a package takes on disk: measured, docs/install.md
 CUDA = ("nvidia-", "cuda-")  # what torch brings along on Linux, and its CPU build does not
+UNPACKED, CUDA_UNPACKED = 3.5, 1.4  # times its download is what a package takes on disk
 
 PROBE = """
 import importlib.util, json, platform, sys, sysconfig
@@ -252,7 +252,8 @@ def announce(group, folder, packages, missing, cpu):
         elif any(one.startswith(CUDA) for one in missing):
             say("  most of it is torch with CUDA, as the public index has it; an index or folder with the CPU build is "
                 "taken where PIP_EXTRA_INDEX_URL or PIP_FIND_LINKS names one")  # fmt: skip
-    room(folder, round(download * UNPACKED[group] / 1000), "VENV=/another/folder holds it elsewhere")
+    needed = sum(size * (CUDA_UNPACKED if one.startswith(CUDA) else UNPACKED) for one, (_, size) in missing.items())
+    room(folder, round(needed / 1000), "VENV=/another/folder holds it elsewhere")
     largest = max([size for _, size in missing.values()] or [0])
     room(Path(tempfile.gettempdir()), round(largest / 1000), "TMPDIR names another folder for downloads")
 
