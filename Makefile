@@ -1,10 +1,16 @@
-# Each target sets up what it needs: python3.11 with venv, git and make are enough.
+# Each target sets up what it needs: a Python 3.11 to 3.14 with venv, and make, are enough.
+#   make demo PYTHON=python3.12 VENV=/elsewhere    with that Python, in that folder
+#   make lock UPGRADE=--upgrade                    the newest versions that pyproject.toml allows
 
-PYTHON ?= $(shell command -v python3.11 || command -v python3)
-VENV := .venv
-BIN := $(VENV)/bin
+PYTHON ?=
+VENV ?= .venv
+BIN := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
+# runs the script that finds a Python for the environment; any from 3.6 will do
+ANY = $(or $(shell for one in python3 "$(PYTHON)" python3.14 python3.13 python3.12 python3.11 python; do \
+	"$$one" -c "" 2> /dev/null && echo "$$one" && break; done),python3)
+GONE := $(if $(realpath $(BIN)/python $(BIN)/python.exe),,gone) # an environment whose Python was removed is not ready
 
-.PHONY: demo test check bench clean
+.PHONY: demo test check bench lock clean gone
 
 demo: $(VENV)/ready ## build the sample collection, index it, score four retrievers
 	$(BIN)/lotte demo
@@ -12,7 +18,7 @@ demo: $(VENV)/ready ## build the sample collection, index it, score four retriev
 test: $(VENV)/ready-dev ## everything, with the slow tests; under 20 minutes on 2 cores
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -n auto -m "not gpu and not net"
+	$(BIN)/python -m pytest -n auto --dist loadgroup -m "not gpu and not net"
 
 check: $(VENV)/ready-dev ## the quick half: style, types, the fast tests
 	$(BIN)/ruff check .
@@ -24,16 +30,17 @@ bench: $(VENV)/ready-dev ## figures of this machine, beside those of the plain w
 	$(BIN)/python tests/bench/bench_bm25.py
 	$(BIN)/python tests/bench/bench_help.py
 
+lock: ## resolve constraints/ again, for every Python and platform
+	"$(or $(PYTHON),$(ANY))" tools/lock.py --environment .work/lock $(UPGRADE)
+
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
-# A virtual environment is made anew when what it should hold has changed
-$(VENV)/ready: pyproject.toml constraints.txt
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[colbert]'
-	touch $@
+# What is set up once is set up again when what it should hold has changed
+$(VENV)/ready: pyproject.toml constraints/demo.txt $(GONE)
+	@"$(ANY)" tools/setup_env.py demo "$(VENV)" --python "$(PYTHON)"
+	@touch $@
 
-$(VENV)/ready-dev: pyproject.toml constraints.txt
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
-	touch $(VENV)/ready $@
+$(VENV)/ready-dev: pyproject.toml constraints/test.txt $(GONE)
+	@"$(ANY)" tools/setup_env.py test "$(VENV)" --python "$(PYTHON)"
+	@touch $(VENV)/ready $@

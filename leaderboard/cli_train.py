@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lotte import extras
 from lotte.errors import LotteError
 from lotte.terminal import put, say
 
@@ -63,9 +64,8 @@ def train(
     """
     from dataclasses import replace
 
-    from retrievers.colbert.checkpoint import package
-
-    package("torch")
+    for package in ("torch", "transformers"):  # before minutes are spent on what needs only the first
+        extras.package(package, f"`lotte train {system.value}`")
     from retrievers.training import settings as runs
     from retrievers.training.run import Training
 

@@ -15,7 +15,6 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
-from importlib import import_module
 from itertools import islice
 from math import isfinite
 from pathlib import Path
@@ -26,7 +25,7 @@ from leaderboard import admission, mteb
 from leaderboard.result import Result
 from leaderboard.shelf import find, records
 from leaderboard.verify import IMPORTED, beside, is_name, is_number, place, read, require_form
-from lotte import artifact, lock
+from lotte import artifact, extras, lock
 from lotte.dataset import Dataset
 from lotte.errors import CorruptFileError, LotteError, MismatchError, UnavailableError, writing
 from lotte.lines import lines, opened
@@ -309,10 +308,7 @@ def _yaml(text: list[str], file: Path) -> dict[str, Any]:
 
 def _loaded(text: str, file: Path) -> Any:
     """Return what YAML says; ValueError for what is none, or refers back: a few lines can name a billion values."""
-    try:
-        yaml: Any = import_module("yaml")
-    except ImportError:
-        raise UnavailableError(f"{file} has a header in YAML, which needs PyYAML: pip install pyyaml") from None
+    yaml = extras.package("yaml", f"{file}: its header")
     try:
         if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, yaml.SafeLoader)):
             raise ValueError("it has an alias, which is not read here: write the value out")

@@ -21,11 +21,10 @@ import sys
 import unicodedata
 from collections.abc import Callable, Sequence
 from functools import cache
-from importlib import import_module
 from time import monotonic
 from typing import Any, TypeAlias
 
-from lotte.errors import UnavailableError
+from lotte import extras
 
 Holds: TypeAlias = Callable[[str], bool]  # a passage's text -> whether an answer is in it
 PATIENCE = 5.0  # seconds that one pattern may take over all passages, and the most it may take in one
@@ -95,12 +94,7 @@ def holds_pattern(patterns: Sequence[str], patience: float = PATIENCE) -> Holds:
 
 def compile_pattern(pattern: str) -> Any:
     """Return the pattern, or None if it is none."""
-    try:
-        regex = import_module("regex")
-    except ImportError:
-        raise UnavailableError(
-            "the answers of this dataset are patterns, which need the package regex: pip install regex"
-        ) from None
+    regex = extras.package("regex", "a dataset whose answers are patterns")
     flags = regex.IGNORECASE | regex.UNICODE | regex.MULTILINE
     try:
         return regex.compile(unicodedata.normalize("NFD", pattern), flags=flags)

@@ -24,7 +24,7 @@ from pathlib import Path
 from pkgutil import iter_modules
 from typing import IO, Any
 
-from lotte import archive, benchmarks, hub, release
+from lotte import archive, benchmarks, extras, hub, release
 from lotte.artifact import write_whole
 from lotte.errors import CorruptFileError, LotteError, UnavailableError, unknown, writing
 from lotte.parsing import json_object
@@ -280,7 +280,7 @@ def fetch(name: str, home: Path, *, say: Callable[[str], None] = lambda line: No
             say(str(error))
     if wanted.hub is not None and hub.is_installed():
         return _fetch_hub(wanted, where)
-    hint = " Or install the package datasets, and it comes from Hugging Face." if wanted.hub else ""
+    hint = f" Or {extras.hint('datasets')}, and it comes from Hugging Face." if wanted.hub else ""
     raise type(failures[-1])(f"{failures[-1]}{hint}")
 
 

@@ -5,11 +5,11 @@ or JSON lines, are read without it.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from lotte import extras
 from lotte.errors import CorruptFileError, LotteError, UnavailableError
 from lotte.jsonl import objects
 from lotte.lines import plain_or_gz
@@ -27,10 +27,7 @@ def tables(hub: Hub) -> dict[str, Iterable[Row]]:
 
     Raises  UnavailableError if the package is missing, or the set cannot be had
     """
-    try:
-        datasets = import_module("datasets")
-    except ImportError:
-        raise UnavailableError(f"{hub.repo} needs the package datasets: pip install datasets") from None
+    datasets = extras.package("datasets", hub.repo)
     found: dict[str, Iterable[Row]] = {}
     for table, (config, split) in hub.configs.items():
         try:

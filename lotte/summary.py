@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from lotte import parquet
+from lotte import extras, parquet
 from lotte.collection import Collection
 from lotte.errors import CorruptFileError, UnavailableError
 from lotte.jsonl import objects, rows
@@ -113,12 +113,7 @@ def summarise(folder: Path, name: str) -> Summary:
 
 def plot(summaries: Sequence[Summary], path: Path) -> None:
     """Draw Figures 4, 5 and 6 into a file; its ending says the format: .png, .svg or .pdf."""
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise UnavailableError(
-            "--plot needs matplotlib, which is not installed: pip install 'lotte-bench[plot]'"
-        ) from None
+    Figure = extras.package("matplotlib.figure", "--plot").Figure
     if path.suffix.lower() not in (".png", ".svg", ".pdf"):
         raise UnavailableError(f"--plot takes a file that ends in .png, .svg or .pdf, not {path.name!r}")
     series: list[tuple[str, str, list[tuple[str, Ints]]]] = [

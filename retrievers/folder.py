@@ -6,11 +6,11 @@ from inspect import signature
 from pkgutil import iter_modules
 from typing import Any, get_type_hints
 
-from lotte.errors import LotteError, UnavailableError, UnknownNameError, unknown
+from lotte import extras
+from lotte.errors import LotteError, UnknownNameError, unknown
 from retrievers import systems
 from retrievers.retriever import Retriever
 
-EXTRAS = {"numba": "colbert", "llvmlite": "colbert"}  # packages that a system imports, and what brings them
 READ: dict[type, Callable[[str], Any]] = {
     bool: {"true": True, "false": False}.__getitem__,
     int: int,
@@ -83,11 +83,8 @@ def _recipe(name: str) -> Callable[..., Any]:
     try:
         found: Callable[..., Any] = getattr(import_module(module), function)
     except ModuleNotFoundError as error:
-        if error.name in EXTRAS and not colon:
-            extra = EXTRAS[error.name]
-            raise UnavailableError(
-                f"{name} needs {error.name}, which is not installed: pip install 'lotte-bench[{extra}]'"
-            ) from None
+        if (package := extras.of(error)) and not colon:
+            raise extras.lacking(package, name) from None
         if error.name is None or not f"{module}.".startswith(f"{error.name}."):
             raise  # the module is there, and what it imports is not
         raise UnknownNameError(f"no module is named {error.name!r}, which --retriever {name} asks for") from None

@@ -474,7 +474,7 @@ class Package:
 
 def test_a_set_comes_from_hugging_face_at_its_revision(monkeypatch, tmp_path):
     package = Package()
-    monkeypatch.setattr(hub, "import_module", lambda name: package)
+    monkeypatch.setattr(hub.extras, "package", lambda name, what: package)
     monkeypatch.setattr(hub, "is_installed", lambda: True)
     release = replace(beir.release("scifact"), files=(), counts=replace(beir.release("scifact").counts, documents=2, queries=1, judgments=1))  # fmt: skip
     monkeypatch.setattr(beir, "release", lambda name: release)
@@ -492,5 +492,5 @@ def test_a_set_comes_from_hugging_face_at_its_revision(monkeypatch, tmp_path):
 def test_without_the_package_one_line_says_what_to_install(monkeypatch):
     if hub.is_installed():
         pytest.skip("the package datasets is installed")
-    with pytest.raises(UnavailableError, match="mteb/nq needs the package datasets: pip install datasets"):
+    with pytest.raises(UnavailableError, match=r"mteb/nq needs datasets, .*: pip install 'lotte-bench\[data\]'"):
         hub.tables(beir.release("nq").hub)

@@ -29,7 +29,7 @@ from leaderboard.board.contest import Contest
 from leaderboard.board.pages import HERE, STATIC, page
 from leaderboard.board.panel import Panel
 from leaderboard.board.record import Record
-from lotte import artifact
+from lotte import artifact, extras
 from lotte.errors import LotteError, UnavailableError, writing
 from lotte.home import home
 from lotte.progress import Progress
@@ -92,7 +92,7 @@ def build(
         raise UnavailableError(f"{results} holds no record to show; `lotte eval --out {results}` makes one")
     site = _compared(records, left_out, say)
     with writing(out.parent), artifact.folder(out, _meta(site)) as folder:
-        _write_static(folder)
+        _write_static(folder, say)
         _write_boards(site, folder)
         _write_datasets(site, folder)
         _write_records(site, folder)
@@ -241,7 +241,7 @@ def _all(contest: Contest) -> list[Record]:
     return [*contest.entries.values(), *(one for older in contest.repeats.values() for one in older)]
 
 
-def _write_static(folder: Path) -> None:
+def _write_static(folder: Path, say: Callable[[str], None]) -> None:
     notice = "This site was made by lotte-bench (Apache-2.0).\n"
     for name in STATIC:
         _write(folder / "static" / name, (HERE / "static" / name).read_bytes())
@@ -249,6 +249,8 @@ def _write_static(folder: Path) -> None:
         script, licence = found
         _write(folder / LIBRARY, script.read_bytes())
         notice += f"\n{LIBRARY} is plotly.js, taken from the Python package plotly, under this licence:\n\n{licence}"
+    else:
+        say(f"the picture cannot be zoomed without plotly, which is not installed: {extras.hint('plotly')}")
     _write(folder / "NOTICE.txt", notice)
 
 
