@@ -63,9 +63,9 @@ def train(
     """
     from dataclasses import replace
 
-    from retrievers.colbert.checkpoint import package
+    from retrievers.colbert.tensors import package
 
-    package("torch")
+    package("torch", "training")
     from retrievers.training import settings as runs
     from retrievers.training.run import Training
 

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from lotte.errors import CorruptFileError, MismatchError
 from retrievers.colbert import codec as codecs
 from retrievers.colbert import segment as segments
-from retrievers.colbert.checkpoint import package
+from retrievers.colbert.tensors import package
 from retrievers.colbert.codec import BITS, Bytes, Codec, Encoded, Floats, Integers, packed_width
 from retrievers.colbert.index import ColbertIndex
 from retrievers.colbert.kernels.reference import unpack

@@ -15,6 +15,7 @@ from typing import Any
 from lotte import artifact
 from lotte.dataset import Dataset
 from retrievers.colbert import checkpoint, config, writing
+from retrievers.colbert.tensors import package
 from retrievers.training import fingerprint, overlap
 from retrievers.training.examples import Pairs
 from retrievers.training.settings import Recipe
@@ -59,12 +60,12 @@ def papers(recipe: Recipe, pairs: Pairs, folder: Path, held_out: Sequence[Datase
 def give(last: Path, target: Path, facts: Mapping[str, Any], known: bytes) -> Path:
     """Write a step's checkpoint with its papers, in float32, and beside it in int8: `target` and `target`-int8."""
     found = checkpoint.find(last)
-    model = found.model()
+    torch, model = package("torch", "training"), found.model()
     extra = {fingerprint.NAME: known}
     both: list[tuple[Path, writing.Precision]] = [(target.with_name(f"{target.name}-int8"), "int8"), (target, "fp32")]
     for folder, precision in both:
         writing.write(
-            folder, described=found.described, state=model.state_dict(), projection_HI=found.projection()[0].weight_HI,
+            folder, described=found.described, state=model.state_dict(), projection_HI=torch.tensor(found.projection()[0].weight_HI),
             tokenizer=last, settings=config.read(last), training=facts, readme=readme(facts), precision=precision,
             extra=extra,
         )  # fmt: skip

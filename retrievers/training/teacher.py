@@ -24,6 +24,7 @@ from lotte.errors import CorruptFileError, MismatchError
 from lotte.lines import lines
 from lotte.progress import Progress
 from retrievers.colbert import checkpoint
+from retrievers.colbert.tensors import package
 from retrievers.training import losses
 from retrievers.training.examples import Example, Pairs, even
 from retrievers.training.loop import Fit
@@ -54,7 +55,7 @@ class CrossEncoder(nn.Module):
 
         Raises  UnavailableError if it cannot be had, MismatchError if it has another count of outputs than one
         """
-        checkpoint.package("transformers")
+        package("transformers", "training")
         from transformers import AutoModelForSequenceClassification, AutoTokenizer
         from transformers.utils import logging
 
