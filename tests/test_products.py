@@ -11,7 +11,15 @@ from numpy.typing import NDArray
 pytest.importorskip("numba", reason="late interaction needs the extra 'colbert'")
 
 from retrievers.colbert.kernels import products, transformer
-from retrievers.colbert.kernels.products import GROUP, ROWS, ByteWeights, FloatWeights, Form, byte_product, float_product
+from retrievers.colbert.kernels.products import (
+    GROUP,
+    ROWS,
+    ByteWeights,
+    FloatWeights,
+    Form,
+    byte_product,
+    float_product,
+)
 
 Floats = NDArray[np.float32]
 FORMS = [Form(4, products.PORTABLE), Form(8, products.PAIRS), Form(8, products.VNNI), Form(16, products.VNNI)]

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from retrievers.colbert.checkpoint import ACTIVATIONS, Checkpoint, Dense
 from retrievers.colbert.kernels import transformer
 from retrievers.colbert.kernels.products import (
+    COLUMNS,
     GROUP,
     ROWS,
     ByteWeights,
@@ -98,18 +99,18 @@ class Body:
         )
         self.epsilon = np.float32(config.get("layer_norm_eps", 1e-12))
         self.precision, self._rooms = precision, local()
-        weights = ByteWeights if precision == "int8" else FloatWeights
+        kind = ByteWeights if precision == "int8" else FloatWeights
 
         def norm(name: str) -> tuple[Floats, Floats]:
             return state[f"{name}.weight"], state[f"{name}.bias"]
 
         def take(name: str, *parts: str) -> Any:
-            return weights(
-                *(np.concatenate([state[f"{name}{part}.{kind}"] for part in parts or ("",)]) for kind in ("weight", "bias"))
-            )
+            names = [f"{name}{part}" for part in parts or ("",)]
+            return kind(*(np.concatenate([state[f"{name}.{what}"] for name in names]) for what in ("weight", "bias")))
 
         self.words = state["embeddings.word_embeddings.weight"]
-        self.places = state["embeddings.position_embeddings.weight"] + state["embeddings.token_type_embeddings.weight"][0]
+        types = state["embeddings.token_type_embeddings.weight"]
+        self.places = state["embeddings.position_embeddings.weight"] + types[0]
         self.norm = norm("embeddings.LayerNorm")
         self.layers = [
             _Layer(
@@ -183,15 +184,18 @@ class _Room:
         widest = max(3 * body.wide, body.inner)
         self._hidden = np.zeros((rows, body.wide), np.float32)
         self._mixed = np.zeros((rows, body.wide), np.float32)
-        self._qkv = np.zeros((rows + ROWS, _padded(3 * body.wide, 32)), np.float32)  # attention reads past the last text
-        self.inner = np.zeros((INNER, _padded(body.inner, 32)), np.float32)
+        # attention reads past the last text
+        self._qkv = np.zeros((rows + ROWS, _padded(3 * body.wide, COLUMNS)), np.float32)
+        self.inner = np.zeros((INNER, _padded(body.inner, COLUMNS)), np.float32)
         self._codes = np.zeros((rows, _padded(widest, GROUP)), np.uint8)
         self._scales = np.zeros((rows, _padded(widest, GROUP) // GROUP), np.float32)
         self._scale = np.float32(head**-0.5)
         room, width, step = transformer.Room(length, head), *form()
-        self._in_bytes = body.precision == "int8"
-        self._attention = transformer.byte_attention(head, width, step) if self._in_bytes else transformer.float_attention(head, width)
-        self._parts = room.bytes() if self._in_bytes else room.floats()
+        self._attention, self._parts = (
+            (transformer.byte_attention(head, width, step), room.bytes())
+            if body.precision == "int8"
+            else (transformer.float_attention(head, width), room.floats())
+        )
 
     def of(self, tokens: int) -> "_Room":
         """Return the room with buffers of so many tokens, rounded up."""

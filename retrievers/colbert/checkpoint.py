@@ -34,12 +34,18 @@ _SPARE = re.compile(r"(^|\.)(pooler\.|cls\.|lm_head\.|predictions\.)|^linear\.we
 
 Floats = NDArray[np.float32]
 
+
+def _sigmoid(x: Floats) -> Floats:
+    half: Floats = np.tanh(x / np.float32(2))
+    return (half + np.float32(1)) * np.float32(0.5)
+
+
 # names of activations in a module's config.json; a name that is not here is not imported but refused
 ACTIVATIONS: dict[str, Callable[[Floats], Floats]] = {
     "Identity": lambda x: x,
     "Tanh": np.tanh,
     "ReLU": lambda x: np.maximum(x, 0),
-    "Sigmoid": lambda x: 1 / (1 + np.exp(-x)),
+    "Sigmoid": _sigmoid,
 }
 
 

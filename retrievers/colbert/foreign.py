@@ -25,11 +25,11 @@ from numpy.typing import NDArray
 from lotte.errors import CorruptFileError, MismatchError
 from retrievers.colbert import codec as codecs
 from retrievers.colbert import segment as segments
-from retrievers.colbert.tensors import package
 from retrievers.colbert.codec import BITS, Bytes, Codec, Encoded, Floats, Integers, packed_width
 from retrievers.colbert.index import ColbertIndex
 from retrievers.colbert.kernels.reference import unpack
 from retrievers.colbert.segment import SegmentWriter
+from retrievers.colbert.tensors import package
 
 COLBERT, PLAID = "colbert", "fast-plaid"
 MARKS = {

@@ -60,7 +60,8 @@ def _safetensors(path: Path) -> dict[str, Array]:
         with path.open("rb") as file:
             size = int.from_bytes(file.read(8), "little")
             described: dict[str, Any] = json.loads(file.read(size))
-        content = np.memmap(path, np.uint8, "r", offset=8 + size) if path.stat().st_size > 8 + size else np.empty(0, "u1")
+        none = path.stat().st_size == 8 + size
+        content = np.empty(0, np.uint8) if none else np.memmap(path, np.uint8, "r", offset=8 + size)
     except (SafetensorError, OSError, ValueError) as error:
         raise CorruptFileError(f"{path} is no file of safetensors ({line(error)}); fetch it again") from None
     described.pop("__metadata__", None)
@@ -88,9 +89,8 @@ def _pickle(path: Path, trust: bool) -> dict[str, Array]:
     tensors = {str(name): value for name, value in loaded.items() if isinstance(value, torch.Tensor)}
     if not tensors:
         raise CorruptFileError(f"{path} holds no tensors by name")
-    return {
-        name: (value.float() if value.dtype == torch.bfloat16 else value).detach().numpy() for name, value in tensors.items()
-    }
+    wider = {name: value.float() if value.dtype == torch.bfloat16 else value for name, value in tensors.items()}
+    return {name: value.detach().numpy() for name, value in wider.items()}
 
 
 def _restored(path: Path, arrays: dict[str, Array]) -> dict[str, Array]:

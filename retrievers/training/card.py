@@ -61,11 +61,11 @@ def give(last: Path, target: Path, facts: Mapping[str, Any], known: bytes) -> Pa
     """Write a step's checkpoint with its papers, in float32, and beside it in int8: `target` and `target`-int8."""
     found = checkpoint.find(last)
     torch, model = package("torch", "training"), found.model()
-    extra = {fingerprint.NAME: known}
+    extra, projection_HI = {fingerprint.NAME: known}, torch.tensor(found.projection()[0].weight_HI)
     both: list[tuple[Path, writing.Precision]] = [(target.with_name(f"{target.name}-int8"), "int8"), (target, "fp32")]
     for folder, precision in both:
         writing.write(
-            folder, described=found.described, state=model.state_dict(), projection_HI=torch.tensor(found.projection()[0].weight_HI),
+            folder, described=found.described, state=model.state_dict(), projection_HI=projection_HI,
             tokenizer=last, settings=config.read(last), training=facts, readme=readme(facts), precision=precision,
             extra=extra,
         )  # fmt: skip

@@ -76,7 +76,10 @@ class Student(nn.Module):
             raise MismatchError(f"{found.name} has a projection of {len(steps)} steps; training knows one linear step")
         settings = replace(settings, dim=settings.dim or 128)
         assert settings.dim
-        projection_HI = torch.tensor(steps[0].weight_HI) if steps else nn.init.orthogonal_(torch.empty(settings.dim, found.width))
+        if steps:
+            projection_HI = torch.tensor(steps[0].weight_HI)
+        else:
+            projection_HI = nn.init.orthogonal_(torch.empty(settings.dim, found.width))
         settings = replace(settings, dim=projection_HI.shape[0])
         return cls(body, projection_HI, settings, found, dropout=dropout, precision=precision)
 

@@ -22,7 +22,20 @@ from numba.extending import intrinsic
 from numpy.typing import NDArray
 
 from retrievers.colbert.kernels.cpu_cells import compiled
-from retrievers.colbert.kernels.simd import F32, I8, I16, I32, I64, Builder, Value, features, literals, load, spread, store
+from retrievers.colbert.kernels.simd import (
+    F32,
+    I8,
+    I16,
+    I32,
+    I64,
+    Builder,
+    Value,
+    features,
+    literals,
+    load,
+    spread,
+    store,
+)
 
 COLUMNS, GROUP, STEPS = 32, 64, 16  # of a panel; of a scale; dot products of four bytes in a group
 ROWS = 4  # buffers hold a multiple of so many rows
@@ -56,8 +69,9 @@ def _add_dots(b: Builder, sums: Value, row: Value, column: Value, form: Form) ->
     """Return sums + the dot products of four unsigned bytes below 128 with four signed bytes, in each number."""
     numbers, shorts, octets = (ir.VectorType(t, form.width * n) for t, n in ((I32, 1), (I16, 2), (I8, 4)))
     if form.step == VNNI:
-        name = f"llvm.x86.avx512.vpdpbusd.{32 * form.width}"
-        return b.call(b.module.declare_intrinsic(name, (), ir.FunctionType(numbers, [numbers] * 3)), [sums, row, column])
+        kind = ir.FunctionType(numbers, [numbers] * 3)
+        dots = b.module.declare_intrinsic(f"llvm.x86.avx512.vpdpbusd.{32 * form.width}", (), kind)
+        return b.call(dots, [sums, row, column])
     if form.step == PAIRS:  # 127 * 127 * 2 fits in 16 bits
         pairs = b.module.declare_intrinsic("llvm.x86.avx2.pmadd.ub.sw", (), ir.FunctionType(shorts, [octets] * 2))
         fours = b.module.declare_intrinsic("llvm.x86.avx2.pmadd.wd", (), ir.FunctionType(numbers, [shorts] * 2))
@@ -135,7 +149,8 @@ def byte_tile(
     whole, real = ir.VectorType(I32, num_lanes), ir.VectorType(F32, num_lanes)
 
     def codegen(context: Any, b: Builder, signature: Any, args: Any) -> Value:
-        a_at, a_step, scales_at, scale_step, panel_at, worth_at, offsets_at, bias_at, out_at, out_step, groups_v = args[:11]
+        a_at, a_step, scales_at, scale_step, panel_at, worth_at = args[:6]
+        offsets_at, bias_at, out_at, out_step, groups_v = args[6:11]
         sources, targets = _rows(b, a_at, a_step, num_rows), _rows(b, out_at, out_step, num_rows)
         row_scales = _rows(b, scales_at, scale_step, num_rows)
         for columns in _passes(num_lanes):
@@ -261,12 +276,14 @@ def _float_product(width: int) -> Callable[..., None]:
     @compiled
     def run(rows: Any, panels: Any, bias: Any, out: Any) -> None:
         for panel in range(len(panels)):
+            panel_at = panels.ctypes.data + panel * panels.strides[0]
+            bias_at = bias.ctypes.data + panel * bias.strides[0]
             for row in range(0, len(rows), ROWS):
+                row_at = rows.ctypes.data + row * rows.strides[0]
+                out_at = out.ctypes.data + row * out.strides[0] + 4 * COLUMNS * panel
                 float_tile(
-                    rows.ctypes.data + row * rows.strides[0], rows.strides[0], panels.ctypes.data + panel * panels.strides[0],
-                    bias.ctypes.data + panel * bias.strides[0], out.ctypes.data + row * out.strides[0] + 4 * COLUMNS * panel,
-                    out.strides[0], panels.shape[1], ROWS, width,
-                )  # fmt: skip
+                    row_at, rows.strides[0], panel_at, bias_at, out_at, out.strides[0], panels.shape[1], ROWS, width
+                )
 
     return run
 
@@ -284,13 +301,16 @@ def _byte_product(width: int, step: int) -> Callable[..., None]:
     @compiled
     def run(rows: Any, scales: Any, panels: Any, worth: Any, offsets: Any, bias: Any, out: Any) -> None:
         for panel in range(len(panels)):
+            panel_at = panels.ctypes.data + panel * panels.strides[0]
+            bias_at = bias.ctypes.data + panel * bias.strides[0]
+            worth_at = worth.ctypes.data + panel * worth.strides[0]
+            offsets_at = offsets.ctypes.data + panel * offsets.strides[0]
             for row in range(0, len(rows), ROWS):
                 byte_tile(
-                    rows.ctypes.data + row * rows.strides[0], rows.strides[0], scales.ctypes.data + row * scales.strides[0],
-                    scales.strides[0], panels.ctypes.data + panel * panels.strides[0],
-                    worth.ctypes.data + panel * worth.strides[0], offsets.ctypes.data + panel * offsets.strides[0],
-                    bias.ctypes.data + panel * bias.strides[0], out.ctypes.data + row * out.strides[0] + 4 * COLUMNS * panel,
-                    out.strides[0], panels.shape[1], ROWS, STEPS, width, step,
+                    rows.ctypes.data + row * rows.strides[0], rows.strides[0],
+                    scales.ctypes.data + row * scales.strides[0], scales.strides[0], panel_at, worth_at, offsets_at,
+                    bias_at, out.ctypes.data + row * out.strides[0] + 4 * COLUMNS * panel, out.strides[0],
+                    panels.shape[1], ROWS, STEPS, width, step,
                 )  # fmt: skip
 
     return run

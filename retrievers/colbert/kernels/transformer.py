@@ -305,7 +305,8 @@ def byte_attention(head: int, width: int, step: int) -> Callable[..., None]:
                 for panel in range(panels):
                     byte_tile(
                         queries.ctypes.data, queries.strides[0], query_scales.ctypes.data, 4,
-                        keys.ctypes.data + panel * keys.strides[0], key_worth.ctypes.data + panel * key_worth.strides[0],
+                        keys.ctypes.data + panel * keys.strides[0],
+                        key_worth.ctypes.data + panel * key_worth.strides[0],
                         key_offsets.ctypes.data + panel * key_offsets.strides[0], zeros.ctypes.data,
                         scores.ctypes.data + 4 * COLUMNS * panel, scores.strides[0], 1, ROWS, steps, width, step,
                     )  # fmt: skip
