@@ -28,7 +28,7 @@ torch = pytest.importorskip("torch", reason="needs lotte-bench[colbert]")
 
 from safetensors.numpy import load_file, save_file  # noqa: E402
 
-from retrievers.colbert import bert, writing  # noqa: E402
+from retrievers.colbert import bert_cpu, writing  # noqa: E402
 
 QUERIES = ["how to bake bread", "?", "the star " * 70, "What is the best way, to grow a plant?"]
 DOCS = [*QUERIES, "soil", "water, plant & moon! (a garden)", "éß 日本語 “light”", "a b c d e f g h " * 40]
@@ -71,8 +71,9 @@ def parts(start):
     """What a trainer holds at its end."""
     found = find(start)
     return {
-        "described": found.described, "state": found.tensors(bert.shapes(found.described)),
-        "projection_HI": found.projection()[0].weight_HI, "tokenizer": start, "settings": found.settings,
+        "described": found.described,
+        "state": {name: torch.tensor(a) for name, a in found.arrays(bert_cpu.shapes(found.described)).items()},
+        "projection_HI": torch.tensor(found.projection()[0].weight_HI), "tokenizer": start, "settings": found.settings,
         "training": TRAINING, "readme": "# A card\n",
     }  # fmt: skip
 
@@ -260,7 +261,7 @@ def test_parts_of_a_row_have_scales_of_their_own_and_come_back(tmp_path):
     assert state[f"bert.{name}.scale"].shape == (64, 2) and state[f"bert.{name}"].dtype == np.int8
     assert state["bert.embeddings.token_type_embeddings.weight"].dtype == np.float32
     np.testing.assert_array_equal(state["linear.weight"], given["projection_HI"])
-    found = find(folder).tensors(bert.shapes(given["described"]))[name]
+    found = torch.tensor(find(folder).arrays(bert_cpu.shapes(given["described"]))[name])
     torch.testing.assert_close(found[:, :64], given["state"][name][:, :64], rtol=0, atol=0.004)
     torch.testing.assert_close(found[:, 64:], given["state"][name][:, 64:], rtol=0, atol=0.4)
 
@@ -372,11 +373,11 @@ INNER = "bert.encoder.layer.0.intermediate.dense.weight"
     [
         (lambda state: state.pop(f"{WORDS}.scale"), f"lacks the tensor '{WORDS}.scale', which its int8 '{WORDS}' needs"),
         (lambda state: state.update({f"{INNER}.scale": np.ones((7, 1), np.float32)}),
-         f"the int8 {INNER} is [96, 48], its .scale [7, 1] of torch.float32; no match"),
+         f"the int8 {INNER} is [96, 48], its .scale [7, 1] of float32; no match"),
         (lambda state: state.update({f"{INNER}.scale": np.ones((96, 5), np.float32)}), f"the int8 {INNER} is [96, 48], its .scale [96, 5] of"),
         (lambda state: state.update({f"{INNER}.scale": np.ones((96, 0), np.float32)}), f"the int8 {INNER} is [96, 48], its .scale [96, 0] of"),
-        (lambda state: state.update({f"{INNER}.scale": np.ones((96, 1), np.int32)}), f"the int8 {INNER} is [96, 48], its .scale [96, 1] of torch.int32;"),
-        (lambda state: state.update({INNER: np.ones(96, np.int8)}), f"the int8 {INNER} is [96], its .scale [96, 1] of torch.float32;"),
+        (lambda state: state.update({f"{INNER}.scale": np.ones((96, 1), np.int32)}), f"the int8 {INNER} is [96, 48], its .scale [96, 1] of int32;"),
+        (lambda state: state.update({INNER: np.ones(96, np.int8)}), f"the int8 {INNER} is [96], its .scale [96, 1] of float32;"),
         (lambda state: state[f"{WORDS}.scale"].__setitem__(3, np.nan), f"{WORDS} holds numbers that are not finite"),
         (lambda state: state["bert.embeddings.LayerNorm.bias"].fill(np.inf), "bert.embeddings.LayerNorm.bias holds numbers"),
     ],

@@ -1,6 +1,10 @@
 """The vectors are the original's, and what stands beside a text does not change them."""
 
 import json
+import os
+import shutil
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from pathlib import Path
@@ -12,10 +16,11 @@ import tiny_checkpoint
 from lotte.errors import MismatchError, UnavailableError, UnknownNameError
 from retrievers.colbert import encoder
 from retrievers.colbert.encoder import Encoder
+from retrievers.colbert.recipe import WEIGHTS
 
 torch = pytest.importorskip("torch", reason="needs lotte-bench[colbert]")
 
-from retrievers.colbert import bert  # noqa: E402
+from retrievers.colbert import bert, bert_cpu  # noqa: E402
 
 ORACLE = Path(__file__).parents[2] / "shared" / "data" / "colbert_oracle"
 oracle = pytest.mark.skipif(not ORACLE.is_dir(), reason=f"needs {ORACLE}, vectors of the original")
@@ -67,7 +72,8 @@ def test_every_layout_encodes(tmp_path, layout):
 def test_the_packed_model_is_the_one_of_transformers(tiny):
     """`Packed` and its twin, over lengths that repeat and lengths that do not, with and without unseen tokens."""
     pytest.importorskip("transformers")
-    state = tiny.checkpoint.tensors(bert.shapes(tiny.checkpoint.described))
+    arrays = tiny.checkpoint.arrays(bert_cpu.shapes(tiny.checkpoint.described))
+    state = {name: torch.tensor(array) for name, array in arrays.items()}
     packed = bert.Packed(tiny.checkpoint.described, state, torch.device("cpu"), torch.float32)
     padded = bert.Padded(tiny.checkpoint.model())
     assert packed.parameters == padded.parameters
@@ -217,19 +223,86 @@ def test_the_facts_name_the_model(tiny):
     }  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    ("able", "wanted"),
-    [
-        ((), "fp32"),
-        (("avx512_bf16", "amx_bf16"), "bf16"),
-        (("avx512_bf16",), "fp32"),  # Cooper Lake; a guest on Sapphire Rapids that is not given the matrix registers
-        (("avx512_bf16", "sse4a"), "bf16"),  # Zen 4 and 5
-        (("sse4a",), "fp32"),  # Zen 3
-    ],
-)
-def test_the_precision_is_the_one_the_processor_is_fast_in(folder, able, wanted, monkeypatch):
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: dict.fromkeys(able, True), raising=False)
-    assert Encoder.load(folder, device="cpu").precision == wanted
+def test_the_precision_is_that_of_the_file(folder):
+    """And not what the processor is fast in: the same vectors everywhere."""
+    assert Encoder.load(folder, device="cpu").precision == "fp32"
+    assert Encoder.load(WEIGHTS, device="cpu").precision == "int8"
+
+
+def test_bytes_lose_little(folder, tiny):
+    wanted, found = tiny.docs(TEXTS), Encoder.load(folder, device="cpu", precision="int8").docs(TEXTS)
+    cosines = (found.vectors.astype(np.float32) * wanted.vectors).sum(1)
+    assert found.vectors.dtype == np.float16 and cosines.min() > 0.99 and cosines.mean() > 0.9995
+
+
+def test_the_shipped_checkpoint_is_torchs_in_float32_and_near_it_in_bytes():
+    texts = [f"{text} of a long document about bread" for text in TEXTS] * 2
+    found, near = (Encoder.load(WEIGHTS, device="cpu", precision=precision) for precision in ("fp32", "int8"))
+    lane = bert.Lane(found.checkpoint, torch.device("cpu"), "fp32")
+    by_torch = Encoder(found.checkpoint, [lane], "fp32", workers=1, budget=2048, torch_cpu=True)
+    for ask in (lambda encoder: encoder.docs(texts).vectors, lambda encoder: np.concatenate(encoder.queries(texts))):
+        wanted = ask(by_torch)
+        assert (ask(found) * wanted).sum(1).min() > 0.999999
+        cosines = (ask(near).astype(np.float32) * wanted).sum(1)
+        assert cosines.min() > 0.98 and cosines.mean() > 0.998
+    assert [near.tokens_of_doc(text) for text in texts] == [by_torch.tokens_of_doc(text) for text in texts]
+
+
+@pytest.mark.parametrize("precision", bert_cpu.PRECISIONS)
+def test_company_changes_no_bit(folder, precision, monkeypatch):
+    found = Encoder.load(folder, device="cpu", precision=precision)
+    together = found.docs(TEXTS).vectors.tobytes()
+    assert b"".join(found.docs([text]).vectors.tobytes() for text in TEXTS) == together
+    monkeypatch.setattr(found, "_budget", 10)
+    assert found.docs(TEXTS).vectors.tobytes() == together
+
+
+@pytest.mark.parametrize("precision", bert_cpu.PRECISIONS)
+def test_every_kind_of_processor_gives_the_same_bits(folder, precision):
+    code = (
+        "import hashlib, sys; from retrievers.colbert.encoder import Encoder; "
+        "from retrievers.colbert.kernels.products import form; "
+        "found = Encoder.load(sys.argv[1], device='cpu', precision=sys.argv[2]); texts = sys.argv[3:]; "
+        "assert 'torch' not in sys.modules; "
+        "print(form().width, hashlib.sha256(found.docs(texts).vectors.tobytes() + found.queries(texts).tobytes()).hexdigest())"
+    )
+    said = [
+        subprocess.run(
+            [sys.executable, "-c", code, folder, precision, *TEXTS], env=os.environ | {"LOTTE_KERNELS": kernels},
+            check=True, capture_output=True, text=True,
+        ).stdout.split()
+        for kernels in ("plain", "avx2", "")
+    ]  # fmt: skip
+    assert said[0][0] == "4" and len({digest for _, digest in said}) == 1
+
+
+def test_int8_is_for_berts_on_a_cpu(tmp_path):
+    other = tiny_checkpoint.write(tmp_path / "other")
+    described = json.loads((other / "config.json").read_text())
+    (other / "config.json").write_text(json.dumps(described | {"model_type": "roberta"}))
+    with pytest.raises(MismatchError, match="precision=int8 is for BERT models on a CPU, and other is a roberta"):
+        Encoder.load(other, device="cpu", precision="int8")
+
+
+def test_a_token_without_an_embedding_is_found_when_the_model_is_opened(folder, tmp_path):
+    shutil.copytree(folder, tmp_path / "tiny")
+    tokenizer = json.loads((tmp_path / "tiny" / "tokenizer.json").read_text())
+    last = len(tiny_checkpoint.VOCABULARY)
+    tokenizer["added_tokens"].append({"id": last, "content": "[More]", "special": True, "single_word": False,
+                                      "lstrip": False, "rstrip": False, "normalized": False})  # fmt: skip
+    (tmp_path / "tiny" / "tokenizer.json").write_text(json.dumps(tokenizer))
+    with pytest.raises(MismatchError, match=rf"tokenizer\.json has {last + 1} tokens, and the model {last} embeddings"):
+        Encoder.load(tmp_path / "tiny", device="cpu")
+
+
+def test_without_torch_a_model_that_needs_it_names_the_extra(tmp_path, monkeypatch):
+    other = tiny_checkpoint.write(tmp_path / "other")
+    described = json.loads((other / "config.json").read_text())
+    (other / "config.json").write_text(json.dumps(described | {"hidden_act": "gelu_new"}))
+    monkeypatch.setitem(sys.modules, "torch", None)
+    for asked in ({}, {"precision": "bf16"}, {"device": "cuda"}):
+        with pytest.raises(UnavailableError, match=r"needs torch, .*: pip install 'lotte-bench\[train\]'$"):
+            Encoder.load(other, **asked)
 
 
 def test_a_device_or_precision_that_does_not_exist_is_named(folder):
@@ -255,7 +328,7 @@ def test_batches_hold_every_text_once_and_about_as_many_tokens():
 
 def test_threads_of_others_keep_their_number(folder):
     """Batches run on one thread each; what torch does elsewhere, in threads of today and tomorrow, stays as it was."""
-    found, before = Encoder.load(folder, device="cpu", precision="fp32"), torch.get_num_threads()
+    found, before = Encoder.load(folder, device="cpu", precision="bf16"), torch.get_num_threads()
     found._budget = 10
     found.docs(TEXTS)
     with ThreadPoolExecutor(1) as another:

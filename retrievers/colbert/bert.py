@@ -1,9 +1,10 @@
-"""The transformer, run over packed texts: no padding is computed, and none can leak.
+"""The transformer in torch, run over packed texts: no padding is computed, and none can leak.
 
-`Packed` is BERT by hand: every matrix product sees all tokens of a batch end to
-end, attention runs over texts of one length at a time. `Padded` is its twin,
-the forward pass of transformers, and the way for every model that is not a
-BERT. A BERT needs no transformers, whose import takes longer than a search.
+For GPUs, for 16-bit numbers, and for every model that `bert_cpu` does not
+compute. `Packed` is BERT by hand: every matrix product sees all tokens of a
+batch end to end, attention runs over texts of one length at a time. `Padded` is
+its twin, the forward pass of transformers, and the way for every model that is
+not a BERT. A BERT needs no transformers, whose import takes longer than a search.
 
 Shapes
   N  tokens of all texts, end to end    B  texts in a batch    L  tokens of a text
@@ -14,12 +15,21 @@ from collections.abc import Mapping
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
+
+from retrievers.colbert import bert_cpu
+from retrievers.colbert.checkpoint import Checkpoint, Dense
+from retrievers.colbert.tokens import Tokens
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+_ACTIVATIONS = {"Identity": lambda x: x, "Tanh": torch.tanh, "ReLU": torch.relu, "Sigmoid": torch.sigmoid}
 
 ROUND = 64  # batches on a CPU get a multiple of so many rows, if they are large: see `_spare`
 CPU_TOKENS = 2048  # in a batch: enough to fill the matrix units, few enough that what passes between layers stays near
@@ -66,8 +76,8 @@ class Padded:
 class Packed:
     """BERT over packed tokens, in the precision asked for.
 
-    config  what config.json says; `fits` has seen it
-    state   the tensors of `shapes`, float32
+    config  what config.json says; `bert_cpu.fits` has seen it
+    state   the tensors of `bert_cpu.shapes`, float32
     """
 
     def __init__(
@@ -241,32 +251,55 @@ def _attend(qkv_N: Tensor, steps: list[_Step], heads: int) -> Tensor:
     return torch.cat(mixed) if len(mixed) > 1 else mixed[0]
 
 
-def fits(config: Mapping[str, Any]) -> bool:
-    """Whether a config.json describes a BERT as `Packed` computes it."""
-    numbers = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "vocab_size")
-    return (
-        config.get("model_type") == "bert"
-        and all(isinstance(config.get(name), int) for name in numbers)
-        and config["hidden_size"] % config["num_attention_heads"] == 0
-        and config.get("hidden_act", "gelu") == "gelu"
-        and config.get("position_embedding_type", "absolute") == "absolute"
-        and not config.get("is_decoder")
-    )
+class Step:
+    """One step of the projection, on a device."""
+
+    def __init__(self, dense: Dense, device: torch.device, dtype: torch.dtype) -> None:
+        self.dense = dense
+        self.weight_HI, self.bias_H, self.residual_HI = (
+            None if array is None else torch.tensor(array).to(device, dtype)
+            for array in (dense.weight_HI, dense.bias_H, dense.residual_HI)
+        )
+
+    def __call__(self, x_NI: Tensor) -> Tensor:
+        assert self.weight_HI is not None
+        out_NH: Tensor = _ACTIVATIONS[self.dense.activation](F.linear(x_NI, self.weight_HI, self.bias_H))
+        if self.dense.adds_input:
+            out_NH = out_NH + (x_NI if self.residual_HI is None else F.linear(x_NI, self.residual_HI))
+        return out_NH
 
 
-def shapes(config: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
-    """Return the tensors of a BERT without a pooler and their shapes, under the names of transformers."""
-    wide, inner = config["hidden_size"], config["intermediate_size"]
-    found: dict[str, tuple[int, ...]] = {
-        "embeddings.word_embeddings.weight": (config["vocab_size"], wide),
-        "embeddings.position_embeddings.weight": (config.get("max_position_embeddings", 512), wide),
-        "embeddings.token_type_embeddings.weight": (config.get("type_vocab_size", 2), wide),
-    }
-    norms = ["embeddings.LayerNorm"]
-    for layer in (f"encoder.layer.{number}" for number in range(config["num_hidden_layers"])):
-        for name in ("self.query", "self.key", "self.value", "output.dense"):
-            found |= {f"{layer}.attention.{name}.weight": (wide, wide), f"{layer}.attention.{name}.bias": (wide,)}
-        found |= {f"{layer}.intermediate.dense.weight": (inner, wide), f"{layer}.intermediate.dense.bias": (inner,)}
-        found |= {f"{layer}.output.dense.weight": (wide, inner), f"{layer}.output.dense.bias": (wide,)}
-        norms += [f"{layer}.attention.output.LayerNorm", f"{layer}.output.LayerNorm"]
-    return found | {f"{name}.{kind}": (wide,) for name in norms for kind in ("weight", "bias")}
+class Lane:
+    """One copy of the model, on one device."""
+
+    def __init__(self, found: Checkpoint, device: torch.device, precision: str) -> None:
+        dtype = DTYPES[precision]
+        self.device = device
+        self.projection = [Step(dense, device, dtype) for dense in found.projection()]
+        self.body: Body
+        if bert_cpu.fits(found.described):
+            arrays = found.arrays(bert_cpu.shapes(found.described))
+            state = {name: torch.tensor(array) for name, array in arrays.items()}
+            self.body = Packed(found.described, state, device, dtype)
+        else:
+            self.body = Padded(found.model().to(device=device, dtype=dtype))
+        self.parameters = self.body.parameters
+
+    def __call__(self, tokens: Tokens, texts: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Return (n, H), the vectors of the kept tokens of some of the texts, in the order asked for."""
+        rows = tokens.rows(texts)
+        lengths = np.diff(tokens.starts)[texts].tolist()
+        with torch.inference_mode():
+            ids = torch.from_numpy(tokens.ids[rows]).to(self.device)
+            kept = torch.from_numpy(np.flatnonzero(tokens.kept[rows])).to(self.device)
+            out = self.body(Batch(ids, lengths, tokens.seen[texts].tolist()))[kept]
+            for step in self.projection:
+                out = step(out)
+            unit: Tensor = F.normalize(out.float(), dim=1)
+            vectors: NDArray[np.float32] = unit.cpu().numpy()
+            return vectors
+
+
+def threads() -> int:
+    """Return how many threads torch works with."""
+    return torch.get_num_threads()

@@ -4,73 +4,64 @@ Three layouts are read: ColBERT's own (artifact.metadata, linear.weight),
 PyLate's and that of sentence-transformers' MultiVectorEncoder (modules.json);
 a BERT without a projection serves as an encoder of its hidden states. Nothing
 of a checkpoint is executed: weights are safetensors, and a pickle is opened
-only with trust. Matrices may be int8 with scales, as `writing` stores them;
-they are float32 to everybody who asks.
+only with trust.
 """
 
-import pickle
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
-from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from lotte import artifact
+import numpy as np
+from numpy.typing import NDArray
+
+from lotte import artifact, extras
 from lotte.errors import CorruptFileError, MismatchError, UnavailableError
-from retrievers.colbert import config
+from retrievers.colbert import config, tensors
 from retrievers.colbert.config import ModelConfig, read_json
-from retrievers.colbert.tokens import EXTRA
-
-if TYPE_CHECKING:
-    import torch
-    from torch import Tensor
+from retrievers.colbert.tensors import Array
 
 WEIGHTS = "model.safetensors"
 QUANTIZED = "model.int8.safetensors"  # a name of ours: others would take the codes for numbers
-SCALE = ".scale"  # name + SCALE: what an int8 tensor is multiplied with
 PICKLE = "pytorch_model.bin"
 PROJECTION = "linear.weight"
 _FILES = ["*.json", "*.safetensors", "vocab.txt", config.METADATA]  # what is fetched from a hub
 _COMMIT = re.compile("[0-9a-f]{40}")
 # tensors of a checkpoint that a model of hidden states has no place for, and that nobody misses
 _SPARE = re.compile(r"(^|\.)(pooler\.|cls\.|lm_head\.|predictions\.)|^linear\.weight$|(^|\.)position_ids$|^residual\.")
+
+Floats = NDArray[np.float32]
+
+
+def _sigmoid(x: Floats) -> Floats:
+    half: Floats = np.tanh(x / np.float32(2))
+    return (half + np.float32(1)) * np.float32(0.5)
+
+
 # names of activations in a module's config.json; a name that is not here is not imported but refused
-_ACTIVATIONS: dict[str, Callable[["Tensor"], "Tensor"]] = {
-    "Identity": lambda x: x, "Tanh": lambda x: x.tanh(), "ReLU": lambda x: x.relu(), "Sigmoid": lambda x: x.sigmoid()
-}  # fmt: skip
+ACTIVATIONS: dict[str, Callable[[Floats], Floats]] = {
+    "Identity": lambda x: x,
+    "Tanh": np.tanh,
+    "ReLU": lambda x: np.maximum(x, 0),
+    "Sigmoid": _sigmoid,
+}
 
 
 @dataclass(frozen=True)
 class Dense:
     """One step of the projection: activation(x @ weight.T + bias), and x or x @ residual.T added if it has one."""
 
-    weight_HI: "Tensor"
-    bias_H: "Tensor | None" = None
+    weight_HI: Floats
+    bias_H: Floats | None = None
     activation: str = "Identity"  # a name in torch.nn
-    residual_HI: "Tensor | None" = None
+    residual_HI: Floats | None = None
     adds_input: bool = False
-
-    def __call__(self, x_NI: "Tensor") -> "Tensor":
-        import torch
-
-        out_NH = torch.nn.functional.linear(x_NI, self.weight_HI, self.bias_H)
-        out_NH = _ACTIVATIONS[self.activation](out_NH)
-        if self.adds_input:
-            out_NH = out_NH + (x_NI if self.residual_HI is None else torch.nn.functional.linear(x_NI, self.residual_HI))
-        return out_NH
-
-    def to(self, device: "torch.device", dtype: "torch.dtype") -> "Dense":
-        def moved(tensor: "Tensor | None") -> "Tensor | None":
-            return None if tensor is None else tensor.to(device, dtype)
-
-        weight_HI = self.weight_HI.to(device, dtype)
-        return replace(self, weight_HI=weight_HI, bias_H=moved(self.bias_H), residual_HI=moved(self.residual_HI))
 
     @property
     def parameters(self) -> int:
-        return sum(t.numel() for t in (self.weight_HI, self.bias_H, self.residual_HI) if t is not None)
+        return sum(array.size for array in (self.weight_HI, self.bias_H, self.residual_HI) if array is not None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,7 +119,18 @@ class Checkpoint:
             raise CorruptFileError(f"{self._backbone / 'config.json'} has no 'hidden_size'")
         return config.length(self._backbone / "config.json", self.described, name, 0)
 
-    def tensors(self, places: "Mapping[str, Sequence[int]]") -> "dict[str, Tensor]":
+    @property
+    def in_bytes(self) -> bool:
+        """Whether the matrices are stored as int8."""
+        return _weights(self._backbone, self.trust).name == QUANTIZED
+
+    @property
+    def words(self) -> int | None:
+        """Return how many tokens have an embedding; None if config.json does not say."""
+        found = self.described.get("vocab_size")
+        return found if isinstance(found, int) else None
+
+    def arrays(self, places: "Mapping[str, Sequence[int]]") -> dict[str, Floats]:
         """Return the transformer's tensors in float32, one for each place.
 
         places  name -> shape, as transformers names them without a prefix
@@ -152,14 +154,15 @@ class Checkpoint:
                 raise MismatchError(
                     f"{file}: {name} is {list(own[name].shape)}, but config.json asks for {list(shape)}"
                 )
-        return {name: own[name].float() for name in places}
+        return {name: own[name].astype(np.float32, copy=False) for name in places}
 
     def model(self) -> Any:
         """Return the transformer, a PreTrainedModel, as transformers builds it, in float32, with its weights.
 
-        Raises  UnavailableError without transformers; see `tensors` for the rest
+        Raises  UnavailableError without transformers; see `arrays` for the rest
         """
-        package("transformers")
+        what = f"{self.name}, which is no BERT as `bert_cpu` computes it,"
+        torch, _ = (extras.package(name, what) for name in ("torch", "transformers"))
         from transformers import AutoConfig, AutoModel
         from transformers.initialization import no_init_weights
 
@@ -172,9 +175,10 @@ class Checkpoint:
                 )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             path = self._backbone / "config.json"
-            raise MismatchError(f"{path} describes no model that transformers knows ({_line(error)})") from None
+            raise MismatchError(f"{path} describes no model that transformers knows ({tensors.line(error)})") from None
         places = {name: value.shape for name, value in model.state_dict().items() if not _SPARE.search(name)}
-        model.load_state_dict(self.tensors(places), strict=False)  # `tensors` was strict, but for the pooler
+        state = {name: torch.tensor(array) for name, array in self.arrays(places).items()}
+        model.load_state_dict(state, strict=False)  # `arrays` was strict, but for the pooler
         return model.eval()
 
     def projection(self) -> list[Dense]:
@@ -192,7 +196,7 @@ class Checkpoint:
             return steps
         state = self._state()
         if PROJECTION in state:
-            weight_HI, dim = state[PROJECTION].float(), self.settings.dim
+            weight_HI, dim = state[PROJECTION].astype(np.float32), self.settings.dim
             wanted = [dim or weight_HI.shape[0], self.width]
             if list(weight_HI.shape) != wanted:
                 file = _weights(self.folder, self.trust)
@@ -202,11 +206,11 @@ class Checkpoint:
             raise CorruptFileError(f"{_weights(self.folder, self.trust)} lacks the tensor {PROJECTION!r}")
         return []
 
-    def _state(self) -> "dict[str, Tensor]":
+    def _state(self) -> dict[str, Array]:
         """Return all tensors. They are read anew each time: safetensors are mapped and not copied."""
-        state: dict[str, Tensor] = {}
+        state: dict[str, Array] = {}
         for path in _shards(_weights(self._backbone, self.trust)):
-            state |= read_tensors(path, trust=self.trust)
+            state |= tensors.read(path, trust=self.trust)
         # some versions of transformers write the names that TensorFlow had for a LayerNorm
         old = {"LayerNorm.gamma": "LayerNorm.weight", "LayerNorm.beta": "LayerNorm.bias"}
         return {
@@ -216,25 +220,26 @@ class Checkpoint:
 
     def _dense(self, path: Path) -> Dense:
         described, file = read_json(path / "config.json"), _weights(path, self.trust)
-        tensors = read_tensors(file, trust=self.trust)
+        found = tensors.read(file, trust=self.trust)
         shape = [described.get("out_features"), described.get("in_features")]
         activation = str(described.get("activation_function", "Identity")).rpartition(".")[2]
-        if activation not in _ACTIVATIONS:
-            known = ", ".join(_ACTIVATIONS)
+        if activation not in ACTIVATIONS:
+            known = ", ".join(ACTIVATIONS)
             raise MismatchError(f"{path / 'config.json'}: the activation is {activation!r}; known are {known}")
         for name in [PROJECTION, *(["linear.bias"] if described.get("bias", True) else [])]:
-            if name not in tensors:
+            if name not in found:
                 raise CorruptFileError(f"{file} lacks the tensor {name!r}")
-        if list(tensors[PROJECTION].shape) != shape:
-            raise MismatchError(f"{file}: {PROJECTION} is {list(tensors[PROJECTION].shape)}, config.json says {shape}")
-        residual, bias = tensors.get("residual.weight"), tensors.get("linear.bias")
-        return Dense(
-            tensors[PROJECTION].float(),
-            None if bias is None else bias.float(),
-            activation,
-            None if residual is None else residual.float(),
-            adds_input=bool(described.get("use_residual")),
+        if list(found[PROJECTION].shape) != shape:
+            raise MismatchError(f"{file}: {PROJECTION} is {list(found[PROJECTION].shape)}, config.json says {shape}")
+        weight, bias, residual = (
+            None if (array := found.get(name)) is None else array.astype(np.float32)
+            for name in (PROJECTION, "linear.bias", "residual.weight")
         )
+        assert weight is not None
+        for name, array, wanted in (("linear.bias", bias, shape[:1]), ("residual.weight", residual, shape)):
+            if array is not None and list(array.shape) != wanted:
+                raise MismatchError(f"{file}: {name} is {list(array.shape)}, where {wanted} belongs")
+        return Dense(weight, bias, activation, residual, adds_input=bool(described.get("use_residual")))
 
 
 def find(source: str | Path, *, revision: str | None = None, trust: bool = False) -> Checkpoint:
@@ -263,72 +268,13 @@ def find(source: str | Path, *, revision: str | None = None, trust: bool = False
     return found
 
 
-def read_tensors(path: Path, *, trust: bool) -> "dict[str, Tensor]":
-    """Return the tensors of a file by name. Raises CorruptFileError if it does not hold any."""
-    torch = package("torch")
-    if path.suffix == ".safetensors":
-        from safetensors import SafetensorError
-        from safetensors.torch import load_file
-
-        try:
-            return _restored(path, load_file(path))
-        except (SafetensorError, OSError) as error:
-            raise CorruptFileError(f"{path} is no file of safetensors ({_line(error)}); fetch it again") from None
-    assert trust, "_weights lets no pickle through without it"
-    try:
-        loaded: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError:  # more than tensors in it, as in ColBERT v1's .dnn; it was trusted by hand
-        loaded = torch.load(path, map_location="cpu", weights_only=False)
-    except (OSError, RuntimeError, EOFError) as error:
-        raise CorruptFileError(f"{path} is no file of weights ({_line(error)})") from None
-    loaded = loaded.get("model_state_dict", loaded) if isinstance(loaded, Mapping) else {}
-    tensors = {str(name): value for name, value in loaded.items() if isinstance(value, torch.Tensor)}
-    if not tensors:
-        raise CorruptFileError(f"{path} holds no tensors by name")
-    return tensors
-
-
-def _restored(path: Path, tensors: "dict[str, Tensor]") -> "dict[str, Tensor]":
-    """Return the tensors with each int8 one multiplied out, in float32.
-
-    Codes (R, C) have scales (R, G): each of the G equal parts of a row is multiplied with its own.
-    """
-    coded = [name for name, tensor in tensors.items() if str(tensor.dtype) == "torch.int8"]
-    for name in coded:
-        code_RC, scale_RG = tensors[name], tensors.pop(f"{name}{SCALE}", None)
-        if scale_RG is None:
-            raise CorruptFileError(f"{path} lacks the tensor {name + SCALE!r}, which its int8 {name!r} needs")
-        code, scale = list(code_RC.shape), list(scale_RG.shape)
-        if not (
-            len(code) == len(scale) == 2 and code[0] == scale[0] and scale[1] and code[1] % scale[1] == 0
-            and scale_RG.is_floating_point()
-        ):  # fmt: skip
-            raise CorruptFileError(
-                f"{path}: the int8 {name} is {code}, its {SCALE} {scale} of {scale_RG.dtype}; no match"
-            )
-        code_RGW = code_RC.view(*scale, code[1] // scale[1]).float()
-        tensors[name] = (code_RGW * scale_RG.float()[..., None]).flatten(1)
-    if coded and (bad := sorted(name for name, tensor in tensors.items() if not bool(tensor.isfinite().all()))):
-        raise CorruptFileError(f"{path}: {bad[0]} holds numbers that are not finite; fetch the file again")
-    return tensors
-
-
 def is_spare(name: str) -> bool:
     """Whether a tensor has no part in the hidden states: a pooler, a head, the numbers of positions."""
     return _SPARE.search(name) is not None
 
 
-def package(name: str) -> Any:
-    """Import a package of the extra. Raises UnavailableError where it is not installed."""
-    try:
-        return import_module(name)
-    except ImportError as error:
-        lacking = error.name or name
-        raise UnavailableError(f"late interaction needs {lacking}, which is not installed: {EXTRA}") from None
-
-
 def _fetch(name: str, revision: str | None, trust: bool) -> Path:
-    package("huggingface_hub")
+    extras.package("huggingface_hub", f"{name}, which is no folder here,")
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 
@@ -390,7 +336,3 @@ def _missing(folder: Path, name: str) -> Any:
 
 def _more(names: list[str]) -> str:
     return f" and {len(names) - 1} more" if len(names) > 1 else ""
-
-
-def _line(error: Exception) -> str:
-    return str(error).strip().split("\n")[0].rstrip(".") or type(error).__name__

@@ -9,33 +9,32 @@ Shapes
   B  texts    Q  tokens of a query    N  tokens of all documents    H  numbers in a vector
 """
 
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from threading import Barrier
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lotte import extras
 from lotte.errors import MismatchError, UnavailableError, unknown
-from retrievers.colbert import checkpoint
-from retrievers.colbert.checkpoint import Checkpoint, Dense
-from retrievers.colbert.tokens import TextTokens, Tokens
+from retrievers.colbert import bert_cpu, checkpoint
+from retrievers.colbert.checkpoint import Checkpoint
+from retrievers.colbert.tokens import TextTokens, Tokens, rows_of
 
 if TYPE_CHECKING:
     import torch
-    from torch import Tensor
-
-    from retrievers.colbert.bert import Body
 
 CHUNK = 4096  # documents sorted together; twice as many are held
-CPU_TOKENS, GPU_TOKENS = 2048, 65_536  # in a batch: enough to fill the matrix units, few enough to stay near them
+GPU_TOKENS, TORCH_TOKENS = 65_536, 2048  # in a batch: enough to fill the matrix units, few enough to stay near them
 DEVICES = ("auto", "cpu", "cuda", "mps")
-PRECISIONS = ("auto", "fp32", "bf16", "fp16")
+PRECISIONS = ("auto", "fp32", "int8", "bf16", "fp16")
 
 Vectors = NDArray[np.float32] | NDArray[np.float16]
 
@@ -47,17 +46,40 @@ class Packed(NamedTuple):
     starts: NDArray[np.int64]  # (B + 1,)
 
 
-class Encoder:
-    """A model that gives every token of a text a vector. `Encoder.load` makes one."""
+class Lane(Protocol):
+    """One copy of the model, on one device."""
 
-    def __init__(self, found: Checkpoint, *, devices: list["torch.device"], precision: str) -> None:
+    parameters: int  # of the transformer
+
+    def __call__(self, tokens: Tokens, texts: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Return (n, H), the vectors of the kept tokens of some of the texts, in the order asked for."""
+        ...
+
+
+class Encoder:
+    """A model that gives every token of a text a vector. `Encoder.load` makes one.
+
+    lanes      the copies of the model that share the batches
+    workers    threads that encode batches at once
+    budget     tokens in a batch
+    torch_cpu  whether the lane is torch's on a CPU: torch then has threads of its own
+    """
+
+    def __init__(
+        self, found: Checkpoint, lanes: Sequence[Lane], precision: str, *, workers: int, budget: int,
+        torch_cpu: bool = False,
+    ) -> None:  # fmt: skip
         projection = found.projection()
         self.checkpoint, self.config, self.precision = found, found.settings, precision
         self.tokens = TextTokens(found.tokenizer, found.settings)
-        self._lanes = [_Lane.of(found, projection, device, precision) for device in devices]
+        if (words := found.words) is not None and (size := self.tokens.size) > words:
+            raise MismatchError(
+                f"{found.tokenizer} has {size:,} tokens, and the model {words:,} embeddings: some tokens have no "
+                "embedding; resize the model's embeddings, or take the tokenizer it was trained with"
+            )
+        self._lanes, self._num_workers, self._budget, self._torch_cpu = lanes, workers, budget, torch_cpu
         self.dim: int = projection[-1].weight_HI.shape[0] if projection else found.width
-        self.parameters = self._lanes[0].body.parameters + sum(step.parameters for step in projection)
-        self._budget = CPU_TOKENS if devices[0].type == "cpu" else GPU_TOKENS
+        self.parameters = lanes[0].parameters + sum(step.parameters for step in projection)
 
     @classmethod
     def load(
@@ -76,15 +98,18 @@ class Encoder:
         revision      of the hub: a branch, tag or commit
         trust         whether weights may be a pickle; see `checkpoint.find`
         device        "auto" (every GPU there is, else the CPU), "cpu", "cuda", "cuda:1", "mps"
-        precision     "fp32", "bf16", "fp16"; "auto": fp16 on a GPU, bf16 on a CPU where that is faster, else fp32
+        precision     "fp32", "int8" (BERT on a CPU), "bf16", "fp16" (torch); "auto": fp16 on a GPU; on a CPU int8 for a
+                      checkpoint that is stored so, else fp32. A BERT in fp32 or int8 has the same vectors on every CPU
         query_maxlen  tokens of a query, doc_maxlen of a document; None: what the checkpoint says
 
         Raises  UnavailableError, CorruptFileError, MismatchError: see `checkpoint.find`
+                UnavailableError where torch is needed and is not there
                 UnknownNameError for a device or a precision that does not exist
         """
-        devices = _devices(device)
         if precision not in PRECISIONS:
             raise unknown("precision", precision, PRECISIONS)
+        if device.partition(":")[0] not in DEVICES:
+            raise unknown("device", device, DEVICES)
         found = checkpoint.find(source, revision=revision, trust=trust)
         positions = found.positions
         for name, asked in (("query_maxlen", query_maxlen), ("doc_maxlen", doc_maxlen)):
@@ -96,7 +121,31 @@ class Encoder:
             doc_maxlen=doc_maxlen or min(found.settings.doc_maxlen, positions),
         )
         found = replace(found, settings=settings)
-        return cls(found, devices=devices, precision=_fitting(devices[0]) if precision == "auto" else precision)
+        plain = bert_cpu.fits(found.described)
+        if device == "cpu" or (device == "auto" and not _gpu_here()):
+            if precision == "auto" and plain:
+                precision = "int8" if found.in_bytes else "fp32"
+            if plain and precision in bert_cpu.PRECISIONS:
+                lane = bert_cpu.Lane(found, precision)
+                return cls(found, [lane], precision, workers=_processors(), budget=bert_cpu.TOKENS)
+        if precision == "int8":
+            where = f"{found.name} is a {found.described.get('model_type')}" if not plain else f"this is {device}"
+            raise MismatchError(f"precision=int8 is for BERT models on a CPU, and {where}; take another precision")
+        return cls._in_torch(found, device, precision)
+
+    @classmethod
+    def _in_torch(cls, found: Checkpoint, device: str, precision: str) -> "Encoder":
+        devices = _devices(device, found)
+        from retrievers.colbert import bert
+
+        cpu = devices[0].type == "cpu"
+        if precision == "auto":
+            precision = "fp32" if cpu else "fp16"
+        lanes = [bert.Lane(found, device, precision) for device in devices]
+        workers = bert.threads() if cpu else 2 * len(lanes)  # two a GPU, so that it need not wait
+        return cls(
+            found, lanes, precision, workers=workers, budget=TORCH_TOKENS if cpu else GPU_TOKENS, torch_cpu=cpu
+        )
 
     def queries(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Return (B, Q, H), each vector of length 1.
@@ -171,7 +220,7 @@ class Encoder:
 
         def encode(number: int) -> None:
             texts = batches[number]
-            vectors[_rows(starts, texts)] = self._lanes[number % len(self._lanes)](tokens, texts)
+            vectors[rows_of(starts, texts)] = self._lanes[number % len(self._lanes)](tokens, texts)
 
         if len(batches) > 1:
             list(self._workers.map(encode, range(len(batches))))
@@ -181,12 +230,12 @@ class Encoder:
 
     @cached_property
     def _workers(self) -> ThreadPoolExecutor:
-        """Threads that encode batches: two a GPU, so that it need not wait; one a core, each working alone."""
+        """Threads that encode batches; on a CPU each works alone."""
+        if not self._torch_cpu:
+            return ThreadPoolExecutor(self._num_workers)
         import torch
 
-        if self._lanes[0].device.type != "cpu":
-            return ThreadPoolExecutor(2 * len(self._lanes))
-        cores = torch.get_num_threads()
+        cores = self._num_workers
         workers = ThreadPoolExecutor(cores, initializer=torch.set_num_threads, initargs=(1,))
         started = Barrier(cores + 1)
         for _ in range(cores):
@@ -194,47 +243,6 @@ class Encoder:
         started.wait()
         torch.set_num_threads(cores)  # what the last thread has set would hold for every thread to come
         return workers
-
-
-@dataclass(frozen=True)
-class _Lane:
-    """One copy of the model, on one device."""
-
-    body: "Body"
-    projection: list[Dense]
-    device: "torch.device"
-
-    @classmethod
-    def of(cls, found: Checkpoint, projection: list[Dense], device: "torch.device", precision: str) -> "_Lane":
-        import torch
-
-        from retrievers.colbert import bert
-
-        dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
-        body: Body
-        if bert.fits(found.described):
-            body = bert.Packed(found.described, found.tensors(bert.shapes(found.described)), device, dtype)
-        else:
-            body = bert.Padded(found.model().to(device=device, dtype=dtype))
-        return cls(body, [step.to(device, dtype) for step in projection], device)
-
-    def __call__(self, tokens: Tokens, texts: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Return (n, H), the vectors of the kept tokens of some of the texts, in the order asked for."""
-        import torch
-
-        from retrievers.colbert.bert import Batch
-
-        rows = _rows(tokens.starts, texts)
-        lengths = np.diff(tokens.starts)[texts].tolist()
-        with torch.inference_mode():
-            ids = torch.from_numpy(tokens.ids[rows]).to(self.device)
-            kept = torch.from_numpy(np.flatnonzero(tokens.kept[rows])).to(self.device)
-            out = self.body(Batch(ids, lengths, tokens.seen[texts].tolist()))[kept]
-            for step in self.projection:
-                out = step(out)
-            unit: Tensor = torch.nn.functional.normalize(out.float(), dim=1)
-            vectors: NDArray[np.float32] = unit.cpu().numpy()
-            return vectors
 
 
 def _batches(lengths: NDArray[np.int64], budget: int) -> list[NDArray[np.int64]]:
@@ -247,17 +255,25 @@ def _batches(lengths: NDArray[np.int64], budget: int) -> list[NDArray[np.int64]]
     return np.split(order, np.flatnonzero(np.diff((ends - 1) // budget)) + 1)
 
 
-def _rows(starts: NDArray[np.int64], texts: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return the rows of some texts, one text after the other."""
-    begins, lengths = starts[texts], starts[texts + 1] - starts[texts]
-    ends = np.cumsum(lengths)
-    return np.repeat(begins - (ends - lengths), lengths) + np.arange(int(ends[-1]))
+def _processors() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _devices(name: str) -> list["torch.device"]:
-    torch = checkpoint.package("torch")
-    if name.partition(":")[0] not in DEVICES:
-        raise unknown("device", name, DEVICES)
+def _gpu_here() -> bool:
+    """Whether torch finds a GPU. Torch, whose import takes a second, is asked only where there is a driver."""
+    from ctypes import CDLL
+
+    try:
+        CDLL("nvcuda.dll" if os.name == "nt" else "libcuda.so.1")
+        import torch
+    except (OSError, ImportError):
+        return False
+    return bool(torch.cuda.is_available())
+
+
+def _devices(name: str, model: Checkpoint) -> list["torch.device"]:
+    what = f"{model.name}, which is no BERT in float32 or int8," if name in ("auto", "cpu") else f"device={name}"
+    torch = extras.package("torch", what)
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     count = torch.cuda.device_count() if name.startswith("cuda") and torch.cuda.is_available() else 0
@@ -273,17 +289,3 @@ def _devices(name: str) -> list["torch.device"]:
             f"device {name!r} is not here: torch {torch.__version__} finds {count} GPUs; use device=cpu"
         )
     return [found]
-
-
-def _fitting(device: "torch.device") -> str:
-    """Return the fastest precision that a device multiplies and that serves retrieval."""
-    if device.type != "cpu":
-        return "fp16"
-    import torch
-
-    # not in torch before 2.10: float32 is right everywhere, and only slower
-    able: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
-    # without AMX, bf16 is 4 times as fast as float32 on AMD's Zen 5, and 0.66 times on Intel's Sapphire Rapids; only
-    # AMD's have SSE4a
-    fast = able.get("amx_bf16") or (able.get("avx512_bf16") and able.get("sse4a"))
-    return "bf16" if fast else "fp32"

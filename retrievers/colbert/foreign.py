@@ -22,10 +22,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from lotte import extras
 from lotte.errors import CorruptFileError, MismatchError
 from retrievers.colbert import codec as codecs
 from retrievers.colbert import segment as segments
-from retrievers.colbert.checkpoint import package
 from retrievers.colbert.codec import BITS, Bytes, Codec, Encoded, Floats, Integers, packed_width
 from retrievers.colbert.index import ColbertIndex
 from retrievers.colbert.kernels.reference import unpack
@@ -284,7 +284,7 @@ def _ours(codec: Codec, codes: Integers, residuals: Bytes) -> Encoded:
 
 def _tensors(path: Path, count: int) -> list[NDArray[Any]]:
     """Return the tensors of a .pt file, mapped where its format allows it. Raises CorruptFileError if it has others."""
-    torch = package("torch")
+    torch = extras.package("torch", "an index of the original ColBERT")
     if not path.is_file():
         raise CorruptFileError(f"{path} is missing from the index; {AGAIN}")
     try:

@@ -35,6 +35,7 @@ SHIPPED = "shipped"  # the name of the checkpoint that is part of the package
 WEIGHTS = Path(__file__).parent.parent / "weights"
 QUERIES_AT_ONCE = 256  # encoded and asked together
 LOOKS = ("probe", "candidates", "refined", "full")  # how much each stage of a search keeps
+FEW = 500  # documents that are indexed sooner than one can read how long it will take
 RECALL_SAMPLE = 20  # queries that are asked again with an exact search, to say what the pruning costs
 
 
@@ -129,7 +130,8 @@ class LateInteraction:
     def index(self, corpus: Corpus, path: Path) -> "LateIndex":
         encoder = self._ready()
         codec.packed_width(encoder.dim, self.bits)
-        _announce(self, corpus, path)
+        if len(corpus) > FEW:
+            _announce(self, corpus, path)
         with index_folder.making_on(path, self, corpus) as (folder, meta):
             source, config = building.Encoding(encoder, corpus), self.codec_config
             counts = building.build(folder, source, config, threads=self.num_threads, say=say, gpu=self.gpu)

@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from lotte.errors import CorruptFileError, MismatchError, UnavailableError
+from lotte import extras
+from lotte.errors import CorruptFileError, MismatchError
 from retrievers.colbert.config import ModelConfig, read_json
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-EXTRA = "pip install 'lotte-bench[colbert]'"
 
 
 class Tokens(NamedTuple):
@@ -36,6 +36,10 @@ class Tokens(NamedTuple):
     def kept_starts(self) -> NDArray[np.int64]:
         """Return (B + 1,) offsets into the kept tokens alone."""
         return np.concatenate([[0], np.cumsum(self.kept)])[self.starts]
+
+    def rows(self, texts: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the places of some texts' tokens in `ids`, one text after the other."""
+        return rows_of(self.starts, texts)
 
 
 class TextTokens:
@@ -66,6 +70,12 @@ class TextTokens:
             if maxlen <= fixed:
                 raise MismatchError(f"{side}_maxlen={maxlen} leaves no room for words: {fixed} tokens are always there")
             reader.enable_truncation(max_length=maxlen - (marker is not None))
+
+    @property
+    def size(self) -> int:
+        """Return how many tokens the vocabulary has, added ones too."""
+        found: int = self._query_tokenizer.get_vocab_size(with_added_tokens=True)
+        return found
 
     def queries(self, texts: Sequence[str]) -> Tokens:
         """Return the tokens of queries: expanded with masks, unless the model was trained without; all are kept."""
@@ -135,10 +145,9 @@ def load(path: Path) -> "Tokenizer":
 
     Raises  UnavailableError if the package is missing, CorruptFileError if the file cannot be read
     """
-    try:
-        from tokenizers import Tokenizer
-    except ImportError:
-        raise UnavailableError(f"late interaction needs tokenizers, which is not installed: {EXTRA}") from None
+    extras.package("tokenizers", "late interaction")
+    from tokenizers import Tokenizer
+
     if path.suffix == ".txt":
         return _word_pieces(path)
     try:
@@ -180,6 +189,13 @@ def _word_pieces(path: Path) -> "Tokenizer":
         single="[CLS] $A [SEP]", special_tokens=[(word, vocabulary[word]) for word in ("[CLS]", "[SEP]")]
     )
     return tokenizer
+
+
+def rows_of(starts: NDArray[np.int64], texts: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the rows of some texts, one text after the other; text i has the rows starts[i]..starts[i + 1]."""
+    begins, lengths = starts[texts], starts[texts + 1] - starts[texts]
+    ends = np.cumsum(lengths)
+    return np.repeat(begins - (ends - lengths), lengths) + np.arange(int(ends[-1]))
 
 
 def _packed(rows: list[list[int]]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -34,11 +34,12 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from lotte import artifact
+from lotte import artifact, extras
 from lotte.errors import CorruptFileError, LotteError, MismatchError, unknown, writing
-from retrievers.colbert import checkpoint, config
-from retrievers.colbert.checkpoint import PROJECTION, QUANTIZED, SCALE, WEIGHTS
+from retrievers.colbert import bert_cpu, checkpoint, config, tensors
+from retrievers.colbert.checkpoint import PROJECTION, QUANTIZED, WEIGHTS
 from retrievers.colbert.config import ModelConfig
+from retrievers.colbert.tensors import SCALE
 from retrievers.colbert.tokens import TextTokens, load
 
 if TYPE_CHECKING:
@@ -96,8 +97,8 @@ def write(
     extra = extra or {}
     if taken := sorted(name for name in extra if name in _OWN or not _plain(name)):
         raise ValueError(f"extra: {taken[0]!r} is no name of a further file in the checkpoint's folder")
-    checkpoint.package("torch")
-    checkpoint.package("safetensors")
+    extras.package("torch", "writing a checkpoint")
+    extras.package("safetensors", "writing a checkpoint")
     from safetensors.torch import save_file
 
     source = _tokenizer(tokenizer)
@@ -105,7 +106,7 @@ def write(
     settings, renamed = _markers(settings, source)
     settings = replace(settings, dim=settings.dim or projection_HI.shape[0])
     _check(described, state, projection_HI, settings)
-    tensors = _stored(_prefixed(described, state), projection_HI, precision)
+    stored = _stored(_prefixed(described, state), projection_HI, precision)
     files = {
         _CONFIG: _json({name: value for name, value in described.items() if name not in _LEFT_OUT}
                        | {"architectures": ["HF_ColBERT"], "torch_dtype": "float32"}),
@@ -123,7 +124,7 @@ def write(
             twice = precision == "int8" and name == "vocab.txt" and source.suffix == ".json"
             if (tokenizer / name).exists() and not twice:
                 _copy(tokenizer / name, part / name, renamed)
-        save_file(tensors, part / (QUANTIZED if precision == "int8" else WEIGHTS), metadata={"format": "pt"})
+        save_file(stored, part / (QUANTIZED if precision == "int8" else WEIGHTS), metadata={"format": "pt"})
         meta["files"] = {path.name: artifact.sha256(path) for path in sorted(part.iterdir())}
     return folder
 
@@ -143,7 +144,7 @@ def expand(folder: Path, out: Path, *, precision: Literal["fp32", "fp16"] = "fp3
         raise CorruptFileError(f"{folder / artifact.META}: 'extra' is no list of file names")
     found = checkpoint.find(folder)
     (file,) = found.weights
-    state = checkpoint.read_tensors(file, trust=False)
+    torch, state = extras.package("torch", "writing a checkpoint"), tensors.read(file, trust=False)
     (step,) = found.projection()
     state.pop(PROJECTION)
     prefix = _prefix(found.described)
@@ -155,8 +156,8 @@ def expand(folder: Path, out: Path, *, precision: Literal["fp32", "fp16"] = "fp3
     return write(
         out,
         described=found.described,
-        state={name.removeprefix(prefix): tensor for name, tensor in state.items()},
-        projection_HI=step.weight_HI,
+        state={name.removeprefix(prefix): torch.tensor(array) for name, array in state.items()},
+        projection_HI=torch.tensor(step.weight_HI),
         tokenizer=folder,
         settings=found.settings,
         training=config.read_json(folder / TRAINING),
@@ -206,14 +207,12 @@ def _check(
     described: Mapping[str, Any], state: Mapping[str, "Tensor"], projection_HI: "Tensor", settings: ModelConfig
 ) -> None:
     """Refuse tensors that config.json or the settings do not describe: our reader would refuse them too."""
-    from retrievers.colbert import bert
-
     width = described.get("hidden_size", described.get("dim"))
     if list(projection_HI.shape) != [settings.dim, width]:
         raise ValueError(f"projection_HI is {list(projection_HI.shape)}, not {[settings.dim, width]}")
-    if not bert.fits(described):
+    if not bert_cpu.fits(described):
         return
-    wanted = bert.shapes(described)
+    wanted = bert_cpu.shapes(described)
     found = {name: tuple(value.shape) for name, value in state.items() if not checkpoint.is_spare(name)}
     if wrong := sorted(name for name in wanted.keys() | found.keys() if wanted.get(name) != found.get(name)):
         name = wrong[0]
@@ -230,7 +229,7 @@ def _prefix(described: Mapping[str, Any]) -> str:
     """Return what stands before the names: as HF_ColBERT, a model around the model, calls the inner one."""
     if described.get("model_type") == "bert":
         return "bert."  # without transformers, whose import takes seconds
-    checkpoint.package("transformers")
+    extras.package("transformers", "a model that is no BERT")
     from transformers import MODEL_MAPPING, AutoConfig
 
     known = {name: value for name, value in described.items() if name not in _LEFT_OUT}

@@ -12,7 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from lotte import artifact
+from lotte import artifact, extras
 from lotte.dataset import Dataset
 from retrievers.colbert import checkpoint, config, writing
 from retrievers.training import fingerprint, overlap
@@ -59,12 +59,12 @@ def papers(recipe: Recipe, pairs: Pairs, folder: Path, held_out: Sequence[Datase
 def give(last: Path, target: Path, facts: Mapping[str, Any], known: bytes) -> Path:
     """Write a step's checkpoint with its papers, in float32, and beside it in int8: `target` and `target`-int8."""
     found = checkpoint.find(last)
-    model = found.model()
-    extra = {fingerprint.NAME: known}
+    torch, model = extras.package("torch", "training"), found.model()
+    extra, projection_HI = {fingerprint.NAME: known}, torch.tensor(found.projection()[0].weight_HI)
     both: list[tuple[Path, writing.Precision]] = [(target.with_name(f"{target.name}-int8"), "int8"), (target, "fp32")]
     for folder, precision in both:
         writing.write(
-            folder, described=found.described, state=model.state_dict(), projection_HI=found.projection()[0].weight_HI,
+            folder, described=found.described, state=model.state_dict(), projection_HI=projection_HI,
             tokenizer=last, settings=config.read(last), training=facts, readme=readme(facts), precision=precision,
             extra=extra,
         )  # fmt: skip

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lotte import artifact
+from lotte import artifact, extras
 from lotte.errors import CorruptFileError, MismatchError
 from lotte.lines import lines
 from lotte.progress import Progress
@@ -55,7 +55,7 @@ class CrossEncoder(nn.Module):
 
         Raises  UnavailableError if it cannot be had, MismatchError if it has another count of outputs than one
         """
-        checkpoint.package("transformers")
+        extras.package("transformers", "training")
         from transformers import AutoModelForSequenceClassification, AutoTokenizer
         from transformers.utils import logging
 
