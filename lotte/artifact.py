@@ -3,9 +3,11 @@
 Everything is written under a name of its own beside the target and renamed at
 the end; in a folder `meta.json` is written last. So whoever finds the target
 finds all of it, and what a killed process leaves behind is never mistaken for
-a result: it is removed when the step is made again.
+a result: it is removed when the step is made again. A folder that replaces
+another takes its place at once: the old one is removed when the new one stands.
 """
 
+import ctypes
 import hashlib
 import json
 import os
@@ -16,7 +18,8 @@ from pathlib import Path
 from typing import Any
 
 META = "meta.json"
-_PARTIAL = ".partial"
+_PARTIAL, _ASIDE = ".partial", ".replaced"
+_HERE, _EXCHANGE = -100, 2  # of Linux: AT_FDCWD, and RENAME_EXCHANGE
 _BLOCK = 1 << 20
 
 
@@ -46,6 +49,7 @@ def digest(value: Any) -> str:
 def write_whole(path: Path, content: str | bytes) -> Path:
     """Write a file that is complete or absent."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    sweep(path)
     part = path.with_name(f".{path.name}{_PARTIAL}-{os.getpid()}")
     try:
         part.write_bytes(content.encode() if isinstance(content, str) else content)
@@ -111,9 +115,7 @@ def folder(path: Path, meta: Mapping[str, Any]) -> Iterator[Path]:
     If the block fails nothing is left. A folder already at `path` is replaced.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    for left in path.parent.glob(f".{path.name}{_PARTIAL}-*"):
-        if not _alive(left.name.rpartition("-")[2]):
-            shutil.rmtree(left, ignore_errors=True)
+    settle(path)
     part = path.with_name(f".{path.name}{_PARTIAL}-{os.getpid()}")
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir()
@@ -121,18 +123,70 @@ def folder(path: Path, meta: Mapping[str, Any]) -> Iterator[Path]:
         yield part
         text = json.dumps(dict(meta), indent=1, sort_keys=True, ensure_ascii=False) + "\n"
         (part / META).write_text(text, encoding="utf-8")
-        if path.exists():
-            shutil.rmtree(path)
-        part.replace(path)
+        put(part, path)
     finally:
         shutil.rmtree(part, ignore_errors=True)
+
+
+def put(whole: Path, path: Path) -> None:
+    """Move a whole folder to `path`; a folder that stands there is removed afterwards.
+
+    Whenever this is killed, the old folder or the new one stands at `path`, or `recover` brings the old one back.
+    """
+    if not path.exists():
+        whole.replace(path)
+        return
+    old = path.with_name(f".{path.name}{_PARTIAL}-{os.getpid()}")
+    if _exchange(whole, path):
+        if whole != old:
+            whole.replace(old)
+    else:  # a file system that cannot exchange two names
+        aside = path.with_name(f".{path.name}{_ASIDE}")
+        path.replace(aside)
+        whole.replace(path)
+        aside.replace(old)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Give each of two names what the other one stood for, at once; return whether the system could."""
+    try:
+        rename = ctypes.CDLL(None).renameat2
+    except (AttributeError, OSError, TypeError):
+        return False
+    return bool(rename(_HERE, os.fsencode(one), _HERE, os.fsencode(other), _EXCHANGE) == 0)
+
+
+def recover(path: Path) -> None:
+    """Bring back a folder that a killed `put` moved aside, where the new one does not stand yet."""
+    aside = path.parent / f".{path.name}{_ASIDE}"
+    if aside.exists() and not path.exists():
+        aside.replace(path)
+
+
+def settle(path: Path) -> None:
+    """Bring back what a killed process moved aside of `path`, and remove what killed processes were writing there."""
+    recover(path)
+    shutil.rmtree(path.parent / f".{path.name}{_ASIDE}", ignore_errors=True)
+    sweep(path)
+
+
+def sweep(path: Path) -> None:
+    """Remove what processes that are gone were writing when they were to put something at `path`."""
+    start = f".{path.name}{_PARTIAL}-"
+    for left in [entry for entry in os.scandir(path.parent) if entry.name.startswith(start)]:
+        if not _alive(left.name.removeprefix(start)):
+            if left.is_dir(follow_symlinks=False):
+                shutil.rmtree(left.path, ignore_errors=True)
+            else:
+                Path(left.path).unlink(missing_ok=True)
 
 
 def meta(path: Path) -> dict[str, Any] | None:
     """Return what `folder` was told about this folder, or None if there is no whole one."""
     try:
         found = json.loads((path / META).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     return found if isinstance(found, dict) else None
 
@@ -141,7 +195,7 @@ def _alive(pid: str) -> bool:
     """Whether a process of that number runs here, so that its unfinished work is left to it."""
     try:
         os.kill(int(pid), 0)
-    except (ValueError, ProcessLookupError):
+    except (ValueError, OverflowError, ProcessLookupError):
         return False
     except PermissionError:
         return True
