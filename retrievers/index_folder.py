@@ -239,17 +239,22 @@ def read(path: Path) -> IndexFolder:
     meta = index_meta.read(path)
     index_meta.check_small(path, meta)
     parts = meta.get("segments") or [{"documents": meta["corpus"]["documents"], "doc_ids": DOC_IDS}]
-    doc_ids = [_doc_ids(path / part["doc_ids"], part["documents"]) for part in parts]
+    # a first list is not written where ids are the numbers of the rows
+    listed = DOC_IDS in meta["files"] if "sizes" in meta else (path / DOC_IDS).is_file()
+    doc_ids = [
+        _doc_ids(path / part["doc_ids"], part["documents"])
+        if listed or part["doc_ids"] != DOC_IDS
+        else RowIds(part["documents"])
+        for part in parts
+    ]
     return IndexFolder(path, meta, doc_ids[0] if len(doc_ids) == 1 else [one for part in doc_ids for one in part])
 
 
 def _doc_ids(path: Path, documents: int) -> Sequence[str]:
-    if not path.is_file():
-        if path.name == DOC_IDS:  # not written where ids are the numbers of the rows
-            return RowIds(documents)
-        raise CorruptFileError(f"{path} is missing from the index; {AGAIN}")
     try:
         doc_ids = path.read_bytes().decode().split("\n")[:-1]  # and at no other line break, which an id may have
+    except FileNotFoundError:
+        raise CorruptFileError(f"{path} is missing from the index; {AGAIN}") from None
     except UnicodeDecodeError as error:
         raise CorruptFileError(f"{path}: not UTF-8 at byte {error.start}; {AGAIN}") from None
     if len(doc_ids) != documents:

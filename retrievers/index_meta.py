@@ -135,8 +135,9 @@ def damaged(path: Path, meta: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         if problem := _problem(path, name, sizes.get(name), sha256, deep=True):
             yield name, problem
     if sizes:
-        there = {one.name for one in path.iterdir()} - {META, LOCK, PLAN} - meta["files"].keys()
-        yield from ((name, "not a file of the index") for name in sorted(there) if not name.startswith(f".{META}."))
+        there = {one.name for one in path.iterdir()} - meta["files"].keys()
+        # what a killed change left of its own is read by nobody, and the next change removes it
+        yield from ((name, "not a file of the index") for name in sorted(there) if not is_ours(name))
 
 
 def _problem(path: Path, name: str, size: int | None, sha256: str, *, deep: bool) -> str:

@@ -83,6 +83,11 @@ class Codec:
         """Return what a step of `levels` is worth."""
         return float(self.weights[-1] - self.weights[0]) / 255 or 1.0
 
+    @cached_property
+    def level_error(self) -> float:
+        """Return by how much a weight is rounded at the most where it is a level."""
+        return float(np.abs(self.levels * self.level_step - (self.weights - self.weights[0])).max())
+
     @property
     def levels(self) -> Bytes:
         """Return the weights above the least one, as bytes: (2 ** bits,)."""
@@ -114,6 +119,22 @@ class Query:
         """Return what the least weight in all dimensions adds to a dot product with `shifted - 128`: (B, 32)."""
         sums_BL = self.lanes.sum(axis=2, dtype=np.int32)
         return np.rint(sums_BL * (float(codec.weights[0]) / codec.step)).astype(np.int32)
+
+
+    def doubts(self, codec: Codec) -> Floats:
+        """Return how far below the best of a document's scores by bytes one may be that is the best, (B, 32).
+
+        The rounding of a query, of levels, and of centroids of others, adds up over the dimensions as chance does: six
+        standard deviations of the difference of two tokens, and all that lengths and cell scores are rounded by. In a
+        lane without a token nobody is close: -inf.
+        """
+        low, scale = float(codec.inverse_lengths[0]), float(codec.inverse_lengths[-1])
+        of_token = codec.level_error**2 + (0 if codec.exact is None else codec.step**2 / 12)
+        chance = (self.step**2 / 12 + scale**2 * of_token) ** 0.5
+        doubts = np.full(len(self.lanes) * LANES, -np.inf, np.float32)
+        doubts[: self.count] = 6 * 2**0.5 * chance
+        doubts[: self.count] += 1.5 * (scale - low) / 255 + 2 * scale * (UNIT + self.step * codec.step)
+        return doubts.reshape(-1, LANES)
 
 
 def quantised(vectors_QH: Floats) -> Query:
