@@ -8,6 +8,7 @@ another takes its place at once: the old one is removed when the new one stands.
 """
 
 import ctypes
+import glob
 import hashlib
 import json
 import os
@@ -49,7 +50,7 @@ def digest(value: Any) -> str:
 def write_whole(path: Path, content: str | bytes) -> Path:
     """Write a file that is complete or absent."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    sweep(path)
+    sweep(path.parent, path.name)
     part = path.with_name(f".{path.name}{_PARTIAL}-{os.getpid()}")
     try:
         part.write_bytes(content.encode() if isinstance(content, str) else content)
@@ -168,18 +169,24 @@ def settle(path: Path) -> None:
     """Bring back what a killed process moved aside of `path`, and remove what killed processes were writing there."""
     recover(path)
     shutil.rmtree(path.parent / f".{path.name}{_ASIDE}", ignore_errors=True)
-    sweep(path)
+    sweep(path.parent, path.name)
 
 
-def sweep(path: Path) -> None:
-    """Remove what processes that are gone were writing when they were to put something at `path`."""
-    start = f".{path.name}{_PARTIAL}-"
-    for left in [entry for entry in os.scandir(path.parent) if entry.name.startswith(start)]:
-        if not _alive(left.name.removeprefix(start)):
-            if left.is_dir(follow_symlinks=False):
-                shutil.rmtree(left.path, ignore_errors=True)
-            else:
-                Path(left.path).unlink(missing_ok=True)
+def is_left_over(path: Path) -> bool:
+    """Whether this is the unfinished work of a process that is no more."""
+    name, partial, pid = path.name.rpartition(f"{_PARTIAL}-")
+    return bool(partial) and name.startswith(".") and not _alive(pid)
+
+
+def sweep(folder: Path, name: str = "*") -> None:
+    """Remove what processes that are no more left of the file or folder of this name; "*": of any."""
+    for left in folder.glob(f".{name if name == '*' else glob.escape(name)}{_PARTIAL}-*"):
+        if not is_left_over(left):
+            continue
+        if left.is_dir() and not left.is_symlink():
+            shutil.rmtree(left, ignore_errors=True)
+        else:
+            left.unlink(missing_ok=True)
 
 
 def meta(path: Path) -> dict[str, Any] | None:
