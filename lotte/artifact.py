@@ -3,9 +3,11 @@
 Everything is written under a name of its own beside the target and renamed at
 the end; in a folder `meta.json` is written last. So whoever finds the target
 finds all of it, and what a killed process leaves behind is never mistaken for
-a result: it is removed when the step is made again.
+a result: it is removed when the step is made again. A folder that replaces
+another takes its place at once: the old one is removed when the new one stands.
 """
 
+import ctypes
 import glob
 import hashlib
 import json
@@ -20,7 +22,8 @@ from lotte.errors import LotteError
 from lotte.parsing import json_file
 
 META = "meta.json"
-_PARTIAL = ".partial"
+_PARTIAL, _ASIDE = ".partial", ".replaced"
+_HERE, _EXCHANGE = -100, 2  # of Linux: AT_FDCWD, and RENAME_EXCHANGE
 _BLOCK = 1 << 20
 
 
@@ -116,7 +119,7 @@ def folder(path: Path, meta: Mapping[str, Any]) -> Iterator[Path]:
     If the block fails nothing is left. A folder already at `path` is replaced.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    sweep(path.parent, path.name)
+    settle(path)
     part = path.with_name(f".{path.name}{_PARTIAL}-{os.getpid()}")
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir()
@@ -124,11 +127,52 @@ def folder(path: Path, meta: Mapping[str, Any]) -> Iterator[Path]:
         yield part
         text = json.dumps(dict(meta), indent=1, sort_keys=True, ensure_ascii=False) + "\n"
         (part / META).write_text(text, encoding="utf-8")
-        if path.exists():
-            shutil.rmtree(path)
-        part.replace(path)
+        put(part, path)
     finally:
         shutil.rmtree(part, ignore_errors=True)
+
+
+def put(whole: Path, path: Path) -> None:
+    """Move a whole folder to `path`; a folder that stands there is removed afterwards.
+
+    Whenever this is killed, the old folder or the new one stands at `path`, or `recover` brings the old one back.
+    """
+    if not path.exists():
+        whole.replace(path)
+        return
+    old = path.with_name(f".{path.name}{_PARTIAL}-{os.getpid()}")
+    if _exchange(whole, path):
+        if whole != old:
+            whole.replace(old)
+    else:  # a file system that cannot exchange two names
+        aside = path.with_name(f".{path.name}{_ASIDE}")
+        path.replace(aside)
+        whole.replace(path)
+        aside.replace(old)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Give each of two names what the other one stood for, at once; return whether the system could."""
+    try:
+        rename = ctypes.CDLL(None).renameat2
+    except (AttributeError, OSError, TypeError):
+        return False
+    return bool(rename(_HERE, os.fsencode(one), _HERE, os.fsencode(other), _EXCHANGE) == 0)
+
+
+def recover(path: Path) -> None:
+    """Bring back a folder that a killed `put` moved aside, where the new one does not stand yet."""
+    aside = path.parent / f".{path.name}{_ASIDE}"
+    if aside.exists() and not path.exists():
+        aside.replace(path)
+
+
+def settle(path: Path) -> None:
+    """Bring back what a killed process moved aside of `path`, and remove what killed processes were writing there."""
+    recover(path)
+    shutil.rmtree(path.parent / f".{path.name}{_ASIDE}", ignore_errors=True)
+    sweep(path.parent, path.name)
 
 
 def is_left_over(path: Path) -> bool:
@@ -161,7 +205,7 @@ def _alive(pid: str) -> bool:
     """Whether a process of that number runs here, so that its unfinished work is left to it."""
     try:
         os.kill(int(pid), 0)
-    except (ValueError, ProcessLookupError):
+    except (ValueError, OverflowError, ProcessLookupError):
         return False
     except PermissionError:
         return True

@@ -3,12 +3,14 @@
 from collections.abc import Callable, Iterable, Mapping
 from importlib import import_module
 from inspect import signature
+from pathlib import Path
 from pkgutil import iter_modules
 from typing import Any, get_type_hints
 
 from lotte import extras
-from lotte.errors import LotteError, UnknownNameError, unknown
+from lotte.errors import CorruptFileError, LotteError, MismatchError, UnknownNameError, unknown
 from retrievers import systems
+from retrievers.index_meta import AGAIN
 from retrievers.retriever import Retriever
 
 READ: dict[type, Callable[[str], Any]] = {
@@ -63,6 +65,35 @@ def make(name: str, options: Mapping[str, Any]) -> Retriever:
     except TypeError as error:
         raise LotteError(f"{name} takes {signature(recipe)}: {error}") from error
     return made
+
+
+def recorded(recipe: Mapping[str, Any], where: Path, name: str = "", options: Iterable[str] = ()) -> Retriever:
+    """Return the recipe that an index says it was made by, with some options given anew.
+
+    A file may ask for a system of `systems/` and for options it declares, of plain types, and for nothing else: code
+    of others runs only if its name is given here too, and what is `SPOKEN` holds only if it is among the options.
+
+    where  the file that says so
+
+    Raises  LotteError if another name is given, or none where one is needed; CorruptFileError for what no recipe wrote
+    """
+    said = recipe["retriever"]
+    ours = said in names()
+    if not ours and ":" not in name:
+        raise LotteError(
+            f"{where} says the index was made by {said!r}, code that is not ours; if you trust that code, name it: "
+            "--retriever module:function"
+        )
+    if ours and name not in ("", said):
+        raise MismatchError(f"{where} says the index was made by {said!r}, not by {name!r}")
+    options = read_options(name or said, options)
+    kept = {key: value for key, value in recipe["options"].items() if key != "trust"}  # once it was written down
+    if ours:
+        types = _options(_recipe(said))
+        for key, value in kept.items():
+            if key not in types or type(value) not in ((int, float) if types[key] is float else (types[key],)):
+                raise CorruptFileError(f"{where}: {said} has no option {key}={str(value)[:40]!r}; {AGAIN}")
+    return make(name or said, {**kept, **options})
 
 
 def takes(name: str, key: str) -> bool:

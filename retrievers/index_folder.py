@@ -1,4 +1,4 @@
-"""The folder an index lives in, and what it says about itself: who made it, how, and from what.
+"""The folder an index lives in: how it comes about, whole or not at all, and who made it.
 
 `meta.json` is written last and holds the recipe, so nobody asks an index that
 is half there, or made with other settings than they think. Whose index it is,
@@ -6,29 +6,32 @@ the class of the recipe says: `bm25` for one of `systems/`, `module:retriever`
 for anybody else's; its options are the fields of the dataclass.
 """
 
-import json
+import os
+import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-from lotte import Corpus, artifact
+from lotte import Corpus, LotteError, artifact
 from lotte.collection import RowIds
 from lotte.dataset import corpus_sha256
 from lotte.errors import CorruptFileError, MismatchError, UnavailableError, writing
+from retrievers import index_meta
+from retrievers.index_meta import AGAIN, FORMAT, LOCK, PLAN, is_index
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
-FORMAT = 1  # of meta.json; raised when a key changes meaning
 DOC_IDS = "doc_ids.txt"
-PLAN = "plan.json"  # of a build that is not finished: what it is to become
-LOCK = ".lock"
 ASKING = {"asking": True}  # metadata of a recipe's field that says how to search: any value opens any index
+SPOKEN = {"asking": True, "spoken": True}  # of one that is said each time, and neither written to an index nor read
 OURS = "retrievers.systems."
+_UNFIT = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ufeff]")
+__all__ = ["ASKING", "DOC_IDS", "FORMAT", "SPOKEN", "is_index"]
 
 
 @dataclass(frozen=True)
@@ -37,19 +40,13 @@ class IndexFolder:
     meta: Mapping[str, Any]
     doc_ids: Sequence[str]
 
-    def text_sources(self) -> list[Path]:
-        """Return where the texts were when they were indexed, as far as that is known; the latest last."""
-        sources = [self.meta["corpus"]["path"]]
-        for part in self.meta.get("segments", ()):
-            sources += part["paths"]
-        return [Path(source) for source in dict.fromkeys(sources) if source]
-
 
 def recipe_of(recipe: "DataclassInstance") -> dict[str, Any]:
     """Return the name a recipe goes by and its options, as meta.json has them."""
     module = type(recipe).__module__
     name = module.removeprefix(OURS) if module.startswith(OURS) else f"{module}:retriever"
-    return {"retriever": name, "options": asdict(recipe)}
+    spoken = {field.name for field in fields(recipe) if field.metadata.get("spoken")}
+    return {"retriever": name, "options": {key: value for key, value in asdict(recipe).items() if key not in spoken}}
 
 
 def called(recipe: Mapping[str, Any]) -> str:
@@ -64,123 +61,202 @@ def called(recipe: Mapping[str, Any]) -> str:
 
 @contextmanager
 def making(path: Path, recipe: "DataclassInstance", corpus: Corpus) -> Iterator[tuple[Path, dict[str, Any]]]:
-    """Give an empty folder and a dict for counts; when the block ends well, the index stands at `path`.
+    """Give an empty folder and a dict for counts; when the block ends well, the index stands at `path`, else nothing.
 
-    Raises  MismatchError if something stands there that is no index
+    Raises  MismatchError if something stands there that is no index; UnavailableError if another process is at it
     """
-    path = _free(path)
-    counts: dict[str, Any] = {}
-    meta: dict[str, Any] = {}
-    start = perf_counter()
-    with writing(path.parent), artifact.folder(path, meta) as folder:
+    with placing(path, "") as (folder, meta):
+        counts: dict[str, Any] = {}
+        start = perf_counter()
+        check_ids(corpus)
+        origin = source_of(corpus, "")
         yield folder, counts
-        meta |= _finished(folder, recipe, corpus, corpus_sha256(corpus), counts, perf_counter() - start)
+        sha256 = corpus_sha256(corpus)
+        meta |= _finished(folder, recipe, corpus, sha256, counts, origin, perf_counter() - start)
 
 
 @contextmanager
 def making_on(path: Path, recipe: "DataclassInstance", corpus: Corpus) -> Iterator[tuple[Path, dict[str, Any]]]:
     """Do the same for work of hours: what a stopped build of the same index left is in the folder.
 
-    The dict takes what goes into meta.json; `counts` is a key of it. Two builds of one index at a time are refused.
+    The dict takes what goes into meta.json; `counts` is a key of it. It is full already if the build was stopped when
+    all was done but for moving the folder to `path`.
 
-    Raises  MismatchError if something stands at `path` that is no index; UnavailableError if another process is at it
+    Raises  as `making` does
     """
-    path = _free(path)
+    check_ids(corpus)
+    origin = source_of(corpus, "")
     sha256 = corpus_sha256(corpus)
     plan = artifact.canonical({"recipe": _made_by(recipe_of(recipe), recipe), "corpus": sha256, "format": FORMAT})
-    folder = path.with_name(f".{path.name}.unfinished")
     start = perf_counter()
+    with placing(path, plan) as (folder, meta):
+        done = bool(meta)
+        yield folder, meta
+        if not done:
+            meta |= _finished(folder, recipe, corpus, sha256, meta["counts"], origin, perf_counter() - start)
+
+
+@contextmanager
+def placing(path: Path, plan: str) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """Give a folder beside `path` and a dict; when the block ends well, it is at `path`, the dict in its meta.json.
+
+    plan  says what is made; what a stopped process left of the same is kept then, and a block that fails leaves what it
+          has. "" is no plan: the folder is empty, and is removed if the block fails
+
+    Raises  as `making` does
+    """
+    path = _free(path.resolve())
+    folder = path.with_name(f".{path.name}.unfinished")
     with writing(path.parent):
         folder.mkdir(parents=True, exist_ok=True)
         with alone(folder):
-            if not (folder / PLAN).is_file() or (folder / PLAN).read_text(encoding="utf-8") != plan:
-                for left in folder.iterdir():  # of another recipe or another corpus
-                    if left.name != LOCK:
-                        left.unlink()
+            artifact.settle(path)
+            if not plan or not (folder / PLAN).is_file() or (folder / PLAN).read_text(encoding="utf-8") != plan:
+                _clear(folder)  # of another recipe or another corpus
                 artifact.write_whole(folder / PLAN, plan)
-            meta: dict[str, Any] = {"counts": {}}
-            yield folder, meta
-            (folder / PLAN).unlink()
-            meta |= _finished(folder, recipe, corpus, sha256, meta["counts"], perf_counter() - start)
-            text = json.dumps(meta, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
-            artifact.write_whole(folder / artifact.META, text)
-            if path.exists():
-                shutil.rmtree(path)
-            folder.replace(path)
+            meta = index_meta.read(folder) if is_index(folder) else {}
+            try:
+                yield folder, meta
+                if not is_index(folder):
+                    index_meta.write(folder, {**meta, **index_meta.covered(folder)})
+                with alone(_free(path)) if path.exists() else nullcontext():
+                    artifact.put(folder, path)
+                (path / PLAN).unlink()  # not before: it is what a stopped run knows its own work by
+            finally:
+                if not plan:
+                    shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager
 def alone(folder: Path) -> Iterator[None]:
     """Be the only process that writes to this folder. Raises UnavailableError if another one does."""
-    import fcntl
-
-    with (folder / LOCK).open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UnavailableError(f"{folder} is being written by another process; try again when it is done") from None
+    try:
+        import fcntl
+    except ImportError:  # Windows: nobody is kept from it
         yield
+        return
+    busy = f"{folder} is being written by another process; try again when it is done"
+    try:
+        with (folder / LOCK).open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if not os.path.samestat(os.fstat(lock.fileno()), (folder / LOCK).stat()):
+                raise BlockingIOError  # who had it has put another folder in the place of this one
+            yield
+    except BlockingIOError:
+        raise UnavailableError(busy) from None
+
+
+def _clear(folder: Path) -> None:
+    for left in folder.iterdir():
+        if left.is_dir() and not left.is_symlink():
+            shutil.rmtree(left)
+        elif left.name != LOCK:
+            left.unlink()
 
 
 def _free(path: Path) -> Path:
-    path = path.resolve()
-    if path.exists() and not (path.is_dir() and (not any(path.iterdir()) or is_index(path))):
+    """Return a place where an index may be put. Raises MismatchError if anything stands there that we did not make."""
+    artifact.recover(path)
+    if not path.exists() or (path.is_dir() and not any(path.iterdir())):
+        return path
+    if not is_index(path):
         raise MismatchError(f"{path} is there and is no index; choose a folder that is empty or new")
+    meta = artifact.meta(path) or {}
+    files = meta.get("files") or ()
+    for entry in sorted(path.iterdir()):
+        if not entry.is_file() or not (entry.name in files or index_meta.is_ours(entry.name)):
+            raise MismatchError(
+                f"{path} has {entry.name}, which is no part of the index; move it, or choose another folder"
+            )
     return path
 
 
+def source_of(corpus: Corpus, sha256: str) -> list[dict[str, Any]]:
+    """Return where the texts are and what the file is like now, so that a later change is noticed; [] if nowhere."""
+    if (path := getattr(corpus, "path", None)) is None or not path.is_file():
+        return []
+    stat = path.stat()
+    return [{"path": str(path.resolve()), "sha256": sha256, "size": stat.st_size, "mtime_ns": stat.st_mtime_ns}]
+
+
+def sources(meta: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return where the texts of an index were, the latest last: path and sha256, size and time of the file.
+
+    An index that was made before this was written says it of its first collection at the most, and without a time.
+    """
+    if "sources" in meta:
+        return list(meta["sources"])
+    parts = meta.get("segments", ())
+    changed = meta.get("deleted") or [part["number"] for part in parts] not in ([], [0])
+    paths = [meta["corpus"]["path"], *(path for part in parts for path in part["paths"])]
+    sha256s = {meta["corpus"]["path"]: None if changed else meta["corpus"]["sha256"]}
+    paths = [path for path in dict.fromkeys(paths) if path]
+    return [{"path": path, "sha256": sha256s.get(path) or "", "size": 0, "mtime_ns": 0} for path in paths]
+
+
 def _finished(
-    folder: Path, recipe: "DataclassInstance", corpus: Corpus, sha256: str, counts: Mapping[str, Any], seconds: float
-) -> dict[str, Any]:
+    folder: Path, recipe: "DataclassInstance", corpus: Corpus, sha256: str, counts: Mapping[str, Any],
+    origin: Sequence[Mapping[str, Any]], seconds: float,
+) -> dict[str, Any]:  # fmt: skip
     """Write the ids; return what meta.json says."""
     if (doc_ids := corpus.doc_ids) != RowIds(len(corpus)):
-        _write_doc_ids(folder / DOC_IDS, doc_ids)
+        write_doc_ids(folder / DOC_IDS, doc_ids)
     source = getattr(corpus, "path", None)
     return {
         "format": FORMAT,
         "recipe": recipe_of(recipe),
         "corpus": {"sha256": sha256, "path": str(source.resolve()) if source else None, "documents": len(corpus)},
         "counts": counts,
+        "sources": [{**one, "sha256": sha256} for one in origin],
         "seconds": round(seconds, 3),
-        "bytes": sum(file.stat().st_size for file in folder.iterdir()),
+        "bytes": size_of(folder),
     }
 
 
-def _write_doc_ids(path: Path, doc_ids: Sequence[str]) -> None:
-    text = "".join(f"{doc_id}\n" for doc_id in doc_ids)
-    if text.count("\n") != len(doc_ids):
-        raise MismatchError(f"a document id has a line break in it, which {path.name} cannot hold")
-    path.write_text(text, encoding="utf-8", newline="\n")
+def size_of(folder: Path) -> int:
+    """Return the bytes of an index that is being made."""
+    return sum(file.stat().st_size for file in folder.iterdir() if file.name != PLAN)
 
 
-def is_index(path: Path) -> bool:
-    meta = artifact.meta(path)
-    return meta is not None and "recipe" in meta and "corpus" in meta
+def check_ids(corpus: Corpus) -> Sequence[str]:
+    """Return the ids of documents. Raises MismatchError for one that a file of ids, or of a ranking, cannot hold."""
+    doc_ids = corpus.doc_ids
+    if not isinstance(doc_ids, RowIds) and _UNFIT.search(" ".join(doc_ids)):
+        wrong = next((one for one in doc_ids if _UNFIT.search(one)), "")
+        where = getattr(corpus, "path", None) or "the collection"
+        raise MismatchError(
+            f"{where}: the id {wrong!r} has a control character, a line break or a byte order mark; write it without"
+        )
+    return doc_ids
+
+
+def write_doc_ids(path: Path, doc_ids: Sequence[str]) -> None:
+    artifact.write_whole(path, "".join(f"{doc_id}\n" for doc_id in doc_ids))
 
 
 def read(path: Path) -> IndexFolder:
-    """Open a folder whoever made it.
-
-    Raises  UnavailableError if no whole index is there, MismatchError if it is of another format
-    """
-    meta = artifact.meta(path)
-    if meta is None or not is_index(path):
-        raise UnavailableError(f"{path} is no index, or not a whole one. Build it with `lotte index`.")
-    if meta.get("format") != FORMAT:
-        raise MismatchError(
-            f"{path} has format {meta.get('format')}, this is {FORMAT}. Build it again with `lotte index`."
-        )
+    """Open a folder whoever made it. Raises as `index_meta.read` does."""
+    meta = index_meta.read(path)
+    index_meta.check_small(path, meta)
     parts = meta.get("segments") or [{"documents": meta["corpus"]["documents"], "doc_ids": DOC_IDS}]
-    doc_ids = [_doc_ids(path / part["doc_ids"], part["documents"]) for part in parts]
+    # a first list is not written where ids are the numbers of the rows
+    listed = DOC_IDS in meta["files"] if "sizes" in meta else (path / DOC_IDS).is_file()
+    doc_ids = [
+        _doc_ids(path / part["doc_ids"], part["documents"])
+        if listed or part["doc_ids"] != DOC_IDS
+        else RowIds(part["documents"])
+        for part in parts
+    ]
     return IndexFolder(path, meta, doc_ids[0] if len(doc_ids) == 1 else [one for part in doc_ids for one in part])
 
 
 def _doc_ids(path: Path, documents: int) -> Sequence[str]:
-    if not path.is_file():
-        if path.name == DOC_IDS:  # not written where ids are the numbers of the rows
-            return RowIds(documents)
-        raise CorruptFileError(f"{path} is missing from the index; build it again")
-    doc_ids = path.read_text(encoding="utf-8").split("\n")[:-1]
+    try:
+        doc_ids = path.read_bytes().decode().split("\n")[:-1]  # and at no other line break, which an id may have
+    except FileNotFoundError:
+        raise CorruptFileError(f"{path} is missing from the index; {AGAIN}") from None
+    except UnicodeDecodeError as error:
+        raise CorruptFileError(f"{path}: not UTF-8 at byte {error.start}; {AGAIN}") from None
     if len(doc_ids) != documents:
         raise CorruptFileError(
             f"{path}:{len(doc_ids)}: {len(doc_ids):,} ids for {documents:,} documents; build the index again"
@@ -198,6 +274,19 @@ def opened(path: Path, recipe: "DataclassInstance") -> IndexFolder:
             "Build it again with `lotte index`, or ask with its own options."
         )
     return found
+
+
+@contextmanager
+def using(path: Path) -> Iterator[None]:
+    """Turn what damaged arrays make of a calculation into one line. No array is read beyond its end: NumPy looks."""
+    try:
+        yield
+    except LotteError:
+        raise
+    except (ValueError, IndexError, OverflowError, MemoryError) as error:
+        raise CorruptFileError(
+            f"{path}: the index is damaged ({error}); `lotte check {path}` says where, or build it again"
+        ) from error
 
 
 def _made_by(found: Mapping[str, Any], recipe: "DataclassInstance") -> dict[str, Any]:

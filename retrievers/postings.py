@@ -19,6 +19,7 @@ import numpy as np
 from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
 
+from retrievers.arrays import mapped, spans
 from retrievers.vocabulary import Vocabulary
 
 STARTS, ROWS, WEIGHTS = "posting_starts.npy", "posting_rows.npy", "posting_weights.npy"
@@ -45,13 +46,17 @@ class Weigh(Protocol):
 class Postings:
     vocabulary: Vocabulary
     starts: Integers  # (W + 1,) into P
-    rows: NDArray[np.int32]  # (P,), ascending within a word
+    rows: NDArray[np.uint32]  # (P,), ascending within a word
     weights: NDArray[np.float32]  # (P,)
 
     @classmethod
     def open(cls, folder: Path) -> "Postings":
-        arrays = (np.load(folder / name, mmap_mode="r") for name in (STARTS, ROWS, WEIGHTS))
-        return cls(Vocabulary.open(folder), *arrays)
+        vocabulary, rows = Vocabulary.open(folder), mapped(folder / ROWS, np.int32, None)
+        weights = mapped(folder / WEIGHTS, np.float32, len(rows))
+        starts = mapped(folder / STARTS, np.int64, len(vocabulary) + 1)
+        spans(folder / STARTS, starts, len(rows))
+        # without a sign a damaged row is too large, which NumPy refuses, and never counts from the end
+        return cls(vocabulary, starts, rows.view(np.uint32), weights)
 
     def scores(self, numbers: Iterable[int], num_documents: int) -> NDArray[np.float32]:
         """Return, for each document, the sum of what these words are worth in it."""

@@ -32,12 +32,11 @@ class Retriever(Protocol):
 class Changeable(Protocol):
     """A recipe whose indexes take further documents, and give some up, without being built again."""
 
-    def add(self, path: Path, corpus: Corpus) -> None:
-        """Put documents into the index at `path`. Raises MismatchError if one of their ids is there."""
-        ...
+    def change(self, path: Path, *, delete: Sequence[str], add: Corpus | None) -> None:
+        """Take documents out of the index at `path`, then put others in: both or neither, whenever this is stopped.
 
-    def delete(self, path: Path, doc_ids: Sequence[str]) -> None:
-        """Take documents out of the index at `path`. Raises MismatchError, and deletes none, if one is not there."""
+        Raises  MismatchError, and changes nothing, if a document to delete is not there, or one to add is
+        """
         ...
 
 

@@ -1,26 +1,33 @@
 """The texts behind the ids of an index: it holds none, but knows where its collections were."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
-from lotte import Corpus
+from lotte import Corpus, LotteError, artifact
 from lotte.collection import OwnIds, RowIds
+from lotte.dataset import corpus_sha256
 from lotte.reading import read_corpus
-from retrievers.index_folder import IndexFolder
+from retrievers.index_folder import IndexFolder, sources
 
 
 class Texts:
-    """doc_id -> text; empty if the collection is gone or is another one now, which is said once."""
+    """doc_id -> text; empty if the collection is gone or is another one now, which is said once.
+
+    Where a file was is what the index says, and anybody may have written that: what is shown has the hash of what was
+    indexed. The hash is taken again only if the file has another size or time than it had then.
+    """
 
     def __init__(self, folder: IndexFolder, say: Callable[[str], None]) -> None:
         self._corpora: list[Corpus] = []
-        for source in folder.text_sources():
-            if source.is_file() and (corpus := _corpus(folder, source)) is not None:
+        found = sources(folder.meta)
+        for source in found:
+            if (corpus := _corpus(folder, source)) is not None:
                 self._corpora.append(corpus)
             else:
-                say(f"no texts: the collection of {folder.path} is not at {source} any more")
-        if not folder.text_sources():
+                say(f"no texts: the collection of {folder.path} is not at {source['path']} any more")
+        if not found:
             say(f"no texts: nobody knows where the collection of {folder.path} is")
 
     def __getitem__(self, doc_id: str) -> str:
@@ -40,10 +47,16 @@ class Texts:
         ]
 
 
-def _corpus(folder: IndexFolder, source: Path) -> Corpus | None:
-    """Return the documents at a source; None if the collection there is of another size than the one indexed."""
-    first = folder.meta["corpus"]
-    if str(source) != first["path"]:
-        return OwnIds(source)  # of `lotte index --add`
-    corpus = read_corpus(source)
-    return corpus if len(corpus) == first["documents"] else None
+def _corpus(folder: IndexFolder, source: Mapping[str, Any]) -> Corpus | None:
+    """Return the documents at a source; None if they are not those that were indexed."""
+    path, sha256 = Path(source["path"]), source["sha256"]
+    try:
+        if not sha256 or not path.is_file():
+            return None
+        stat = path.stat()
+        same = (stat.st_size, stat.st_mtime_ns) == (source["size"], source["mtime_ns"])
+        same = same or artifact.sha256(path) == sha256  # which is soon known, and is that of a plain collection
+        corpus = read_corpus(path) if source["path"] == folder.meta["corpus"]["path"] else OwnIds(path)  # of --add
+        return corpus if same or corpus_sha256(corpus) == sha256 else None
+    except (LotteError, OSError, ValueError):
+        return None

@@ -12,6 +12,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from retrievers.arrays import mapped, spans
+
 LETTERS, STARTS = "words.npy", "word_starts.npy"
 
 
@@ -33,7 +35,9 @@ class Vocabulary(Sequence[bytes]):
 
     @classmethod
     def open(cls, folder: Path) -> "Vocabulary":
-        return cls(np.load(folder / LETTERS, mmap_mode="r"), np.load(folder / STARTS, mmap_mode="r"))
+        letters, starts = mapped(folder / LETTERS, np.uint8, None), mapped(folder / STARTS, np.int64, None)
+        spans(folder / STARTS, starts, len(letters))
+        return cls(letters, starts)
 
     def __len__(self) -> int:
         return len(self.starts) - 1

@@ -1,6 +1,7 @@
 """An index of late interaction on disk: the same bytes however it was built, whole or absent, and changed without harm."""
 
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -17,7 +18,7 @@ pytest.importorskip("torch", reason="late interaction needs the extra 'colbert'"
 from leaderboard.evaluate import Order, evaluate
 from lotte import Dataset, Doc, Docs, ranking
 from lotte.errors import CorruptFileError, MismatchError, UnavailableError
-from retrievers import index_folder, load
+from retrievers import index_folder, index_meta, load
 from retrievers.colbert import building, codec, kmeans, search
 from retrievers.colbert import index as indexes
 from retrievers.colbert.codec import CodecConfig
@@ -349,7 +350,9 @@ def test_bytes_that_are_no_cells_harm_nobody(index, system):
     cells = np.load(index / "cells.0000.npy")
     cells[:] = 65_535
     np.save(index / "cells.0000.npy", cells)
-    assert len(answers(system, index).hits["q"]) <= 60
+    arrays = indexes.open_index(index, index_meta.read(index))
+    query = system.encoder.queries(["moon"])[0]
+    assert len(search.search(arrays, [query], k=100, config=SearchConfig())[0].rows) <= 60
 
 
 def test_an_index_of_another_recipe_is_not_opened(index, checkpoint):
@@ -448,3 +451,109 @@ def test_a_dataset_that_asks_for_longer_queries_gets_them(system, checkpoint, co
         one = load("colbertv2", [f"checkpoint={checkpoint}", f"query_maxlen={length}"])
         assert one.open(tmp_path / "kept" / name / "toy" / "long").search(queries, k=1000).doc_ids("q") == orders[name]
     assert orders["fitted"] != orders["set"]
+
+
+# nothing is lost, whatever stands in the way ---------------------------------------------------------------------
+
+
+def without_hashes(index):
+    meta = {key: value for key, value in index_meta.read(index).items() if key not in ("digest", "sizes", "sources")}
+    (index / "meta.json").write_text(json.dumps(meta))
+
+
+def test_a_change_is_both_or_neither_and_the_same_command_goes_on(system, index, monkeypatch):
+    before = answers(system, index)
+    add = Docs((Doc("d3", "telescope star moon sky"),))
+    with monkeypatch.context() as patch:
+        patch.setattr(index_meta, "write", lambda folder, meta: (_ for _ in ()).throw(InterruptedError))
+        with pytest.raises(InterruptedError):
+            system.change(index, delete=["d3", "d4"], add=add)
+    assert answers(system, index) == before
+    for _ in range(2):  # and once more, as somebody does who does not know that it was done
+        system.change(index, delete=["d3", "d4"], add=add)
+    assert index_folder.read(index).meta["counts"]["deleted"] == 2
+    found = answers(system, index, k=99).doc_ids("q")
+    assert (found.count("d3"), found.count("d4"), len(found)) == (1, 0, 59)
+    assert list(indexes.damaged(index, index_meta.read(index))) == []
+
+
+def test_a_build_that_was_stopped_before_its_last_step_is_not_made_again(system, corpus, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(index_folder.artifact, "put", lambda whole, path: (_ for _ in ()).throw(InterruptedError))
+        with pytest.raises(InterruptedError):
+            system.index(corpus, tmp_path / "index")
+    with monkeypatch.context() as patch:
+        patch.setattr(building, "build", None)
+        system.index(corpus, tmp_path / "index")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["index"]
+    assert list(indexes.damaged(tmp_path / "index", index_meta.read(tmp_path / "index"))) == []
+
+
+def test_every_flipped_byte_of_a_late_index_is_found(system, index):
+    system.change(index, delete=["d3"], add=Docs((Doc("mine", "bread"),)))
+    random, found = np.random.default_rng(0), 0
+    for path in sorted(path for path in index.iterdir() if path.name != "meta.json" and path.stat().st_size):
+        whole = bytearray(path.read_bytes())
+        for place in (0, len(whole) // 2, len(whole) - 1, int(random.integers(len(whole)))):
+            path.write_bytes(whole[:place] + bytes([whole[place] ^ 1 << int(random.integers(8))]) + whole[place + 1 :])
+            assert [line.partition(":")[0] for line in system.damaged(index)], (path.name, place)
+            found += 1
+        path.write_bytes(whole)
+    assert found > 40 and list(system.damaged(index)) == []
+
+
+@pytest.mark.parametrize("change", [b"|", b'{"documents": -1}', b'{"documents": 60, "tokens": "x"}', b"[1]", b"{" * 9999])
+def test_a_journal_that_is_damaged_is_a_line_of_check(system, index, change):
+    (index / "chunks.0000.jsonl").write_bytes(change + b"\n")
+    assert any("chunks.0000.jsonl" in line for line in system.damaged(index))
+    without_hashes(index)  # of an index of before
+    assert any("chunks.0000.jsonl" in line for line in system.damaged(index))
+
+
+def test_a_journal_of_an_index_of_before_that_is_gone_is_a_line_of_check(system, index):
+    (index / "chunks.0000.jsonl").unlink()
+    without_hashes(index)
+    assert list(system.damaged(index)) == ["chunks.0000.jsonl: has 0 documents of 60"]
+
+
+@pytest.mark.parametrize(
+    "tables",
+    [{"step": float("nan")}, {"step": -1}, {"step": "x"}, {"weights": [[1]]}, {"weights": [3, 2, 1, 0]}, {"cutoffs": []},
+     {"inverse_lengths": [1]}, {"inverse_lengths": [1e400, 1]}, {"exact": "../exact.npy"}],
+)  # fmt: skip
+def test_tables_that_cannot_be_are_one_line(index, tables):
+    path = index / "codec.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | tables))
+    with pytest.raises(CorruptFileError, match=r"codec\.json|exact\.npy"):
+        codec.load(index)
+
+
+def test_a_file_that_is_deeply_nested_is_one_line(index):
+    (index / "codec.json").write_text("[" * 100_000)
+    with pytest.raises(CorruptFileError, match=r"codec\.json: no JSON"):
+        codec.load(index)
+
+
+def test_another_number_of_documents_than_the_arrays_have_is_one_line(index):
+    meta = index_meta.read(index)
+    meta["segments"][0]["documents"] = 61
+    with pytest.raises(CorruptFileError, match=r"starts\.0000\.npy: 60 documents, where meta\.json says 61"):
+        indexes.open_index(index, meta)
+
+
+def test_sigterm_ends_in_order_and_leaves_nothing(folder, tmp_path):
+    scratch, out = tmp_path / "scratch", tmp_path / "out"
+    scratch.mkdir()
+    code = (
+        "import os, signal, sys; from leaderboard import cli; from retrievers import postings; write = postings.write\n"
+        "def stop(*given, **named): os.kill(os.getpid(), signal.SIGTERM); return write(*given, **named)\n"
+        "postings.write = stop; cli.main()"
+    )
+    words = ["eval", str(folder), "--retriever", "bm25", "--out", str(out)]
+    (folder / "queries.test.tsv").write_text("0\tmoon\n")
+    (folder / "qrels.test.tsv").write_text("0\t0\t0\t1\n")
+    done = subprocess.run(
+        [sys.executable, "-c", code, *words], env={**os.environ, "TMPDIR": str(scratch)}, capture_output=True, text=True
+    )
+    assert (done.returncode, done.stderr.splitlines()[-1:]) == (143, ["interrupted; what was finished by then is kept"])
+    assert not list(scratch.iterdir())

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 pytest.importorskip("numba", reason="needs lotte-bench[colbert]")
 
-from lotte.errors import UnavailableError
+from lotte.errors import CorruptFileError, UnavailableError
 from retrievers.colbert import building
 from retrievers.colbert import codec as codecs
 from retrievers.colbert.codec import Codec, CodecConfig, quantised
@@ -333,6 +333,15 @@ def same_but_for_last_bits(ours, theirs):
     firm = ~(close | np.concatenate([[False], close[:-1]]))
     firm[-1:] = False  # of two that are close only one may have room
     return np.array_equal(ours.rows[firm], theirs.rows[firm])
+
+
+@runs
+def test_a_token_of_a_centroid_that_there_is_not_is_refused():
+    index = some_index(np.random.default_rng(0), 2, [6, 3], False)
+    cells = np.full_like(index.segments[0].cells, index.codec.num_centroids)
+    damaged = replace(index, segments=(replace(index.segments[0], cells=cells),))
+    with pytest.raises(CorruptFileError, match="a token of centroid"):
+        gpu_search.GpuIndex.of(damaged)
 
 
 @runs

@@ -21,6 +21,9 @@ from numpy.typing import NDArray
 
 from lotte import artifact
 from lotte.errors import CorruptFileError
+from lotte.jsonl import parsed
+from retrievers.arrays import mapped
+from retrievers.index_meta import AGAIN
 
 Bytes: TypeAlias = NDArray[np.uint8]
 Floats: TypeAlias = NDArray[np.float32]
@@ -80,6 +83,11 @@ class Codec:
         """Return what a step of `levels` is worth."""
         return float(self.weights[-1] - self.weights[0]) / 255 or 1.0
 
+    @cached_property
+    def level_error(self) -> float:
+        """Return by how much a weight is rounded at the most where it is a level."""
+        return float(np.abs(self.levels * self.level_step - (self.weights - self.weights[0])).max())
+
     @property
     def levels(self) -> Bytes:
         """Return the weights above the least one, as bytes: (2 ** bits,)."""
@@ -111,6 +119,22 @@ class Query:
         """Return what the least weight in all dimensions adds to a dot product with `shifted - 128`: (B, 32)."""
         sums_BL = self.lanes.sum(axis=2, dtype=np.int32)
         return np.rint(sums_BL * (float(codec.weights[0]) / codec.step)).astype(np.int32)
+
+
+    def doubts(self, codec: Codec) -> Floats:
+        """Return how far below the best of a document's scores by bytes one may be that is the best, (B, 32).
+
+        The rounding of a query, of levels, and of centroids of others, adds up over the dimensions as chance does: six
+        standard deviations of the difference of two tokens, and all that lengths and cell scores are rounded by. In a
+        lane without a token nobody is close: -inf.
+        """
+        low, scale = float(codec.inverse_lengths[0]), float(codec.inverse_lengths[-1])
+        of_token = codec.level_error**2 + (0 if codec.exact is None else codec.step**2 / 12)
+        chance = (self.step**2 / 12 + scale**2 * of_token) ** 0.5
+        doubts = np.full(len(self.lanes) * LANES, -np.inf, np.float32)
+        doubts[: self.count] = 6 * 2**0.5 * chance
+        doubts[: self.count] += 1.5 * (scale - low) / 255 + 2 * scale * (UNIT + self.step * codec.step)
+        return doubts.reshape(-1, LANES)
 
 
 def quantised(vectors_QH: Floats) -> Query:
@@ -272,25 +296,29 @@ def save(codec: Codec, folder: Path) -> None:
 
 def load(folder: Path) -> Codec:
     """Open what `save` left. Raises CorruptFileError if it is not whole."""
+    shifted = mapped(folder / CENTROIDS, np.uint8, None, None)
     try:
-        tables = json.loads((folder / TABLES).read_text(encoding="utf-8"))
-        low, high = tables["inverse_lengths"]
-        codec = Codec(
-            np.load(folder / CENTROIDS, mmap_mode="r", allow_pickle=False),
-            float(tables["step"]),
-            np.array(tables["cutoffs"], np.float32),
-            np.array(tables["weights"], np.float32),
-            np.linspace(low, high, 256).astype(np.float32),
-            np.load(folder / EXACT, allow_pickle=False).astype(np.float32) if "exact" in tables else None,
-        )
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CorruptFileError(
-            f"{folder}: {TABLES} and {CENTROIDS} are not whole ({error}); build the index again"
-        ) from error
-    if codec.shifted.ndim != 2 or codec.shifted.dtype != np.uint8 or len(codec.weights) not in (2, 4, 16):
-        raise CorruptFileError(f"{folder / CENTROIDS}: expected bytes in two axes; build the index again")
-    if codec.exact is not None and codec.exact.shape != codec.shifted.shape:
-        raise CorruptFileError(
-            f"{folder / EXACT}: {codec.exact.shape}, not {codec.shifted.shape}; build the index again"
-        )
-    return codec
+        tables = parsed((folder / TABLES).read_bytes(), str(folder / TABLES))
+        step = np.array(tables["step"], np.float64)
+        low, high = np.array(tables["inverse_lengths"], np.float32)
+        cutoffs, weights = (np.array(tables[name], np.float32) for name in ("cutoffs", "weights"))
+    except FileNotFoundError:
+        raise CorruptFileError(f"{folder / TABLES} is missing from the index; {AGAIN}") from None
+    except (ValueError, KeyError, TypeError, OverflowError) as error:
+        raise CorruptFileError(f"{folder / TABLES} is not whole ({error}); {AGAIN}") from None
+    numbers = np.concatenate([[step, low, high], cutoffs.ravel(), weights.ravel()])
+    if (
+        step.ndim or cutoffs.ndim != 1 or weights.ndim != 1 or len(weights) not in (2, 4, 16)
+        or len(cutoffs) != len(weights) - 1 or not np.isfinite(numbers).all() or step <= 0
+        or (np.diff(cutoffs) < 0).any() or (np.diff(weights) < 0).any()
+    ):  # fmt: skip
+        raise CorruptFileError(f"{folder / TABLES}: expected rising numbers, 2, 4 or 16 weights of them; {AGAIN}")
+    if not shifted.size or shifted.shape[1] * (len(weights).bit_length() - 1) % 8:
+        raise CorruptFileError(f"{folder / CENTROIDS}: no centroids of {len(weights)} weights; {AGAIN}")
+    exact = None
+    if "exact" in tables:
+        exact = mapped(folder / EXACT)
+        if exact.dtype.kind != "f" or exact.shape != shifted.shape or not np.isfinite(exact).all():
+            raise CorruptFileError(f"{folder / EXACT}: expected {shifted.shape} finite numbers; {AGAIN}")
+        exact = exact.astype(np.float32)
+    return Codec(shifted, float(step), cutoffs, weights, np.linspace(low, high, 256).astype(np.float32), exact)

@@ -5,7 +5,6 @@ file that a reader may have mapped is ever written to: who opened the index
 before a change goes on with what it opened.
 """
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,13 +12,16 @@ from typing import Any
 
 import numpy as np
 
-from lotte import artifact
 from lotte.errors import CorruptFileError
+from retrievers import index_meta
+from retrievers.arrays import mapped
 from retrievers.colbert import codec as codecs
 from retrievers.colbert import segment as segments
 from retrievers.colbert.building import Source, fill
 from retrievers.colbert.codec import Bytes, Codec, Encoded
 from retrievers.colbert.segment import Segment, SegmentWriter
+from retrievers.index_folder import write_doc_ids
+from retrievers.index_meta import AGAIN, LOCK, META
 
 GONE_SHARE = 0.25  # of documents that are deleted, above which a change rewrites what is left
 MOST_SEGMENTS = 8  # each costs a query its own pass over the inverted lists
@@ -53,6 +55,12 @@ def open_index(folder: Path, meta: dict[str, Any]) -> ColbertIndex:
     """Map an index. Raises CorruptFileError if files are missing or do not fit together."""
     codec = codecs.load(folder)
     parts = tuple(segments.open_segment(folder, part["number"], codec) for part in meta["segments"])
+    for part, segment in zip(meta["segments"], parts, strict=True):
+        if part.get("documents", segment.num_documents) != segment.num_documents:
+            raise CorruptFileError(
+                f"{segments.file(folder, 'starts', part['number'])}: {segment.num_documents:,} documents, where "
+                f"meta.json says {part['documents']:,}; {AGAIN}"
+            )
     index = ColbertIndex(codec, parts, None)
     if (name := meta.get("deleted")) is None:
         return index
@@ -62,11 +70,8 @@ def open_index(folder: Path, meta: dict[str, Any]) -> ColbertIndex:
 
 def _kept(path: Path, documents: int) -> Bytes:
     """Return a byte for each document; those that were added after the file was written are kept."""
-    try:
-        kept = np.load(path, allow_pickle=False)
-    except (OSError, ValueError) as error:
-        raise CorruptFileError(f"{path} is missing or not whole ({error}); build the index again") from error
-    if kept.ndim != 1 or len(kept) > documents or kept.dtype != np.uint8:
+    kept = mapped(path, np.uint8, None)
+    if len(kept) > documents:
         raise CorruptFileError(
             f"{path}: expected {documents:,} bytes at most, found {kept.dtype} {kept.shape}; build the index again"
         )
@@ -88,7 +93,7 @@ def add(
     writer = SegmentWriter(folder, number, codec)
     fill(writer, source, None, threads=threads, gpu=gpu)
     name = f"doc_ids.{number:04}.txt"
-    artifact.write_whole(folder / name, "".join(f"{doc_id}\n" for doc_id in doc_ids))
+    write_doc_ids(folder / name, doc_ids)
     part = {
         "number": number, "documents": writer.documents, "tokens": writer.tokens, "distance": writer.distance,
         "doc_ids": name, "paths": [origin] if origin else [],
@@ -148,7 +153,7 @@ def compact(folder: Path, meta: dict[str, Any], doc_ids: Sequence[str]) -> dict[
             left += [doc_ids[base + row] for row in some.tolist()]
     writer.finish()
     name = f"doc_ids.{number:04}.txt"
-    artifact.write_whole(folder / name, "".join(f"{doc_id}\n" for doc_id in left))
+    write_doc_ids(folder / name, left)
     part = {
         "number": number, "documents": writer.documents, "tokens": writer.tokens, "distance": distances[0],
         "doc_ids": name, "paths": list(dict.fromkeys(path for part in meta["segments"] for path in part["paths"])),
@@ -161,23 +166,23 @@ def compact(folder: Path, meta: dict[str, Any], doc_ids: Sequence[str]) -> dict[
     }
 
 
-def hashes(folder: Path, meta: dict[str, Any]) -> dict[str, str]:
-    """Return the sha256 of the files that no journal of chunks covers."""
-    names = [codecs.CENTROIDS, codecs.TABLES, codecs.EXACT]
-    names += [f"{name}.{part['number']:04}.npy" for part in meta["segments"] for name in ("lists", "list_starts")]
-    names += [part["doc_ids"] for part in meta["segments"]] + [meta.get("deleted") or ""]
-    return {name: artifact.sha256(folder / name) for name in names if name and (folder / name).is_file()}
+def names(meta: dict[str, Any]) -> set[str]:
+    """Return the files that an index may have: those of the codec, of its segments, and the list of who is gone."""
+    found = {codecs.CENTROIDS, codecs.TABLES, codecs.EXACT, meta.get("deleted") or ""}
+    for part in meta["segments"]:
+        number = f"{part['number']:04}"
+        found |= {f"{name}.{number}.npy" for name in segments.NAMES} | {f"chunks.{number}.jsonl", part["doc_ids"]}
+    return found
 
 
-def commit(folder: Path, meta: dict[str, Any]) -> None:
-    """Make a changed meta the one that counts, and remove the files that it does not name."""
-    artifact.write_whole(folder / artifact.META, json.dumps(meta, indent=1, sort_keys=True, ensure_ascii=False) + "\n")
-    numbers = {part["number"] for part in meta["segments"]}
-    for path in folder.glob("cells.*.npy"):
-        if int(path.name.split(".")[1]) not in numbers:
-            _remove_segment(folder, int(path.name.split(".")[1]))
-    for path in folder.glob("kept.*.npy"):
-        if path.name != meta.get("deleted"):
+def commit(folder: Path, before: dict[str, Any], meta: dict[str, Any]) -> None:
+    """Make a changed meta the one that counts, and remove the files that were of the index and are not any more.
+
+    before  the meta that counted until now
+    """
+    index_meta.write(folder, {**meta, **index_meta.covered(folder, names(meta), before)})
+    for path in folder.iterdir():
+        if index_meta.is_ours(path.name) and path.name not in names(meta) | {META, LOCK}:
             path.unlink()
 
 
@@ -190,11 +195,11 @@ def _remove_segment(folder: Path, number: int) -> None:
 
 def damaged(folder: Path, meta: dict[str, Any]) -> Iterator[str]:
     """Read all of an index; yield a line for everything that is not as it was written."""
-    for part in meta["segments"]:
-        yield from segments.damaged(folder, part["number"])
-    for name, sha256 in meta["files"].items():
-        path = folder / name
-        if not path.is_file():
-            yield f"{name}: missing"
-        elif artifact.sha256(path) != sha256:
-            yield f"{name}: not what was written"
+    hashed = dict(index_meta.damaged(folder, meta))
+    chunks: dict[str, list[str]] = {}
+    if hashed or not meta.get("sizes"):  # the journals say which documents; of an old index they are all there is
+        for part in meta["segments"]:
+            for name, problem in segments.damaged(folder, part["number"]):
+                chunks.setdefault(name, []).append(problem)
+    for name in dict.fromkeys([*chunks, *hashed]):
+        yield from (f"{name}: {problem}" for problem in chunks.get(name) or [hashed[name]])

@@ -6,37 +6,35 @@ many threads work, and what a result says of both.
 
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from functools import cache, cached_property
+from functools import cache
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lotte import Corpus, Queries, Run, artifact
+from lotte import Corpus, artifact
 from lotte.dataset import corpus_sha256
 from lotte.errors import CorruptFileError, MismatchError, UnavailableError
 from lotte.terminal import say
-from retrievers import index_folder
-from retrievers.colbert import building, codec, search
+from retrievers import index_folder, index_meta
+from retrievers.colbert import building, codec
 from retrievers.colbert import index as indexes
-from retrievers.colbert.codec import Bytes, CodecConfig, Floats
-from retrievers.colbert.search import ALGORITHMS, Found, SearchConfig
-from retrievers.index_folder import ASKING
-from retrievers.retriever import Answer, Card
+from retrievers.colbert.codec import CodecConfig
+from retrievers.colbert.late_index import LateIndex
+from retrievers.colbert.search import ALGORITHMS, SearchConfig
+from retrievers.index_folder import ASKING, SPOKEN
+from retrievers.retriever import Card
 
 if TYPE_CHECKING:
     from retrievers.colbert.encoder import Encoder
-    from retrievers.colbert.kernels.gpu_search import GpuIndex
 
 SHIPPED = "shipped"  # the name of the checkpoint that is part of the package
 WEIGHTS = Path(__file__).parent.parent / "weights"
-QUERIES_AT_ONCE = 256  # encoded and asked together
 LOOKS = ("probe", "candidates", "refined", "full")  # how much each stage of a search keeps
 FEW = 500  # documents that are indexed sooner than one can read how long it will take
-RECALL_SAMPLE = 20  # queries that are asked again with an exact search, to say what the pruning costs
 
 
 def threads_here() -> int:
@@ -50,7 +48,7 @@ class LateInteraction:
 
     checkpoint: str  # a folder, a name on the Hugging Face hub, or "shipped"
     revision: str = ""  # of the hub; "": the newest
-    trust: bool = False  # whether the weights may be a pickle
+    trust: bool = field(default=False, metadata=SPOKEN)  # whether the weights may be a pickle
     query_maxlen: int = field(default=0, metadata=ASKING)  # tokens; 0: what the dataset says, or else the checkpoint
     doc_maxlen: int = 300  # tokens; 0: what the checkpoint says
     bits: int = 2
@@ -133,14 +131,12 @@ class LateInteraction:
         if len(corpus) > FEW:
             _announce(self, corpus, path)
         with index_folder.making_on(path, self, corpus) as (folder, meta):
-            source, config = building.Encoding(encoder, corpus), self.codec_config
-            counts = building.build(folder, source, config, threads=self.num_threads, say=say, gpu=self.gpu)
-            meta["counts"], origin = counts, getattr(corpus, "path", None)
-            meta["segments"] = [{
-                "number": 0, "documents": len(corpus), "tokens": counts["tokens"], "distance": counts["distance"],
-                "doc_ids": index_folder.DOC_IDS, "paths": [str(origin.resolve())] if origin else [],
-            }]  # fmt: skip
-            meta |= {"model": self.model, "files": indexes.hashes(folder, meta)}
+            if not meta:  # else all was done when a build was stopped, but for moving the folder
+                source, config = building.Encoding(encoder, corpus), self.codec_config
+                counts = building.build(folder, source, config, threads=self.num_threads, say=say, gpu=self.gpu)
+                origin = getattr(corpus, "path", None)
+                part = _part(counts, paths=[str(origin.resolve())] if origin else [])
+                meta |= {"counts": counts, "segments": [part], "model": self.model}
         return self.open(path)
 
     def adopts(self, folder: Path) -> bool:
@@ -153,18 +149,14 @@ class LateInteraction:
         """Make an index of one that another program made. A document's id is its place there."""
         from retrievers.colbert import foreign
 
-        meta: dict[str, Any] = {}
         start = perf_counter()
-        with artifact.folder(path, meta) as made:
+        with index_folder.placing(path, "") as (made, meta):
             counts = foreign.convert(folder, made)
             recipe = replace(self, bits=counts["bits"])
-            part = {"number": 0, "documents": counts["documents"], "tokens": counts["tokens"],
-                    "distance": counts["distance"], "doc_ids": index_folder.DOC_IDS, "paths": []}  # fmt: skip
             corpus = {"sha256": None, "path": None, "documents": counts["documents"]}  # nobody knows which it was
             meta |= {"format": index_folder.FORMAT, "recipe": index_folder.recipe_of(recipe), "corpus": corpus,
-                     "counts": counts, "segments": [part], "seconds": round(perf_counter() - start, 3),
-                     "bytes": sum(file.stat().st_size for file in made.iterdir())}  # fmt: skip
-            meta["files"] = indexes.hashes(made, meta)
+                     "counts": counts, "segments": [_part(counts, paths=[])], "sources": [],
+                     "seconds": round(perf_counter() - start, 3), "bytes": index_folder.size_of(made)}  # fmt: skip
         return recipe.open(path)
 
     def open(self, path: Path) -> "LateIndex":
@@ -187,57 +179,79 @@ class LateInteraction:
 
     def add(self, path: Path, corpus: Corpus) -> None:
         """Put further documents into an index; the ids are the user's own."""
-        with index_folder.alone(path):
-            found = index_folder.opened(path, self)
-            self._check_model(found.meta)
-            kept = indexes.open_index(path, dict(found.meta)).kept
-            there = {doc_id for row, doc_id in enumerate(found.doc_ids) if kept is None or kept[row]}
-            if twice := next((doc_id for doc_id in corpus.doc_ids if doc_id in there), None):
-                raise MismatchError(f"document {twice!r} is in {path} already; --delete it first, or give another id")
-            source = getattr(corpus, "path", None)
-            meta = indexes.add(
-                path, dict(found.meta), building.Encoding(self._ready(), corpus), corpus.doc_ids,
-                str(source.resolve()) if source else None, threads=self.num_threads, gpu=self.gpu,
-            )  # fmt: skip
-            meta["corpus"] = {**meta["corpus"], "sha256": _changed(meta, "add", corpus_sha256(corpus))}
-            if (drift := indexes.drift(meta)) > indexes.DRIFT:
-                say(
-                    f"the added documents are {drift - 1:.0%} farther from their centroids than the first ones: "
-                    "answers lose quality; build the index again from all of them when it can be done"
-                )
-            self._commit(path, meta, [*found.doc_ids, *corpus.doc_ids])
+        self.change(path, delete=(), add=corpus)
 
     def delete(self, path: Path, doc_ids: Sequence[str]) -> None:
         """Take documents out of an index. Raises MismatchError for one that is not in it."""
+        self.change(path, delete=doc_ids, add=None)
+
+    def change(self, path: Path, *, delete: Sequence[str], add: Corpus | None) -> None:
+        """Do both, or neither: the new meta.json is what counts, and it is written last."""
+        added = "" if add is None else corpus_sha256(add)
         with index_folder.alone(path):
             found = index_folder.opened(path, self)
-            kept = indexes.open_index(path, dict(found.meta)).kept
-            rows = {doc_id: row for row, doc_id in enumerate(found.doc_ids) if kept is None or kept[row]}
-            if absent := next((doc_id for doc_id in doc_ids if doc_id not in rows), None):
+            before, doc_ids = dict(found.meta), list(found.doc_ids)
+            asked = artifact.digest([sorted(delete), added])
+            if delete and added and before.get("changed") == asked:
+                say(f"{path} was changed in this way already; nothing is done")  # a command that was stopped at its end
+                return
+            kept = indexes.open_index(path, before).kept
+            rows = {doc_id: row for row, doc_id in enumerate(doc_ids) if kept is None or kept[row]}
+            if absent := next((doc_id for doc_id in delete if doc_id not in rows), None):
                 raise MismatchError(f"document {absent!r} is not in {path}; nothing was deleted")
-            meta = indexes.delete(path, dict(found.meta), [rows[doc_id] for doc_id in doc_ids])
-            meta["corpus"] = {**meta["corpus"], "sha256": _changed(meta, "delete", sorted(doc_ids))}
-            self._commit(path, meta, found.doc_ids)
+            meta = before
+            if delete:
+                meta = indexes.delete(path, meta, [rows.pop(doc_id) for doc_id in dict.fromkeys(delete)])
+                meta["corpus"] = {**meta["corpus"], "sha256": _changed(meta, "delete", sorted(delete))}
+            if add is not None:
+                meta = self._with(path, meta, add, rows)
+                meta["corpus"] = {**meta["corpus"], "sha256": _changed(meta, "add", added)}
+                meta["sources"] = [*index_folder.sources(before), *index_folder.source_of(add, added)]
+                doc_ids += add.doc_ids
+            self._commit(path, before, meta | {"changed": asked}, doc_ids)
+
+    def _with(self, path: Path, meta: dict[str, Any], add: Corpus, there: Container[str]) -> dict[str, Any]:
+        """Write documents as a segment; return the meta that counts it in."""
+        self.check_model(meta)
+        if twice := next((doc_id for doc_id in index_folder.check_ids(add) if doc_id in there), None):
+            raise MismatchError(f"document {twice!r} is in {path} already; --delete it first, or give another id")
+        source = getattr(add, "path", None)
+        meta = indexes.add(
+            path, meta, building.Encoding(self._ready(), add), add.doc_ids,
+            str(source.resolve()) if source else None, threads=self.num_threads, gpu=self.gpu,
+        )  # fmt: skip
+        if (drift := indexes.drift(meta)) > indexes.DRIFT:
+            say(
+                f"the added documents are {drift - 1:.0%} farther from their centroids than the first ones: "
+                "answers lose quality; build the index again from all of them when it can be done"
+            )
+        return meta
 
     def damaged(self, path: Path) -> Iterator[str]:
         """Read all of an index; yield a line for everything that is not as it was written."""
-        yield from indexes.damaged(path, dict(index_folder.read(path).meta))
+        yield from indexes.damaged(path, index_meta.read(path))
 
-    def _commit(self, path: Path, meta: dict[str, Any], doc_ids: Sequence[str]) -> None:
+    def _commit(self, path: Path, before: dict[str, Any], meta: dict[str, Any], doc_ids: Sequence[str]) -> None:
         if indexes.wants_compaction(meta):
             say("rewriting what is left of the index, without the deleted documents")
             meta = indexes.compact(path, meta, doc_ids)
         meta["counts"] = {**meta["counts"], "tokens": sum(part["tokens"] for part in meta["segments"])}
-        meta["files"] = indexes.hashes(path, meta)
-        indexes.commit(path, meta)
+        indexes.commit(path, before, meta)
 
-    def _check_model(self, meta: Mapping[str, Any]) -> None:
+    def check_model(self, meta: Mapping[str, Any]) -> None:
+        """Raise MismatchError if an index was made with other weights than the checkpoint has now."""
         ours, theirs = self.model, meta.get("model", {})
         if theirs.get("sha256") not in (None, ours["sha256"]):
             raise MismatchError(
                 f"the index was made with weights {str(theirs['sha256'])[:8]}, and {self.checkpoint} has "
                 f"{str(ours['sha256'])[:8]} now; build the index again, or name the revision it was made with"
             )
+
+
+def _part(counts: Mapping[str, Any], paths: list[str]) -> dict[str, Any]:
+    """Return what meta.json says of the first segment."""
+    same = {name: counts[name] for name in ("documents", "tokens", "distance")}
+    return {"number": 0, **same, "doc_ids": index_folder.DOC_IDS, "paths": paths}
 
 
 def _changed(meta: Mapping[str, Any], what: str, which: Any) -> str:
@@ -285,113 +299,3 @@ def _announce(recipe: LateInteraction, corpus: Corpus, path: Path) -> None:
             f"{parent} has {free / 1e6:,.0f} MB left, and the index takes {(plan.disk + plan.scratch) / 1e6:,.0f} MB "
             "while it is built; make room, or choose another folder"
         )
-
-
-class LateIndex:
-    """An index with the recipe that asks it."""
-
-    def __init__(self, recipe: LateInteraction, found: index_folder.IndexFolder, arrays: indexes.ColbertIndex) -> None:
-        self._recipe, self._found, self.arrays = recipe, found, arrays
-        self._doc_ids = found.doc_ids
-
-    def search(self, queries: Queries, *, k: int, among: Sequence[str] | None = None) -> Run:
-        """Answer every query with at most k hits.
-
-        among  doc_ids; if given, only these can be found
-        """
-        return self._search(queries, k, self._recipe.search_config, among)
-
-    def _search(self, queries: Queries, k: int, config: SearchConfig, among: Sequence[str] | None) -> Run:
-        assert self._checked
-        allowed = None
-        if among is not None:
-            allowed = np.zeros(self.arrays.num_documents, np.uint8)
-            allowed[[self._rows[doc_id] for doc_id in among if doc_id in self._rows]] = 1
-        hits: dict[str, Mapping[str, float]] = {}
-        query_ids = list(queries)
-        for first in range(0, len(query_ids), QUERIES_AT_ONCE):
-            some = query_ids[first : first + QUERIES_AT_ONCE]
-            vectors = list(self._recipe.encoder.queries([queries[query_id] for query_id in some]))
-            found = self._found_by(vectors, k, config, allowed)
-            for query_id, (rows, scores) in zip(some, found, strict=True):
-                hits[query_id] = {
-                    self._doc_ids[row]: score for row, score in zip(rows.tolist(), scores.tolist(), strict=True)
-                }
-        return Run.of(hits, depth=k)
-
-    def _found_by(self, vectors: list[Floats], k: int, config: SearchConfig, allowed: Bytes | None) -> list[Found]:
-        """Search where the recipe says: on a GPU if it names one."""
-        if not self._recipe.gpu:
-            threads = self._recipe.num_threads
-            return search.search(self.arrays, vectors, k=k, config=config, threads=threads, allowed=allowed)
-        from retrievers.colbert.kernels import gpu_search
-
-        return gpu_search.search(self._on_gpu, vectors, k=k, config=config, allowed=allowed)
-
-    @cached_property
-    def _on_gpu(self) -> "GpuIndex":
-        from retrievers.colbert.kernels.gpu_search import GpuIndex
-
-        return GpuIndex.of(self.arrays, self._recipe.gpu)
-
-    def search_facts(self, queries: Queries, *, k: int) -> dict[str, Any]:
-        """Return the settings in force, and the recall they have against an exact search on a few of the queries."""
-        config = self._recipe.search_config
-        settled = config.settled(k, self.arrays.num_documents)
-        if self._recipe.gpu and settled.algorithm == "pruned":  # there all that are refined are scored in full
-            settled = replace(settled, full=settled.refined)
-        facts: dict[str, Any] = asdict(settled) | {"exact": settled.algorithm == "exact"}
-        some = dict(list(queries.items())[:: max(1, len(queries) // RECALL_SAMPLE)][:RECALL_SAMPLE])
-        if settled.algorithm == "exact" or not some:
-            return facts
-        depth = min(k, 100)
-        ours = self._search(some, k, config, None)
-        truth = self._search(some, depth, SearchConfig(algorithm="exact"), None)
-        shares = [
-            len(set(ours.doc_ids(query_id)[:depth]) & set(truth.doc_ids(query_id)))
-            / max(1, len(truth.doc_ids(query_id)))
-            for query_id in some
-        ]
-        return facts | {"recall_against_exact": {"depth": depth, "queries": len(some), "value": float(np.mean(shares))}}
-
-    def explain(self, question: str, doc_id: str, text: str) -> list[Answer]:
-        """Return, for every token of the query, the document token that answered it best.
-
-        Raises  MismatchError if the text is not the one that was indexed
-        """
-        encoder = self._recipe.encoder
-        base, segment = self._segment(self._rows[doc_id])
-        tokens = slice(segment.starts[self._rows[doc_id] - base], segment.starts[self._rows[doc_id] - base + 1])
-        doc_tokens = encoder.tokens_of_doc(text)
-        if len(doc_tokens) != tokens.stop - tokens.start:
-            raise MismatchError(f"document {doc_id!r} is not the text that was indexed; it cannot be explained")
-        from retrievers.colbert.kernels import cpu
-
-        vectors = cpu.decode(self.arrays.codec, segment.cells[tokens], segment.residuals[tokens])
-        sims_QN = encoder.queries([question])[0] @ vectors.T
-        best = sims_QN.argmax(axis=1).tolist()
-        return [
-            Answer(word, doc_tokens[place], place, float(sims_QN[i, place]))
-            for i, (word, place) in enumerate(zip(encoder.tokens_of_query(question), best, strict=False))
-        ]
-
-    def _segment(self, row: int) -> tuple[int, Any]:
-        bases = self.arrays.bases
-        place = max(i for i, base in enumerate(bases) if base <= row)
-        return bases[place], self.arrays.segments[place]
-
-    @cached_property
-    def _rows(self) -> dict[str, int]:
-        kept = self.arrays.kept
-        return {doc_id: row for row, doc_id in enumerate(self._doc_ids) if kept is None or kept[row]}
-
-    @cached_property
-    def _checked(self) -> bool:
-        """Look, once, whether the model is the one that the index was made with."""
-        self._recipe._check_model(self._found.meta)
-        if self._recipe.encoder.dim != self.arrays.codec.dim:
-            raise MismatchError(
-                f"{self._recipe.checkpoint} makes vectors of {self._recipe.encoder.dim} numbers, and the index has "
-                f"{self.arrays.codec.dim}; build the index again"
-            )
-        return True

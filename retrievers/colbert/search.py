@@ -22,7 +22,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from retrievers.colbert.codec import LANES, Bytes, Codec, Floats, Integers, Query, quantised
+from retrievers.colbert.codec import Bytes, Codec, Floats, Integers, Query, quantised
 from retrievers.colbert.index import ColbertIndex
 from retrievers.colbert.kernels import cpu
 from retrievers.colbert.segment import Segment
@@ -197,15 +197,14 @@ def _steps(scores: Floats) -> NDArray[np.int64]:
 def _in_full(
     codec: Codec, query: Query, segment: Segment, scores: NDArray[np.int16], rows: NDArray[np.int32], k: int, base: int
 ) -> Found:
-    """Score documents by bytes, and the best of them again in float32."""
-    winners = np.full((len(rows), len(query.lanes) * LANES), -1, np.int64)
-    quick = cpu.quick_maxsim(codec, query, *_arrays(segment), scores, rows, None, winners)
-    some = min(len(rows), k + k // 4 + 8)  # bytes are right to a few thousandths: who is close to the cut is in
-    best = np.argpartition(-quick, some - 1)[:some] if some < len(rows) else np.arange(len(rows))
-    if codec.exact is None:
-        exact = cpu.maxsim_of(codec, query, segment.cells, segment.residuals, winners[best, : query.count])
-    else:  # an index of others: its centroids are not bytes, and bytes may take the wrong token
-        exact = _all_scores(codec, segment, rows[best].astype(np.int64), query.vectors, np.array([query.count]))[0]
+    """Score documents by bytes, and again in float32 those that may be among the best, with the tokens that may be."""
+    close = cpu.Close.of(codec, query, segment.starts, rows)
+    quick = cpu.quick_maxsim(codec, query, *_arrays(segment), scores, rows, None, close)
+    best = np.arange(len(rows))
+    if k < len(rows):
+        doubt = close.doubts.max() * query.count**0.5  # the errors of the query's tokens add up as chance does
+        best = np.flatnonzero(quick >= np.partition(quick, len(rows) - k)[len(rows) - k] - doubt)
+    exact = cpu.maxsim_of(codec, query, *_arrays(segment), rows[best], close, best)
     return _ordered(rows[best].astype(np.int64) + base, exact, k)
 
 

@@ -24,6 +24,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lotte.errors import CorruptFileError
+from lotte.jsonl import integer, parsed, string
+from retrievers.arrays import mapped, rises
 from retrievers.colbert.codec import Bytes, Codec, Encoded, Integers
 
 HEADER = 128  # bytes before the numbers of a .npy file of ours; numpy reads any length
@@ -57,40 +59,19 @@ def open_segment(folder: Path, number: int, codec: Codec) -> Segment:
 
     Raises  CorruptFileError if one is missing, or its shape is not the shape the others ask for
     """
-    arrays = {name: _mapped(file(folder, name, number)) for name in NAMES}
-    segment = Segment(**arrays)
-    tokens, documents = segment.num_tokens, segment.num_documents
-    wanted = {
-        "cells": ((tokens,), np.dtype(codec.cell_type)),
-        "residuals": ((tokens, codec.dim * codec.bits // 8), np.dtype(np.uint8)),
-        "lengths": ((tokens,), np.dtype(np.uint8)),
-        "starts": ((documents + 1,), np.dtype(np.int64)),
-        "lists": ((int(arrays["list_starts"][-1]),), np.dtype(np.uint8)),
-        "list_starts": ((codec.num_centroids + 1,), np.dtype(np.int64)),
-    }
-    for name, (shape, kind) in wanted.items():
-        array = arrays[name]
-        if array.shape != shape or array.dtype != kind:
-            raise CorruptFileError(
-                f"{file(folder, name, number)}: expected {kind} {shape}, found {array.dtype} {array.shape}; "
-                "build the index again"
-            )
-    for name, last in (("starts", tokens), ("list_starts", len(segment.lists))):
-        numbers = arrays[name]
-        if numbers[0] != 0 or numbers[-1] != last or (np.diff(numbers) < 0).any():
-            raise CorruptFileError(
-                f"{file(folder, name, number)}: the numbers do not rise from 0 to {last:,}; build the index again"
-            )
+    def column(name: str, kind: Any, *shape: int | None) -> Any:
+        return mapped(file(folder, name, number), kind, *shape)
+
+    cells = column("cells", codec.cell_type, None)
+    tokens, width = len(cells), codec.dim * codec.bits // 8
+    segment = Segment(
+        cells, column("residuals", np.uint8, tokens, width), column("lengths", np.uint8, tokens),
+        column("starts", np.int64, None), column("lists", np.uint8, None),
+        column("list_starts", np.int64, codec.num_centroids + 1),
+    )  # fmt: skip
+    rises(file(folder, "starts", number), segment.starts, tokens)
+    rises(file(folder, "list_starts", number), segment.list_starts, len(segment.lists))
     return segment
-
-
-def _mapped(path: Path) -> Any:
-    try:
-        return np.load(path, mmap_mode="r", allow_pickle=False)
-    except FileNotFoundError:
-        raise CorruptFileError(f"{path} is missing from the index; build it again") from None
-    except (ValueError, EOFError, OSError) as error:
-        raise CorruptFileError(f"{path} is no whole .npy file ({error}); build the index again") from error
 
 
 class Column:
@@ -137,7 +118,7 @@ class SegmentWriter:
 
     def __init__(self, folder: Path, number: int, codec: Codec) -> None:
         self.folder, self.number, self.codec = folder, number, codec
-        self._journal = folder / f"chunks.{number:04}.jsonl"
+        self._journal = _journal(folder, number)
         self._columns = {
             "cells": Column(file(folder, "cells", number), codec.cell_type),
             "residuals": Column(file(folder, "residuals", number), np.uint8, codec.dim * codec.bits // 8),
@@ -202,21 +183,42 @@ class SegmentWriter:
         np.save(file(self.folder, "list_starts", self.number), list_starts)
 
 
-def damaged(folder: Path, number: int) -> Iterator[str]:
-    """Read every chunk of a segment; yield a line for each whose bytes are not those that were written."""
+def damaged(folder: Path, number: int) -> Iterator[tuple[str, str]]:
+    """Read every chunk of a segment; yield file and what is wrong, for each that is not what was written."""
+    try:
+        arrays = {name: mapped(file(folder, name, number)) for name in ("cells", "residuals", "lengths", "starts")}
+        chunks = list(_lines(_journal(folder, number)))
+    except CorruptFileError as error:
+        yield f"segment {number}", str(error)
+        return
     first = token = 0
-    arrays = {name: _mapped(file(folder, name, number)) for name in ("cells", "residuals", "lengths", "starts")}
-    for chunk in _lines(folder / f"chunks.{number:04}.jsonl"):
+    for chunk in chunks:
         last, end = first + chunk["documents"], token + chunk["tokens"]
         for name, array in arrays.items():
             rows = array[first + 1 : last + 1] if name == "starts" else array[token:end]
             if hashlib.sha256(np.ascontiguousarray(rows).data).hexdigest() != chunk[name]:
-                yield f"{file(folder, name, number).name}: documents {first:,} to {last - 1:,} are not what was written"
+                yield file(folder, name, number).name, f"documents {first:,} to {last - 1:,} are not what was written"
         first, token = last, end
+    if (first, token) != (len(arrays["starts"]) - 1, len(arrays["cells"])):
+        yield _journal(folder, number).name, f"has {first:,} documents of {len(arrays['starts']) - 1:,}"
+
+
+def _journal(folder: Path, number: int) -> Path:
+    return folder / f"chunks.{number:04}.jsonl"
 
 
 def _lines(journal: Path) -> Iterator[dict[str, Any]]:
     """Yield the lines that were written whole; a last one that a kill cut short counts for nothing."""
-    if journal.exists():
-        for line in journal.read_bytes().split(b"\n")[:-1]:
-            yield json.loads(line)
+    if not journal.exists():
+        return
+    for number, line in enumerate(journal.read_bytes().split(b"\n")[:-1], start=1):
+        where = f"{journal}:{number}"
+        chunk = parsed(line, where)
+        for count in ("documents", "tokens"):
+            if integer(chunk.get(count), count, where) < 0:
+                raise CorruptFileError(f"{where}: {count} cannot be {chunk[count]}")
+        for name in ("cells", "residuals", "lengths", "starts"):
+            string(chunk, name, where)
+        if type(chunk.get("distance")) not in (int, float):
+            raise CorruptFileError(f"{where}: distance must be a number, found {chunk.get('distance')!r}")
+        yield chunk

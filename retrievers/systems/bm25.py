@@ -18,6 +18,7 @@ from lotte import Corpus, Hit, Queries, Run
 from lotte.progress import Progress
 from retrievers import index_folder, postings
 from retrievers.analyser import english
+from retrievers.arrays import mapped
 from retrievers.postings import Integers
 from retrievers.retriever import Card
 from retrievers.topk import Numbers, hits, places
@@ -77,8 +78,8 @@ class BM25:
 
     def open(self, path: Path) -> "BM25Index":
         doc_ids = index_folder.opened(path, self).doc_ids
-        place = np.load(path / "places.npy", mmap_mode="r")
-        return BM25Index(doc_ids, place, postings.Postings.open(path))
+        place = mapped(path / "places.npy", np.int32, len(doc_ids))
+        return BM25Index(path, doc_ids, place, postings.Postings.open(path))
 
     def weigh(
         self, counts_P: Integers, lengths_P: Integers, documents_P: Integers, lengths_D: Integers
@@ -94,8 +95,8 @@ class BM25:
 
 
 class BM25Index:
-    def __init__(self, doc_ids: Sequence[str], place: Numbers, postings: postings.Postings) -> None:
-        self._doc_ids, self._place, self._vocabulary = doc_ids, place, postings.vocabulary
+    def __init__(self, path: Path, doc_ids: Sequence[str], place: Numbers, postings: postings.Postings) -> None:
+        self._path, self._doc_ids, self._place, self._vocabulary = path, doc_ids, place, postings.vocabulary
         self._scorer = bm25s.BM25(method="lucene")  # it only adds up: the weights hold k1 and b
         self._scorer.nonoccurrence_array = None
         self._scorer.scores = {
@@ -106,7 +107,8 @@ class BM25Index:
         }
 
     def search(self, queries: Queries, *, k: int) -> Run:
-        return Run({query_id: self._hits(text, k) for query_id, text in queries.items()})
+        with index_folder.using(self._path):
+            return Run({query_id: self._hits(text, k) for query_id, text in queries.items()})
 
     def _hits(self, text: str, k: int) -> tuple[Hit, ...]:
         numbers = self._vocabulary.numbers(english(text))

@@ -12,6 +12,7 @@ import numpy as np
 
 from lotte import Corpus, Hit, Queries, Run
 from retrievers import index_folder, postings
+from retrievers.arrays import mapped
 from retrievers.retriever import Card
 from retrievers.topk import Numbers, hits, places
 
@@ -38,19 +39,21 @@ class Overlap:
 
     def open(self, path: Path) -> "OverlapIndex":
         doc_ids = index_folder.opened(path, self).doc_ids
-        place = np.load(path / "places.npy", mmap_mode="r")
-        return OverlapIndex(self, doc_ids, place, postings.Postings.open(path))
+        place = mapped(path / "places.npy", np.int32, len(doc_ids))
+        return OverlapIndex(self, path, doc_ids, place, postings.Postings.open(path))
 
 
 @dataclass(frozen=True)
 class OverlapIndex:
     recipe: Overlap
+    path: Path
     doc_ids: Sequence[str]
     place: Numbers
     postings: postings.Postings
 
     def search(self, queries: Queries, *, k: int) -> Run:
-        return Run({query_id: self._hits(text, k) for query_id, text in queries.items()})
+        with index_folder.using(self.path):
+            return Run({query_id: self._hits(text, k) for query_id, text in queries.items()})
 
     def _hits(self, text: str, k: int) -> tuple[Hit, ...]:
         words = self.recipe.words(text)

@@ -16,6 +16,7 @@ from rank_bm25 import BM25Okapi
 
 from lotte import Corpus, Hit, Queries, Run
 from retrievers import index_folder
+from retrievers.arrays import mapped, rises
 from retrievers.retriever import Card
 from retrievers.topk import Numbers, hits, places
 from retrievers.vocabulary import Vocabulary
@@ -48,24 +49,27 @@ class RankBM25:
 
     def open(self, path: Path) -> "RankBM25Index":
         doc_ids = index_folder.opened(path, self).doc_ids
-        tokens, starts, place = (
-            np.load(path / name, mmap_mode="r") for name in ("tokens.npy", "token_starts.npy", "places.npy")
-        )
+        place, vocabulary = mapped(path / "places.npy", np.int32, len(doc_ids)), Vocabulary.open(path)
+        tokens = mapped(path / "tokens.npy", np.int32, None)
+        starts = mapped(path / "token_starts.npy", np.int64, len(doc_ids) + 1)
+        rises(path / "token_starts.npy", starts, len(tokens))
         texts = [tokens[begin:end].tolist() for begin, end in pairwise(starts)]
         # the library divides by the number of words, so it cannot be asked about a corpus without any
         engine = BM25Okapi(texts, k1=self.k1, b=self.b, epsilon=self.epsilon) if len(tokens) else None
-        return RankBM25Index(doc_ids, place, Vocabulary.open(path), engine)
+        return RankBM25Index(path, doc_ids, place, vocabulary, engine)
 
 
 @dataclass(frozen=True)
 class RankBM25Index:
+    path: Path
     doc_ids: Sequence[str]
     place: Numbers
     vocabulary: Vocabulary
     engine: BM25Okapi | None
 
     def search(self, queries: Queries, *, k: int) -> Run:
-        return Run({query_id: self._hits(text, k) for query_id, text in queries.items()})
+        with index_folder.using(self.path):
+            return Run({query_id: self._hits(text, k) for query_id, text in queries.items()})
 
     def _hits(self, text: str, k: int) -> tuple[Hit, ...]:
         if self.engine is None:

@@ -9,10 +9,10 @@ from retrievers.colbert.kernels.cpu_build import as_bytes, lists, residuals, sum
 from retrievers.colbert.kernels.cpu_cells import CellScores, Scratch, cell_scores, explicit, nearest
 from retrievers.colbert.kernels.cpu_decode import decode, maxsim_of, maxsims
 from retrievers.colbert.kernels.cpu_rows import best, gather, interact, leading_maxsim, promises
-from retrievers.colbert.kernels.cpu_tokens import quick_maxsim, tokens_in
+from retrievers.colbert.kernels.cpu_tokens import Close, quick_maxsim, tokens_in
 
 __all__ = [
-    "CellScores", "Scratch", "as_bytes", "best", "cell_scores", "decode", "explicit", "gather", "interact",
+    "CellScores", "Close", "Scratch", "as_bytes", "best", "cell_scores", "decode", "explicit", "gather", "interact",
     "leading_maxsim", "lists", "maxsim_of", "maxsims", "nearest", "promises", "quick_maxsim", "residuals", "sums",
     "tokens_in",
 ]  # fmt: skip

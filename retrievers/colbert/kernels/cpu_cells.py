@@ -5,6 +5,7 @@ Legend  as in `reference`
 
 import hashlib
 import os
+import sys
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -25,12 +26,26 @@ SOURCES = hashlib.sha256(
 ).digest()
 
 
+@cache
+def _say_once() -> None:
+    print(
+        "no folder for compiled code may be written, so every process compiles what it calls, for some ten seconds; "
+        "name a folder of your own with NUMBA_CACHE_DIR",
+        file=sys.stderr,
+    )
+
+
 def compiled(function: Callable[..., Any], **options: Any) -> Any:
     """Compile a function, once for all processes until one of the sources changes.
 
-    Numba looks at the file of the function alone, and most of what is compiled here is written elsewhere.
+    Numba looks at the file of the function alone, and most of what is compiled here is written elsewhere. Where it may
+    write nowhere, as in an image that is read-only, every process compiles what it calls.
     """
-    made = nb.njit(function, nogil=True, cache=True, **options)
+    try:
+        made = nb.njit(function, nogil=True, cache=True, **options)
+    except RuntimeError:  # "no locator available"
+        _say_once()
+        return nb.njit(function, nogil=True, **options)
     if kept := getattr(getattr(made, "_cache", None), "_cache_file", None):  # none, where numba may not write
         kept._source_stamp = SOURCES
     return made

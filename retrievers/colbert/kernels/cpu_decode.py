@@ -10,9 +10,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from retrievers.colbert.codec import Bytes, Codec, Floats, Integers, Query
-from retrievers.colbert.kernels import simd
+from retrievers.colbert.codec import LANES, Bytes, Codec, Floats, Integers, Query
+from retrievers.colbert.kernels import simd_cells, simd_scores
 from retrievers.colbert.kernels.cpu_cells import compiled, explicit
+from retrievers.colbert.kernels.cpu_tokens import Close
 from retrievers.colbert.kernels.reference import unpack
 
 quick = partial(compiled, fastmath={"reassoc", "contract", "nsz"})  # sums in any order
@@ -55,54 +56,63 @@ def _decoded(values: Any, centroid: Any, step: Any, packed: Any, out: Any) -> np
 
 
 @cache
-def _scores_of_winners(dim: int, bits: int, floats: int, with_vectors: int) -> Callable[..., None]:
+def _scores_of_close(dim: int, bits: int, floats: int, with_vectors: int) -> Callable[..., None]:
     @quick
     def run(
-        vectors: Any, values: Any, weights: Any, centroids: Any, step: Any, cells: Any, residuals: Any, winners: Any,
-        out: Any,
+        vectors: Any, values: Any, weights: Any, centroids: Any, step: Any, cells: Any, residuals: Any, lengths: Any,
+        starts: Any, rows: Any, places: Any, masks: Any, mask_starts: Any, out: Any,
     ) -> None:  # fmt: skip
-        decoded, scales = np.empty(vectors.shape, np.float32), np.empty(len(vectors), np.float32)
-        tokens = np.empty(len(vectors), np.int64)
-        for i in range(len(winners)):
-            if winners[i, 0] < 0:
+        decoded, best = np.empty(dim, np.float32), np.empty(len(vectors), np.float32)
+        for i in range(len(rows)):
+            start, stop, first = starts[rows[i]], starts[rows[i] + 1], mask_starts[places[i]]
+            if start == stop:
                 continue
-            total, found = np.float32(0), 0
-            for q in range(len(vectors)):
-                token, same = winners[i, q], 0
-                while same < found and tokens[same] != token:  # one token often answers several
-                    same += 1
-                if same == found:
-                    tokens[found] = token
-                    found += 1
+            unsure = 0  # of a length that no byte stands for, the bytes say nothing
+            for token in range(start, stop):
+                unsure += (lengths[token] == 0) | (lengths[token] == 255)
+            best[:] = -np.inf
+            for block in range(masks.shape[1]):
+                for token in range(start, stop):
+                    mask = masks[first + token - start, block]
+                    if unsure:
+                        mask = np.uint32(2**32 - 1)
+                    if not mask:
+                        continue
                     cell = min(np.int64(cells[token]), len(centroids) - 1)
                     if with_vectors:
-                        square = simd.decoded(
+                        square = simd_scores.decoded(
                             residuals[token].ctypes.data, weights.ctypes.data, centroids[cell].ctypes.data, step,
-                            decoded[same].ctypes.data, dim, bits, floats,
+                            decoded.ctypes.data, dim, bits, floats,
                         )  # fmt: skip
                     else:
-                        square = _decoded(values, centroids[cell], step, residuals[token], decoded[same])
-                    scales[same] = np.float32(1) / max(np.sqrt(square), np.float32(1e-12))
-                dot = np.float32(0)
-                for d in range(vectors.shape[1]):
-                    dot += decoded[same, d] * vectors[q, d]
-                total += dot * scales[same]
-            out[i] = total
+                        square = _decoded(values, centroids[cell], step, residuals[token], decoded)
+                    scale = np.float32(1) / max(np.sqrt(square), np.float32(1e-12))
+                    while mask:
+                        q = LANES * block + simd_cells.trailing_zeros(mask)
+                        mask &= mask - np.uint32(1)
+                        if q >= len(vectors):
+                            break
+                        dot = np.float32(0)
+                        for d in range(dim):
+                            dot += decoded[d] * vectors[q, d]
+                        best[q] = max(best[q], dot * scale)
+            out[i] = best.sum()
 
     return run
 
 
 def maxsim_of(
-    codec: Codec, query: Query, cells_N: Integers, residuals_NP: Bytes, winners_CQ: NDArray[np.int64]
-) -> Floats:
-    """Return the scores of documents in float32, (C,), given which token answers each query token; -inf for none.
+    codec: Codec, query: Query, cells_N: Integers, residuals_NP: Bytes, lengths_N: Bytes, starts_D: Integers,
+    rows_C: NDArray[np.int32], close: Close, places_C: Integers,
+) -> Floats:  # fmt: skip
+    """Return what `reference.full_maxsim` returns, looking at those tokens only that may be the best.
 
-    Where two tokens are nearly equal the bytes may take the other one: the score is then less than
-    `reference.full_maxsim` says, by as little as the two differ.
+    close     of more documents, by `quick_maxsim`; places_C  where these stand among them
     """
-    out = np.full(len(winners_CQ), -np.inf, np.float32)
-    run = _scores_of_winners(*_decoding_for(codec))
-    run(query.vectors, *Tables.of(codec), cells_N, residuals_NP, winners_CQ, out)
+    out = np.full(len(rows_C), -np.inf, np.float32)
+    run = _scores_of_close(*_decoding_for(codec))
+    arrays = (cells_N, residuals_NP, lengths_N, starts_D)
+    run(query.vectors, *Tables.of(codec), *arrays, rows_C, places_C, close.masks, close.starts, out)
     return out
 
 
@@ -115,7 +125,7 @@ def _decode(dim: int, bits: int, floats: int, with_vectors: int) -> Callable[...
         for token in range(len(cells)):
             cell = min(np.int64(cells[token]), len(centroids) - 1)
             if with_vectors:
-                square = simd.decoded(
+                square = simd_scores.decoded(
                     residuals[token].ctypes.data, weights.ctypes.data, centroids[cell].ctypes.data, step,
                     out[token].ctypes.data, dim, bits, floats,
                 )  # fmt: skip

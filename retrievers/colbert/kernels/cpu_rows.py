@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrievers.colbert.codec import COARSE, LANES, Bytes, Codec, Floats, Integers, Query
-from retrievers.colbert.kernels import simd, simd_cells
+from retrievers.colbert.kernels import simd, simd_cells, simd_scores
 from retrievers.colbert.kernels.cpu_cells import Scratch, compiled, explicit
 from retrievers.colbert.kernels.cpu_tokens import Steps, explicit_for, plane_order
 
@@ -225,7 +225,7 @@ def _leading_explicit(dim: int, bits: int, cell_bytes: int) -> Callable[..., Non
                     for lane in range(LANES):
                         near = (np.float32(tops[i, block, lane]) + np.float32(0.5)) * units[0]
                         scales[lane] *= near + dots[lane] * units[1]
-                    score += simd.total(scales.ctypes.data)
+                    score += simd_scores.total(scales.ctypes.data)
                 out[first + i] = score
 
     return run

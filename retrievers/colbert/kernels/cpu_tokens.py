@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrievers.colbert.codec import LANES, UNIT, Bytes, Codec, Floats, Integers, Query
-from retrievers.colbert.kernels import amx, simd
+from retrievers.colbert.kernels import amx, simd, simd_scores
 from retrievers.colbert.kernels.amx import TILE
 from retrievers.colbert.kernels.cpu_cells import CONFIG, compiled, explicit, grouped, tiled
 from retrievers.colbert.kernels.simd import MANY, ROWS
@@ -30,6 +30,24 @@ class Listed(NamedTuple):
 
 
 NOT_LISTED = Listed(np.empty(0, np.int64), np.empty(0, np.int64))  # all tokens of a document
+
+
+class Close(NamedTuple):
+    """Which tokens of documents may answer a query token best: bytes tell them from the best by less than they err."""
+
+    masks: NDArray[np.uint32]  # (T, B): a bit for each lane; the tokens of the documents, end to end
+    starts: NDArray[np.int64]  # (C + 1,)
+    doubts: Floats  # (B, 32): how far below the best a score may be that is the best
+
+    @classmethod
+    def of(cls, codec: Codec, query: Query, starts_D: Integers, rows_C: NDArray[np.int32]) -> "Close":
+        """Return room for the tokens of some documents."""
+        starts = np.zeros(len(rows_C) + 1, np.int64)
+        np.cumsum(starts_D[rows_C + 1] - starts_D[rows_C], out=starts[1:])
+        return cls(np.empty((starts[-1], len(query.lanes)), np.uint32), starts, query.doubts(codec))
+
+
+NOBODY = Close(np.empty((0, 0), np.uint32), np.empty(0, np.int64), np.empty((0, 0), np.float32))
 
 
 class Steps(NamedTuple):
@@ -60,8 +78,8 @@ def plane_order(dim: int, bits: int) -> Integers:
 
 
 @cache
-def _explicit(dim: int, bits: int, cell_bytes: int, who: int, tiles: int) -> Callable[..., None]:
-    """Return the vector code for a shape; with `who` = 1, it says which token was best too.
+def _explicit(dim: int, bits: int, cell_bytes: int, keep: int, tiles: int) -> Callable[..., None]:
+    """Return the vector code for a shape; with `keep` = 1, it says which tokens are close to the best too.
 
     tiles  whether dot products are made in matrix registers
     """
@@ -70,10 +88,15 @@ def _explicit(dim: int, bits: int, cell_bytes: int, who: int, tiles: int) -> Cal
     @compiled
     def run(
         query: Any, levels: Any, table: Any, units: Any, cells: Any, residuals: Any, lengths: Any, starts: Any,
-        scores: Any, rows: Any, listed: Any, list_starts: Any, out: Any, winners: Any, config: Any,
+        scores: Any, rows: Any, listed: Any, list_starts: Any, out: Any, masks: Any, mask_starts: Any, doubts: Any,
+        config: Any,
     ) -> None:  # fmt: skip
-        best = np.empty((2, LANES), np.float32)  # the scores, and the bits of int32: whose they are
-        whose = best[1].view(np.int32)
+        best, floors = np.empty(LANES, np.float32), np.empty(LANES, np.float32)
+        longest = 0
+        if keep:
+            for row in rows:
+                longest = max(longest, starts[row + 1] - starts[row])
+        kept = np.empty((longest + TILE, LANES), np.float32)  # of a document: in the cache when it is read again
         packed, unpacked = np.empty(TILE * width + 64, np.uint8), np.zeros(TILE * dim + 64, np.uint8)
         some_cells, some_lengths = np.empty(TILE, cells.dtype), np.empty(TILE, np.uint8)
         dots = np.empty((TILE, LANES), np.int32)
@@ -87,7 +110,7 @@ def _explicit(dim: int, bits: int, cell_bytes: int, who: int, tiles: int) -> Cal
             if tiles:
                 amx.hold(query_at, dim)
             for i in range(len(rows)):
-                best[0] = LOWEST
+                best[:] = LOWEST
                 start, stop = starts[rows[i]], starts[rows[i] + 1]
                 if some:
                     start, stop = list_starts[i], list_starts[i + 1]
@@ -120,13 +143,13 @@ def _explicit(dim: int, bits: int, cell_bytes: int, who: int, tiles: int) -> Cal
                             )
                         source = np.int64(packed.ctypes.data)
                         cells_at, lengths_at = np.int64(some_cells.ctypes.data), np.int64(some_lengths.ctypes.data)
-                    rest = max(count, ROWS)
+                    rest, kept_at = max(count, ROWS), kept.ctypes.data + (at - start) * 4 * LANES * keep
                     simd.unpack(source, rest * width, levels.ctypes.data, unpacked.ctypes.data, bits, width)
                     if tiles:
                         amx.dots(unpacked.ctypes.data, dots.ctypes.data, dim)
                         simd.take_best(
                             dots.ctypes.data, count, cells_at, scores_at, lengths_at, table.ctypes.data,
-                            units.ctypes.data, best.ctypes.data, at - start, last, cell_bytes, who,
+                            units.ctypes.data, best.ctypes.data, kept_at, last, cell_bytes, keep,
                         )  # fmt: skip
                     else:
                         first = 0
@@ -135,7 +158,7 @@ def _explicit(dim: int, bits: int, cell_bytes: int, who: int, tiles: int) -> Cal
                                 simd.tokens_scores(
                                     unpacked.ctypes.data + first * dim, query_at, cells_at + first * cell_bytes,
                                     scores_at, lengths_at + first, table.ctypes.data, units.ctypes.data,
-                                    best.ctypes.data, at + first - start, last, MANY, dim, cell_bytes, who,
+                                    best.ctypes.data, kept_at + first * 4 * LANES, last, MANY, dim, cell_bytes, keep,
                                 )  # fmt: skip
                                 first += MANY
                             else:
@@ -143,16 +166,18 @@ def _explicit(dim: int, bits: int, cell_bytes: int, who: int, tiles: int) -> Cal
                                 simd.tokens_scores(
                                     unpacked.ctypes.data + first * dim, query_at, cells_at + first * cell_bytes,
                                     scores_at, lengths_at + first, table.ctypes.data, units.ctypes.data,
-                                    best.ctypes.data, at + first - start, last, ROWS, dim, cell_bytes, who,
+                                    best.ctypes.data, kept_at + first * 4 * LANES, last, ROWS, dim, cell_bytes, keep,
                                 )  # fmt: skip
                                 first += ROWS
                     at += count
                 if start < stop:
-                    score = simd.total(best.ctypes.data)
+                    score = simd_scores.total(best.ctypes.data)
                     out[i] = score if block == 0 else out[i] + score
-                    if who:
+                    if keep:
                         for lane in range(LANES):
-                            winners[i, block * LANES + lane] = start + whose[lane]
+                            floors[lane] = best[lane] - doubts[block, lane]
+                        masks_at = masks.ctypes.data + 4 * (mask_starts[i] * len(query) + block)
+                        simd_scores.close(kept.ctypes.data, stop - start, floors.ctypes.data, masks_at, 4 * len(query))
         if tiles:
             amx.end()
 
@@ -162,13 +187,18 @@ def _explicit(dim: int, bits: int, cell_bytes: int, who: int, tiles: int) -> Cal
 @compiled
 def _portable(
     query: Any, levels: Any, table: Any, units: Any, cells: Any, residuals: Any, lengths: Any, starts: Any,
-    scores: Any, rows: Any, listed: Any, list_starts: Any, out: Any, winners: Any, config: Any,
+    scores: Any, rows: Any, listed: Any, list_starts: Any, out: Any, masks: Any, mask_starts: Any, doubts: Any,
+    config: Any,
 ) -> None:  # fmt: skip
     """Do the same in plain loops, for any shape."""
     blocks, _, dim = query.shape
     per_byte = dim // residuals.shape[1]
     bits = 8 // per_byte
-    best, row = np.empty((blocks, LANES), np.float32), np.empty(dim, np.int16)
+    best, row, longest = np.empty((blocks, LANES), np.float32), np.empty(dim, np.int16), 0
+    if len(mask_starts):
+        for one in rows:
+            longest = max(longest, starts[one + 1] - starts[one])
+    kept = np.empty((longest, blocks, LANES), np.float32)
     for i in range(len(rows)):
         best[:] = LOWEST
         start, stop = starts[rows[i]], starts[rows[i] + 1]
@@ -188,36 +218,41 @@ def _portable(
                         dot += np.int32(row[d]) * np.int32(query[block, lane, d])
                     near = np.float32(scores[block, cell, lane]) * units[0]
                     score = (near + np.float32(dot) * units[1]) * table[lengths[token]]
-                    if score > best[block, lane]:
-                        best[block, lane] = score
-                        if len(winners):
-                            winners[i, block * LANES + lane] = token
+                    best[block, lane] = max(best[block, lane], score)
+                    if len(mask_starts):
+                        kept[at - start, block, lane] = score
         if start < stop:
             out[i] = best.sum()
+        for at in range(stop - start if len(mask_starts) else 0):
+            for block in range(blocks):
+                mask = np.uint32(0)
+                for lane in range(LANES):
+                    if kept[at, block, lane] >= best[block, lane] - doubts[block, lane]:
+                        mask |= np.uint32(1) << np.uint32(lane)
+                masks[mask_starts[i] + at, block] = mask
 
 
 def quick_maxsim(
     codec: Codec, query: Query, cells_N: Integers, residuals_NP: Bytes, lengths_N: Bytes, starts_D: Integers,
     scores_BKL: NDArray[np.int16], rows_C: NDArray[np.int32], listed: Listed | None = None,
-    winners_CQ: NDArray[np.int64] | None = None,
+    close: Close | None = None,
 ) -> Floats:  # fmt: skip
     """Return what `reference.quick_maxsim` returns.
 
-    winners_CQ  (C, B * 32), if given, takes the token that answers each query token best; -1 stays for no token
+    close  if given, takes what `reference.close_tokens` returns
 
-    Raises  ValueError for winners of listed tokens
+    Raises  ValueError for the close ones of listed tokens
     """
-    if listed is not None and winners_CQ is not None:
-        raise ValueError("winners are those of whole documents, not of listed tokens")
+    if listed is not None and close is not None:
+        raise ValueError("the close tokens are those of whole documents, not of listed ones")
     out = np.full(len(rows_C), -np.inf, np.float32)
     lanes, run = query.lanes, _portable
     if explicit_for(codec):
-        who = int(winners_CQ is not None)
         lanes = grouped(lanes, plane_order(codec.dim, codec.bits))
-        run = _explicit(codec.dim, codec.bits, cells_N.itemsize, who, tiled(codec.dim))
-    winners = np.empty((0, 0), np.int64) if winners_CQ is None else winners_CQ
+        run = _explicit(codec.dim, codec.bits, cells_N.itemsize, int(close is not None), tiled(codec.dim))
     arrays = (cells_N, residuals_NP, lengths_N, starts_D)
-    run(*Steps.of(codec, query, lanes), *arrays, scores_BKL, rows_C, *(listed or NOT_LISTED), out, winners, CONFIG)
+    steps = Steps.of(codec, query, lanes)
+    run(*steps, *arrays, scores_BKL, rows_C, *(listed or NOT_LISTED), out, *(close or NOBODY), CONFIG)
     return out
 
 

@@ -17,12 +17,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from lotte.errors import UnavailableError
+from lotte.errors import CorruptFileError, UnavailableError
 from retrievers.colbert.codec import LANES, Bytes, Floats, Query, quantised
 from retrievers.colbert.index import ColbertIndex
 from retrievers.colbert.kernels import gpu
 from retrievers.colbert.kernels.gpu import Batch, GpuCodec, GpuSegment
 from retrievers.colbert.search import Found, SearchConfig
+from retrievers.index_meta import AGAIN
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -48,6 +49,9 @@ class GpuIndex:
         """Move an index. Raises UnavailableError if it does not fit, or there is no GPU."""
         torch = gpu.package("torch")
         where = where or gpu.device()
+        for part in index.segments:  # a GPU reads what stands at any place of its memory
+            if len(part.cells) and int(part.cells.max()) >= index.codec.num_centroids:
+                raise CorruptFileError(f"the index has a token of centroid {part.cells.max()}, too large; {AGAIN}")
         try:
             codec = gpu.tables(index.codec, where)
             parts = tuple(gpu.segment(segment, index.codec, where) for segment in index.segments)

@@ -180,6 +180,23 @@ def quick_maxsim(
     return out
 
 
+def close_tokens(
+    codec: Codec, query: Query, cells_N: Integers, residuals_NP: Bytes, lengths_N: Bytes, starts_D: Integers,
+    scores_BKL: NDArray[np.int16], rows_C: NDArray[np.int32],
+) -> list[NDArray[np.bool_]]:  # fmt: skip
+    """Return for each document which tokens may answer which query tokens best, (tokens, Q): the bytes cannot tell."""
+    doubts_Q = query.doubts(codec).reshape(-1)[: query.count]
+    found = []
+    for row in rows_C:
+        some = slice(starts_D[row], starts_D[row + 1])
+        if some.start == some.stop:
+            found.append(np.zeros((0, query.count), np.bool_))
+            continue
+        scores_NQ = token_scores(codec, query, cells_N[some], residuals_NP[some], lengths_N[some], scores_BKL)
+        found.append(scores_NQ >= scores_NQ.max(axis=0) - doubts_Q)
+    return found
+
+
 def leading_maxsim(
     codec: Codec, query: Query, cells_N: Integers, residuals_NP: Bytes, lengths_N: Bytes, starts_D: Integers,
     coarse_BKL: NDArray[np.int8], rows_C: NDArray[np.int32],

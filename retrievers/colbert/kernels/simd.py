@@ -131,26 +131,6 @@ def copy(typingctx: Any, source: Any, target: Any, size: Any) -> Any:
     return types.void(types.intp, types.intp, size), codegen
 
 
-@intrinsic
-def total(typingctx: Any, numbers: Any) -> Any:
-    """Return the sum of the 32 float32 at an address, added up pair by pair."""
-
-    def codegen(context: Any, b: Builder, signature: Any, args: Any) -> Value:
-        return _sum(b, b.fadd(*(load(b, args[0], V16F32, 64 * half) for half in HALVES)))
-
-    return types.float32(types.intp), codegen
-
-
-def _sum(b: Builder, numbers: Value) -> Value:
-    """Return the sum of 16 float32, added up pair by pair."""
-    width = 16
-    while width > 1:
-        width //= 2
-        halves = (ir.Constant(ir.VectorType(I32, width), list(range(at, at + width))) for at in (0, width))
-        numbers = b.fadd(*(b.shuffle_vector(numbers, ir.Constant(numbers.type, ir.Undefined), half) for half in halves))
-    return b.extract_element(numbers, ir.Constant(I32, 0))
-
-
 @intrinsic(prefer_literal=True)
 def unpack(typingctx: Any, packed: Any, count: Any, table: Any, out: Any, bits: Any, width: Any) -> Any:
     """Turn packed residuals into rows of levels: the first codes of all bytes, then the second ones, ...
@@ -194,33 +174,30 @@ def unpack(typingctx: Any, packed: Any, count: Any, table: Any, out: Any, bits: 
 
 
 def _raise(
-    b: Builder, args: dict[str, Value], cell_bytes: int, row: Value, sums: list[Value], tops: list[Value],
-    whose: list[Value],
-) -> tuple[list[Value], list[Value]]:  # fmt: skip
-    """Return the best scores, and whose they are, after the token `row`: its cell score and its sums."""
+    b: Builder, args: dict[str, Value], cell_bytes: int, row: Value, sums: list[Value], tops: list[Value], keep: int
+) -> list[Value]:
+    """Return the best scores after the token `row`: its cell score and its sums; keep its own if that is asked for."""
     number = load(b, args["cells"], ir.IntType(8 * cell_bytes), b.mul(row, ir.Constant(I64, cell_bytes)))
     cell = cell_number(b, number, args["last"])
     length = _index(b, load(b, args["lengths"], I8, row))
     scale = spread(b, load(b, args["table"], F32, b.mul(length, ir.Constant(I64, 4))), V16F32)
     near_unit, rest_unit = (spread(b, load(b, args["unit"], F32, 4 * i), V16F32) for i in range(2))
-    tops, whose = list(tops), list(whose)
+    tops = list(tops)
     for half in HALVES:
         offset = b.add(b.mul(cell, ir.Constant(I64, 2 * LANES)), ir.Constant(I64, 32 * half))
         near = b.sitofp(b.sext(load(b, args["scores"], V16I16, offset), V16I32), V16F32)
         rest = b.fmul(b.sitofp(sums[half], V16F32), rest_unit)
         score = b.fmul(b.fadd(b.fmul(near, near_unit), rest), scale)
-        above = b.fcmp_ordered(">", score, tops[half])
-        tops[half] = b.select(above, score, tops[half])
-        if whose:
-            token = spread(b, b.trunc(b.add(args["number"], row), I32), V16I32)
-            whose[half] = b.select(above, token, whose[half])
-    return tops, whose
+        tops[half] = b.select(b.fcmp_ordered(">", score, tops[half]), score, tops[half])
+        if keep:
+            store(b, score, args["kept"], b.add(b.mul(row, ir.Constant(I64, 4 * LANES)), ir.Constant(I64, 64 * half)))
+    return tops
 
 
 @intrinsic(prefer_literal=True)
 def tokens_scores(
     typingctx: Any, levels: Any, query: Any, cells: Any, scores: Any, lengths: Any, table: Any, unit: Any, best: Any,
-    number: Any, last: Any, count: Any, dim: Any, cell_bytes: Any, who: Any,
+    kept: Any, last: Any, count: Any, dim: Any, cell_bytes: Any, keep: Any,
 ) -> Any:  # fmt: skip
     """Raise `best` to the scores of `count` document tokens: (cell score + levels . query) * inverse length.
 
@@ -230,62 +207,55 @@ def tokens_scores(
     scores  address of (K, 32) int16: centroids times query
     lengths address of the tokens' bytes; table  address of 256 float32: what they stand for
     unit    address of 2 float32: the worth of a step of `scores`, and of a step of `levels . query`
-    best    address of 32 float32; with who = 1, 32 int32 follow that say whose score it is, counted from `number`
+    best    address of 32 float32; kept  with keep = 1, address of (count, 32) float32 for the scores of these tokens
     last    the largest cell number there is
     """
-    if (known := literals(count, dim, cell_bytes, who)) is None:
+    if (known := literals(count, dim, cell_bytes, keep)) is None:
         return None
-    num_rows, num_dims, num_bytes, with_who = known
+    num_rows, num_dims, num_bytes, to_keep = known
 
     def codegen(context: Any, b: Builder, signature: Any, args: Any) -> Value:
-        names = ("levels", "query", "cells", "scores", "lengths", "table", "unit", "best", "number", "last")
+        names = ("levels", "query", "cells", "scores", "lengths", "table", "unit", "best", "kept", "last")
         given = dict(zip(names, args, strict=False))
         zero = ir.Constant(V16I32, [0] * 16)
         rows = [b.add(given["levels"], ir.Constant(I64, r * num_dims)) for r in range(num_rows)]
         sums = _dots(b, rows, list(range(0, num_dims, 4)), given["query"], [[zero, zero] for _ in rows])
         tops = [load(b, given["best"], V16F32, 64 * half) for half in HALVES]
-        whose = [load(b, given["best"], V16I32, 128 + 64 * half) for half in HALVES] if with_who else []
         for r in range(num_rows):
-            tops, whose = _raise(b, given, num_bytes, ir.Constant(I64, r), sums[r], tops, whose)
+            tops = _raise(b, given, num_bytes, ir.Constant(I64, r), sums[r], tops, to_keep)
         for half in HALVES:
             store(b, tops[half], given["best"], 64 * half)
-            if with_who:
-                store(b, whose[half], given["best"], 128 + 64 * half)
         return context.get_dummy_value()
 
-    return types.void(*[types.intp] * 10, count, dim, cell_bytes, who), codegen
+    return types.void(*[types.intp] * 10, count, dim, cell_bytes, keep), codegen
 
 
 @intrinsic(prefer_literal=True)
 def take_best(
     typingctx: Any, dots: Any, count: Any, cells: Any, scores: Any, lengths: Any, table: Any, unit: Any, best: Any,
-    number: Any, last: Any, cell_bytes: Any, who: Any,
+    kept: Any, last: Any, cell_bytes: Any, keep: Any,
 ) -> Any:  # fmt: skip
     """Do the second half of `tokens_scores` for tokens whose dot products are there: (count, 32) int32 at `dots`."""
-    if (known := literals(cell_bytes, who)) is None:
+    if (known := literals(cell_bytes, keep)) is None:
         return None
-    num_bytes, with_who = known
+    num_bytes, to_keep = known
 
     def codegen(context: Any, b: Builder, signature: Any, args: Any) -> Value:
-        names = ("dots", "count", "cells", "scores", "lengths", "table", "unit", "best", "number", "last")
+        names = ("dots", "count", "cells", "scores", "lengths", "table", "unit", "best", "kept", "last")
         given = dict(zip(names, args, strict=False))
         tops = [cgutils.alloca_once_value(b, load(b, given["best"], V16F32, 64 * half)) for half in HALVES]
-        whose = [cgutils.alloca_once_value(b, load(b, given["best"], V16I32, 128 + 64 * half)) for half in HALVES]
         zero, one = ir.Constant(I64, 0), ir.Constant(I64, 1)
         with cgutils.for_range_slice(b, zero, given["count"], one, I64) as (row, _):
             at = b.mul(row, ir.Constant(I64, 4 * LANES))
             sums = [load(b, given["dots"], V16I32, b.add(at, ir.Constant(I64, 64 * half))) for half in HALVES]
-            now_tops, now_whose = [b.load(top) for top in tops], [b.load(one) for one in whose] if with_who else []
-            now_tops, now_whose = _raise(b, given, num_bytes, row, sums, now_tops, now_whose)
-            for kept, now in zip([*tops, *(whose if with_who else [])], [*now_tops, *now_whose], strict=True):
-                b.store(now, kept)
+            now = _raise(b, given, num_bytes, row, sums, [b.load(top) for top in tops], to_keep)
+            for top, value in zip(tops, now, strict=True):
+                b.store(value, top)
         for half in HALVES:
             store(b, b.load(tops[half]), given["best"], 64 * half)
-            if with_who:
-                store(b, b.load(whose[half]), given["best"], 128 + 64 * half)
         return context.get_dummy_value()
 
-    return types.void(*[types.intp] * 10, cell_bytes, who), codegen
+    return types.void(*[types.intp] * 10, cell_bytes, keep), codegen
 
 
 @intrinsic(prefer_literal=True)
@@ -348,50 +318,3 @@ def dot(typingctx: Any, levels: Any, lane: Any, dim: Any) -> Any:
         return b.call(add, [sums])
 
     return types.int32(types.intp, types.intp, dim), codegen
-
-
-@intrinsic(prefer_literal=True)
-def decoded(
-    typingctx: Any, packed: Any, weights: Any, centroid: Any, step: Any, out: Any, dim: Any, bits: Any, floats: Any
-) -> Any:  # fmt: skip
-    """Write a token's numbers before they are scaled to length 1, and return the sum of their squares.
-
-    packed    address of the codes, the first in the high bits
-    weights   address of 16 float32: what a code stands for
-    centroid  address of `dim` bytes, shifted by 128, each worth `step`; with floats = 1 of float32
-    out       address of `dim` float32; 16 divides dim
-    """
-    if (known := literals(dim, bits, floats)) is None or known[0] % 16:
-        return None
-    num_dims, num_bits, in_floats = known
-
-    def codegen(context: Any, b: Builder, signature: Any, args: Any) -> Value:
-        packed_at, weights_at, centroid_at, step_v, out_at = args[:5]
-        pick = b.module.declare_intrinsic(
-            "llvm.x86.avx512.permvar.sf.512", (), ir.FunctionType(V16F32, [V16F32, V16I32])
-        )
-        table, step = load(b, weights_at, V16F32), spread(b, step_v, V16F32)
-        mask, middle = ir.Constant(V16I32, [2**num_bits - 1] * 16), ir.Constant(V16F32, [128.0] * 16)
-        size = 2 * num_bits  # bytes of 16 codes, of which a lane of 32 bits holds as many as fit
-        lane_bits = min(32, 8 * size)
-        word = ir.VectorType(ir.IntType(lane_bits), 8 * size // lane_bits)
-        firsts = [lane * num_bits for lane in range(16)]  # bits before a lane's code
-        words = ir.Constant(ir.VectorType(I32, 16), [first // lane_bits for first in firsts])
-        within = [first % lane_bits for first in firsts]
-        shifts = ir.Constant(V16I32, [first // 8 * 8 + 8 - num_bits - first % 8 for first in within])
-        squares = ir.Constant(V16F32, [0.0] * 16)
-        for group in range(num_dims // 16):
-            codes = b.shuffle_vector(load(b, packed_at, word, group * size), ir.Constant(word, ir.Undefined), words)
-            codes = codes if lane_bits == 32 else b.zext(codes, V16I32)
-            weight = b.call(pick, [table, b.and_(b.lshr(codes, shifts), mask)])
-            if in_floats:
-                near = load(b, centroid_at, V16F32, 64 * group)
-            else:
-                bytes_of = b.uitofp(load(b, centroid_at, V16I8, 16 * group), V16F32)
-                near = b.fmul(b.fsub(bytes_of, middle), step)
-            number = b.fadd(near, weight)
-            store(b, number, out_at, 64 * group)
-            squares = b.fadd(squares, b.fmul(number, number))
-        return _sum(b, squares)
-
-    return types.float32(types.intp, types.intp, types.intp, types.float32, types.intp, dim, bits, floats), codegen

@@ -1,0 +1,139 @@
+"""An index of late interaction as it is asked: questions in, hits out, and which words answered which.
+
+A question is encoded by the recipe's model, and searched as the recipe says.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lotte import Queries, Run
+from lotte.errors import MismatchError
+from retrievers import index_folder
+from retrievers.colbert import index as indexes
+from retrievers.colbert import search
+from retrievers.colbert.codec import Bytes, Floats
+from retrievers.colbert.search import Found, SearchConfig
+from retrievers.retriever import Answer
+
+if TYPE_CHECKING:
+    from retrievers.colbert.kernels.gpu_search import GpuIndex
+    from retrievers.colbert.recipe import LateInteraction
+
+QUERIES_AT_ONCE = 256  # encoded and asked together
+RECALL_SAMPLE = 20  # queries that are asked again with an exact search, to say what the pruning costs
+
+
+class LateIndex:
+    """An index with the recipe that asks it."""
+
+    def __init__(
+        self, recipe: "LateInteraction", found: index_folder.IndexFolder, arrays: indexes.ColbertIndex
+    ) -> None:
+        self._recipe, self._found, self.arrays = recipe, found, arrays
+        self._doc_ids = found.doc_ids
+
+    def search(self, queries: Queries, *, k: int, among: Sequence[str] | None = None) -> Run:
+        """Answer every query with at most k hits.
+
+        among  doc_ids; if given, only these can be found
+        """
+        return self._search(queries, k, self._recipe.search_config, among)
+
+    def _search(self, queries: Queries, k: int, config: SearchConfig, among: Sequence[str] | None) -> Run:
+        assert self._checked
+        allowed = None
+        if among is not None:
+            allowed = np.zeros(self.arrays.num_documents, np.uint8)
+            allowed[[self._rows[doc_id] for doc_id in among if doc_id in self._rows]] = 1
+        hits: dict[str, Mapping[str, float]] = {}
+        query_ids = list(queries)
+        for first in range(0, len(query_ids), QUERIES_AT_ONCE):
+            some = query_ids[first : first + QUERIES_AT_ONCE]
+            vectors = list(self._recipe.encoder.queries([queries[query_id] for query_id in some]))
+            found = self._found_by(vectors, k, config, allowed)
+            for query_id, (rows, scores) in zip(some, found, strict=True):
+                hits[query_id] = {
+                    self._doc_ids[row]: score for row, score in zip(rows.tolist(), scores.tolist(), strict=True)
+                }
+        return Run.of(hits, depth=k)
+
+    def _found_by(self, vectors: list[Floats], k: int, config: SearchConfig, allowed: Bytes | None) -> list[Found]:
+        """Search where the recipe says: on a GPU if it names one."""
+        if not self._recipe.gpu:
+            threads = self._recipe.num_threads
+            return search.search(self.arrays, vectors, k=k, config=config, threads=threads, allowed=allowed)
+        from retrievers.colbert.kernels import gpu_search
+
+        return gpu_search.search(self._on_gpu, vectors, k=k, config=config, allowed=allowed)
+
+    @cached_property
+    def _on_gpu(self) -> "GpuIndex":
+        from retrievers.colbert.kernels.gpu_search import GpuIndex
+
+        return GpuIndex.of(self.arrays, self._recipe.gpu)
+
+    def search_facts(self, queries: Queries, *, k: int) -> dict[str, Any]:
+        """Return the settings in force, and the recall they have against an exact search on a few of the queries."""
+        config = self._recipe.search_config
+        settled = config.settled(k, self.arrays.num_documents)
+        if self._recipe.gpu and settled.algorithm == "pruned":  # there all that are refined are scored in full
+            settled = replace(settled, full=settled.refined)
+        facts: dict[str, Any] = asdict(settled) | {"exact": settled.algorithm == "exact"}
+        some = dict(list(queries.items())[:: max(1, len(queries) // RECALL_SAMPLE)][:RECALL_SAMPLE])
+        if settled.algorithm == "exact" or not some:
+            return facts
+        depth = min(k, 100)
+        ours = self._search(some, k, config, None)
+        truth = self._search(some, depth, SearchConfig(algorithm="exact"), None)
+        shares = [
+            len(set(ours.doc_ids(query_id)[:depth]) & set(truth.doc_ids(query_id)))
+            / max(1, len(truth.doc_ids(query_id)))
+            for query_id in some
+        ]
+        return facts | {"recall_against_exact": {"depth": depth, "queries": len(some), "value": float(np.mean(shares))}}
+
+    def explain(self, question: str, doc_id: str, text: str) -> list[Answer]:
+        """Return, for every token of the query, the document token that answered it best.
+
+        Raises  MismatchError if the text is not the one that was indexed
+        """
+        encoder = self._recipe.encoder
+        base, segment = self._segment(self._rows[doc_id])
+        tokens = slice(segment.starts[self._rows[doc_id] - base], segment.starts[self._rows[doc_id] - base + 1])
+        doc_tokens = encoder.tokens_of_doc(text)
+        if len(doc_tokens) != tokens.stop - tokens.start:
+            raise MismatchError(f"document {doc_id!r} is not the text that was indexed; it cannot be explained")
+        from retrievers.colbert.kernels import cpu
+
+        vectors = cpu.decode(self.arrays.codec, segment.cells[tokens], segment.residuals[tokens])
+        sims_QN = encoder.queries([question])[0] @ vectors.T
+        best = sims_QN.argmax(axis=1).tolist()
+        return [
+            Answer(word, doc_tokens[place], place, float(sims_QN[i, place]))
+            for i, (word, place) in enumerate(zip(encoder.tokens_of_query(question), best, strict=False))
+        ]
+
+    def _segment(self, row: int) -> tuple[int, Any]:
+        bases = self.arrays.bases
+        place = max(i for i, base in enumerate(bases) if base <= row)
+        return bases[place], self.arrays.segments[place]
+
+    @cached_property
+    def _rows(self) -> dict[str, int]:
+        kept = self.arrays.kept
+        return {doc_id: row for row, doc_id in enumerate(self._doc_ids) if kept is None or kept[row]}
+
+    @cached_property
+    def _checked(self) -> bool:
+        """Look, once, whether the model is the one that the index was made with."""
+        self._recipe.check_model(self._found.meta)
+        if self._recipe.encoder.dim != self.arrays.codec.dim:
+            raise MismatchError(
+                f"{self._recipe.checkpoint} makes vectors of {self._recipe.encoder.dim} numbers, and the index has "
+                f"{self.arrays.codec.dim}; build the index again"
+            )
+        return True
