@@ -4,7 +4,7 @@ Legend  as in `reference`
 """
 
 from collections.abc import Callable
-from functools import cache, partial
+from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,11 +12,10 @@ from numpy.typing import NDArray
 
 from retrievers.colbert.codec import LANES, Bytes, Codec, Floats, Integers, Query
 from retrievers.colbert.kernels import simd_cells, simd_scores
-from retrievers.colbert.kernels.cpu_cells import compiled, explicit
+from retrievers.colbert.kernels.cpu_cells import explicit
 from retrievers.colbert.kernels.cpu_tokens import Close
+from retrievers.colbert.kernels.ordered import SIDE, dot, numeric, total
 from retrievers.colbert.kernels.reference import unpack
-
-quick = partial(compiled, fastmath={"reassoc", "contract", "nsz"})  # sums in any order
 
 
 class Tables(NamedTuple):
@@ -41,28 +40,27 @@ def _decoding_for(codec: Codec) -> tuple[int, int, int, int]:
     return codec.dim, codec.bits, int(codec.exact is not None), int(explicit() and codec.dim % 16 == 0)
 
 
-@quick
-def _decoded(values: Any, centroid: Any, step: Any, packed: Any, out: Any) -> np.float32:
+@numeric
+def _decoded(values: Any, centroid: Any, step: Any, packed: Any, out: Any, sums: Any) -> np.float32:
     """Write a token's numbers before they are scaled to length 1, and return the sum of their squares."""
     per_byte = values.shape[1]
     for byte in range(len(packed)):
         for field in range(per_byte):
             out[byte * per_byte + field] = values[packed[byte], field]
-    square = np.float32(0)
     for d in range(len(out)):
         out[d] += centroid[d] if step == 0 else (np.float32(centroid[d]) - np.float32(128)) * step
-        square += out[d] * out[d]
-    return square
+    return dot(out, out, sums)
 
 
 @cache
 def _scores_of_close(dim: int, bits: int, floats: int, with_vectors: int) -> Callable[..., None]:
-    @quick
+    @numeric
     def run(
         vectors: Any, values: Any, weights: Any, centroids: Any, step: Any, cells: Any, residuals: Any, lengths: Any,
         starts: Any, rows: Any, places: Any, masks: Any, mask_starts: Any, out: Any,
     ) -> None:  # fmt: skip
         decoded, best = np.empty(dim, np.float32), np.empty(len(vectors), np.float32)
+        sums = np.empty(SIDE, np.float32)
         for i in range(len(rows)):
             start, stop, first = starts[rows[i]], starts[rows[i] + 1], mask_starts[places[i]]
             if start == stop:
@@ -85,18 +83,19 @@ def _scores_of_close(dim: int, bits: int, floats: int, with_vectors: int) -> Cal
                             decoded.ctypes.data, dim, bits, floats,
                         )  # fmt: skip
                     else:
-                        square = _decoded(values, centroids[cell], step, residuals[token], decoded)
+                        square = _decoded(values, centroids[cell], step, residuals[token], decoded, sums)
                     scale = np.float32(1) / max(np.sqrt(square), np.float32(1e-12))
                     while mask:
                         q = LANES * block + simd_cells.trailing_zeros(mask)
                         mask &= mask - np.uint32(1)
                         if q >= len(vectors):
                             break
-                        dot = np.float32(0)
-                        for d in range(dim):
-                            dot += decoded[d] * vectors[q, d]
-                        best[q] = max(best[q], dot * scale)
-            out[i] = best.sum()
+                        if with_vectors:
+                            product = simd_scores.dot(decoded.ctypes.data, vectors[q].ctypes.data, dim)
+                        else:
+                            product = dot(decoded, vectors[q], sums)
+                        best[q] = max(best[q], product * scale)
+            out[i] = total(best, sums, len(best))
 
     return run
 
@@ -118,10 +117,11 @@ def maxsim_of(
 
 @cache
 def _decode(dim: int, bits: int, floats: int, with_vectors: int) -> Callable[..., None]:
-    @quick
+    @numeric
     def run(
         values: Any, weights: Any, centroids: Any, step: Any, cells: Any, residuals: Any, out: Any
     ) -> None:  # fmt: skip
+        sums = np.empty(SIDE, np.float32)
         for token in range(len(cells)):
             cell = min(np.int64(cells[token]), len(centroids) - 1)
             if with_vectors:
@@ -130,7 +130,7 @@ def _decode(dim: int, bits: int, floats: int, with_vectors: int) -> Callable[...
                     out[token].ctypes.data, dim, bits, floats,
                 )  # fmt: skip
             else:
-                square = _decoded(values, centroids[cell], step, residuals[token], out[token])
+                square = _decoded(values, centroids[cell], step, residuals[token], out[token], sums)
             scale = np.float32(1) / max(np.sqrt(square), np.float32(1e-12))
             for d in range(out.shape[1]):
                 out[token, d] *= scale
@@ -145,16 +145,17 @@ def decode(codec: Codec, cells_N: Integers, residuals_NP: Bytes) -> Floats:
     return out
 
 
-@quick
+@numeric
 def _maxsims(sims: Any, starts: Any, query_starts: Any, out: Any) -> None:
-    best = np.empty(sims.shape[1], np.float32)
+    best, sums = np.empty(sims.shape[1], np.float32), np.empty(SIDE, np.float32)
     for document in range(len(starts) - 1):
         best[:] = -np.inf
         for token in range(starts[document], starts[document + 1]):
             for q in range(len(best)):
                 best[q] = max(best[q], sims[token, q])
         for query in range(len(query_starts) - 1):
-            out[query, document] = best[query_starts[query] : query_starts[query + 1]].sum()
+            own = best[query_starts[query] : query_starts[query + 1]]
+            out[query, document] = total(own, sums, len(own))
 
 
 def maxsims(sims_NQ: Floats, starts_D: Integers, starts_B: Integers) -> Floats:

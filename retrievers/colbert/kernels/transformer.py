@@ -1,27 +1,24 @@
 """What a transformer does between its matrix products, compiled: attention, LayerNorm, GELU, bytes of rows.
 
-Every sum of floats has one order (16 sums side by side, then those in pairs), exp and erf are polynomials, and
-nothing else is rounded but by the standard's rules: all processors give the same bits.
+Every sum of floats has one order (`ordered`), exp and erf are polynomials, and nothing else is rounded but by the
+standard's rules: all processors give the same bits.
 
 Legend
   N tokens of all texts    I width of a hidden state    L tokens of a text    D width of a head
 """
 
 from collections.abc import Callable
-from functools import cache, partial
+from functools import cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from retrievers.colbert.kernels.cpu_cells import compiled
+from retrievers.colbert.kernels.ordered import SIDE, numeric, total
 from retrievers.colbert.kernels.products import COLUMNS, GROUP, LEVELS, ROWS, byte_tile, count_tile, float_tile
 
 Floats = NDArray[np.float32]
 
-numeric = partial(compiled, error_model="numpy")  # a division by zero is no error, and so no branch
-
-SIDE = 16  # sums side by side
 F = np.float32
 ZERO, ONE, HALF = F(0), F(1), F(0.5)
 LOWEST, LOG2E, LN2_HIGH, LN2_LOW = F(-87), F(1.4426950408889634), F(0.693359375), F(-2.12194440e-4)
@@ -48,24 +45,6 @@ def exponentials(numbers: Any, powers: Any, count: Any) -> None:
     bits = numbers.view(np.int32)
     for j in range(count):
         bits[j] += powers[j] << 23
-
-
-@numeric
-def total(numbers: Any, sums: Any, count: Any) -> Any:
-    """Return the sum of `count` numbers; `sums` is room for 16."""
-    sums[:] = ZERO
-    whole = count - count % SIDE
-    for first in range(0, whole, SIDE):
-        for lane in range(SIDE):
-            sums[lane] += numbers[first + lane]
-    for j in range(whole, count):
-        sums[j - whole] += numbers[j]
-    width = SIDE
-    while width > 1:
-        width //= 2
-        for lane in range(width):
-            sums[lane] += sums[lane + width]
-    return sums[0]
 
 
 @numeric
