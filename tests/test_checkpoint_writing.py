@@ -73,7 +73,7 @@ def parts(start):
     return {
         "described": found.described,
         "state": {name: torch.tensor(a) for name, a in found.arrays(bert_cpu.shapes(found.described)).items()},
-        "projection_HI": torch.tensor(found.projection()[0].weight_HI), "tokenizer": start, "settings": found.settings,
+        "projection_HI": found.projection()[0].weight_HI, "tokenizer": start, "settings": found.settings,
         "training": TRAINING, "readme": "# A card\n",
     }  # fmt: skip
 

@@ -275,7 +275,7 @@ class Lane:
     def __init__(self, found: Checkpoint, device: torch.device, precision: str) -> None:
         dtype = DTYPES[precision]
         self.device = device
-        self.projection = [Step(dense, device, dtype) for dense in found.projection()]
+        self.projection = [Step(dense, device, dtype) for dense in found.steps()]
         self.body: Body
         if bert_cpu.fits(found.described):
             arrays = found.arrays(bert_cpu.shapes(found.described))

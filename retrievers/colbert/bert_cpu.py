@@ -45,7 +45,7 @@ class Lane:
 
     def __init__(self, found: Checkpoint, precision: str) -> None:
         state = found.arrays(shapes(found.described))
-        self.body, self.projection = Body(found.described, state, precision), Projection(found.projection())
+        self.body, self.projection = Body(found.described, state, precision), Projection(found.steps())
         self.parameters = sum(array.size for array in state.values())
 
     def __call__(self, tokens: Tokens, texts: NDArray[np.int64]) -> Floats:

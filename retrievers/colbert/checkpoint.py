@@ -9,8 +9,9 @@ only with trust.
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -51,17 +52,21 @@ ACTIVATIONS: dict[str, Callable[[Floats], Floats]] = {
 
 @dataclass(frozen=True)
 class Dense:
-    """One step of the projection: activation(x @ weight.T + bias), and x or x @ residual.T added if it has one."""
+    """One step of the projection: activation(x @ weight.T + bias), and x or x @ residual.T added if it has one.
 
-    weight_HI: Floats
-    bias_H: Floats | None = None
+    The numbers are float32: numpy's arrays from `Checkpoint.steps`, torch's tensors from `Checkpoint.projection`.
+    """
+
+    weight_HI: Any
+    bias_H: Any = None
     activation: str = "Identity"  # a name in torch.nn
-    residual_HI: Floats | None = None
+    residual_HI: Any = None
     adds_input: bool = False
 
     @property
     def parameters(self) -> int:
-        return sum(array.size for array in (self.weight_HI, self.bias_H, self.residual_HI) if array is not None)
+        shapes = [array.shape for array in (self.weight_HI, self.bias_H, self.residual_HI) if array is not None]
+        return sum(prod(shape) for shape in shapes)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -182,6 +187,18 @@ class Checkpoint:
         return model.eval()
 
     def projection(self) -> list[Dense]:
+        """Return `steps` in torch, for training. Raises UnavailableError without it."""
+        torch = extras.package("torch", "training")
+
+        def tensor(array: Floats | None) -> Any:
+            return None if array is None else torch.tensor(array)
+
+        return [
+            replace(s, weight_HI=tensor(s.weight_HI), bias_H=tensor(s.bias_H), residual_HI=tensor(s.residual_HI))
+            for s in self.steps()
+        ]
+
+    def steps(self) -> list[Dense]:
         """Return the steps from hidden states to vectors; none for a model without a projection."""
         if self._modules:
             steps, wide = [], self.width
@@ -315,9 +332,10 @@ def _weights(folder: Path, trust: bool) -> Path:
 def _shards(path: Path) -> list[Path]:
     if path.suffix != ".json":
         return [path]
-    names = set(read_json(path).get("weight_map", {}).values())
-    if not names or any(Path(name).name != name for name in names):
-        raise CorruptFileError(f"{path} names no files beside it in its 'weight_map'")
+    listed = read_json(path).get("weight_map")
+    names = set(map(str, listed.values())) if isinstance(listed, dict) else set()
+    if not names or any(Path(name).name != name or not name.endswith(".safetensors") for name in names):
+        raise CorruptFileError(f"{path} names no files of safetensors beside it in its 'weight_map'")
     return [_first(path.parent, [name]) or _missing(path.parent, name) for name in sorted(names)]
 
 

@@ -5,7 +5,6 @@ artifact.metadata, PyLate's and sentence-transformers' JSON) become one
 dataclass, and nothing else of the package reads those files.
 """
 
-import json
 import string
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from lotte.errors import CorruptFileError, MismatchError
+from lotte.parsing import json_file
 
 METADATA = "artifact.metadata"  # ColBERT's settings, JSON
 SETTINGS = "config_sentence_transformers.json"  # PyLate's, and those of sentence-transformers
@@ -61,6 +61,8 @@ def read(folder: Path) -> ModelConfig:
         return _sentence_transformers(folder)
     metadata = read_json(folder / METADATA) if (folder / METADATA).exists() else {}
     metadata = metadata.get("config", metadata)  # some versions put the settings one level deeper
+    if not isinstance(metadata, dict):
+        raise CorruptFileError(f"{folder / METADATA}: config is {metadata!r:.60}, not settings with names")
     similarity = metadata.get("similarity") or "cosine"
     if similarity != "cosine":
         raise MismatchError(f"{folder / METADATA} asks for similarity {similarity!r}; only 'cosine' is supported")
@@ -141,11 +143,9 @@ def modules(folder: Path) -> list[tuple[str, Path]]:
 def read_json(path: Path, *, kind: type = dict) -> Any:
     """Return what a JSON file holds. Raises CorruptFileError if it is not there or holds something else."""
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = json_file(path)
     except FileNotFoundError:
         raise CorruptFileError(f"{path} is not there; the checkpoint is not complete") from None
-    except ValueError as error:
-        raise CorruptFileError(f"{path} is not JSON ({error})") from None
     if not isinstance(value, kind):
         raise CorruptFileError(f"{path} holds a {type(value).__name__} where a {kind.__name__} belongs")
     return value

@@ -69,7 +69,7 @@ class Encoder:
         self, found: Checkpoint, lanes: Sequence[Lane], precision: str, *, workers: int, budget: int,
         torch_cpu: bool = False,
     ) -> None:  # fmt: skip
-        projection = found.projection()
+        projection = found.steps()
         self.checkpoint, self.config, self.precision = found, found.settings, precision
         self.tokens = TextTokens(found.tokenizer, found.settings)
         if (words := found.words) is not None and (size := self.tokens.size) > words:

@@ -157,7 +157,7 @@ def expand(folder: Path, out: Path, *, precision: Literal["fp32", "fp16"] = "fp3
         out,
         described=found.described,
         state={name.removeprefix(prefix): torch.tensor(array) for name, array in state.items()},
-        projection_HI=torch.tensor(step.weight_HI),
+        projection_HI=step.weight_HI,
         tokenizer=folder,
         settings=found.settings,
         training=config.read_json(folder / TRAINING),

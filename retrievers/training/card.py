@@ -12,7 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from lotte import artifact, extras
+from lotte import artifact
 from lotte.dataset import Dataset
 from retrievers.colbert import checkpoint, config, writing
 from retrievers.training import fingerprint, overlap
@@ -59,8 +59,8 @@ def papers(recipe: Recipe, pairs: Pairs, folder: Path, held_out: Sequence[Datase
 def give(last: Path, target: Path, facts: Mapping[str, Any], known: bytes) -> Path:
     """Write a step's checkpoint with its papers, in float32, and beside it in int8: `target` and `target`-int8."""
     found = checkpoint.find(last)
-    torch, model = extras.package("torch", "training"), found.model()
-    extra, projection_HI = {fingerprint.NAME: known}, torch.tensor(found.projection()[0].weight_HI)
+    model = found.model()
+    extra, projection_HI = {fingerprint.NAME: known}, found.projection()[0].weight_HI
     both: list[tuple[Path, writing.Precision]] = [(target.with_name(f"{target.name}-int8"), "int8"), (target, "fp32")]
     for folder, precision in both:
         writing.write(

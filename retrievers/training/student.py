@@ -120,7 +120,7 @@ def own_projection(found: Checkpoint) -> Tensor | None:
             f"{found.name} has a projection of {len(steps)} steps; training knows one linear step. Replace it "
             "with -o projection=random or -o projection=principal"
         )
-    return torch.tensor(steps[0].weight_HI) if steps else None
+    return steps[0].weight_HI if steps else None
 
 
 def fresh(found: Checkpoint) -> Any:
