@@ -52,8 +52,8 @@ def say(line: object) -> None:
 
 
 def put(value: object, *, as_json: bool = False) -> None:
-    """Print a line of data to stdout, at once and not in blocks: a text, or a value as JSON."""
-    print(json_line(value) if as_json else visible(value), flush=True)
+    """Print a line of data to stdout, at once and not in blocks: a text, whose tabs stay, or a value as JSON."""
+    print(json_line(value) if as_json else "\t".join(map(visible, str(value).split("\t"))), flush=True)
 
 
 def show(

@@ -38,10 +38,10 @@ def test_a_text_stays_in_its_column(typed, tmp_path):
     folder = tmp_path / "set"
     folder.mkdir()
     text = "glass\tis\r\nan\u2028amorphous solid\u00e9"
-    (folder / "corpus.jsonl").write_text(json.dumps({"_id": "my id", "title": "T", "text": text}) + "\n")
+    (folder / "corpus.jsonl").write_text(json.dumps({"_id": "my-id", "title": "T", "text": text}) + "\n")
     assert typed("index", "--retriever", "overlap", folder, "--out", tmp_path / "i").returncode == 0
     done = typed("search", tmp_path / "i", "glass")
-    assert done.stdout == "1\t1.0000\tmy id\tT glass is an amorphous solid\u00e9\n"
+    assert done.stdout == "1\t1.0000\tmy-id\tT glass is an amorphous solid\u00e9\n"
 
 
 def test_a_collection_that_is_gone_costs_the_texts_and_nothing_else(typed, tmp_path):

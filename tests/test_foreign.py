@@ -393,5 +393,5 @@ def test_only_the_index_of_the_original_needs_torch(tmp_path, made, monkeypatch)
     plaid = Made(tmp_path / "plaid", "fast-plaid")
     monkeypatch.setitem(sys.modules, "torch", None)
     holds(open_foreign(plaid.folder), plaid)
-    with pytest.raises(UnavailableError, match=r"needs torch, .*: pip install 'lotte-bench\[colbert\]'$"):
+    with pytest.raises(UnavailableError, match=r"needs torch, .*: pip install 'lotte-bench\[train\]'$"):
         open_foreign(made.folder)

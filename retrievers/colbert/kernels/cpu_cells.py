@@ -53,8 +53,8 @@ def compiled(function: Callable[..., Any], **options: Any) -> Any:
 
 @cache
 def explicit() -> bool:
-    """Return whether vector code is used: where the processor has it, unless LOTTE_KERNELS is "plain"."""
-    return simd.usable() and os.environ.get("LOTTE_KERNELS") != "plain"
+    """Return whether vector code is used: where the processor has it, unless LOTTE_KERNELS is "plain" or "avx2"."""
+    return simd.usable() and os.environ.get("LOTTE_KERNELS") not in ("plain", "avx2")
 
 
 @cache
