@@ -41,19 +41,34 @@ def _decoding_for(codec: Codec) -> tuple[int, int, int, int]:
 
 
 @numeric
-def _decoded(values: Any, centroid: Any, step: Any, packed: Any, out: Any, sums: Any) -> np.float32:
-    """Write a token's numbers before they are scaled to length 1, and return the sum of their squares."""
+def _decoded(values: Any, centroid: Any, step: Any, packed: Any, out: Any) -> None:
+    """Write a token's numbers before they are scaled to length 1."""
     per_byte = values.shape[1]
     for byte in range(len(packed)):
         for field in range(per_byte):
             out[byte * per_byte + field] = values[packed[byte], field]
     for d in range(len(out)):
         out[d] += centroid[d] if step == 0 else (np.float32(centroid[d]) - np.float32(128)) * step
-    return dot(out, out, sums)
+
+
+@cache
+def _product(dim: int) -> Callable[..., Any]:
+    """Return the dot product of two rows of `dim` numbers, in the order of `ordered.dot`."""
+
+    if dim % SIDE:
+        return dot
+
+    @numeric
+    def run(a: Any, b: Any, sums: Any) -> Any:
+        return simd_scores.dot(a.ctypes.data, b.ctypes.data, dim)
+
+    return run
 
 
 @cache
 def _scores_of_close(dim: int, bits: int, floats: int, with_vectors: int) -> Callable[..., None]:
+    product = _product(dim)
+
     @numeric
     def run(
         vectors: Any, values: Any, weights: Any, centroids: Any, step: Any, cells: Any, residuals: Any, lengths: Any,
@@ -83,18 +98,15 @@ def _scores_of_close(dim: int, bits: int, floats: int, with_vectors: int) -> Cal
                             decoded.ctypes.data, dim, bits, floats,
                         )  # fmt: skip
                     else:
-                        square = _decoded(values, centroids[cell], step, residuals[token], decoded, sums)
+                        _decoded(values, centroids[cell], step, residuals[token], decoded)
+                        square = product(decoded, decoded, sums)
                     scale = np.float32(1) / max(np.sqrt(square), np.float32(1e-12))
                     while mask:
                         q = LANES * block + simd_cells.trailing_zeros(mask)
                         mask &= mask - np.uint32(1)
                         if q >= len(vectors):
                             break
-                        if with_vectors:
-                            product = simd_scores.dot(decoded.ctypes.data, vectors[q].ctypes.data, dim)
-                        else:
-                            product = dot(decoded, vectors[q], sums)
-                        best[q] = max(best[q], product * scale)
+                        best[q] = max(best[q], product(decoded, vectors[q], sums) * scale)
             out[i] = total(best, sums, len(best))
 
     return run
@@ -117,6 +129,8 @@ def maxsim_of(
 
 @cache
 def _decode(dim: int, bits: int, floats: int, with_vectors: int) -> Callable[..., None]:
+    product = _product(dim)
+
     @numeric
     def run(
         values: Any, weights: Any, centroids: Any, step: Any, cells: Any, residuals: Any, out: Any
@@ -130,7 +144,8 @@ def _decode(dim: int, bits: int, floats: int, with_vectors: int) -> Callable[...
                     out[token].ctypes.data, dim, bits, floats,
                 )  # fmt: skip
             else:
-                square = _decoded(values, centroids[cell], step, residuals[token], out[token], sums)
+                _decoded(values, centroids[cell], step, residuals[token], out[token])
+                square = product(out[token], out[token], sums)
             scale = np.float32(1) / max(np.sqrt(square), np.float32(1e-12))
             for d in range(out.shape[1]):
                 out[token, d] *= scale
