@@ -315,3 +315,24 @@ def test_peerqa_asks_a_paper_about_itself(tmp_path):
 
 def test_what_is_not_published_is_not_compared():
     assert Counts().differences(Counts(documents=1, queries=2, judgments=3, relevant=4)) == []
+
+
+def test_a_query_that_is_called_like_the_head_of_the_table_keeps_its_judgment(tmp_path):
+    files = {
+        "corpus.jsonl": '{"_id": "d1", "text": "one"}\n{"_id": "d2", "text": "two"}\n',
+        "queries.jsonl": '{"_id": "query-id-7", "text": "one"}\n{"_id": "query-id", "text": "two"}\n',
+        "qrels/test.tsv": "query-id-7\td1\t1\nquery-id\td2\t2\n",
+    }
+    judged = {"query-id-7": {"d1": 1}, "query-id": {"d2": 2}}
+    assert beir.read(write(tmp_path / "a", files), "beir/mine").qrels == judged
+    files["qrels/test.tsv"] = "query-id\td2\t2\nquery-id-7\td1\t1\n"
+    assert beir.read(write(tmp_path / "b", files), "beir/mine").qrels == judged
+
+
+def test_a_licence_with_half_a_character_is_spelled_so_that_a_record_can_hold_it(tmp_path):
+    files = {
+        "collection.tsv": "0\tone\n", "queries.dev.tsv": "q\tone\n", "qrels.dev.tsv": "q 0 0 1\n",
+        "SOURCE.json": '{"licence": "mine\\ud83d"}',
+    }  # fmt: skip
+    (found,) = reading.read(write(tmp_path / "mine", files))
+    assert found.licence == "mine\\ud83d"
