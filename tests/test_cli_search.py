@@ -1,9 +1,13 @@
 """`lotte index` and `lotte search`, as a person types them."""
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 
 import pytest
+from command import HOUSE
 from conftest import TINY
 
 
@@ -38,10 +42,10 @@ def test_a_text_stays_in_its_column(typed, tmp_path):
     folder = tmp_path / "set"
     folder.mkdir()
     text = "glass\tis\r\nan\u2028amorphous solid\u00e9"
-    (folder / "corpus.jsonl").write_text(json.dumps({"_id": "my id", "title": "T", "text": text}) + "\n")
+    (folder / "corpus.jsonl").write_text(json.dumps({"_id": "my-id", "title": "T", "text": text}) + "\n")
     assert typed("index", "--retriever", "overlap", folder, "--out", tmp_path / "i").returncode == 0
     done = typed("search", tmp_path / "i", "glass")
-    assert done.stdout == "1\t1.0000\tmy id\tT glass is an amorphous solid\u00e9\n"
+    assert done.stdout == "1\t1.0000\tmy-id\tT glass is an amorphous solid\u00e9\n"
 
 
 def test_a_collection_that_is_gone_costs_the_texts_and_nothing_else(typed, tmp_path):
@@ -90,3 +94,11 @@ def test_what_is_no_index_is_one_line(typed, tmp_path):
     assert done.stderr == f"error: {tmp_path} is no index, or not a whole one. Build it with `lotte index`.\n"
     done = typed("index", "--retriever", "bm25", "lotte/science/test", "--out", tmp_path)
     assert done.stderr == f"error: {tmp_path} is there and is no index; choose a folder that is empty or new\n"
+
+
+def test_questions_from_a_stdin_that_is_closed_are_none(index):
+    done = subprocess.run(
+        [sys.executable, "-m", "leaderboard.cli", "search", str(index), "-"],
+        capture_output=True, text=True, cwd=HOUSE, preexec_fn=lambda: os.close(0),
+    )  # fmt: skip
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
