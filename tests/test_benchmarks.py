@@ -336,3 +336,17 @@ def test_a_licence_with_half_a_character_is_spelled_so_that_a_record_can_hold_it
     }  # fmt: skip
     (found,) = reading.read(write(tmp_path / "mine", files))
     assert found.licence == "mine\\ud83d"
+
+
+@pytest.mark.parametrize("line", ["\ufeffenwiki:Tea 0 p2 1", "enwiki:T\x00 0 p2 1", "enwiki:Tea 0 p\x1b2 1"])
+def test_an_id_that_only_a_judgment_has_is_an_id_too(tmp_path, line):
+    """As where two files with a byte order mark each were put together."""
+    files = {treccar.PARAGRAPHS: "p1\tone\np2\ttwo\n", treccar.QRELS: f"enwiki:Tea 0 p1 1\n{line}\n"}
+    with pytest.raises(CorruptFileError, match=r"qrels:2: the (query|document) id '.*' has .* in it"):
+        treccar.read(write(tmp_path, files))
+
+
+def test_a_judgment_of_an_empty_collection_is_one_line(tmp_path):
+    files = {"collection.tsv": "", "queries.dev.tsv": "q\tone\n", "qrels.dev.tsv": "q 0 0 1\n"}
+    with pytest.raises(CorruptFileError, match="query q is answered by passage 0, but the collection is empty"):
+        reading.read(write(tmp_path / "mine", files))
