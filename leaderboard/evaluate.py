@@ -20,7 +20,7 @@ from leaderboard.result import Result
 from lotte import Dataset, Run, artifact, lock, ranking
 from lotte.dataset import Doc, corpus_sha256, identity
 from lotte.errors import LotteError, MismatchError, shown
-from lotte.paths import inside
+from lotte.paths import inside, require_writable
 from retrievers import Index, Retriever, index_folder
 from retrievers.retriever import Card, Fits, Tells
 from retrievers.training.overlap import verdict
@@ -79,8 +79,7 @@ def evaluate(name: str, system: Retriever, datasets: Iterable[Dataset], order: O
     """
     groups = _by_corpus(datasets)
     for dataset in (one for group in groups for one in group):
-        place(order.out, name, dataset)  # what cannot be written is said before hours of work
-        _lotte_path(dataset, order)
+        _require_possible(name, dataset, order)
     for group in groups:
         with TemporaryDirectory(prefix="lotte-") as scratch:
             opened = _open(name, system, group, order, Path(scratch))
@@ -88,10 +87,13 @@ def evaluate(name: str, system: Retriever, datasets: Iterable[Dataset], order: O
                 yield _ask(name, system, dataset, opened, order)
 
 
-def rescore(path: Path, name: str, dataset: Dataset, order: Order) -> Result:
-    """Score a ranking that somebody else made. A query it leaves out is a miss, and is reported."""
-    place(order.out, name, dataset)
-    found = ranking.read(path, dataset.queries, dataset.corpus.doc_ids)
+def rescore(path: Path, name: str, dataset: Dataset, order: Order, *, header: int = 0) -> Result:
+    """Score a ranking that somebody else made. A query it leaves out is a miss, and is reported.
+
+    header  lines in front of the ranking
+    """
+    _require_possible(name, dataset, order)
+    found = ranking.read(path, dataset.queries, dataset.corpus.doc_ids, header=header)
     if missing := found.missing(dataset.queries):
         order.say(
             f"{path} leaves out {len(missing):,} of the {len(dataset.queries):,} queries of {dataset.name}; "
@@ -103,6 +105,20 @@ def rescore(path: Path, name: str, dataset: Dataset, order: Order) -> Result:
     facts = {"origin": {"file": path.name, "sha256": artifact.sha256(path)}, "missing": missing}
     maker = _Maker(name=name, level="rescored")
     return _result(maker, dataset, sha256, run, facts, order)
+
+
+def _require_possible(name: str, dataset: Dataset, order: Order) -> None:
+    """Raise, before hours of work, what would end it: no judgments, a name no run can have, no place to write."""
+    if not dataset.qrels:
+        raise MismatchError(f"{dataset.name} has no judgments, so there is nothing to score; look at its qrels")
+    if name.split() != [name]:
+        raise MismatchError(
+            f"the system is called {name!r}, and a name is one word: it is a column of the run. Give another one "
+            "with --retriever"
+        )
+    paths = place(order.out, name, dataset), _lotte_path(dataset, order)
+    for path in filter(None, paths):
+        require_writable(path.parent)
 
 
 def name_of(path: Path) -> str:

@@ -15,7 +15,6 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
-from itertools import islice
 from math import isfinite
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -78,13 +77,13 @@ def take_in(
     yield _take_in_run(file, folder, _dataset(dataset, data), system, by)
 
 
-def header(file: Path) -> dict[str, Any]:
-    """Return what the ir_metadata header of a run says, {} if it has none.
+def header(file: Path) -> tuple[dict[str, Any], int]:
+    """Return what the ir_metadata header of a run says, {} if it has none, and how many lines it takes.
 
     Raises  CorruptFileError if it is no YAML, or has no end; UnavailableError if PyYAML is needed and not installed
     """
     text = _header(file)
-    return {} if text is None else _yaml(text, file)
+    return ({}, 0) if text is None else (_yaml(text, file), len(text) + 2)
 
 
 def _header(file: Path) -> list[str] | None:
@@ -192,7 +191,7 @@ def _take_in_run(file: Path, folder: Path, dataset: Dataset, system: str, by: st
     from leaderboard.evaluate import Order, name_of, rescore
     from leaderboard.evaluate import place as in_folder
 
-    said = header(file)
+    said, above = header(file)
     tag = said.get("tag")
     name = system or (str(tag) if isinstance(tag, str | int | float) else name_of(file))
     if not is_name(name.replace(":", ".").replace("/", "__")):
@@ -201,16 +200,14 @@ def _take_in_run(file: Path, folder: Path, dataset: Dataset, system: str, by: st
         )
     name = name.replace("/", "__")
     with TemporaryDirectory(prefix="lotte-") as scratch:
-        bare = _without_header(file, Path(scratch))
-        order = Order(out=Path(scratch) / "out", command=f"lotte board import {file.name}")
-        result = rescore(bare, name, dataset, order)
+        order = Order(out=Path(scratch), command=f"lotte board import {file.name}")
+        result = rescore(file, name, dataset, order, header=above)
         log = [{"what": IMPORTED, "tool": "run", "file": file.name, "sha256": artifact.sha256(file)}]
         if said:
             log[0]["ir_metadata"] = artifact.digest(said)
         result = replace(
             result,
             retriever={**result.retriever, **_retriever(said)},
-            run={**result.run, "origin": {"file": file.name, "sha256": artifact.sha256(file)}},
             platform={},  # what scored it did not make it
             verification={"level": IMPORTED, "log": log},
         )
@@ -227,16 +224,6 @@ def _retriever(said: Mapping[str, Any]) -> dict[str, Any]:
     options = params if isinstance(params, Mapping) else {k: v for k, v in last.items() if k not in ("name", "method")}
     found = {"options": dict(options)}
     return {**found, "family": str(last["method"])} if last.get("method") else found if last else {}
-
-
-def _without_header(file: Path, folder: Path) -> Path:
-    """Return the run as a file without its header; the file itself if it has none."""
-    if (text := _header(file)) is None:
-        return file
-    bare = folder / file.name.removesuffix(".gz")
-    with opened(file) as source, bare.open("wb") as target:
-        target.writelines(islice(source, len(text) + 2, None))
-    return bare
 
 
 def _dataset(name: str, data: Path) -> Dataset:

@@ -17,7 +17,7 @@ from typing import IO, cast
 from lotte.errors import CorruptFileError, UnavailableError
 
 _BLOCK = 1 << 20
-_LONGEST = 64 << 20  # bytes of a line that is packed
+LONGEST = 64 << 20  # bytes of a line that is packed, or of a document
 
 
 def lines(path: Path) -> Iterator[tuple[int, str]]:
@@ -30,9 +30,9 @@ def lines(path: Path) -> Iterator[tuple[int, str]]:
     try:
         with opened(path) as file:
             packed = path.suffix == ".gz"  # which may grow without end; a plain file is as long as it is
-            for number, raw in enumerate(iter(partial(file.readline, _LONGEST), b"") if packed else file, start=1):
-                if packed and len(raw) == _LONGEST:
-                    raise CorruptFileError(f"{path}:{number}: a line of more than {_LONGEST >> 20} MB; it is refused")
+            for number, raw in enumerate(iter(partial(file.readline, LONGEST), b"") if packed else file, start=1):
+                if packed and len(raw) == LONGEST:
+                    raise CorruptFileError(f"{path}:{number}: a line of more than {LONGEST >> 20} MB; it is refused")
                 text = raw.decode()
                 if text.endswith("\r\n"):
                     text = text[:-2]

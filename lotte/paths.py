@@ -5,9 +5,14 @@ a system. It may have "/" in it where it names a folder in a folder, and must
 not lead out of the folder it is asked for in.
 """
 
+import os
+import re
 from pathlib import Path
 
-from lotte.errors import MismatchError
+from lotte.errors import MismatchError, UnavailableError
+
+# what Windows takes for a device, or writes under another name
+_NO_FILE = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?|.*[. ]", re.IGNORECASE | re.DOTALL)
 
 
 def inside(folder: Path, name: str, what: str = "name") -> Path:
@@ -37,4 +42,17 @@ def why_not(name: str) -> str:
             return "it leads out of the folder" if part == ".." or name[:1] == "/" else f"a part of it is {part!r}"
         if found := next((one for one in part if one in "\\:" or not one.isprintable()), ""):
             return f"it has {found!r} in it"
+        if _NO_FILE.fullmatch(part):
+            return f"{part[:80]!r} is no name of a file on Windows"
     return "it is longer than a file system takes" if any(len(p.encode()) > 255 for p in name.split("/")) else ""
+
+
+def require_writable(folder: Path) -> None:
+    """Raise UnavailableError if nothing can be written in a folder that is there or is to be made."""
+    there = folder
+    while not (there.exists() or there.is_symlink()):
+        there = there.parent
+    if not there.is_dir():
+        raise UnavailableError(f"{there} is no folder, so nothing can be written to {folder}; choose another one")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise UnavailableError(f"{there} may not be written, so nothing can be to {folder}; choose another one")

@@ -13,6 +13,7 @@ import gc
 import gzip
 from collections.abc import Callable, Collection, Container, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 
 from lotte.artifact import Writer
@@ -25,22 +26,24 @@ TREC, LOTTE, MSMARCO = 6, 4, 3  # columns
 FORMATS = {TREC: "TREC", LOTTE: "LoTTE", MSMARCO: "MS MARCO"}
 
 
-def read(path: Path, query_ids: Collection[str], doc_ids: Sequence[str]) -> Run:
+def read(path: Path, query_ids: Collection[str], doc_ids: Sequence[str], *, header: int = 0) -> Run:
     """Read a ranking in one of the three formats, plain or .gz.
 
     query_ids, doc_ids  what the run may name
+    header   lines that stand in front of it and are no part of it
     returns  a run that is silent where the file is: see `Run.missing` and `Run.filled`
 
     Raises  CorruptFileError for a line that is wrong in itself, or repeats a document,
             MismatchError for a query or a document that the dataset has not
     """
     known = doc_ids if isinstance(doc_ids, RowIds) else frozenset(doc_ids)
-    columns = _columns(path)
+    columns = _columns(path, header)
+    rows = islice(lines(path), header, None)
     with _no_garbage():
         if columns == TREC:
-            scores = _read_scores(path, query_ids, known)
+            scores = _read_scores(path, rows, query_ids, known)
             return Run({query_id: tuple(ranked(found)) for query_id, found in scores.items()}, ties=BY_SCORE)
-        return Run.of_ranks(_read_ranks(path, columns, query_ids, known))
+        return Run.of_ranks(_read_ranks(path, rows, columns, query_ids, known))
 
 
 @contextmanager
@@ -58,22 +61,24 @@ def _no_garbage() -> Iterator[None]:
             gc.enable()
 
 
-def _columns(path: Path) -> int:
+def _columns(path: Path, header: int) -> int:
     """Return how many columns the format of this file has, by its first line."""
-    _, first = next(lines(path), (1, ""))
+    number, first = next(islice(lines(path), header, None), (header + 1, ""))
     found = min(len(first.split()), TREC)
     if found not in FORMATS:
         raise CorruptFileError(
-            f"{path}:1: found {found} columns; a ranking has 6 (TREC: query Q0 document rank score tag), "
+            f"{path}:{number}: found {found} columns; a ranking has 6 (TREC: query Q0 document rank score tag), "
             "4 (LoTTE: query document rank score) or 3 (MS MARCO: query document rank)"
         )
     return found
 
 
-def _read_scores(path: Path, query_ids: Collection[str], known: Container[str]) -> dict[str, dict[str, float]]:
+def _read_scores(
+    path: Path, rows: Iterator[tuple[int, str]], query_ids: Collection[str], known: Container[str]
+) -> dict[str, dict[str, float]]:
     """Return query_id -> doc_id -> score of a TREC file."""
     scores: dict[str, dict[str, float]] = {}
-    for number, line in lines(path):
+    for number, line in rows:
         fields = line.split(None, TREC - 1)
         if "\r" in line:
             raise CorruptFileError(f"{path}:{number}: a carriage return within the line; lines end in \\n or \\r\\n")
@@ -84,8 +89,8 @@ def _read_scores(path: Path, query_ids: Collection[str], known: Container[str]) 
             found = scores[query_id] = _new_query(path, number, query_id, query_ids)
         if doc_id in found or doc_id not in known:
             raise _bad_document(path, number, query_id, doc_id, repeated=doc_id in found)
-        try:
-            score = float(text)
+        try:  # Python reads 1_0 and digits of other scripts as well, and trec_eval other numbers in them
+            score = float(text if "_" not in text and text.isascii() else "")
         except ValueError:
             raise CorruptFileError(f"{path}:{number}: score {shown(text)} is no number") from None
         if not -LARGEST <= score <= LARGEST:  # false for NaN too
@@ -94,10 +99,12 @@ def _read_scores(path: Path, query_ids: Collection[str], known: Container[str]) 
     return scores
 
 
-def _read_ranks(path: Path, columns: int, query_ids: Collection[str], known: Container[str]) -> dict[str, list[str]]:
+def _read_ranks(
+    path: Path, rows: Iterator[tuple[int, str]], columns: int, query_ids: Collection[str], known: Container[str]
+) -> dict[str, list[str]]:
     """Return query_id -> doc_ids, best first, of a file whose ranks are the order."""
     rankings: dict[str, dict[str, float]] = {}  # doc_ids in order; the values mean nothing
-    for number, line in lines(path):
+    for number, line in rows:
         fields = line.split()
         if len(fields) != columns:
             raise _wrong_count(path, number, len(fields), columns)

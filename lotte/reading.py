@@ -151,7 +151,8 @@ def _read_colbert(folder: Path, split: str) -> Dataset:
 
 def _licence(path: Path) -> str:
     try:
-        return " ".join(str(json_object(path).get("licence", "unknown")).split())
+        text = " ".join(str(json_object(path).get("licence", "unknown")).split())
+        return text.encode("utf-8", "backslashreplace").decode()  # JSON can spell half of a character, no record can
     except FileNotFoundError:
         return "unknown"
     except CorruptFileError:

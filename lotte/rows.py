@@ -14,8 +14,8 @@ from typing import TypeAlias
 import numpy as np
 
 from lotte.archive import Room
-from lotte.errors import UnavailableError, writing
-from lotte.lines import opened, whole_gz
+from lotte.errors import CorruptFileError, UnavailableError, writing
+from lotte.lines import LONGEST, opened, whole_gz
 
 _BLOCK = 1 << 24
 _MARK = b"\xef\xbb\xbf"
@@ -58,6 +58,10 @@ class Rows:
         starts = starts if starts[-1] == len(data) else np.append(starts, len(data) + 1)
         if data[:3].tobytes() == _MARK:
             starts[0] = 3
+        if (sizes := np.diff(starts)).max(initial=0) > LONGEST:
+            raise CorruptFileError(
+                f"{self.path}:{sizes.argmax() + 1}: a line of more than {LONGEST >> 20} MB; it is refused"
+            )
         return starts
 
     def __len__(self) -> int:

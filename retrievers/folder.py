@@ -111,6 +111,8 @@ def _recipe(name: str) -> Callable[..., Any]:
         if name not in names():
             raise unknown("retriever", name, names())
         module, function = f"{systems.__name__}.{name}", "retriever"
+    if not all(part.isidentifier() for part in (*module.split("."), function)):
+        raise UnknownNameError(f"{name!r} names no retriever: write module:function, with Python's names")
     try:
         found: Callable[..., Any] = getattr(import_module(module), function)
     except ModuleNotFoundError as error:

@@ -84,6 +84,8 @@ def assert_nothing_half_written(place: Path) -> None:
         (ANSWER.replace('Id="2"', 'Id="two"', 1), "post two: invalid literal for int() with base 10: b'two'"),
         (ANSWER.replace('Id="2"', 'Id="-2"', 1), "post -2: Id is -2"),
         (ANSWER.replace('Score="2"', f'Score="{"9" * 30}"'), f"post 2: {b'9' * 20!r} is no number of a dump"),
+        (ANSWER.replace('Score="2"', 'Score="2_0"'), "post 2: b'2_0' is no number of a dump"),
+        (ANSWER.replace('Id="2"', 'Id="2_0"', 1), "post 2_0: b'2_0' is no number of a dump"),
         (ANSWER.replace("Because", "&nosuch;"), "post 2: an ampersand that begins no entity of XML"),
         (ANSWER.replace("Because", "&#x110000;"), "post 2: &#x110000; is no character of XML"),
         (ANSWER.replace("Because", "a < b"), "not a row in XML"),

@@ -315,3 +315,38 @@ def test_peerqa_asks_a_paper_about_itself(tmp_path):
 
 def test_what_is_not_published_is_not_compared():
     assert Counts().differences(Counts(documents=1, queries=2, judgments=3, relevant=4)) == []
+
+
+def test_a_query_that_is_called_like_the_head_of_the_table_keeps_its_judgment(tmp_path):
+    files = {
+        "corpus.jsonl": '{"_id": "d1", "text": "one"}\n{"_id": "d2", "text": "two"}\n',
+        "queries.jsonl": '{"_id": "query-id-7", "text": "one"}\n{"_id": "query-id", "text": "two"}\n',
+        "qrels/test.tsv": "query-id-7\td1\t1\nquery-id\td2\t2\n",
+    }
+    judged = {"query-id-7": {"d1": 1}, "query-id": {"d2": 2}}
+    assert beir.read(write(tmp_path / "a", files), "beir/mine").qrels == judged
+    files["qrels/test.tsv"] = "query-id\td2\t2\nquery-id-7\td1\t1\n"
+    assert beir.read(write(tmp_path / "b", files), "beir/mine").qrels == judged
+
+
+def test_a_licence_with_half_a_character_is_spelled_so_that_a_record_can_hold_it(tmp_path):
+    files = {
+        "collection.tsv": "0\tone\n", "queries.dev.tsv": "q\tone\n", "qrels.dev.tsv": "q 0 0 1\n",
+        "SOURCE.json": '{"licence": "mine\\ud83d"}',
+    }  # fmt: skip
+    (found,) = reading.read(write(tmp_path / "mine", files))
+    assert found.licence == "mine\\ud83d"
+
+
+@pytest.mark.parametrize("line", ["\ufeffenwiki:Tea 0 p2 1", "enwiki:T\x00 0 p2 1", "enwiki:Tea 0 p\x1b2 1"])
+def test_an_id_that_only_a_judgment_has_is_an_id_too(tmp_path, line):
+    """As where two files with a byte order mark each were put together."""
+    files = {treccar.PARAGRAPHS: "p1\tone\np2\ttwo\n", treccar.QRELS: f"enwiki:Tea 0 p1 1\n{line}\n"}
+    with pytest.raises(CorruptFileError, match=r"qrels:2: the (query|document) id '.*' has .* in it"):
+        treccar.read(write(tmp_path, files))
+
+
+def test_a_judgment_of_an_empty_collection_is_one_line(tmp_path):
+    files = {"collection.tsv": "", "queries.dev.tsv": "q\tone\n", "qrels.dev.tsv": "q 0 0 1\n"}
+    with pytest.raises(CorruptFileError, match="query q is answered by passage 0, but the collection is empty"):
+        reading.read(write(tmp_path / "mine", files))

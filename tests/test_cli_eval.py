@@ -132,7 +132,7 @@ def test_a_place_that_cannot_be_written_is_one_line(typed, tmp_path):
     (tmp_path / "file").write_text("")
     done = typed("eval", "--retriever", "overlap", SCIENCE, "--out", tmp_path / "file")
     assert done.returncode == 1
-    assert done.stderr.count("\n") == 1 and done.stderr.startswith(f"error: {tmp_path}/file/overlap")
+    assert done.stderr.count("\n") == 1 and done.stderr.startswith(f"error: {tmp_path}/file is no folder")
 
 
 def test_a_command_line_that_cannot_be_read_exits_2(typed):
@@ -197,3 +197,21 @@ def test_scifact_from_the_command_line(typed, shared: Path):
     done = typed("eval", "--retriever", "bm25", shared / "scifact", "--measure", "R@100", "--json")
     values = {row["measure"]: row["value"] for row in map(json.loads, done.stdout.splitlines())}
     assert values == {"nDCG@10": pytest.approx(0.679, abs=0.005), "R@100": pytest.approx(0.925, abs=0.005)}
+
+
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        ("MemoryError('Unable to allocate 9 TiB')", "error: there is too little memory here (Unable to allocate 9 TiB); free"),
+        ("MemoryError", "error: there is too little memory here (none is left); free"),
+        ("ImportError('lib.so: failed to map segment from shared object')", "error: there is too little memory here to load"),
+    ],
+)  # fmt: skip
+def test_too_little_memory_is_one_line(error, says):
+    code = (
+        "import sys, leaderboard.catalogue as catalogue\nfrom leaderboard.cli import main\n"
+        f"def names(data): raise {error}\n"
+        "catalogue.names = names; sys.argv = ['lotte', 'list', 'datasets']; main()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 1 and done.stderr.startswith(says) and done.stderr.count("\n") == 1

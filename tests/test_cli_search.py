@@ -1,9 +1,13 @@
 """`lotte index` and `lotte search`, as a person types them."""
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 
 import pytest
+from command import HOUSE
 from conftest import TINY
 
 
@@ -90,3 +94,11 @@ def test_what_is_no_index_is_one_line(typed, tmp_path):
     assert done.stderr == f"error: {tmp_path} is no index, or not a whole one. Build it with `lotte index`.\n"
     done = typed("index", "--retriever", "bm25", "lotte/science/test", "--out", tmp_path)
     assert done.stderr == f"error: {tmp_path} is there and is no index; choose a folder that is empty or new\n"
+
+
+def test_questions_from_a_stdin_that_is_closed_are_none(index):
+    done = subprocess.run(
+        [sys.executable, "-m", "leaderboard.cli", "search", str(index), "-"],
+        capture_output=True, text=True, cwd=HOUSE, preexec_fn=lambda: os.close(0),
+    )  # fmt: skip
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

@@ -241,6 +241,8 @@ def test_deleted_documents_are_not_found_and_the_others_keep_their_ids(system, i
     assert dict(after.hits["q"]).items() <= dict(before.hits["q"]).items()
     with pytest.raises(MismatchError, match=r"document 'd3' is not in .*; nothing was deleted"):
         system.delete(index, ["d4", "d3"])
+    with pytest.raises(MismatchError, match=r"document '' is not in .*; nothing was deleted"):
+        system.delete(index, [""])
     assert answers(system, index) == after
 
 

@@ -15,7 +15,7 @@ from leaderboard.measure import MRR, R, parse
 from leaderboard.verify import Truth
 from lotte import Dataset, Doc, Docs, Run, reading
 from lotte.dataset import corpus_sha256
-from lotte.errors import LotteError, MismatchError
+from lotte.errors import LotteError, MismatchError, UnavailableError
 from retrievers import load
 
 TINY = Path(__file__).parent / "tiny" / "lotte"
@@ -219,8 +219,8 @@ def test_lottes_layout_is_written_for_lotte_and_refused_for_others_before_the_wo
 
 
 def test_what_is_finished_stays_when_the_next_dataset_fails(order, tiny, mirrored):
-    broken = replace(mirrored, qrels={})
-    with pytest.raises(MismatchError, match="no judged queries"):
+    broken = replace(mirrored, qrels={key: {"of another collection": 1} for key in mirrored.queries})
+    with pytest.raises(MismatchError, match="are not in its collection"):
         list(evaluate("overlap", load("overlap"), [tiny, broken], order))
     found = [path.name for path in order.out.rglob("*.*") if path.is_file()]
     assert sorted(found) == ["search.json", "search.trec"]
@@ -255,3 +255,28 @@ def test_a_packed_run_takes_the_place_of_a_plain_one(order, tiny):
     }  # fmt: skip
     list(evaluate("bm25", load("bm25"), [tiny], order))
     assert sorted(file.name for file in folder.iterdir()) == ["search.json", "search.trec"]
+
+
+class NeverIndexed:
+    """A system that fails if any work is begun."""
+
+    def index(self, corpus, path):
+        raise AssertionError("work was begun")
+
+
+def test_a_dataset_without_judgments_is_refused_before_any_work(order, tiny):
+    with pytest.raises(MismatchError, match="has no judgments, so there is nothing to score"):
+        list(evaluate("overlap", NeverIndexed(), [replace(tiny, qrels={})], order))
+
+
+def test_a_place_that_cannot_be_written_is_refused_before_any_work(order, tiny, tmp_path):
+    (tmp_path / "taken").write_text("by a file")
+    with pytest.raises(UnavailableError, match="taken is no folder, so nothing can be written to"):
+        list(evaluate("overlap", NeverIndexed(), [tiny], replace(order, out=tmp_path / "taken")))
+
+
+@pytest.mark.parametrize("name", ["two words", "no\u00a0break", " in front", ""])
+def test_a_system_whose_name_is_no_word_is_refused_before_any_work(order, tiny, name):
+    with pytest.raises(MismatchError, match="a name is one word: it is a column of the run"):
+        list(evaluate(name, NeverIndexed(), [tiny], order))
+    assert not order.out.exists()

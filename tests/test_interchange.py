@@ -39,7 +39,7 @@ def test_a_run_carries_its_record_as_yaml_and_is_the_same_run(tmp_path, record):
     assert first == "# ir_metadata.start" and all(line.startswith("# ") for line in lines)
     said = yaml.safe_load("\n".join(line.strip("#") for line in lines))
     assert {"platform", "research goal", "implementation", "method", "data"} <= said.keys()
-    assert said == interchange.metadata(read(record)) == interchange.header(file)
+    assert said == interchange.metadata(read(record)) == interchange.header(file)[0]
     assert said["data"]["test collection"]["name"] == NAME
     assert said["method"]["retrieval"][0]["params"] == {"lowercase": True}
     assert None not in json.loads(json.dumps(said)).values()
@@ -157,7 +157,10 @@ def test_a_run_with_somebodys_header_comes_in_scored_and_marked(tmp_path, record
         ("# ir_metadata.start\n# a: [\n# ir_metadata.end\n0 Q0 3 1 2.0 t\n", "its header is no YAML"),
         ("# ir_metadata.start\n# - a\n# ir_metadata.end\n0 Q0 3 1 2.0 t\n", "its header is list"),
         ("# ir_metadata.start\n# tag: ../../x\n# ir_metadata.end\n0 Q0 3 1 2.0 t\n", "which cannot be a name here; give one with --system"),
-        ("0 Q0 3 1 nan t\n", "score 'nan' is no finite float32"),
+        ("0 Q0 3 1 nan t\n", "r.trec:1: score 'nan' is no finite float32"),
+        ("# ir_metadata.start\n# tag: x\n# ir_metadata.end\n0 Q0 3 1 nan t\n", r"/r.trec:4: score 'nan' is no finite"),
+        ("# ir_metadata.start\n# tag: x\n# ir_metadata.end\n0 3 2\n", r"/r.trec:4: found rank '2'"),
+        ("# ir_metadata.start\n# tag: x\n# ir_metadata.end\n", r"/r.trec:4: found 0 columns"),
     ],
 )  # fmt: skip
 def test_a_bad_run_leaves_nothing(tmp_path, text, message):

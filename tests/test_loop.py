@@ -113,10 +113,15 @@ def test_a_signal_ends_the_step_and_saves_it(tmp_path, whole):
         task.loss = loss
         return task
 
-    with pytest.raises(KeyboardInterrupt):
-        toy_training.train(tmp_path / "run", **settings, task=signalled)
+    heard = []
+    signal.signal(signal.SIGTERM, listener := lambda number, frame: heard.append(number))
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            toy_training.train(tmp_path / "run", **settings, task=signalled)
+        assert signal.getsignal(signal.SIGTERM) is listener and heard == [signal.SIGTERM]
+    finally:
+        signal.signal(signal.SIGTERM, before)
     assert states(tmp_path / "run") == ["state-5"]
-    assert signal.getsignal(signal.SIGTERM) is before
     task, facts = toy_training.train(tmp_path / "run", **settings)
     same(task.model.state_dict(), whole[1])
     assert log(tmp_path / "run") == log(whole[0]) and facts == whole[2]

@@ -170,6 +170,15 @@ def test_a_json_list_is_read_too(tmp_path):
 
 
 @pytest.mark.parametrize(
+    "text", ['[{"question": "q", "answers": ["a"]}]', '{"question": "q", "answer": ["a"]}\n', "q\t['a']\n"]
+)
+def test_a_byte_order_mark_is_no_part_of_a_list_of_questions(tmp_path, text):
+    path = tmp_path / "questions"
+    path.write_bytes(b"\xef\xbb\xbf" + text.encode())
+    assert openqa.read_questions(path) == {"0": ("q", ("a",))}
+
+
+@pytest.mark.parametrize(
     ("line", "message"),
     [
         ("only a question\n", ":1: expected a question and a list of answers with a tab between, found 'only a question'"),

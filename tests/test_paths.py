@@ -32,3 +32,14 @@ def test_a_name_that_leads_elsewhere_is_refused_with_the_reason(name, says, tmp_
     with pytest.raises(MismatchError) as raised:
         inside(tmp_path, name, "alias")
     assert str(raised.value).startswith("alias ") and str(raised.value).endswith(says)
+
+
+@pytest.mark.parametrize("name", ["nul", "CON", "a/com1", "lpt9.json", "aux.tar.gz", "ends.", "ends ", "a. /b"])
+def test_a_name_that_windows_gives_to_another_file_is_refused(name, tmp_path):
+    with pytest.raises(MismatchError, match="is no name of a file on Windows"):
+        inside(tmp_path, name)
+
+
+@pytest.mark.parametrize("name", ["null", "con-1", "console", "com10", ".hidden", "a.b", "my.nul"])
+def test_a_name_that_only_looks_like_one_is_taken(name, tmp_path):
+    assert inside(tmp_path, name) == tmp_path / name

@@ -191,3 +191,10 @@ def test_an_id_with_a_blank_is_not_written_into_columns(tmp_path):
     with pytest.raises(MismatchError, match="an id of query '1' or of its documents has a blank in it"):
         ranking.write_trec(tmp_path / "a.trec", Run.of({"1": {"d 1": 1.0}}, depth=9), tag="t")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("score", ["1_0", "\u0669", "1\uff0e5", "0x1p3", "1e", "--1", "1,5"])
+def test_a_score_that_trec_eval_would_read_as_another_number_is_refused(file, score):
+    path = file(f"1 Q0 d1 1 {score} t\n")
+    with pytest.raises(CorruptFileError, match=r":1: score .* is no number$"):
+        read(path)

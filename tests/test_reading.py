@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from lotte import Docs, archive, lines, reading
+from lotte import Docs, archive, lines, reading, rows
 from lotte.benchmarks import beir, lotte
 from lotte.collection import Collection
 from lotte.dataset import corpus_sha256
@@ -306,7 +306,7 @@ def test_a_packed_collection_is_not_unpacked_in_memory(tmp_path):
 
 
 def test_a_packed_line_without_end_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(lines, "_LONGEST", 1 << 20)
+    monkeypatch.setattr(lines, "LONGEST", 1 << 20)
     path = tmp_path / "queries.tsv.gz"
     with gzip.open(path, "wb") as file:
         file.write(b"0\tshort\n1\t" + bytes(1 << 20))
@@ -322,3 +322,12 @@ def test_a_packed_collection_that_grows_without_end_is_refused(tmp_path, monkeyp
             file.write(bytes(1 << 20))
     with pytest.raises(CorruptFileError, match="unpacks to more than 1,048,576 bytes"):
         len(reading.read_corpus(path))
+
+
+@pytest.mark.parametrize("name", ["collection.tsv", "collection.tsv.gz"])
+def test_a_document_without_end_is_refused_before_it_fills_the_memory(tmp_path, monkeypatch, name):
+    monkeypatch.setattr(rows, "LONGEST", 1 << 20)
+    content = b"0\tshort\n1\t" + b"x" * (1 << 20) + b"\n2\tshort\n"
+    (tmp_path / name).write_bytes(gzip.compress(content) if name.endswith(".gz") else content)
+    with pytest.raises(CorruptFileError, match=rf"{name}:2: a line of more than 1 MB; it is refused"):
+        len(reading.read_corpus(tmp_path))

@@ -151,3 +151,29 @@ def test_a_disk_that_is_full_is_one_line_and_the_last_state_is_kept(tmp_path):
 def test_a_seed_of_any_size_is_a_seed(tmp_path):
     _, facts = toy_training.train(tmp_path / "run", steps=1, seed=(1 << 63) - 1)
     assert facts["steps"] == 1
+
+
+@pytest.mark.parametrize(
+    ("option", "says"),
+    [
+        ("doc_maxlen=2", "doc_maxlen=2 leaves no room for words"),
+        ("query_maxlen=1", "query_maxlen=1 leaves no room for words"),
+        ("doc_maxlen=65", "has 64 positions, and 65 tokens of a text are asked for"),
+    ],
+)
+def test_a_length_that_the_start_cannot_have_is_told_before_any_work(tmp_path, plain, option, says):
+    with pytest.raises(MismatchError, match=says):
+        training(tmp_path / "run", plain, "projection=random", option).all()
+    assert [path.name for path in (tmp_path / "run").iterdir()] == [SETTINGS]
+
+
+def test_keeping_every_question_aside_is_told_before_anything_is_mined(tmp_path, late):
+    with pytest.raises(MismatchError, match=r"^validation=1000 of \d+ questions leaves none to train on"):
+        training(tmp_path / "run", late, "validation=1000").all()
+    assert not (tmp_path / "run" / "bm25").exists() and not (tmp_path / "run" / "pairs" / "sets.json").exists()
+
+
+def test_a_start_of_the_teacher_that_is_not_here_is_told_before_any_work(tmp_path, late):
+    with pytest.raises(LotteError, match="nowhere"):
+        training(tmp_path / "run", late, f"teacher_start={tmp_path / 'nowhere'}").all()
+    assert [path.name for path in (tmp_path / "run").iterdir()] == [SETTINGS]

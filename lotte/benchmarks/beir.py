@@ -223,10 +223,10 @@ def read(folder: Path, name: str) -> Dataset:
         texts[query_id] = string(query, "text", where)
     judged = Judgments()
     for number, line in lines(judgments):
-        if number == 1 and line.startswith("query-id"):
-            continue
         where = f"{judgments}:{number}"
         query_id, doc_id, text = _fields(line, where)
+        if number == 1 and query_id == "query-id" and "query-id" not in texts:
+            continue
         if query_id not in texts:
             raise CorruptFileError(f"{where}: query {shown(query_id)} has no line in {source.name}")
         judged.add(query_id, ids.checked(doc_id, "document", where), grade(text, where), where)

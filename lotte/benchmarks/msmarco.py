@@ -13,6 +13,7 @@ Source  Nguyen et al. 2016, arXiv:1611.09268; ColBERT/data/5k-eval.*.tsv
 from collections.abc import Container, Sequence
 from pathlib import Path
 
+from lotte import ids
 from lotte.benchmarks.lotte import read_queries
 from lotte.collection import Collection
 from lotte.dataset import Corpus, Dataset
@@ -121,12 +122,16 @@ def read_judgments(
             raise CorruptFileError(
                 f"{where}: expected query, 0, passage and a whole number, found {shown(line)}"
             ) from None
-        if queries is not None and query_id not in queries:
+        if queries is None:
+            ids.checked(query_id, "query", where)
+        elif query_id not in queries:
             raise CorruptFileError(f"{where}: query {named(query_id)} has no line in {questions}")
-        if known is not None and doc_id not in known:
+        if known is None:
+            ids.checked(doc_id, "document", where)
+        elif doc_id not in known:
             raise CorruptFileError(
-                f"{where}: query {named(query_id)} is answered by passage {named(doc_id)}, but the collection ends at "
-                f"{len(known) - 1}"
+                f"{where}: query {named(query_id)} is answered by passage {named(doc_id)}, but the collection "
+                f"{f'ends at {len(known) - 1}' if len(known) else 'is empty'}"
             )
         found.add(query_id, doc_id, grade(text, where), where)
     return found

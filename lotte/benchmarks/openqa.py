@@ -243,7 +243,7 @@ def read_questions(path: Path) -> dict[str, tuple[str, tuple[str, ...]]]:
     Raises  CorruptFileError for a line of no such form
     """
     with whole_gz(path), opened(path) as file:
-        first = file.read(1)
+        first = file.read(4).removeprefix(b"\xef\xbb\xbf")[:1]
     rows = _listed(path) if first == b"[" else _lines(path) if first == b"{" else _tsv(path)
     return {str(number): row for number, row in enumerate(rows)}
 

@@ -151,7 +151,7 @@ class _reading:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         if isinstance(error, MemoryError):
-            raise CorruptFileError(f"{self.path}: asks for more memory than there is; it is damaged") from error
+            raise CorruptFileError(f"{self.path}: asks for more memory than there is here, or is damaged") from error
         if isinstance(error, Exception) and not isinstance(error, (CorruptFileError, UnavailableError, _Stopped)):
             what = str(error) or type(error).__name__
             raise CorruptFileError(

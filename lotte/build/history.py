@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lotte.build.dump import Dump
-from lotte.build.row import Rows, decode
+from lotte.build.row import Rows, decode, whole
 from lotte.build.spec import Options
 from lotte.errors import UnavailableError
 
@@ -67,7 +67,7 @@ class Past:
         for row in rows:
             try:
                 if name == "Votes.xml":
-                    self._vote(int(row[_POST]), row[b" VoteTypeId="], row[_CREATED], int(row[_ID]))
+                    self._vote(whole(row[_POST]), row[b" VoteTypeId="], row[_CREATED], whole(row[_ID]))
                 else:
                     self._revision(row)
             except KeyError as error:
@@ -129,19 +129,19 @@ class Past:
             self._acceptances.add(post_id, _ms(created), vote_id, 0, 0)
 
     def _revision(self, row: dict[bytes, bytes]) -> None:
-        kind, created, post_id = row[b" PostHistoryTypeId="], row[_CREATED], int(row[_POST])
+        kind, created, post_id = row[b" PostHistoryTypeId="], row[_CREATED], whole(row[_POST])
         kept = self._texts if kind in _BODIES else self._titles if kind in _TITLES else None
         if kind in (_CLOSED, _REOPENED):
             if self.is_later(created):
                 self._closings.later.append(post_id)
             else:
-                self._closings.add(post_id, _ms(created), int(row[_ID]), int(kind == _CLOSED), 0)
+                self._closings.add(post_id, _ms(created), whole(row[_ID]), int(kind == _CLOSED), 0)
         elif kept is not None:
             if self.is_later(created):
                 kept.later.append(post_id)
             else:
                 text = decode(row.get(_TEXT, b"")).encode()
-                kept.add(post_id, _ms(created), int(row[_ID]), self._file.tell(), len(text))
+                kept.add(post_id, _ms(created), whole(row[_ID]), self._file.tell(), len(text))
                 self._file.write(text)
 
     def _old(self, revisions: "_Revisions", post_id: int) -> str | None:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from lotte.build.history import Past
 from lotte.build.html import one_line, text_of_reference, text_of_value
-from lotte.build.row import Row, Rows, decode
+from lotte.build.row import Row, Rows, decode, whole
 from lotte.build.spec import Options
 
 _ID, _TYPE, _PARENT, _ACCEPTED = b" Id=", b" PostTypeId=", b" ParentId=", b" AcceptedAnswerId="
@@ -81,7 +81,7 @@ def read(
             if kind not in (b"1", b"2"):
                 counts["other posts"] += 1
                 continue
-            post_id, score, body = int(row[_ID]), _whole(row[_SCORE]), row[_BODY]
+            post_id, score, body = whole(row[_ID]), whole(row[_SCORE]), row[_BODY]
             created = row.get(_CREATED, b"")
             if post_id > options.max_post_id:
                 counts["watermarks"] += 1
@@ -96,7 +96,7 @@ def read(
                 continue
             if past:
                 score = past.score(post_id)
-            owner_id = NOBODY if owner is None else _whole(owner)
+            owner_id = NOBODY if owner is None else whole(owner)
             owner_name = decode(row[_OWNER_NAME]) if _OWNER_NAME in row else ""
             if kind == b"1":
                 num_questions += 1
@@ -104,11 +104,11 @@ def read(
                 if past:
                     closed, title = past.is_closed(post_id, closed), past.title(post_id) or title
                 yield Question(
-                    post_id, score, _whole(row.get(_VIEWS) or b"0"), _whole(row.get(_ACCEPTED) or b"0"),
+                    post_id, score, whole(row.get(_VIEWS) or b"0"), whole(row.get(_ACCEPTED) or b"0"),
                     owner_id, owner_name, created, closed, title,
                 )  # fmt: skip
                 continue
-            parent = _whole(row.get(_PARENT) or b"0")
+            parent = whole(row.get(_PARENT) or b"0")
             num_answers += 1
             pages.extend((post_id, parent))
             if score < min_score and not include_accepted:
@@ -151,7 +151,7 @@ def names(rows: Rows) -> Iterator[tuple[int, str]]:
     """Give user id and name from the rows of `Users.xml`, to the letter: whoever is credited chose it."""
     for row in rows:
         try:
-            yield _whole(row[_ID]), decode(row.get(b" DisplayName=", b""))
+            yield whole(row[_ID]), decode(row.get(b" DisplayName=", b""))
         except KeyError:
             rows.refuse("a user without Id")
         except ValueError as error:
@@ -184,16 +184,6 @@ def licence_on(created: bytes) -> str:
     ('CC BY-SA 2.5', 'CC BY-SA 4.0')
     """
     return next(licence for day, licence in _LICENCES if created >= day)
-
-
-_LIMIT = 1 << 62
-
-
-def _whole(value: bytes) -> int:
-    number = int(value)
-    if not -_LIMIT < number < _LIMIT:
-        raise ValueError(f"{value[:20]!r} is no number of a dump")
-    return number
 
 
 def _named(row: Row) -> str:

@@ -28,6 +28,7 @@ from lotte.errors import CorruptFileError, shown
 Row: TypeAlias = dict[bytes, bytes]
 
 _LONGEST = 64 << 20  # bytes of one row; the longest posts are 30,000 characters
+_LIMIT = 1 << 62  # of a number
 _SHOWN = 20  # bad rows named in the report; all are counted
 _OPENING = 1 << 13  # bytes in front of the first row, without comments; a dump has 60
 _CONTROL = bytes(32 if 0 < code < 32 and code not in (9, 10, 13) else code for code in range(256))
@@ -110,6 +111,14 @@ def decode(value: bytes) -> str:
         text = text.replace("&amp;", "&") if text.count("&") == plain else _decoded(value.decode())
     has_blanks = b"\t" in value or b"\n" in value or b"\r" in value
     return _normalised(value) if has_blanks else text
+
+
+def whole(value: bytes) -> int:
+    """Return the number that an attribute spells. Raises ValueError for what is none, though Python reads it: 1_0."""
+    number = int(value)
+    if not -_LIMIT < number < _LIMIT or b"_" in value:
+        raise ValueError(f"{value[:20]!r} is no number of a dump")
+    return number
 
 
 def _normalised(value: bytes) -> str:

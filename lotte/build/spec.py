@@ -13,6 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
+from lotte.build import manifest
 from lotte.errors import CorruptFileError, LotteError, MismatchError, UnavailableError, UnknownNameError, shown
 from lotte.parsing import toml_file
 from lotte.paths import why_not
@@ -171,10 +172,13 @@ def _topics(table: dict[str, Any], path: Path) -> dict[str, dict[str, tuple[str,
     topics: dict[str, dict[str, tuple[str, ...]]] = {}
     seen: dict[tuple[str, str], str] = {}
     for topic, splits in table.items():
-        if topic == POOLED or not _TOPIC(topic):
+        same = [other for other in (POOLED, manifest.NAME, *topics) if other.lower() == topic.lower()]
+        if problem := why_not(topic) or ("" if _TOPIC(topic) else "a name is letters, digits and _.-"):
+            raise MismatchError(f"{path}: a topic cannot be named {shown(topic)}, as it is a folder: {problem}")
+        if same:
             raise MismatchError(
-                f"{path}: a topic cannot be named {shown(topic)}; {POOLED!r} is made of the others, and a name is "
-                "a folder"
+                f"{path}: a topic cannot be named {shown(topic)}, as there is {same[0]!r} in the same folder; on some "
+                "systems upper and lower case are the same"
             )
         if not isinstance(splits, dict):
             raise MismatchError(f"{path}: expected dev = [...] or test = [...] in [topics.{topic}]")
@@ -239,8 +243,9 @@ def _typed(key: str, value: Any, kind: Any, path: Path) -> Any:
 def _check_dates(options: Mapping[str, Any], path: Path) -> None:
     for key in ("until", "as_of"):
         if day := options.get(key):
-            try:
-                date.fromisoformat(day)
+            try:  # Python reads 20210930 as well; days are compared as dumps spell them, character by character
+                if date.fromisoformat(day).isoformat() != day:
+                    raise ValueError
             except ValueError:
                 raise MismatchError(f"{path}: option {key} takes a day like 2021-09-30, not {shown(day)}") from None
 

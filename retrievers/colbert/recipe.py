@@ -17,7 +17,7 @@ import numpy as np
 
 from lotte import Corpus, artifact
 from lotte.dataset import corpus_sha256
-from lotte.errors import CorruptFileError, MismatchError, UnavailableError
+from lotte.errors import CorruptFileError, MismatchError, UnavailableError, shown
 from lotte.terminal import say
 from retrievers import index_folder, index_meta
 from retrievers.colbert import building, codec
@@ -197,8 +197,8 @@ class LateInteraction:
                 return
             kept = indexes.open_index(path, before).kept
             rows = {doc_id: row for row, doc_id in enumerate(doc_ids) if kept is None or kept[row]}
-            if absent := next((doc_id for doc_id in delete if doc_id not in rows), None):
-                raise MismatchError(f"document {absent!r} is not in {path}; nothing was deleted")
+            if absent := [doc_id for doc_id in delete if doc_id not in rows]:
+                raise MismatchError(f"document {shown(absent[0])} is not in {path}; nothing was deleted")
             meta = before
             if delete:
                 meta = indexes.delete(path, meta, [rows.pop(doc_id) for doc_id in dict.fromkeys(delete)])

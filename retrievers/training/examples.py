@@ -158,6 +158,8 @@ def gather(
                 "facts": dict(data.facts),
             }  # fmt: skip
             sets.append({"name": data.name, "pids": [first_pid, pid], "qids": [first_qid, qid], "facts": facts})
+    if validation >= qid:
+        raise MismatchError(f"validation={validation} of {qid} questions leaves none to train on; keep fewer aside")
     for part in sets:
         begin, end = part["qids"]
         share = round(validation * (end - begin) / qid)

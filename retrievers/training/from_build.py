@@ -191,7 +191,7 @@ class _Build:
         """
         from lotte.build import dump, post
         from lotte.build.row import Rows as Table
-        from lotte.build.row import decode
+        from lotte.build.row import decode, whole
 
         found = dump.find(dumps, self.spec.names(site))
         if found is None:
@@ -204,7 +204,7 @@ class _Build:
                     try:
                         if row[b" PostTypeId="] == b"1":
                             title = post.title_text(decode(row.get(b" Title=", b"")), self.spec.options)
-                            titles.setdefault(int(row[b" Id="]), title)
+                            titles.setdefault(whole(row[b" Id="]), title)
                     except (KeyError, ValueError):  # a bad row; the build has counted it
                         continue
         said = self.manifest["inputs"]["communities"][site]["Posts.xml"]

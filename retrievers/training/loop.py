@@ -127,7 +127,7 @@ def fit(
     ranks.share(task.model)
     if trainer.step:
         say(f"{title}: going on at step {trainer.step} of {steps}")
-    board = _board(folder, trainer.step) if ranks.rank == 0 else None
+    board: Any = _board(folder, trainer.step) if ranks.rank == 0 else None
     with (
         _stopping() as stopped,
         Progress(steps, "steps", title, done=trainer.step) as progress,
@@ -145,9 +145,8 @@ def fit(
             if ranks.rank == 0:
                 log.write(json.dumps({"step": step, **terms}) + "\n")
                 progress.title = f"{title}, loss {trainer.smooth:.4f}"
-                if board:
-                    for name, value in terms.items():
-                        board.add_scalar(name, value, step)
+                for name, value in terms.items() if board else ():
+                    board.add_scalar(name, value, step)
             progress.advance()
             if step == steps or (config.validate_every and step % config.validate_every == 0):
                 value = trainer.validate()
@@ -380,15 +379,16 @@ def _stopping() -> Iterator[list[int]]:
         asked.append(number)
 
     try:
-        before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+        before: dict[int, Any] = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
     except ValueError:  # not the main thread, which alone may listen
-        yield asked
-        return
+        before = {}
     try:
         yield asked
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+        if asked and callable(handler := before.get(asked[0])):
+            handler(asked[0], None)  # who listened until then hears of it: the exit status says what it was
 
 
 def _board(folder: Path, step: int) -> Any:

@@ -31,6 +31,7 @@ from lotte import artifact
 from lotte.dataset import Dataset
 from lotte.errors import CorruptFileError, MismatchError, UnavailableError, UnknownNameError, writing
 from retrievers.colbert import checkpoint
+from retrievers.colbert.config import ModelConfig
 from retrievers.training import examples, loop, mine, teacher
 from retrievers.training.example import Example
 from retrievers.training.examples import Examples, Pairs
@@ -216,15 +217,13 @@ class Training:
         return self.folder / ("v1" if number == 1 else f"round{number - 1}") / "checkpoint"
 
     def _fit(self, name: str, config: Fit, start: Path | None, path: Path) -> Path:
-        from retrievers.colbert.config import ModelConfig
         from retrievers.training import student
         from retrievers.training.objective import LateTask
 
         folder, recipe = self.folder / name, self.recipe
         if (folder / "checkpoint" / "config.json").exists():
             return folder / "checkpoint"
-        dim = recipe.dim or DIM
-        settings = ModelConfig(dim=dim, query_maxlen=recipe.query_maxlen, doc_maxlen=recipe.doc_maxlen)
+        dim, settings = recipe.dim or DIM, self._model_config
         projection = self._projection() if start is None else "own"
         model = student.Student.load(
             start or recipe.start, settings, dropout=config.dropout, precision=recipe.precision,
@@ -285,9 +284,16 @@ class Training:
             return f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if torch.cuda.is_available() else "cpu"
         return self.recipe.device
 
+    @property
+    def _model_config(self) -> ModelConfig:
+        recipe = self.recipe
+        return ModelConfig(dim=recipe.dim or DIM, query_maxlen=recipe.query_maxlen, doc_maxlen=recipe.doc_maxlen)
+
     def _check_machine_and_start(self) -> None:
-        """Raise what would else be found after hours: no such device, a start whose projection is of another width."""
+        """Raise what would else be found after hours: no such device, a start that cannot be as wide or as long."""
         import torch
+
+        from retrievers.training import student
 
         if self._device.startswith("cuda"):
             count, number = torch.cuda.device_count(), int(self._device.partition(":")[2] or 0)
@@ -296,9 +302,10 @@ class Training:
         first = self.folder / ("given" if self._lines else "v1") / "checkpoint" / "config.json"
         if first.exists():
             return
-        if self.recipe.teacher and not self._lines:
-            checkpoint.find(self.recipe.teacher)
+        if (named := self.recipe.teacher or self.recipe.teacher_start) and not self._lines:
+            checkpoint.find(named)
         self._projection(say=self._say)
+        student.reader_of(checkpoint.find(self.recipe.start), self._model_config)
 
     def _projection(self, say: Say = lambda line: None) -> str:
         """Return which projection the first model begins with: its start's "own", a "random" or the "principal" one.

@@ -29,6 +29,16 @@ STEP = 16  # widths are multiples of it: a library keeps what it prepared for ea
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
+def reader_of(found: Checkpoint, settings: ModelConfig) -> TextTokens:
+    """Return what cuts texts for a model. Raises MismatchError for lengths it cannot have, with no weight read."""
+    longest = max(settings.query_maxlen, settings.doc_maxlen)
+    if longest > found.positions:
+        raise MismatchError(
+            f"{found.name} has {found.positions} positions, and {longest} tokens of a text are asked for"
+        )
+    return TextTokens(found.tokenizer, settings)
+
+
 class Student(nn.Module):
     """A late-interaction model that is trained."""
 
@@ -64,11 +74,7 @@ class Student(nn.Module):
         own      take its projection, if it has one; else, one of random orthogonal rows
         """
         found = checkpoint.find(source, revision=revision)
-        longest = max(settings.query_maxlen, settings.doc_maxlen)
-        if longest > found.positions:
-            raise MismatchError(
-                f"{found.name} has {found.positions} positions, and {longest} tokens of a text are asked for"
-            )
+        reader_of(found, settings)
         torch.manual_seed(seed)
         body = fresh(found) if scratch else found.model()
         projection_HI = own_projection(found) if own and not scratch else None
