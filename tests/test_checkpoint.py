@@ -195,7 +195,7 @@ def test_a_module_outside_the_checkpoint_is_refused(tmp_path, name):
     modules = json.loads((folder / "modules.json").read_text())
     modules[1]["path"] = name
     (folder / "modules.json").write_text(json.dumps(modules))
-    assert f"names the path {name!r}, which leads out of the checkpoint" in refused(CorruptFileError, folder)
+    assert f"names {name!r}, which is no path in the checkpoint: it leads out of the folder" in refused(CorruptFileError, folder)
 
 
 def test_an_unknown_module_is_named(tmp_path):
@@ -235,7 +235,7 @@ def test_a_file_cut_short_is_one_line(folder):
 def test_a_length_that_is_no_number_is_named(folder):
     change(folder / "artifact.metadata", doc_maxlen="long")
     assert (
-        refused(CorruptFileError, folder) == f"{folder}/artifact.metadata: doc_maxlen is 'long', not a number above 0"
+        refused(CorruptFileError, folder) == f"{folder}/artifact.metadata: doc_maxlen is 'long', not a number from 1 to 65,536"
     )
 
 

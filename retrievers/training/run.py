@@ -30,6 +30,7 @@ import numpy as np
 from lotte import artifact
 from lotte.dataset import Dataset
 from lotte.errors import CorruptFileError, MismatchError, UnavailableError, UnknownNameError, writing
+from lotte.parsing import json_object
 from retrievers.colbert import checkpoint
 from retrievers.training import examples, loop, mine, teacher
 from retrievers.training.example import Example
@@ -351,12 +352,9 @@ class Training:
 
 def _read_settings(path: Path) -> dict[str, Any]:
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError):
-        found = None
-    if not isinstance(found, dict):
-        raise CorruptFileError(f"{path} is damaged: it is no JSON object; name another --out, or write it again")
-    return found
+        return json_object(path)
+    except CorruptFileError as error:
+        raise CorruptFileError(f"{error}; name another --out, or write it again") from None
 
 
 def _as_first_written(settings: Mapping[str, Any]) -> dict[str, Any]:
