@@ -19,7 +19,7 @@ from leaderboard.evaluate import Order, evaluate
 from lotte import Dataset, Doc, Docs, ranking
 from lotte.errors import CorruptFileError, MismatchError, UnavailableError
 from retrievers import index_folder, index_meta, load
-from retrievers.colbert import building, codec, kmeans, search
+from retrievers.colbert import building, codec, kmeans, recipe, search
 from retrievers.colbert import index as indexes
 from retrievers.colbert.codec import CodecConfig
 from retrievers.colbert.kernels import reference
@@ -385,7 +385,8 @@ def test_a_corpus_without_documents_or_words_has_an_index(system, tmp_path):
         assert len(answers(system, tmp_path / name).hits["q"]) <= 1
 
 
-def test_what_an_index_will_take_is_said_before_and_held_to(system, index, corpus, capsys):
+def test_what_an_index_will_take_is_said_before_and_held_to(system, index, corpus, capsys, monkeypatch):
+    monkeypatch.setattr(recipe, "FEW", 0)
     capsys.readouterr()
     system.index(corpus, index)
     line = next(line for line in capsys.readouterr().err.splitlines() if " tokens, " in line)
@@ -398,6 +399,7 @@ def test_what_an_index_will_take_is_said_before_and_held_to(system, index, corpu
 
 
 def test_a_full_disk_is_said_before_the_work(system, corpus, tmp_path, monkeypatch):
+    monkeypatch.setattr(recipe, "FEW", 0)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: type("Usage", (), {"free": 10})())
     with pytest.raises(UnavailableError, match=r"has 0 MB left, and the index takes .* MB while it is built"):
         system.index(corpus, tmp_path / "index")

@@ -300,7 +300,7 @@ class _Trainer:
 
     def resume(self, folder: Path) -> None:
         """Take the last whole state, if there is one, and cut the log where it ends."""
-        steps = {path.name.removeprefix("state-"): path for path in folder.glob("state-*") if path.is_dir()}
+        steps = {path.name.removeprefix("state-"): path for path in folder.glob("state-*") if (path / artifact.META).exists()}
         found = {int(step): path for step, path in steps.items() if step.isdecimal()}
         if found:
             self._take(found[max(found)])

@@ -20,6 +20,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import date
 from itertools import groupby
 from pathlib import Path
 
@@ -37,7 +38,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=60, help="for all readers together")
     parser.add_argument("--only", action="append", help="a reader; repeatable")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=int, default=date.today().toordinal() * 1000, help="default: one of today")
     parser.add_argument("--keep", type=Path, help="where inputs that fail are left")
     parser.add_argument("--replay", action="store_true", help="read corpus/ and nothing else")
     parser.add_argument("--child", action="append", help=argparse.SUPPRESS)
