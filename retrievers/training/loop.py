@@ -300,8 +300,8 @@ class _Trainer:
 
     def resume(self, folder: Path) -> None:
         """Take the last whole state, if there is one, and cut the log where it ends."""
-        steps = {path.name.removeprefix("state-"): path for path in folder.glob("state-*") if (path / artifact.META).exists()}
-        found = {int(step): path for step, path in steps.items() if step.isdecimal()}
+        whole = [path.parent for path in folder.glob(f"state-*/{artifact.META}")]
+        found = {int(step): path for path in whole if (step := path.name.removeprefix("state-")).isdecimal()}
         if found:
             self._take(found[max(found)])
         if self.ranks.rank:

@@ -29,7 +29,7 @@ import numpy as np
 
 from lotte import artifact
 from lotte.dataset import Dataset
-from lotte.errors import CorruptFileError, MismatchError, UnavailableError, UnknownNameError, writing
+from lotte.errors import CorruptFileError, MismatchError, UnavailableError, UnknownNameError, named, writing
 from lotte.parsing import json_object
 from retrievers.colbert import checkpoint
 from retrievers.training import examples, loop, mine, teacher
@@ -385,4 +385,5 @@ def _flat(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _spelled(settings: Mapping[str, Any], keys: Sequence[str]) -> str:
-    return ", ".join(f"{key}={settings.get(key)}" for key in keys)
+    more = f" and {len(keys) - 3} more" if len(keys) > 3 else ""
+    return ", ".join(f"{key}={named(str(settings.get(key)))}" for key in keys[:3]) + more

@@ -47,7 +47,7 @@ def main() -> int:
     every = readers()
     if unknown := set(asked.only or ()) - every.keys():
         parser.error(f"no reader is named {', '.join(sorted(unknown))}; there are {', '.join(every)}")
-    chosen = [every[name] for name in asked.only or every]
+    chosen = [reader for name, reader in every.items() if not asked.only or name in asked.only]
     if asked.child:
         return _child([every[name] for name in asked.child], asked)
     print(f"seed {asked.seed}", flush=True)
