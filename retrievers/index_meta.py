@@ -115,14 +115,14 @@ def check_small(path: Path, meta: Mapping[str, Any]) -> None:
     Raises  CorruptFileError with the name of the first that is not
     """
     for name, size in meta.get("sizes", {}).items():
-        if problem := artifact.unlike(path / name, size, meta["files"].get(name, ""), deep=size <= SMALL):
+        if problem := artifact.unlike(path / name, size, meta.get("files", {}).get(name, ""), deep=size <= SMALL):
             what = " is missing from the index" if problem == MISSING else f": {problem}"
             raise CorruptFileError(f"{path / name}{what}; {AGAIN}")
 
 
 def damaged(path: Path, meta: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Read all of an index; yield name and what is wrong, for every file that is not what was written."""
-    if "files" in meta:
+    if "files" in meta or "sizes" in meta:
         # what a killed change left of its own is read by nobody, and the next change removes it
         yield from artifact.damaged(path, is_ours=is_ours)
 
