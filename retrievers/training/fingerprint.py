@@ -161,7 +161,8 @@ class Fingerprint:
             zipfile.BadZipFile,
             zlib.error,
         ) as error:
-            raise CorruptFileError(f"{path} is no fingerprint of training data ({reason(error)}); fetch it again") from None
+            why = f"is no fingerprint of training data ({reason(error)}); fetch it again"
+            raise CorruptFileError(f"{path} {why}") from None
         return cls(**counts, **sets)
 
     def equal(self, questions: Sequence[str]) -> NDArray[np.bool_]:
