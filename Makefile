@@ -3,6 +3,8 @@
 #   make lock UPGRADE=--upgrade                    the newest versions that pyproject.toml allows
 
 PYTHON ?=
+SECONDS ?= 600
+SEED ?=
 VENV ?= .venv
 BIN := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 # runs the script that finds a Python for the environment; any from 3.6 will do
@@ -10,7 +12,7 @@ ANY = $(or $(shell for one in python3 "$(PYTHON)" python3.14 python3.13 python3.
 	"$$one" -c "" 2> /dev/null && echo "$$one" && break; done),python3)
 GONE := $(if $(realpath $(BIN)/python $(BIN)/python.exe),,gone) # an environment whose Python was removed is not ready
 
-.PHONY: demo test check bench lock clean gone
+.PHONY: demo test check fuzz bench lock clean gone
 
 demo: $(VENV)/ready ## build the sample collection, index it, score four retrievers
 	$(BIN)/lotte demo
@@ -24,6 +26,9 @@ check: $(VENV)/ready-dev ## the quick half: style, types, the fast tests
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -n auto
+
+fuzz: $(VENV)/ready-dev ## every reader of a foreign format on damaged files, for SECONDS; from another SEED, others
+	$(BIN)/python tests/fuzz/run.py --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
 
 bench: $(VENV)/ready-dev ## figures of this machine, beside those of the plain ways
 	$(BIN)/python tests/bench/bench_build.py

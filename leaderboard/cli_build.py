@@ -118,65 +118,34 @@ def build(
 
 
 def check(
-    folder: Annotated[Path, typer.Argument(help="A build, or an index.")],
+    folder: Annotated[Path, typer.Argument(help="A build, an index, a checkpoint, a record, or a folder of records.")],
     other: Annotated[Path | None, typer.Argument(help="Another one, or a release, to be held beside it.")] = None,
     retriever: Annotated[
         str, typer.Option(help="Who made the index, if it was module:function: code that you trust, to open it with.")
     ] = "",
     as_json: AsJson = False,
 ) -> None:
-    """Check a build or an index against what it says of itself, or tell what changed from one build to another.
+    """Check a build, an index, a checkpoint or records against what they say of themselves, to the byte; or two builds.
 
     lotte check lotte                 one line for each file that is not as the manifest says
     lotte check index/science         one line for each part that is not what was written
+    lotte check checkpoint            the same, of what `lotte train` wrote
+    lotte check results               the same, of records and the runs beside them; `lotte board verify` does more
     lotte check lotte-2021 lotte      passages, questions and answers lost, added, changed, by community
     """
-    from lotte.build import drift, manifest
-    from lotte.progress import Progress
-    from retrievers import index_folder
+    from leaderboard import whole
+    from lotte.build import drift
 
-    if other is None and index_folder.is_index(folder):
-        _check_index(folder, retriever, as_json)
-        return
     if other is not None:
         show([row._asdict() for row in drift.compare(folder, other)], as_json=as_json)
         return
-    files = manifest.read(folder)["files"]
-    size = sum((folder / name).stat().st_size for name in files if (folder / name).is_file())
-    with Progress(size, "bytes", "checking") as progress:
-        differences = list(manifest.differences(folder, progress.advance))
-    for line in differences:
+    checked, count = whole.look(folder, retriever, say), 0
+    for line in checked.differences:
+        count += 1
         put({"difference": line} if as_json else line, as_json=as_json)
-    if differences:
-        raise LotteError(
-            f"{folder} is not as its manifest says: {len(differences)} differences, listed above. Build it again."
-        )
-    say(f"{folder}: {len(files)} files, all as the manifest says")
-
-
-def _check_index(path: Path, retriever: str, as_json: bool) -> None:
-    """Print a line for every part of an index that is not what was written."""
-    from retrievers import folder, index_folder, index_meta
-    from retrievers.retriever import Checkable
-
-    meta = index_meta.read(path)
-    recipe = meta["recipe"]
-    known = bool(retriever) or recipe["retriever"] in folder.names()  # else its bytes are looked at, and nothing is run
-    system = folder.recorded(recipe, path / index_meta.META, retriever) if known else None
-    if isinstance(system, Checkable):
-        differences = list(system.damaged(path))
-    else:
-        differences = [f"{name}: {problem}" for name, problem in index_meta.damaged(path, meta)]
-    for line in differences:
-        put({"difference": line} if as_json else line, as_json=as_json)
-    if differences:
-        raise LotteError(f"{path} is damaged in {len(differences)} places, listed above. Build it again.")
-    if system:
-        system.open(path)
-    if "sizes" not in meta:
-        say(f"{path} was made before an index had hashes of all its files; what it has none of was only opened")
-    found = index_folder.read(path)
-    say(f"{path}: an index of {len(found.doc_ids):,} documents by {index_folder.called(recipe)}, whole")
+    if count:
+        raise LotteError(f"{folder} is not what was written: {count:,} differences, listed above. {checked.again}")
+    say(checked.whole())
 
 
 def describe(

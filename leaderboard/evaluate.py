@@ -6,6 +6,7 @@ stays when the next one fails.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, is_dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,7 +22,7 @@ from lotte import Dataset, Run, artifact, lock, ranking
 from lotte.dataset import Doc, corpus_sha256, identity
 from lotte.errors import LotteError, MismatchError, shown
 from lotte.paths import inside, require_writable
-from retrievers import Index, Retriever, index_folder
+from retrievers import Index, Retriever, index_folder, index_meta
 from retrievers.retriever import Card, Fits, Tells
 from retrievers.training.overlap import verdict
 
@@ -202,10 +203,10 @@ def _open(name: str, system: Retriever, group: list[Dataset], order: Order, scra
     """Open the index of this corpus that is kept, or make it."""
     dataset, sha256 = group[0], _read_corpus(group, order)
     path = _index_path(name, dataset, sha256, order.index) if order.index else scratch / "index"
-    if meta := artifact.meta(path):
-        index = system.open(path)
-        made_from = meta.get("corpus", {}).get("sha256")
-        if made_from is None and meta.get("corpus", {}).get("documents") == len(dataset.corpus):
+    if index_folder.is_index(path):
+        meta, index = index_meta.read(path), system.open(path)
+        made_from = meta["corpus"]["sha256"]
+        if made_from is None and meta["corpus"]["documents"] == len(dataset.corpus):
             order.say(f"{path} does not say what it was built from; it has as many documents as {dataset.name}")
         elif made_from != sha256:
             raise MismatchError(
@@ -230,8 +231,9 @@ def _index_path(name: str, dataset: Dataset, sha256: str, root: Path) -> Path:
     path = inside(inside(root, _folder(name), "the system"), corpus, "the dataset")
     if not index_folder.is_index(path):
         for meta in sorted((root / _folder(name)).rglob(artifact.META)):
-            if (artifact.meta(meta.parent) or {}).get("corpus", {}).get("sha256") == sha256:
-                return meta.parent
+            with suppress(LotteError):  # what is no index, or a damaged one, is none of this corpus
+                if index_meta.read(meta.parent)["corpus"]["sha256"] == sha256:
+                    return meta.parent
     return path
 
 

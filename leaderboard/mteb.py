@@ -19,6 +19,7 @@ from leaderboard.result import LARGEST, Result
 from leaderboard.verify import IMPORTED, is_number
 from lotte import artifact
 from lotte.errors import CorruptFileError, MismatchError, UnavailableError
+from lotte.parsing import json_object
 
 LOTTE_REVISION = "a887e9f8e3d24427fdff98c8bba3198a6853a929"
 _BEIR = {
@@ -284,15 +285,9 @@ def _object(path: Path) -> dict[str, Any]:
     try:
         if path.stat().st_size > LARGEST:
             raise CorruptFileError(f"{path} is larger than {LARGEST >> 20} MB, which no result of a task is")
-        found = json.loads(path.read_bytes())
-        json.dumps(found, ensure_ascii=False).encode()
+        return json_object(path, plain=True)
     except OSError:
         raise UnavailableError(f"{path} is not there") from None
-    except (ValueError, RecursionError) as error:
-        raise CorruptFileError(f"{path}: no JSON ({error})") from None
-    if not isinstance(found, dict):
-        raise CorruptFileError(f"{path}: no JSON object")
-    return found
 
 
 def _json(value: Any) -> str:

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from lotte import artifact
-from lotte.errors import CorruptFileError, MismatchError, UnavailableError, writing
+from lotte.errors import CorruptFileError, MismatchError, UnavailableError, shown, writing
+from lotte.parsing import json_of
 
 LARGEST = 1 << 28  # bytes of a record: the values of 80,000 questions take 15 MB
 SCHEMA = "lotte-result/1"  # raise the number when a field changes meaning; never reuse one
@@ -46,6 +47,10 @@ class Result:
         record = {"schema": SCHEMA, **asdict(self)}
         return {**record, "id": artifact.digest(record)}
 
+    def text(self) -> str:
+        """Return what the file of the record holds. Raises ValueError if a number of it is not finite."""
+        return json.dumps(self.record(), indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
+
     def write(self, path: Path, run: Path | None = None) -> Path:
         """Write the record, whole or not at all.
 
@@ -55,14 +60,14 @@ class Result:
 
         Raises  ValueError if a number of it is not finite, which JSON has no word for
         """
-        text = json.dumps(self.record(), indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
+        text = self.text()
         with writing(path.parent):
             if run is None:
-                return artifact.write_whole(path, text + "\n")
+                return artifact.write_whole(path, text)
             whole = path.with_name(f".{path.name}")
             try:
                 with artifact.Writer(whole) as file:
-                    file.write(f"{text}\n".encode())
+                    file.write(text.encode())
                 path.unlink(missing_ok=True)
                 run.replace(path.with_name(self.run["file"]))
                 return whole.replace(path)
@@ -77,22 +82,20 @@ def read(path: Path) -> Result:
     try:
         if path.stat().st_size > LARGEST:
             raise CorruptFileError(f"{path} is larger than {LARGEST >> 20} MB, which no record is")
-        record = json.loads(path.read_bytes(), object_pairs_hook=_unique)
+        record = json_of(path.read_bytes(), path, _unique)
     except OSError:
         raise UnavailableError(f"{path} is not there; `lotte eval` makes it") from None
-    except ValueError as error:
-        raise CorruptFileError(f"{path}: no JSON ({error}); run `lotte eval` again") from None
-    except RecursionError:
-        raise CorruptFileError(f"{path}: nested too deeply to be a record") from None
+    except CorruptFileError as error:
+        raise CorruptFileError(f"{error}; run `lotte eval` again") from None
     schema = record.get("schema") if isinstance(record, dict) else None
     if schema != SCHEMA:
         raise MismatchError(
-            f"{path} has schema {schema!r}, this is {SCHEMA!r}. Run `lotte eval` again, "
+            f"{path} has schema {shown(schema)}, this is {SCHEMA!r}. Run `lotte eval` again, "
             "or read it with the commit it names."
         )
     names = {field.name for field in fields(Result)}
     if odd := record.keys() ^ {"schema", "id", *names}:
-        raise CorruptFileError(f"{path}: {', '.join(sorted(odd))}: missing, or not of {SCHEMA}")
+        raise CorruptFileError(f"{path}: {shown(', '.join(sorted(odd)), 160)}: missing, or not of {SCHEMA}")
     result = Result(**{name: record[name] for name in names})
     try:
         expected = result.record()["id"]
@@ -104,7 +107,7 @@ def read(path: Path) -> Result:
         raise CorruptFileError(f"{path}: nested too deeply to be a record") from None
     if record["id"] != expected:
         raise CorruptFileError(
-            f"{path} was changed after it was written: it says id {record['id']!r}, its content has {expected!r}"
+            f"{path} was changed after it was written: it says id {shown(record['id'])}, its content has {expected!r}"
         )
     return result
 

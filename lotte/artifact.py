@@ -13,15 +13,18 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from lotte.errors import LotteError
-from lotte.parsing import json_file
+from lotte.errors import CorruptFileError, LotteError, shown
+from lotte.parsing import json_file, json_object, json_of
+from lotte.paths import why_not
 
 META = "meta.json"
+MISSING = "missing"
+_DIGEST = '"digest": "{}"'
 _PARTIAL, _ASIDE = ".partial", ".replaced"
 _HERE, _EXCHANGE = -100, 2  # of Linux: AT_FDCWD, and RENAME_EXCHANGE
 _BLOCK = 1 << 20
@@ -112,11 +115,95 @@ class Writer:
             self._part.unlink(missing_ok=True)
 
 
+def sealed(meta: Mapping[str, Any]) -> bytes:
+    """Return what a `meta.json` holds that covers itself: `digest` is the sha256 of its bytes without the digest."""
+    text = json.dumps({**meta, "digest": ""}, indent=1, sort_keys=True) + "\n"
+    own = hashlib.sha256(text.encode()).hexdigest()
+    return text.replace(_DIGEST.format(""), _DIGEST.format(own), 1).encode()
+
+
+def is_sealed(text: bytes, digest: Any) -> bool:
+    """Return whether a `meta.json` that says this digest has the bytes that were written."""
+    if not isinstance(digest, str) or not digest.isalnum():
+        return False
+    whole = text.replace(_DIGEST.format(digest).encode(), _DIGEST.format("").encode(), 1)
+    return hashlib.sha256(whole).hexdigest() == digest
+
+
+def covered(
+    folder: Path, known: Mapping[str, str] | None = None, names: Collection[str] | None = None
+) -> dict[str, Any]:
+    """Return what `meta.json` says of the files beside it: `files`, the sha256 of each, and `sizes`.
+
+    known  name -> sha256, of files that are not read again
+    names  the files; None: all that are there
+    """
+    known = known or {}
+    if names is None:
+        names = [path.name for path in folder.iterdir() if path.name != META]
+    return {
+        "files": {name: known.get(name) or sha256(folder / name) for name in sorted(names)},
+        "sizes": {name: (folder / name).stat().st_size for name in sorted(names)},
+    }
+
+
+def unlike(path: Path, size: int | None, sha256_: str, *, deep: bool = True) -> str:
+    """Return in what way a file is not the one that was written; "" if it is.
+
+    deep  whether all of it is read, else its size is looked at
+    """
+    try:
+        found = path.stat().st_size
+        if size is not None and found != size:
+            return f"{found:,} bytes, where {size:,} were written"
+        return "not what was written" if deep and sha256(path) != sha256_ else ""
+    except (FileNotFoundError, NotADirectoryError):
+        return MISSING
+
+
+def damaged(path: Path, *, is_ours: Callable[[str], bool] = lambda name: False) -> Iterator[tuple[str, str]]:
+    """Read all of a folder whose `meta.json` has `files`; yield name and what is wrong, for each file that is not
+    what was written, or is none of its files.
+
+    is_ours  whether a file may be there that is not listed
+
+    Raises  CorruptFileError if `meta.json` is no object, or lists no files
+    """
+    text = (path / META).read_bytes()
+    meta = json_of(text, path / META)
+    files = meta.get("files") if isinstance(meta, dict) else None
+    if not isinstance(files, dict) or {*map(type, files.values())} - {str} or any(map(why_not, files)):
+        raise CorruptFileError(f"{path / META} lists no files of its folder with their sha256, found {shown(files)}")
+    known = "digest" in meta or "sizes" in meta  # what was made before it had them is looked at as far as it goes
+    sizes = meta.get("sizes") if isinstance(meta.get("sizes"), dict) else {}
+    if known and not is_sealed(text, meta.get("digest")):
+        yield META, "not what was written"
+    for name, wanted in files.items():
+        if problem := unlike(path / name, sizes.get(name), wanted):
+            yield name, problem
+    for name in sorted({one.name for one in path.iterdir()} - files.keys() - {META}) if known else ():
+        if not name.startswith(".") and not is_ours(name):
+            yield name, "not one of its files"
+
+
+def whole(path: Path) -> dict[str, Any]:
+    """Return the `meta.json` of a folder that is all that was written, as far as it says what was.
+
+    Raises  CorruptFileError with the name of the first file that is not
+    """
+    meta = json_object(path / META)
+    for name, problem in damaged(path) if "files" in meta or "sizes" in meta else ():
+        raise CorruptFileError(f"{path / name}: {problem}")
+    return meta
+
+
 @contextmanager
-def folder(path: Path, meta: Mapping[str, Any]) -> Iterator[Path]:
+def folder(path: Path, meta: Mapping[str, Any], *, seal: bool = False) -> Iterator[Path]:
     """Give an empty folder to fill; when the block ends well it stands at `path`, `meta.json` in it.
 
     If the block fails nothing is left. A folder already at `path` is replaced.
+
+    seal  whether `meta.json` gets the hashes of all files, and covers itself: see `damaged`
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     settle(path)
@@ -125,8 +212,11 @@ def folder(path: Path, meta: Mapping[str, Any]) -> Iterator[Path]:
     part.mkdir()
     try:
         yield part
-        text = json.dumps(dict(meta), indent=1, sort_keys=True, ensure_ascii=False) + "\n"
-        (part / META).write_text(text, encoding="utf-8")
+        if seal:
+            (part / META).write_bytes(sealed({**meta, **covered(part)}))
+        else:
+            text = json.dumps(dict(meta), indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+            (part / META).write_text(text, encoding="utf-8")
         put(part, path)
     finally:
         shutil.rmtree(part, ignore_errors=True)

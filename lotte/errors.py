@@ -42,6 +42,19 @@ def shown(value: object, most: int = 80) -> str:
     return text if len(text) <= most else f"{text[:most]}..."
 
 
+def reason(error: BaseException, most: int = 160) -> str:
+    """Return what another library says is wrong, as a part of a line: the first of its lines, cut.
+
+    >>> reason(ValueError("no JSON; see the manual\\nline 2")), reason(KeyError()), reason(ValueError("x" * 99), most=3)
+    ('no JSON', 'KeyError', 'xxx...')
+    """
+    if isinstance(error, RecursionError):
+        return "it is nested too deeply"
+    # behind a semicolon Python gives advice to programmers
+    text = str(error).strip().partition("\n")[0].partition(";")[0].strip().rstrip(".")
+    return (text if len(text) <= most else f"{text[:most]}...") or type(error).__name__
+
+
 def named(text: str) -> str:
     """Return an id as a message names it: as it stands if it is a short word, else quoted and cut.
 

@@ -9,8 +9,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from lotte import extras
-from lotte.errors import CorruptFileError, LotteError, UnavailableError
+from lotte import extras, parquet
+from lotte.errors import LotteError, UnavailableError, reason
 from lotte.jsonl import objects
 from lotte.lines import plain_or_gz
 from lotte.release import Hub
@@ -36,13 +36,9 @@ def tables(hub: Hub) -> dict[str, Iterable[Row]]:
             raise
         except Exception as error:  # its own errors have no common base
             raise UnavailableError(
-                f"{hub.repo} at {hub.revision[:12]}: {config}/{split} could not be loaded ({_first_line(error)})"
+                f"{hub.repo} at {hub.revision[:12]}: {config}/{split} could not be loaded ({reason(error)})"
             ) from error
     return found
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0][:200]
 
 
 def rows(path: Path) -> Iterator[Row]:
@@ -63,14 +59,5 @@ def rows(path: Path) -> Iterator[Row]:
 
 
 def _parquet(path: Path) -> Iterator[Row]:
-    import pyarrow
-    from pyarrow import parquet
-
-    if not path.is_file():
-        raise UnavailableError(f"{path} is not there")
-    try:
-        with parquet.ParquetFile(path) as file:
-            for batch in file.iter_batches():
-                yield from batch.to_pylist()
-    except (pyarrow.ArrowInvalid, OSError) as error:
-        raise CorruptFileError(f"{path}: no Parquet, or damaged ({_first_line(error)})") from None
+    for batch in parquet.batches(path, {}):
+        yield from batch.to_pylist()

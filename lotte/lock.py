@@ -8,8 +8,14 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import IO
 
-from lotte.errors import writing
+from lotte.errors import UnavailableError, writing
+
+try:
+    import fcntl
+except ImportError:  # Windows: nothing is locked there
+    fcntl = None  # type: ignore[assignment]
 
 NAME = ".lock"
 
@@ -20,23 +26,51 @@ def held(folder: Path) -> Iterator[None]:
 
     Where the system or its file system knows no locks, nothing is held.
     """
-    path = folder / NAME
-    try:
-        import fcntl
-    except ImportError:  # Windows
-        yield
-        return
-    while True:
-        with writing(folder):
-            folder.mkdir(parents=True, exist_ok=True)
-            file = path.open("w")
-        with suppress(OSError):  # a file system without locks
-            fcntl.flock(file, fcntl.LOCK_EX)
-        if path.exists() and os.path.samestat(path.stat(), os.fstat(file.fileno())):
-            break
-        file.close()  # whoever held it has removed the file: another one may stand there, with another lock
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    path, file = folder / NAME, None
+    while fcntl and file is None:
+        file = _locked(path, fcntl.LOCK_EX)
     try:
         yield
     finally:
-        path.unlink(missing_ok=True)
+        if file:
+            path.unlink(missing_ok=True)
+            file.close()
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Do the same without waiting, in a folder that is there. Raises UnavailableError if another process holds it."""
+    try:
+        file = _locked(folder / NAME, fcntl.LOCK_EX | fcntl.LOCK_NB) if fcntl else None
+        if fcntl and file is None:
+            raise BlockingIOError
+    except BlockingIOError:
+        raise UnavailableError(f"{folder} is being written by another process; try again when it is done") from None
+    try:
+        yield
+    finally:
+        if file:
+            file.close()
+
+
+def _locked(path: Path, how: int) -> IO[str] | None:
+    """Open a file and lock it; None if another file stands there by then, with another lock.
+
+    Raises  BlockingIOError if it is locked, and is not to be waited for
+    """
+    with writing(path.parent):
+        file = path.open("w")
+    try:
+        fcntl.flock(file, how)
+    except BlockingIOError:
         file.close()
+        raise
+    except OSError:  # a file system without locks
+        return file
+    with suppress(OSError):
+        if os.path.samestat(path.stat(), os.fstat(file.fileno())):
+            return file
+    file.close()
+    return None

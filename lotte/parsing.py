@@ -6,20 +6,24 @@ nesting deeper than it can follow, and what no file can encode.
 """
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from lotte.errors import CorruptFileError, shown
+from lotte.errors import CorruptFileError, reason, shown
 
 _WRONG = (ValueError, RecursionError)  # ValueError: not JSON or TOML, not UTF-8, a number of 5,000 digits
 
 
-def json_of(text: str | bytes, where: object) -> Any:
-    """Return the value that a JSON text spells. Raises CorruptFileError, beginning with `where`."""
+def json_of(text: str | bytes, where: object, pairs: Callable[[list[tuple[str, Any]]], Any] | None = None) -> Any:
+    """Return the value that a JSON text spells. Raises CorruptFileError, beginning with `where`.
+
+    pairs  makes an object of its names and values; a ValueError of it is taken for one of the text
+    """
     try:
-        return json.loads(text)
+        return json.loads(text, object_pairs_hook=pairs)
     except _WRONG as error:
-        raise CorruptFileError(f"{where}: no JSON ({_reason(error)})") from None
+        raise CorruptFileError(f"{where}: no JSON ({reason(error)})") from None
 
 
 def json_file(path: Path) -> Any:
@@ -27,12 +31,27 @@ def json_file(path: Path) -> Any:
     return json_of(path.read_bytes(), path)
 
 
-def json_object(path: Path) -> dict[str, Any]:
-    """Same, of a file that must hold an object."""
+def json_object(path: Path, *, plain: bool = False) -> dict[str, Any]:
+    """Same, of a file that must hold an object.
+
+    plain  whether its texts must be whole: JSON can spell half a character, which no file and no package takes
+    """
     value = json_file(path)
     if not isinstance(value, dict):
         raise CorruptFileError(f"{path}: expected a JSON object, found {shown(value)}")
+    if plain:
+        require_plain(value, path)
     return value
+
+
+def require_plain(value: Any, where: object) -> None:
+    """Raise CorruptFileError if a text in a value from JSON has half a character."""
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise CorruptFileError(f"{where}: a text in it has half of a character") from None
+    except RecursionError as error:
+        raise CorruptFileError(f"{where}: no JSON ({reason(error)})") from None
 
 
 def toml_file(path: Path) -> dict[str, Any]:
@@ -43,7 +62,7 @@ def toml_file(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(text.decode("utf-8-sig"))
     except _WRONG as error:
-        raise CorruptFileError(f"{path} is not TOML: {_reason(error)}") from None
+        raise CorruptFileError(f"{path} is not TOML: {reason(error)}") from None
 
 
 def _reason(error: Exception) -> str:

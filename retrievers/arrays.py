@@ -6,27 +6,37 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lotte.errors import CorruptFileError
+from lotte.errors import CorruptFileError, reason
 from retrievers.index_meta import AGAIN
 
 
-def mapped(path: Path, kind: Any = None, *shape: int | None) -> Any:
-    """Return an array that is read where it lies, without executing anything.
+def npy(path: Path) -> NDArray[Any]:
+    """Return the array of a .npy file, read where it lies, without executing anything.
 
-    kind   what its numbers are; None: whatever they are
-    shape  how long each axis is; None: as it comes
-
-    Raises  CorruptFileError if the file is missing or not whole, or holds another array
+    Raises  CorruptFileError if the file is missing, is not whole, or holds no numbers
     """
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
     except FileNotFoundError:
         raise CorruptFileError(f"{path} is missing from the index; {AGAIN}") from None
     except Exception as error:  # a header is read as Python source is, which noise ends in nearly any error
-        why = (str(error).splitlines() or [type(error).__name__])[0]
-        raise CorruptFileError(f"{path} is no whole .npy file ({why}); {AGAIN}") from None
-    if not isinstance(array, np.ndarray) or array.dtype.hasobject or not array.flags.c_contiguous:
-        raise CorruptFileError(f"{path} is no .npy file of numbers, row by row; {AGAIN}")
+        raise CorruptFileError(f"{path} is no whole .npy file ({reason(error)}); {AGAIN}") from None
+    if not isinstance(array, np.ndarray) or array.dtype.hasobject:
+        raise CorruptFileError(f"{path} is no .npy file of numbers; {AGAIN}")
+    return array
+
+
+def mapped(path: Path, kind: Any = None, *shape: int | None) -> Any:
+    """Return an array of ours, as `npy` does.
+
+    kind   what its numbers are; None: whatever they are
+    shape  how long each axis is; None: as it comes
+
+    Raises  CorruptFileError as `npy`, or if it is another array
+    """
+    array = npy(path)
+    if not array.flags.c_contiguous:
+        raise CorruptFileError(f"{path} holds no numbers row by row; {AGAIN}")
     if kind is not None:
         expect(path, array, kind, *shape)
     return array

@@ -8,7 +8,7 @@ from pkgutil import iter_modules
 from typing import Any, get_type_hints
 
 from lotte import extras
-from lotte.errors import CorruptFileError, LotteError, MismatchError, UnknownNameError, unknown
+from lotte.errors import CorruptFileError, LotteError, MismatchError, UnknownNameError, shown, unknown
 from retrievers import systems
 from retrievers.index_meta import AGAIN
 from retrievers.retriever import Retriever
@@ -81,18 +81,18 @@ def recorded(recipe: Mapping[str, Any], where: Path, name: str = "", options: It
     ours = said in names()
     if not ours and ":" not in name:
         raise LotteError(
-            f"{where} says the index was made by {said!r}, code that is not ours; if you trust that code, name it: "
-            "--retriever module:function"
+            f"{where} says the index was made by {shown(said)}, code that is not ours; if you trust that code, "
+            "name it: --retriever module:function"
         )
     if ours and name not in ("", said):
-        raise MismatchError(f"{where} says the index was made by {said!r}, not by {name!r}")
+        raise MismatchError(f"{where} says the index was made by {shown(said)}, not by {name!r}")
     options = read_options(name or said, options)
     kept = {key: value for key, value in recipe["options"].items() if key != "trust"}  # once it was written down
     if ours:
         types = _options(_recipe(said))
         for key, value in kept.items():
             if key not in types or type(value) not in ((int, float) if types[key] is float else (types[key],)):
-                raise CorruptFileError(f"{where}: {said} has no option {key}={str(value)[:40]!r}; {AGAIN}")
+                raise CorruptFileError(f"{where}: {said} has no option {shown(key, 40)}: {shown(value, 40)}; {AGAIN}")
     return make(name or said, {**kept, **options})
 
 

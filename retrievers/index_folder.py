@@ -6,7 +6,6 @@ the class of the recipe says: `bm25` for one of `systems/`, `module:retriever`
 for anybody else's; its options are the fields of the dataclass.
 """
 
-import os
 import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 from lotte import Corpus, LotteError, artifact
 from lotte.collection import RowIds
 from lotte.dataset import corpus_sha256
-from lotte.errors import CorruptFileError, MismatchError, UnavailableError, writing
+from lotte.errors import CorruptFileError, MismatchError, named, reason, shown, writing
+from lotte.lock import alone
 from retrievers import index_meta
 from retrievers.index_meta import AGAIN, FORMAT, LOCK, PLAN, is_index
 
@@ -31,7 +31,7 @@ ASKING = {"asking": True}  # metadata of a recipe's field that says how to searc
 SPOKEN = {"asking": True, "spoken": True}  # of one that is said each time, and neither written to an index nor read
 OURS = "retrievers.systems."
 _UNFIT = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ufeff]")
-__all__ = ["ASKING", "DOC_IDS", "FORMAT", "SPOKEN", "is_index"]
+__all__ = ["ASKING", "DOC_IDS", "FORMAT", "SPOKEN", "alone", "is_index"]
 
 
 @dataclass(frozen=True)
@@ -127,25 +127,6 @@ def placing(path: Path, plan: str) -> Iterator[tuple[Path, dict[str, Any]]]:
                     shutil.rmtree(folder, ignore_errors=True)
 
 
-@contextmanager
-def alone(folder: Path) -> Iterator[None]:
-    """Be the only process that writes to this folder. Raises UnavailableError if another one does."""
-    try:
-        import fcntl
-    except ImportError:  # Windows: nobody is kept from it
-        yield
-        return
-    busy = f"{folder} is being written by another process; try again when it is done"
-    try:
-        with (folder / LOCK).open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if not os.path.samestat(os.fstat(lock.fileno()), (folder / LOCK).stat()):
-                raise BlockingIOError  # who had it has put another folder in the place of this one
-            yield
-    except BlockingIOError:
-        raise UnavailableError(busy) from None
-
-
 def _clear(folder: Path) -> None:
     for left in folder.iterdir():
         if left.is_dir() and not left.is_symlink():
@@ -166,7 +147,7 @@ def _free(path: Path) -> Path:
     for entry in sorted(path.iterdir()):
         if not entry.is_file() or not (entry.name in files or index_meta.is_ours(entry.name)):
             raise MismatchError(
-                f"{path} has {entry.name}, which is no part of the index; move it, or choose another folder"
+                f"{path} has {named(entry.name)}, which is no part of the index; move it, or choose another folder"
             )
     return path
 
@@ -225,7 +206,8 @@ def check_ids(corpus: Corpus) -> Sequence[str]:
         wrong = next((one for one in doc_ids if _UNFIT.search(one)), "")
         where = getattr(corpus, "path", None) or "the collection"
         raise MismatchError(
-            f"{where}: the id {wrong!r} has a control character, a line break or a byte order mark; write it without"
+            f"{where}: the id {shown(wrong)} has a control character, a line break or a byte order mark; write it "
+            "without"
         )
     return doc_ids
 
@@ -285,7 +267,7 @@ def using(path: Path) -> Iterator[None]:
         raise
     except (ValueError, IndexError, OverflowError, MemoryError) as error:
         raise CorruptFileError(
-            f"{path}: the index is damaged ({error}); `lotte check {path}` says where, or build it again"
+            f"{path}: the index is damaged ({reason(error)}); `lotte check {path}` says where, or build it again"
         ) from error
 
 

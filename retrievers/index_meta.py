@@ -8,22 +8,21 @@ long it is, and `digest` covers `meta.json` itself. An index that was made
 before that has no `digest`, and opens.
 """
 
-import hashlib
-import json
 import re
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
-from lotte import artifact
-from lotte.errors import CorruptFileError, MismatchError, UnavailableError
+from lotte import artifact, lock
+from lotte.errors import CorruptFileError, MismatchError, UnavailableError, shown
+from lotte.parsing import json_of
 
 META = artifact.META
 FORMAT = 1  # raised when a key changes meaning
-LOCK = ".lock"
+LOCK = lock.NAME
 PLAN = "plan.json"  # of a build that is not finished: what it is to become
 SMALL = 1 << 16  # bytes of a file that is hashed whenever the index is opened: 50 microseconds
-MISSING = "missing"
+MISSING = artifact.MISSING
 AGAIN = "copy the index again, or build it again"
 
 _OURS = re.compile(  # what an index of ours may have, whether it names it or not
@@ -31,7 +30,6 @@ _OURS = re.compile(  # what an index of ours may have, whether it names it or no
     r"|(centroids|exact|places|words|word_starts|posting_(starts|rows|weights)|tokens|token_starts)\.npy|codec\.json"
     r"|meta\.json|\.lock|plan\.json|\..+\.partial-\d+"
 )
-_DIGEST = '"digest": "{}"'
 _NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*")  # of a file, in the folder itself
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _KEPT = re.compile(r"kept\.\d+\.npy")
@@ -74,32 +72,30 @@ def read(path: Path) -> dict[str, Any]:
     """
     artifact.recover(path)
     try:
-        text = (path / META).read_text(encoding="utf-8")
-        meta = json.loads(text)
-    except (UnicodeDecodeError, ValueError, RecursionError) as error:
-        raise CorruptFileError(f"{path / META} is no whole JSON ({_brief(error)}); {AGAIN}") from None
+        text = (path / META).read_bytes()
+        meta = json_of(text, path / META)
+    except CorruptFileError as error:
+        raise CorruptFileError(f"{error}; {AGAIN}") from None
     except (FileNotFoundError, NotADirectoryError):
         meta = None
     if not isinstance(meta, dict) or "recipe" not in meta or "corpus" not in meta:
         raise UnavailableError(f"{path} is no index, or not a whole one. Build it with `lotte index`.")
     if meta.get("format") != FORMAT:
         raise MismatchError(
-            f"{path} has format {str(meta.get('format'))[:20]}, this is {FORMAT}. Build it again with `lotte index`."
+            f"{path} has format {shown(meta.get('format'), 20)}, this is {FORMAT}. Build it again with `lotte index`."
         )
-    if "digest" in meta or "sizes" in meta:
-        _check_digest(path, text, meta.get("digest"))
+    if ("digest" in meta or "sizes" in meta) and not artifact.is_sealed(text, meta.get("digest")):
+        raise CorruptFileError(f"{path / META} is not what was written; {AGAIN}")
     _check(path / META, meta, _SHAPE | {key: shape for key, shape in _MORE.items() if key in meta}, "")
     for name in meta.get("files", ()):
         if not _NAME.fullmatch(name):
-            raise CorruptFileError(f"{path / META}: files names {name!r}, which is no file of the index; {AGAIN}")
+            raise CorruptFileError(f"{path / META}: files names {shown(name)}, which is no file of the index; {AGAIN}")
     return meta
 
 
 def write(folder: Path, meta: Mapping[str, Any]) -> None:
     """Write `meta.json`, which from then on says what the folder is: files that it does not name are no part of it."""
-    text = json.dumps({**meta, "digest": ""}, indent=1, sort_keys=True) + "\n"
-    digest = hashlib.sha256(text.encode()).hexdigest()
-    artifact.write_whole(folder / META, text.replace(_DIGEST.format(""), _DIGEST.format(digest), 1))
+    artifact.write_whole(folder / META, artifact.sealed(meta))
 
 
 def covered(folder: Path, names: Collection[str] = (), known: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -108,13 +104,9 @@ def covered(folder: Path, names: Collection[str] = (), known: Mapping[str, Any] 
     names  what it may have; nothing: all that is in the folder
     known  a meta of the same folder: a file it has is not read again, as no file changes once it is whole
     """
-    there = sorted(path.name for path in folder.iterdir() if path.name not in (META, LOCK, PLAN))
+    there = [path.name for path in folder.iterdir() if path.name not in (META, LOCK, PLAN)]
     there = [name for name in there if not names or name in names]
-    before = known["files"] if known and known.get("sizes") else {}
-    return {
-        "files": {name: before.get(name) or artifact.sha256(folder / name) for name in there},
-        "sizes": {name: (folder / name).stat().st_size for name in there},
-    }
+    return artifact.covered(folder, known["files"] if known and known.get("sizes") else {}, there)
 
 
 def check_small(path: Path, meta: Mapping[str, Any]) -> None:
@@ -123,37 +115,16 @@ def check_small(path: Path, meta: Mapping[str, Any]) -> None:
     Raises  CorruptFileError with the name of the first that is not
     """
     for name, size in meta.get("sizes", {}).items():
-        if problem := _problem(path, name, size, meta["files"].get(name, ""), deep=size <= SMALL):
+        if problem := artifact.unlike(path / name, size, meta.get("files", {}).get(name, ""), deep=size <= SMALL):
             what = " is missing from the index" if problem == MISSING else f": {problem}"
             raise CorruptFileError(f"{path / name}{what}; {AGAIN}")
 
 
 def damaged(path: Path, meta: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Read all of an index; yield name and what is wrong, for every file that is not what was written."""
-    sizes = meta.get("sizes", {})
-    for name, sha256 in meta.get("files", {}).items():
-        if problem := _problem(path, name, sizes.get(name), sha256, deep=True):
-            yield name, problem
-    if sizes:
-        there = {one.name for one in path.iterdir()} - meta["files"].keys()
+    if "files" in meta or "sizes" in meta:
         # what a killed change left of its own is read by nobody, and the next change removes it
-        yield from ((name, "not a file of the index") for name in sorted(there) if not is_ours(name))
-
-
-def _problem(path: Path, name: str, size: int | None, sha256: str, *, deep: bool) -> str:
-    try:
-        found = (path / name).stat().st_size
-        if size is not None and found != size:
-            return f"{found:,} bytes, where {size:,} were written"
-        return "not what was written" if deep and artifact.sha256(path / name) != sha256 else ""
-    except FileNotFoundError:
-        return MISSING
-
-
-def _check_digest(path: Path, text: str, digest: Any) -> None:
-    whole = text.replace(_DIGEST.format(digest), _DIGEST.format(""), 1)
-    if not isinstance(digest, str) or hashlib.sha256(whole.encode()).hexdigest() != digest:
-        raise CorruptFileError(f"{path / META} is not what was written; {AGAIN}")
+        yield from artifact.damaged(path, is_ours=is_ours)
 
 
 def _check(where: Path, value: Any, shape: Any, key: str) -> None:
@@ -180,8 +151,4 @@ def _is(value: Any, kind: Any) -> bool:
 
 
 def _refuse(where: Path, key: str, value: Any) -> NoReturn:
-    raise CorruptFileError(f"{where}: {key} cannot be {str(value)[:60]!r}; {AGAIN}")
-
-
-def _brief(error: Exception) -> str:
-    return "nested too deeply" if isinstance(error, RecursionError) else str(error)
+    raise CorruptFileError(f"{where}: {key} cannot be {shown(value, 60)}; {AGAIN}")

@@ -17,6 +17,7 @@ torch = pytest.importorskip("torch", reason="needs lotte-bench[colbert]")
 from safetensors.numpy import load_file, save_file  # noqa: E402
 
 from retrievers.colbert import bert, bert_cpu  # noqa: E402
+from retrievers.colbert.encoder import Encoder  # noqa: E402
 
 
 @pytest.fixture
@@ -195,7 +196,7 @@ def test_a_module_outside_the_checkpoint_is_refused(tmp_path, name):
     modules = json.loads((folder / "modules.json").read_text())
     modules[1]["path"] = name
     (folder / "modules.json").write_text(json.dumps(modules))
-    assert f"names the path {name!r}, which leads out of the checkpoint" in refused(CorruptFileError, folder)
+    assert f"names {name!r}, which is no path in the checkpoint: it leads out of the folder" in refused(CorruptFileError, folder)
 
 
 def test_an_unknown_module_is_named(tmp_path):
@@ -235,7 +236,7 @@ def test_a_file_cut_short_is_one_line(folder):
 def test_a_length_that_is_no_number_is_named(folder):
     change(folder / "artifact.metadata", doc_maxlen="long")
     assert (
-        refused(CorruptFileError, folder) == f"{folder}/artifact.metadata: doc_maxlen is 'long', not a number above 0"
+        refused(CorruptFileError, folder) == f"{folder}/artifact.metadata: doc_maxlen is 'long', not a number from 1 to 65,536"
     )
 
 
@@ -316,3 +317,78 @@ def test_without_network_the_cache_serves(hub, folder, revision):
     shutil.copytree(folder, cached / "snapshots" / commit)
     found, _, _ = opened("somebody/some-model", revision=revision)
     assert (found.name, found.revision) == ("somebody/some-model", commit)
+
+
+@pytest.mark.parametrize(
+    ("file", "key", "value", "says"),
+    [
+        ("config.json", "hidden_size", 10**9, "is 1000000000, not a number from 1 to"),
+        ("config.json", "num_attention_heads", 0, "is 0, not a number from 1 to"),
+        ("config.json", "num_hidden_layers", -1, "is -1, not a number from 1 to"),
+        ("config.json", "num_hidden_layers", 10**6, "is 1000000, and no model has more than"),
+        ("config.json", "vocab_size", [5], r"is \[5\], not a number from 1 to"),
+        ("config.json", "layer_norm_eps", "small", "is 'small', not a number of 0 or more"),
+        ("config.json", "model_type", {}, "is {}, not a text"),
+        ("artifact.metadata", "mask_punctuation", "x", "is 'x', not true or false"),
+        ("artifact.metadata", "attend_to_mask_tokens", 1, "is 1, not true or false"),
+        ("artifact.metadata", "query_token_id", 5, "is 5, not a text"),
+        ("artifact.metadata", "doc_maxlen", True, "is True, not a number from 1 to"),
+    ],
+)
+def test_a_setting_of_another_kind_is_one_line(folder, file, key, value, says):
+    change(folder / file, **{key: value})
+    with pytest.raises(CorruptFileError, match=rf"^{folder / file}: '?{key}'? {says}"):
+        Encoder.load(folder, device="cpu")
+
+
+@pytest.mark.parametrize(("key", "value"), [("do_lower_case", "x"), ("tokenize_chinese_chars", 1), ("strip_accents", [])])
+def test_a_setting_of_word_pieces_of_another_kind_is_one_line(folder, key, value):
+    (folder / "tokenizer.json").unlink()
+    change(folder / "tokenizer_config.json", **{key: value})
+    with pytest.raises(CorruptFileError, match=rf"tokenizer_config.json: '{key}' is .*, not true or false$"):
+        Encoder.load(folder, device="cpu")
+
+
+def test_a_larger_model_than_the_file_has_is_refused_before_it_has_memory(folder):
+    import tracemalloc
+
+    change(folder / "config.json", hidden_size=60_000, intermediate_size=60_000, num_attention_heads=1)
+    tracemalloc.start()
+    with pytest.raises(MismatchError, match="asks for"):
+        Encoder.load(folder, device="cpu")
+    assert tracemalloc.get_traced_memory()[1] < 50e6
+    tracemalloc.stop()
+
+
+def test_a_model_that_overflows_is_one_line_and_no_index(folder, tmp_path):
+    from lotte import Doc, Docs
+    from retrievers import load
+
+    state = load_file(folder / "model.safetensors")
+    state["linear.weight"] = np.full_like(state["linear.weight"], 3e38)
+    save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
+    system = load("colbertv2", [f"checkpoint={folder}", "threads=1", "device=cpu"])
+    with pytest.raises(CorruptFileError, match="vectors that are not finite"):
+        system.index(Docs([Doc("1", "water the plant")]), tmp_path / "index")
+    assert not (tmp_path / "index").exists()
+
+
+def test_a_token_beyond_the_embeddings_is_one_line(folder):
+    (folder / "tokenizer.json").unlink()
+    words = (folder / "vocab.txt").read_text().splitlines()
+    words[words.index("water")] = "plant"
+    (folder / "vocab.txt").write_text("\n".join([*words, *["plant"] * 500, "water"]) + "\n")
+    with pytest.raises(CorruptFileError, match=r"vocab.txt: a token has the number 7\d\d, and the model 2\d\d embeddings"):
+        Encoder.load(folder, device="cpu").queries(["water"])
+
+
+def test_half_a_character_in_settings_is_one_line(folder):
+    (folder / "artifact.metadata").write_text('{"query_token_id": "\\ud800"}')
+    assert refused(CorruptFileError, folder).endswith("artifact.metadata: a text in it has half of a character")
+
+
+def test_long_names_of_strangers_are_cut(folder):
+    change(folder / "artifact.metadata", query_token_id="x" * 70_000)
+    with pytest.raises(MismatchError) as raised:
+        Encoder.load(folder, device="cpu")
+    assert len(str(raised.value)) < 300

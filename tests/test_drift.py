@@ -41,7 +41,7 @@ def test_every_difference_is_a_line_and_the_exit_is_1(copy):
     assert lines[1:] == ["missing\tscience/test/qas.forum.jsonl", "extra\tnotes.txt"]
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1] == (
-        f"error: {copy} is not as its manifest says: 3 differences, listed above. Build it again."
+        f"error: {copy} is not what was written: 3 differences, listed above. Build it again."
     )
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from foreign_index import CENTROIDS, DOCLENS, Made, packed_their_way
 
 from lotte.errors import CorruptFileError, MismatchError, UnavailableError
 from retrievers.colbert import codec as codecs
@@ -20,76 +21,8 @@ torch = pytest.importorskip("torch", reason="needs lotte-bench[colbert]")
 ORACLE = Path(__file__).parents[2] / "shared" / "data" / "colbert_oracle"
 oracle = pytest.mark.skipif(not ORACLE.is_dir(), reason=f"needs {ORACLE}, indexes of the originals")
 EXACT = SearchConfig(algorithm="exact")
-DIM, CENTROIDS = 32, 24
-DOCLENS = [[3, 0, 5, 1], [], [7, 2], [0]]  # of four chunks; documents 1 and 6 were deleted
 MAKERS = ("colbert", "fast-plaid")
 AGAIN = "; copy the index again, or build it again"
-
-
-def packed_their_way(codes, bits):
-    """In order, each code's bits least significant first, eight to a byte, as the specification says."""
-    single = codes[:, :, None] >> np.arange(bits) & 1
-    return np.packbits(single.reshape(len(codes), codes.shape[1] * bits).astype(np.uint8), axis=1)
-
-
-class Made:
-    """A small index of either maker, with the vectors that it stands for."""
-
-    def __init__(self, folder, maker="colbert", bits=2, legacy=False):
-        random = np.random.default_rng(bits)
-        folder.mkdir()
-        self.folder, self.maker, self.bits, self.legacy = folder, maker, bits, legacy
-        centroids = random.normal(size=(CENTROIDS, DIM))
-        self.centroids = (centroids / np.linalg.norm(centroids, axis=1, keepdims=True)).astype(np.float16)
-        self.weights = np.linspace(-0.1, 0.12, 2**bits, dtype=np.float32)
-        self.cutoffs = (self.weights[1:] + self.weights[:-1]) / 2
-        self.write("centroids", self.centroids)
-        if maker == "colbert":
-            torch.save((torch.tensor(self.cutoffs), torch.tensor(self.weights)), folder / "buckets.pt")
-            (folder / "ivf.pid.pt").write_bytes(b"is not read")
-            settings = {"config": {"nbits": bits, "checkpoint": "/nowhere", "index_path": "/nowhere"}}
-        else:
-            self.write("bucket_cutoffs", self.cutoffs)
-            self.write("bucket_weights", self.weights)
-            settings = {"nbits": bits, "num_partitions": 9999}
-        self.json("metadata", {**settings, "num_chunks": len(DOCLENS), "num_embeddings": 123456})
-        vectors, first = [], 0
-        for number, doclens in enumerate(DOCLENS):
-            cells, codes = (
-                random.integers(CENTROIDS, size=sum(doclens)),
-                random.integers(2**bits, size=(sum(doclens), DIM)),
-            )
-            self.write(f"{number}.codes", cells.astype(np.int32 if maker == "colbert" else np.int64))
-            self.write(f"{number}.residuals", packed_their_way(codes, bits))
-            self.json(f"doclens.{number}", doclens)
-            name = "num_passages" if maker == "colbert" else "num_documents"
-            self.json(f"{number}.metadata", {"passage_offset": first, name: len(doclens), "num_embeddings": len(cells)})
-            vectors.append(self.centroids[cells].astype(np.float32) + self.weights[codes])
-            first += len(doclens)
-        self.vectors = np.concatenate(vectors)
-        self.vectors /= np.linalg.norm(self.vectors, axis=1, keepdims=True)
-        self.starts = np.concatenate([[0], np.cumsum([length for doclens in DOCLENS for length in doclens])])
-
-    def write(self, name, array):
-        if self.maker == "colbert":
-            zipped = not self.legacy
-            torch.save(torch.tensor(array), self.folder / f"{name}.pt", _use_new_zipfile_serialization=zipped)
-        else:
-            np.save(self.folder / f"{name}.npy", array)
-
-    def json(self, name, value):
-        (self.folder / f"{name}.json").write_text(json.dumps(value))
-
-    def merge(self, manifest=True):
-        for name, tail in (("codes", ()), ("residuals", (DIM * self.bits // 8,))):
-            files = [self.folder / f"{number}.{name}.npy" for number in range(len(DOCLENS))]
-            parts = [np.load(file) for file in files]
-            self.write(f"merged_{name}", np.concatenate([*parts, np.full((5, *tail), 255, parts[0].dtype)]))
-            if manifest:
-                rows = {file.name: {"rows": len(part)} for file, part in zip(files, parts, strict=True)}
-                self.json(f"merged_{name}.manifest", rows)
-            for file in files:
-                file.unlink()
 
 
 @pytest.fixture
@@ -325,7 +258,7 @@ DAMAGES = {
     "a missing merged file": ("fast-plaid", "2.residuals.npy", None, " is missing from the index"),
     "missing tables": ("colbert", "buckets.pt", None, " is missing from the index"),
     "missing metadata": ("fast-plaid", "metadata.json", None, " is missing from the index"),
-    "half a JSON": ("colbert", "metadata.json", b'{"num_', " is no whole JSON (Unterminated string starting at: line 1 column 2 (char 1))"),
+    "half a JSON": ("colbert", "metadata.json", b'{"num_', ": no JSON (Unterminated string starting at: line 1 column 2 (char 1))"),
     "no chunks": ("fast-plaid", "metadata.json", {"nbits": 2}, ": num_chunks is None, not a number of them"),
     "another nbits": ("fast-plaid", "metadata.json", {"nbits": 4, "num_chunks": 4}, ": nbits is 4, but 4 weights are 2 bits"),
     "lengths in words": ("colbert", "doclens.0.json", ["three"], ": expected a list of document lengths"),

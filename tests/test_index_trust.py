@@ -150,7 +150,7 @@ def test_names_of_files_do_not_climb(bm25):
 @pytest.mark.parametrize("text", ["[" * 100_000, "{", '{"a": NaN', "\xff"])
 def test_a_meta_that_is_no_json_is_one_line(bm25, text):
     (bm25 / "meta.json").write_text(text, encoding="latin-1")
-    with pytest.raises(CorruptFileError, match=r"meta\.json is no whole JSON"):
+    with pytest.raises(CorruptFileError, match=r"meta\.json: no JSON"):
         index_meta.read(bm25)
 
 

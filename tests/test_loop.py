@@ -206,6 +206,18 @@ def test_a_state_that_cannot_be_read_is_one_line(tmp_path):
     assert str(error.value).endswith("); remove it to begin again")
 
 
+@pytest.mark.parametrize("name", ["meta.json", "state.safetensors"])
+def test_a_state_with_one_bit_turned_over_is_refused(tmp_path, name):
+    """The last byte of the weights is one of a number: no reader would notice."""
+    toy_training.train(tmp_path / "run", steps=2)
+    path = tmp_path / "run" / "state-2" / name
+    content = bytearray(path.read_bytes())
+    content[-3] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(CorruptFileError, match=rf"{name}.*; remove it to begin again$"):
+        toy_training.train(tmp_path / "run", steps=2)
+
+
 def test_a_log_with_a_half_line_is_cut_where_the_state_ends(tmp_path, whole):
     with pytest.raises(Stopped):
         toy_training.train(

@@ -40,9 +40,9 @@ def test_a_flipped_byte_is_one_line_or_harmless(path):
     ("table", "says"),
     [
         ({"site": ["a"]}, "has no column 'post_id', but 'site'"),
-        ({"site": [1], "post_id": [1]}, "column 'site' must hold str, found int"),
-        ({"site": [None, "a"], "post_id": [1, 2]}, "column 'site' must hold str, found NoneType"),
-        ({"site": ["a"], "post_id": [1.5]}, "column 'post_id' must hold int, found float"),
+        ({"site": [1], "post_id": [1]}, "column 'site' must hold str, found int64"),
+        ({"site": [None, "a"], "post_id": [1, 2]}, "column 'site' must hold str, found nothing in a row"),
+        ({"site": ["a"], "post_id": [1.5]}, "column 'post_id' must hold int, found double"),
     ],
 )
 def test_other_columns_are_named(table, says, path):

@@ -9,7 +9,6 @@ Of the values of each query only the official measure's are kept: ten thousand
 records stay in memory.
 """
 
-import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import fsum
@@ -25,6 +24,7 @@ from leaderboard.result import Result, Section
 from leaderboard.verify import IMPORTED, REPRODUCED, RESCORED, SELF_RUN, TOLERANCE
 from lotte import artifact
 from lotte.errors import CorruptFileError, LotteError
+from lotte.parsing import json_object
 from lotte.progress import Progress
 
 LEVELS = (REPRODUCED, RESCORED, SELF_RUN, IMPORTED)  # of verification, the best first
@@ -112,7 +112,7 @@ def read(folder: Path, say: Callable[[str], None], *, without: Path | None = Non
             progress.advance()
             try:
                 read = results.read(file)  # which has held the id to be the hash of the rest
-                record = of(file, json.loads(file.read_bytes())["id"], read, shared)
+                record = of(file, json_object(file)["id"], read, shared)
             except LotteError as error:
                 say(f"left out: {_one_line(error)}")
                 continue

@@ -18,11 +18,12 @@ from leaderboard import shelf
 from leaderboard.board.contest import Contest
 from leaderboard.board.record import Record, text
 from leaderboard.verify import beside
-from lotte import Dataset, artifact
+from lotte import Dataset, artifact, parquet
 from lotte.dataset import corpus_sha256, queries_sha256
-from lotte.errors import LotteError, UnavailableError
+from lotte.errors import CorruptFileError, LotteError, UnavailableError, reason
 
 TOP = 5
+_CREDITS: dict[str, type] = {"pid": int, "url": str, "author": str, "licence": str}
 LONGEST = 400  # characters of a document; questions are shown to twice as many
 Tops: TypeAlias = Mapping[str, tuple[str, ...]]  # query_id -> doc_ids, best first
 
@@ -114,7 +115,7 @@ def _first(file: Path, name: str) -> tuple[Tops, str]:
             for query_id, doc_id in zip(best["query_id"].to_pylist(), best["doc_id"].to_pylist(), strict=True):
                 found.setdefault(query_id, []).append(doc_id)
     except (pyarrow.ArrowInvalid, OSError) as error:
-        return {}, f"the run {name} cannot be read: {str(error).splitlines()[0]}"
+        return {}, f"the run {name} cannot be read: {reason(error)}"
     return {query_id: tuple(best) for query_id, best in found.items()}, ""
 
 
@@ -123,19 +124,15 @@ def _sources(corpus: Path | None, doc_ids: set[str]) -> dict[str, Source]:
     file = corpus.parent / "attribution.parquet" if corpus else None
     if not (file and file.is_file() and doc_ids):
         return {}
-    import pyarrow.parquet
-
-    columns = ["pid", "url", "author", "licence"]
+    found: dict[str, Source] = {}
     try:
-        parquet = pyarrow.parquet.ParquetFile(file)
-        found: dict[str, Source] = {}
-        for batch in parquet.iter_batches(columns=columns):
+        for batch in parquet.batches(file, _CREDITS, nulls=True):
             for row in batch.to_pylist():
                 if (doc_id := str(row["pid"])) in doc_ids:
                     found[doc_id] = _source(row)
-        return found
-    except (OSError, ValueError, KeyError):  # pyarrow's errors are of these kinds; a page can do without
+    except CorruptFileError:  # a page can do without
         return {}
+    return found
 
 
 def _source(row: Mapping[str, Any]) -> Source:

@@ -10,13 +10,13 @@ of another build, or of a part of the collection, is shown without one. What
 depends on their machine has none either.
 """
 
-import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from lotte.errors import LotteError, UnknownNameError
+from lotte.parsing import toml_file
 
 if TYPE_CHECKING:
     from leaderboard.result import Result
@@ -203,4 +203,4 @@ def _by_dataset(records: Iterable[tuple[Path, "Result"]]) -> dict[str, list[tupl
 
 
 def _data(name: str) -> dict[str, Any]:
-    return tomllib.loads((FOLDER / f"{name}.toml").read_text(encoding="utf-8"))
+    return toml_file(FOLDER / f"{name}.toml")

@@ -253,4 +253,5 @@ def _check_dates(options: Mapping[str, Any], path: Path) -> None:
 def _unknown(kind: str, name: str, known: list[str], where: object) -> LotteError:
     near = get_close_matches(name, known, n=1)
     hint = f"did you mean {near[0]!r}? " if near else ""
-    return UnknownNameError(f"{where}: no {kind} is named {shown(name)}; {hint}there are {', '.join(known)}")
+    some = ", ".join(known) if len(known) <= 8 else f"{', '.join(known[:8])} and {len(known) - 8} more (docs/build.md)"
+    return UnknownNameError(f"{where}: no {kind} is named {shown(name)}; {hint}there are {some}")

@@ -83,7 +83,7 @@ class Packed:
     def __init__(
         self, config: Mapping[str, Any], state: Mapping[str, Tensor], device: torch.device, dtype: torch.dtype
     ) -> None:
-        self.heads, self.epsilon = config["num_attention_heads"], config.get("layer_norm_eps", 1e-12)
+        self.heads, self.epsilon = config["num_attention_heads"], config.get("layer_norm_eps") or 1e-12
         self.one_step = device.type != "cpu"
         self.parameters = sum(tensor.numel() for tensor in state.values())
 

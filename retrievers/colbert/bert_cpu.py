@@ -97,7 +97,7 @@ class Body:
         self.heads, self.wide, self.inner = (
             config[name] for name in ("num_attention_heads", "hidden_size", "intermediate_size")
         )
-        self.epsilon = np.float32(config.get("layer_norm_eps", 1e-12))
+        self.epsilon = np.float32(config.get("layer_norm_eps") or 1e-12)
         self.precision, self._rooms = precision, local()
         kind = ByteWeights if precision == "int8" else FloatWeights
 
@@ -223,14 +223,14 @@ def _padded(count: int, step: int) -> int:
 
 
 def fits(config: Mapping[str, Any]) -> bool:
-    """Whether a config.json describes a BERT as it is computed here."""
+    """Whether a config.json, as `config.transformer` returns it, describes a BERT as it is computed here."""
     numbers = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "vocab_size")
     return (
         config.get("model_type") == "bert"
-        and all(isinstance(config.get(name), int) for name in numbers)
+        and all(config.get(name) for name in numbers)
         and config["hidden_size"] % config["num_attention_heads"] == 0
-        and config.get("hidden_act", "gelu") == "gelu"
-        and config.get("position_embedding_type", "absolute") == "absolute"
+        and (config.get("hidden_act") or "gelu") == "gelu"
+        and (config.get("position_embedding_type") or "absolute") == "absolute"
         and not config.get("is_decoder")
     )
 
@@ -240,8 +240,8 @@ def shapes(config: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
     wide, inner = config["hidden_size"], config["intermediate_size"]
     found: dict[str, tuple[int, ...]] = {
         "embeddings.word_embeddings.weight": (config["vocab_size"], wide),
-        "embeddings.position_embeddings.weight": (config.get("max_position_embeddings", 512), wide),
-        "embeddings.token_type_embeddings.weight": (config.get("type_vocab_size", 2), wide),
+        "embeddings.position_embeddings.weight": (config.get("max_position_embeddings") or 512, wide),
+        "embeddings.token_type_embeddings.weight": (config.get("type_vocab_size") or 2, wide),
     }
     norms = ["embeddings.LayerNorm"]
     for layer in (f"encoder.layer.{number}" for number in range(config["num_hidden_layers"])):

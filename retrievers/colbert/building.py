@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lotte.dataset import Corpus
+from lotte.parsing import json_of
 from lotte.progress import Progress
 from retrievers.colbert import codec as codecs
 from retrievers.colbert.codec import Codec, CodecConfig, Integers
@@ -160,7 +161,7 @@ class Sample:
         self._journal = folder / SAMPLE_JOURNAL
         if self._journal.exists():
             for line in self._journal.read_bytes().split(b"\n")[:-1]:
-                self._lengths += json.loads(line)
+                self._lengths += json_of(line, self._journal)
         self._column = Column(folder / SAMPLE, np.float16, dim)
         self._column.cut(sum(self._lengths))
 

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lotte import artifact, extras
-from lotte.errors import CorruptFileError, MismatchError, UnavailableError
+from lotte.errors import CorruptFileError, MismatchError, UnavailableError, named, reason, shown
 from retrievers.colbert import config, tensors
 from retrievers.colbert.config import ModelConfig, read_json
 from retrievers.colbert.tensors import Array
@@ -106,23 +106,22 @@ class Checkpoint:
     @property
     def positions(self) -> int:
         """Return how many tokens a text may have."""
-        count = config.length(self._backbone / "config.json", self.described, "max_position_embeddings", 512)
+        count = int(self.described.get("max_position_embeddings") or 512)
         # RoBERTa counts positions from behind its padding token
         return count - 2 if "roberta" in str(self.described.get("model_type")) else count
 
     @cached_property
     def described(self) -> Mapping[str, Any]:
         """Return the transformer's config.json."""
-        found: Mapping[str, Any] = read_json(self._backbone / "config.json")
-        return found
+        return config.transformer(self._backbone / "config.json")
 
     @property
     def width(self) -> int:
         """Return how many numbers a hidden state has."""
         name = "hidden_size" if "hidden_size" in self.described else "dim"  # DistilBERT's word for it
-        if name not in self.described:
+        if self.described.get(name) is None:
             raise CorruptFileError(f"{self._backbone / 'config.json'} has no 'hidden_size'")
-        return config.length(self._backbone / "config.json", self.described, name, 0)
+        return int(self.described[name])
 
     @property
     def in_bytes(self) -> bool:
@@ -132,8 +131,8 @@ class Checkpoint:
     @property
     def words(self) -> int | None:
         """Return how many tokens have an embedding; None if config.json does not say."""
-        found = self.described.get("vocab_size")
-        return found if isinstance(found, int) else None
+        found: int | None = self.described.get("vocab_size")
+        return found
 
     def arrays(self, places: "Mapping[str, Sequence[int]]") -> dict[str, Floats]:
         """Return the transformer's tensors in float32, one for each place.
@@ -148,11 +147,11 @@ class Checkpoint:
         own = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
         if lacking := sorted(places.keys() - own.keys()):
             raise CorruptFileError(
-                f"{file} lacks the tensor {lacking[0]!r}{_more(lacking)}, which config.json asks for"
+                f"{file} lacks the tensor {shown(lacking[0])}{_more(lacking)}, which config.json asks for"
             )
         if spare := sorted(name for name in own.keys() - places.keys() if not _SPARE.search(name)):
             raise MismatchError(
-                f"{file} holds the tensor {spare[0]!r}{_more(spare)}, which config.json has no place for"
+                f"{file} holds the tensor {shown(spare[0])}{_more(spare)}, which config.json has no place for"
             )
         for name, shape in sorted(places.items()):
             if list(own[name].shape) != list(shape):
@@ -171,19 +170,25 @@ class Checkpoint:
         from transformers import AutoConfig, AutoModel
         from transformers.initialization import no_init_weights
 
-        build: Any = AutoModel.from_config  # typed by nobody; not from_pretrained, which makes up what a file lacks
         leave = ("auto_map", "torch_dtype", "dtype", "quantization_config")  # another class, or another kind of numbers
-        try:
-            with no_init_weights():
-                model = build(
-                    AutoConfig.for_model(**{name: value for name, value in self.described.items() if name not in leave})
-                )
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            path = self._backbone / "config.json"
-            raise MismatchError(f"{path} describes no model that transformers knows ({tensors.line(error)})") from None
-        places = {name: value.shape for name, value in model.state_dict().items() if not _SPARE.search(name)}
-        state = {name: torch.tensor(array) for name, array in self.arrays(places).items()}
-        model.load_state_dict(state, strict=False)  # `arrays` was strict, but for the pooler
+        said = {name: value for name, value in self.described.items() if name not in leave}
+
+        def build(device: str) -> Any:
+            try:
+                with no_init_weights(), torch.device(device):
+                    # typed by nobody; not from_pretrained, which makes up what a file lacks
+                    made: Any = AutoModel.from_config
+                    return made(AutoConfig.for_model(**said))
+            except Exception as error:  # its validators raise kinds of their own
+                path = self._backbone / "config.json"
+                raise MismatchError(f"{path} describes no model that transformers knows ({reason(error)})") from None
+
+        # first without memory for its tensors: a stranger's sizes are held to the file before they are believed
+        sizes = build("meta").state_dict()
+        arrays = self.arrays({name: value.shape for name, value in sizes.items() if not _SPARE.search(name)})
+        model = build("cpu")
+        # `arrays` was strict, but for the pooler
+        model.load_state_dict({name: torch.tensor(array) for name, array in arrays.items()}, strict=False)
         return model.eval()
 
     def projection(self) -> list[Dense]:
@@ -238,12 +243,13 @@ class Checkpoint:
     def _dense(self, path: Path) -> Dense:
         described, file = read_json(path / "config.json"), _weights(path, self.trust)
         found = tensors.read(file, trust=self.trust)
-        shape = [described.get("out_features"), described.get("in_features")]
-        activation = str(described.get("activation_function", "Identity")).rpartition(".")[2]
+        said = path / "config.json"
+        shape = [config.length(said, described, name, 0) or None for name in ("out_features", "in_features")]
+        activation = config.setting(said, described, "activation_function", "Identity").rpartition(".")[2]
         if activation not in ACTIVATIONS:
             known = ", ".join(ACTIVATIONS)
-            raise MismatchError(f"{path / 'config.json'}: the activation is {activation!r}; known are {known}")
-        for name in [PROJECTION, *(["linear.bias"] if described.get("bias", True) else [])]:
+            raise MismatchError(f"{said}: the activation is {shown(activation)}; known are {known}")
+        for name in [PROJECTION, *(["linear.bias"] if config.setting(said, described, "bias", True) else [])]:
             if name not in found:
                 raise CorruptFileError(f"{file} lacks the tensor {name!r}")
         if list(found[PROJECTION].shape) != shape:
@@ -256,7 +262,8 @@ class Checkpoint:
         for name, array, wanted in (("linear.bias", bias, shape[:1]), ("residual.weight", residual, shape)):
             if array is not None and list(array.shape) != wanted:
                 raise MismatchError(f"{file}: {name} is {list(array.shape)}, where {wanted} belongs")
-        return Dense(weight, bias, activation, residual, adds_input=bool(described.get("use_residual")))
+        adds_input = config.setting(said, described, "use_residual", False)
+        return Dense(weight, bias, activation, residual, adds_input)
 
 
 def find(source: str | Path, *, revision: str | None = None, trust: bool = False) -> Checkpoint:
@@ -281,7 +288,7 @@ def find(source: str | Path, *, revision: str | None = None, trust: bool = False
     found = Checkpoint(name=name, folder=folder, revision=commit, settings=config.read(folder), trust=trust)
     for kind, path in found._modules:
         if kind not in ("Transformer", "Dense", "MultiVectorMask", "Normalize", "Pooling"):
-            raise MismatchError(f"{folder / config.MODULES} lists a {kind} at {str(path)!r}, which we do not do")
+            raise MismatchError(f"{folder / config.MODULES} lists a {named(kind)} at {path}, which we do not do")
     return found
 
 
@@ -334,9 +341,10 @@ def _shards(path: Path) -> list[Path]:
         return [path]
     listed = read_json(path).get("weight_map")
     names = set(map(str, listed.values())) if isinstance(listed, dict) else set()
-    if not names or any(Path(name).name != name or not name.endswith(".safetensors") for name in names):
+    if not names or any("/" in name or not name.endswith(".safetensors") for name in names):
         raise CorruptFileError(f"{path} names no files of safetensors beside it in its 'weight_map'")
-    return [_first(path.parent, [name]) or _missing(path.parent, name) for name in sorted(names)]
+    files = [config.inside(path.parent, name, path.name) for name in sorted(names)]
+    return [file if file.exists() else _missing(path.parent, file.name) for file in files]
 
 
 def _prefix(state: Iterable[str], name: str) -> str:
@@ -349,7 +357,7 @@ def _first(folder: Path, names: Iterable[str]) -> Path | None:
 
 
 def _missing(folder: Path, name: str) -> Any:
-    raise CorruptFileError(f"{folder} has no {name}; the checkpoint is not complete")
+    raise CorruptFileError(f"{folder} has no {named(name)}; the checkpoint is not complete")
 
 
 def _more(names: list[str]) -> str:

@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lotte import extras
-from lotte.errors import MismatchError, UnavailableError, unknown
+from lotte.errors import CorruptFileError, MismatchError, UnavailableError, unknown
 from retrievers.colbert import bert_cpu, checkpoint
 from retrievers.colbert.checkpoint import Checkpoint
 from retrievers.colbert.tokens import TextTokens, Tokens, rows_of
@@ -119,6 +119,7 @@ class Encoder:
             found.settings,
             query_maxlen=query_maxlen or min(found.settings.query_maxlen, positions),
             doc_maxlen=doc_maxlen or min(found.settings.doc_maxlen, positions),
+            expansion_length=min(found.settings.expansion_length, positions),
         )
         found = replace(found, settings=settings)
         plain = bert_cpu.fits(found.described)
@@ -214,13 +215,23 @@ class Encoder:
         return np.float32 if self.precision == "fp32" else np.float16
 
     def _encode(self, tokens: Tokens, numbers: Any) -> Packed:
+        if (words := self.checkpoint.words) is not None and (last := int(tokens.ids.max(initial=0))) >= words:
+            raise CorruptFileError(
+                f"{self.tokens.path}: a token has the number {last:,}, and the model {words:,} embeddings"
+            )
         starts = tokens.kept_starts()
         vectors = np.empty((int(starts[-1]), self.dim), numbers)
         batches = _batches(np.diff(tokens.starts), self._budget)
 
         def encode(number: int) -> None:
             texts = batches[number]
-            vectors[rows_of(starts, texts)] = self._lanes[number % len(self._lanes)](tokens, texts)
+            found = self._lanes[number % len(self._lanes)](tokens, texts)
+            if not np.isfinite(found).all():
+                raise CorruptFileError(
+                    f"{self.checkpoint.folder}: the model gives a text vectors that are not finite; its weights are "
+                    f"damaged, or too large for precision={self.precision}"
+                )
+            vectors[rows_of(starts, texts)] = found
 
         if len(batches) > 1:
             list(self._workers.map(encode, range(len(batches))))

@@ -10,7 +10,6 @@ Legend  N tokens  D documents  K centroids  H dimensions  P bytes of a packed re
 Source  github.com/stanford-futuredata/ColBERT, colbert/indexing; github.com/lightonai/fast-plaid, rust/index
 """
 
-import json
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -23,13 +22,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lotte import extras
-from lotte.errors import CorruptFileError, MismatchError
+from lotte.errors import CorruptFileError, MismatchError, reason, shown
+from lotte.parsing import json_file
+from retrievers.arrays import npy
 from retrievers.colbert import codec as codecs
 from retrievers.colbert import segment as segments
 from retrievers.colbert.codec import BITS, Bytes, Codec, Encoded, Floats, Integers, packed_width
 from retrievers.colbert.index import ColbertIndex
 from retrievers.colbert.kernels.reference import unpack
 from retrievers.colbert.segment import SegmentWriter
+from retrievers.index_meta import AGAIN
 
 COLBERT, PLAID = "colbert", "fast-plaid"
 MARKS = {
@@ -37,7 +39,6 @@ MARKS = {
     PLAID: ("bucket_weights.npy", "bucket_cutoffs.npy"),
 }  # any one of them
 METADATA = "metadata.json"
-AGAIN = "copy the index again, or build it again"
 AT_ONCE = 1 << 20  # tokens that are turned into ours at once: 100 MB at most
 BLOCK = 1 << 12  # tokens that are decoded at once: what fits a processor's cache
 SAMPLE = 1 << 17  # tokens whose lengths say which lengths a byte has to stand for
@@ -153,7 +154,7 @@ class Theirs:
         said = _json(path) if path.exists() else {}
         for key, count in {**counted, "num_embeddings": tokens}.items():
             if said.get(key, count) != count:
-                raise CorruptFileError(f"{path}: {key} is {said[key]!r}, but the files have {count:,}; {AGAIN}")
+                raise CorruptFileError(f"{path}: {key} is {shown(said[key])}, but the files have {count:,}; {AGAIN}")
         return Chunk(codes, residuals.reshape(tokens, width), doclens)
 
     def _array(self, name: str, number: int) -> tuple[Path, NDArray[Any]]:
@@ -163,10 +164,10 @@ class Theirs:
             return path, _tensors(path, 1)[0]
         path = self.folder / f"{number}.{name}.npy"
         if path.exists():  # not merged yet, or merged and not removed: it is the newer one
-            return path, _npy(path)
+            return path, npy(path)
         path = self.folder / f"merged_{name}.npy"
         starts = self._merged[name]
-        return path, _npy(path)[starts[number] : starts[number + 1]]
+        return path, npy(path)[starts[number] : starts[number + 1]]
 
     @cached_property
     def _doclens(self) -> list[NDArray[np.int64]]:
@@ -206,13 +207,14 @@ def _open(folder: Path) -> Theirs:
         arrays = [*_tensors(folder / names[0], 1), *_tensors(folder / names[1], 2)]
     else:
         names = ("centroids.npy", "bucket_cutoffs.npy", "bucket_weights.npy")
-        arrays = [_npy(folder / name) for name in names]
+        arrays = [npy(folder / name) for name in names]
     centroids, cutoffs, weights = (_floats(folder / name, array) for name, array in zip(names, arrays, strict=True))
     _check_tables(folder, names, centroids, cutoffs, weights)
     bits = len(weights).bit_length() - 1
     if settings.get("nbits", bits) != bits:
         raise CorruptFileError(
-            f"{folder / METADATA}: nbits is {settings['nbits']!r}, but {len(weights)} weights are {bits} bits; {AGAIN}"
+            f"{folder / METADATA}: nbits is {shown(settings['nbits'])}, but {len(weights)} weights are {bits} bits; "
+            f"{AGAIN}"
         )
     if bits not in BITS or centroids.shape[1] * bits % 8:
         raise MismatchError(
@@ -290,23 +292,12 @@ def _tensors(path: Path, count: int) -> list[NDArray[Any]]:
     try:
         found = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except Exception as error:  # an unpickler that reads noise raises nearly anything
-        why = (str(error).splitlines() or [type(error).__name__])[0]
-        raise CorruptFileError(f"{path} is no file of tensors ({why}); {AGAIN}") from error
+        raise CorruptFileError(f"{path} is no file of tensors ({reason(error)}); {AGAIN}") from None
     tensors = [found] if isinstance(found, torch.Tensor) else found
     whole = isinstance(tensors, list | tuple) and len(tensors) == count
     if not whole or not all(isinstance(one, torch.Tensor) and one.layout is torch.strided for one in tensors):
         raise CorruptFileError(f"{path}: expected tensors, {count} of them, found {type(found).__name__}; {AGAIN}")
     return [(one.float() if one.dtype is torch.bfloat16 else one).detach().numpy() for one in tensors]
-
-
-def _npy(path: Path) -> NDArray[Any]:
-    try:
-        mapped: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
-    except FileNotFoundError:
-        raise CorruptFileError(f"{path} is missing from the index; {AGAIN}") from None
-    except (ValueError, EOFError, OSError) as error:
-        raise CorruptFileError(f"{path} is no whole .npy file ({error}); {AGAIN}") from error
-    return mapped
 
 
 def _floats(path: Path, array: NDArray[Any]) -> Floats:
@@ -335,17 +326,17 @@ def _lengths(path: Path) -> NDArray[np.int64]:
 
 def _parsed(path: Path) -> Any:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json_file(path)
     except FileNotFoundError:
         raise CorruptFileError(f"{path} is missing from the index; {AGAIN}") from None
-    except (ValueError, OSError, RecursionError) as error:
-        raise CorruptFileError(f"{path} is no whole JSON ({error}); {AGAIN}") from error
+    except CorruptFileError as error:
+        raise CorruptFileError(f"{error}; {AGAIN}") from None
 
 
 def _whole(path: Path, table: Any, key: str) -> int:
     value = table.get(key) if isinstance(table, dict) else None
     if type(value) is not int or value < 0:
-        raise CorruptFileError(f"{path}: {key} is {value!r}, not a number of them; {AGAIN}")
+        raise CorruptFileError(f"{path}: {key} is {shown(value)}, not a number of them; {AGAIN}")
     return value
 
 

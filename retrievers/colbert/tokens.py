@@ -11,18 +11,17 @@ Source  Khattab & Zaharia 2020, arXiv:2004.12832, section 3.2; ColBERT's query_t
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lotte import extras
-from lotte.errors import CorruptFileError, MismatchError
-from retrievers.colbert.config import ModelConfig, read_json
+from lotte.errors import CorruptFileError, MismatchError, reason, shown
+from retrievers.colbert.config import Json, ModelConfig, read_json, setting
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
-
 
 
 class Tokens(NamedTuple):
@@ -54,7 +53,7 @@ class TextTokens:
     def __init__(self, path: Path, config: ModelConfig) -> None:
         # two of them: the length is a setting of the tokenizer, and a thread may read documents during a search
         self._query_tokenizer, self._doc_tokenizer = load(path), load(path)
-        self.config = config
+        self.path, self.config = path, config
         tokenizer = self._query_tokenizer
         self._query_marker, self._query_prompt = self._marker(path, config.query_marker, config.query_prompt)
         self._doc_marker, self._doc_prompt = self._marker(path, config.doc_marker, config.doc_prompt)
@@ -106,7 +105,10 @@ class TextTokens:
         prompt = self._query_prompt if query else self._doc_prompt
         # half a character, which no UTF-8 has, becomes a question mark
         given = [(prompt + text).encode("utf-8", "replace").decode() for text in texts]
-        rows: list[list[int]] = [encoding.ids for encoding in reader.encode_batch_fast(given)]
+        try:
+            rows: list[list[int]] = [encoding.ids for encoding in reader.encode_batch_fast(given)]
+        except Exception as error:  # the package raises nothing narrower: what a file says may fail on a text only
+            raise CorruptFileError(f"{self.path}: the tokenizer cannot read a text ({reason(error)})") from None
         if marker is not None:
             for row in rows:
                 row.insert(1, marker)
@@ -128,15 +130,18 @@ class TextTokens:
         for spelling in (marker, marker.strip()):
             if (found := find(spelling)) is not None:
                 return found, prompt
-        raise MismatchError(f"{path} has no token {marker!r}, which the checkpoint names as its marker")
+        raise MismatchError(f"{path} has no token {shown(marker)}, which the checkpoint names as its marker")
 
     def _mask_token(self, path: Path) -> int:
-        settings = path.with_name("tokenizer_config.json")
-        named: Any = (read_json(settings) if settings.exists() else {}).get("mask_token", "[MASK]")
-        named = self.config.expansion_token or (named.get("content") if isinstance(named, dict) else named) or "[MASK]"
-        found: int | None = self._query_tokenizer.token_to_id(str(named))
+        settings, where = _settings(path)
+        said = settings.get("mask_token")
+        said = said.get("content") if isinstance(said, dict) else said  # a token with its properties
+        named = self.config.expansion_token or said or "[MASK]"
+        if not isinstance(named, str):
+            raise CorruptFileError(f"{where}: mask_token is {shown(named)}, not a text")
+        found: int | None = self._query_tokenizer.token_to_id(named)
         if found is None:
-            raise MismatchError(f"{path} has no token {named!r}, with which queries are filled up")
+            raise MismatchError(f"{path} has no token {shown(named)}, with which queries are filled up")
         return found
 
 
@@ -153,7 +158,7 @@ def load(path: Path) -> "Tokenizer":
     try:
         tokenizer = Tokenizer.from_file(str(path))
     except Exception as error:  # the package raises nothing narrower
-        raise CorruptFileError(f"{path} is no tokenizer that `tokenizers` can read ({error})") from None
+        raise CorruptFileError(f"{path} is no tokenizer that `tokenizers` can read ({reason(error)})") from None
     tokenizer.no_truncation()  # a file may bring its own: all-MiniLM-L6-v2 has 128 tokens, padded
     tokenizer.no_padding()
     return tokenizer
@@ -170,18 +175,18 @@ def _word_pieces(path: Path) -> "Tokenizer":
     try:
         words = path.read_text(encoding="utf-8").split("\n")
     except (OSError, UnicodeDecodeError) as error:
-        raise CorruptFileError(f"{path} is no list of word pieces ({error})") from None
+        raise CorruptFileError(f"{path} is no list of word pieces ({reason(error)})") from None
     vocabulary = {word.rstrip("\r"): number for number, word in enumerate(words) if word or number < len(words) - 1}
     special = ("[UNK]", "[CLS]", "[SEP]", "[MASK]", "[PAD]")
     if lacking := [word for word in special if word not in vocabulary]:
         raise CorruptFileError(f"{path} has no {lacking[0]} among its {len(vocabulary)} lines: no word pieces of BERT")
-    settings_path = path.with_name("tokenizer_config.json")
-    settings = read_json(settings_path) if settings_path.exists() else {}
+    settings, where = _settings(path)
+    strip = "strip_accents"
     tokenizer = Tokenizer(WordPiece(vocabulary, unk_token="[UNK]"))
     tokenizer.normalizer = BertNormalizer(
-        lowercase=settings.get("do_lower_case", True),
-        handle_chinese_chars=settings.get("tokenize_chinese_chars", True),
-        strip_accents=settings.get("strip_accents"),
+        lowercase=setting(where, settings, "do_lower_case", True),
+        handle_chinese_chars=setting(where, settings, "tokenize_chinese_chars", True),
+        strip_accents=None if settings.get(strip) is None else setting(where, settings, strip, True),
     )
     tokenizer.pre_tokenizer = BertPreTokenizer()
     tokenizer.add_special_tokens([AddedToken(word, normalized=False, special=True) for word in special])
@@ -189,6 +194,12 @@ def _word_pieces(path: Path) -> "Tokenizer":
         single="[CLS] $A [SEP]", special_tokens=[(word, vocabulary[word]) for word in ("[CLS]", "[SEP]")]
     )
     return tokenizer
+
+
+def _settings(tokenizer: Path) -> tuple[Json, Path]:
+    """Return the tokenizer_config.json beside a tokenizer, if there is one, and where it is."""
+    path = tokenizer.with_name("tokenizer_config.json")
+    return (read_json(path) if path.exists() else {}), path
 
 
 def rows_of(starts: NDArray[np.int64], texts: NDArray[np.int64]) -> NDArray[np.int64]:

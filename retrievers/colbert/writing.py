@@ -14,7 +14,7 @@ Files of a folder
   tokenizer.json, vocab.txt, tokenizer_config.json, ...   copies of those of the start
   training.json           how it was made
   README.md               the card
-  meta.json               written last: format, precision, sha256 of every file
+  meta.json               written last: format, precision, sha256 of every file, and of itself
 
 In int8 the weights are in model.int8.safetensors, a name that no other package
 opens (each would take the codes for numbers). A matrix `name` (R, C) is int8 and
@@ -116,7 +116,7 @@ def write(
         **extra,
     }  # fmt: skip
     meta: dict[str, Any] = {"format": FORMAT, "kind": "checkpoint", "precision": precision, "extra": sorted(extra)}
-    with writing(folder.parent), artifact.folder(folder, meta) as part:
+    with writing(folder.parent), artifact.folder(folder, meta, seal=True) as part:
         for name, content in files.items():
             (part / name).write_bytes(content)
         _refuse_loss(settings, config.read(part))
@@ -125,7 +125,6 @@ def write(
             if (tokenizer / name).exists() and not twice:
                 _copy(tokenizer / name, part / name, renamed)
         save_file(stored, part / (QUANTIZED if precision == "int8" else WEIGHTS), metadata={"format": "pt"})
-        meta["files"] = {path.name: artifact.sha256(path) for path in sorted(part.iterdir())}
     return folder
 
 

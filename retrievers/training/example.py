@@ -8,11 +8,11 @@ text, as some programs write JSON; 3.0 and true are none.
 Source  ColBERT, colbert/data/examples.py, evaluation/loaders.py; MS MARCO's qidpidtriples.train
 """
 
-import json
 import re
 from typing import Any, NamedTuple
 
 from lotte.errors import CorruptFileError
+from lotte.parsing import json_of
 from lotte.run import LARGEST
 
 _LARGEST_ID = 10**18
@@ -32,13 +32,13 @@ def parsed(line: bytes | str, where: str) -> Example:
     text = line.decode("utf-8", "replace") if isinstance(line, bytes) else line
     fields: Any
     try:
-        fields = json.loads(text) if text.lstrip().startswith("[") else text.split("\t")
+        fields = json_of(text, where) if text.lstrip().startswith("[") else text.split("\t")
         qid, passages = whole(fields[0]), fields[1:]
         if passages and isinstance(passages[0], list):
             pids, scores = zip(*((whole(pid), finite(score)) for pid, score in passages), strict=True)
             return Example(qid, pids, scores)
         return Example(qid, tuple(map(whole, passages)), None)
-    except (ValueError, TypeError, IndexError, RecursionError):
+    except (CorruptFileError, ValueError, TypeError, IndexError):
         raise CorruptFileError(
             f"{where}: expected [qid, pid, pid, ...] or [qid, [pid, score], ...], found {text[:60]!r}"
         ) from None

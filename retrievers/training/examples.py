@@ -24,6 +24,7 @@ from lotte.collection import Collection
 from lotte.dataset import Corpus, Dataset, corpus_sha256, qrels_sha256, queries_sha256
 from lotte.errors import CorruptFileError, MismatchError
 from lotte.lines import lines
+from lotte.parsing import json_object
 from lotte.rows import Rows
 from retrievers.training.example import Example, parsed, whole
 
@@ -346,11 +347,6 @@ def _order(questions: Iterable[int], draw: np.random.Generator) -> list[int]:
 
 def _json(path: Path) -> dict[str, Any]:
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        return json_object(path)
     except FileNotFoundError:
         raise MismatchError(f"{path} is not there: {path.parent} holds no training pairs") from None
-    except (ValueError, RecursionError) as error:
-        raise CorruptFileError(f"{path} is not JSON ({error})") from None
-    if not isinstance(found, dict):
-        raise CorruptFileError(f"{path} holds no JSON object")
-    return found

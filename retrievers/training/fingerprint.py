@@ -27,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lotte import Dataset, artifact
-from lotte.errors import CorruptFileError, MismatchError
+from lotte.errors import CorruptFileError, MismatchError, reason
 
 Hashes: TypeAlias = NDArray[np.uint64]  # of 40 bits; where a set is meant, sorted and each once
 Rows: TypeAlias = NDArray[np.int64]
@@ -161,7 +161,8 @@ class Fingerprint:
             zipfile.BadZipFile,
             zlib.error,
         ) as error:
-            raise CorruptFileError(f"{path} is no fingerprint of training data ({error}); fetch it again") from None
+            why = f"is no fingerprint of training data ({reason(error)}); fetch it again"
+            raise CorruptFileError(f"{path} {why}") from None
         return cls(**counts, **sets)
 
     def equal(self, questions: Sequence[str]) -> NDArray[np.bool_]:

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lotte import Corpus, Dataset
+from lotte import Corpus, Dataset, parquet
 from lotte.benchmarks import lotte
 from lotte.build import manifest
 from lotte.build.spec import SPLITS, Options, Spec
@@ -268,18 +268,10 @@ def _pages(
 
 def _of_sites(folder: Path, sites: Sequence[str], num_passages: int) -> NDArray[np.bool_]:
     """Return for each passage whether it is of one of these communities; attribution.parquet says whose it is."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-    import pyarrow.parquet as pq
-
-    path = folder / "attribution.parquet"
-    if not path.is_file():
-        raise UnavailableError(f"{path} is not there; it says which passages are whose. Build again")
-    try:
-        table = pq.read_table(path, columns=["pid", "site"])
-    except (pa.ArrowException, KeyError, OSError) as error:
-        raise CorruptFileError(f"{path} cannot be read ({str(error).splitlines()[0]}); build again") from None
-    if not np.array_equal(table["pid"].to_numpy(), np.arange(num_passages)):
+    path, pids, taken = folder / "attribution.parquet", [np.zeros(0, np.int64)], [np.zeros(0, np.bool_)]
+    for batch in parquet.batches(path, {"pid": int, "site": str}):
+        pids.append(batch["pid"].to_numpy())
+        taken.append(np.isin(batch["site"].to_numpy(zero_copy_only=False), sites))
+    if not np.array_equal(np.concatenate(pids), np.arange(num_passages)):
         raise CorruptFileError(f"{path} has not one row for each of the {num_passages:,} passages; build again")
-    taken: NDArray[np.bool_] = pc.is_in(table["site"], value_set=pa.array(sites, pa.string())).to_numpy()
-    return taken
+    return np.concatenate(taken)

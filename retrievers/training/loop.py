@@ -30,7 +30,8 @@ import torch
 from torch import Tensor, nn
 
 from lotte import artifact
-from lotte.errors import CorruptFileError, LotteError, MismatchError, writing
+from lotte.errors import CorruptFileError, LotteError, MismatchError, reason, writing
+from lotte.parsing import json_of
 from lotte.progress import Progress
 from retrievers.training.bounds import require_bounds
 from retrievers.training.example import Example
@@ -286,41 +287,37 @@ class _Trainer:
         names = [name for name, _ in self.task.model.named_parameters()]
         for number, state in self.optimiser.state_dict()["state"].items():
             tensors |= {f"{key}.{names[number]}": value for key, value in state.items()}
-        meta = {
-            **self.papers,
-            "step": self.step,
-            "smooth": self.smooth,
-            "best": self.best,
-            "validations": self.validations,
-        }
-        with writing(folder), artifact.folder(folder / f"state-{self.step}", meta) as made:
+        said = {"step": self.step, "smooth": self.smooth, "best": self.best, "validations": self.validations}
+        meta = {**self.papers, **said}
+        with writing(folder), artifact.folder(folder / f"state-{self.step}", meta, seal=True) as made:
             save_file(
                 {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()},
                 made / "state.safetensors",
             )
-        for older in folder.glob("state-*"):
-            if older.name != f"state-{self.step}":
-                rmtree(older, ignore_errors=True)
+        for older in {*folder.glob("state-*")} - {folder / f"state-{self.step}"}:
+            rmtree(older, ignore_errors=True)
 
     def resume(self, folder: Path) -> None:
         """Take the last whole state, if there is one, and cut the log where it ends."""
-        whole = [path for path in folder.glob("state-*") if artifact.meta(path)]
+        whole = [path.parent for path in folder.glob(f"state-*/{artifact.META}")]
         found = {int(step): path for path in whole if (step := path.name.removeprefix("state-")).isdecimal()}
         if found:
             self._take(found[max(found)])
         if self.ranks.rank:
             return  # the log is the first one's
         with suppress(FileNotFoundError):
-            kept = [
-                line for line in (folder / LOG).read_text(encoding="utf-8").splitlines() if _before(line, self.step)
-            ]
+            lines = (folder / LOG).read_text(encoding="utf-8").splitlines()
+            kept = [line for line in lines if _before(line, self.step)]
             artifact.write_whole(folder / LOG, "".join(f"{line}\n" for line in kept))
 
     def _take(self, path: Path) -> None:
         from safetensors import SafetensorError
         from safetensors.torch import load_file
 
-        meta = artifact.meta(path) or {}
+        try:
+            meta = artifact.whole(path)
+        except (OSError, LotteError) as error:
+            raise _unreadable(path, error) from None
         for key, asked in self.papers.items():
             begun = meta.get(key)
             if (lasting(begun) if isinstance(begun, Mapping) else begun) != asked:
@@ -342,8 +339,11 @@ class _Trainer:
             self.step, self.smooth, self.best = int(meta["step"]), float(meta["smooth"]), float(meta["best"])
             self.validations = dict(meta["validations"])
         except (SafetensorError, OSError, LookupError, ValueError, TypeError, RuntimeError) as error:
-            why = f"({error!s:.200}); remove it to begin again"
-            raise CorruptFileError(f"{path}: the state cannot be read {why}") from None
+            raise _unreadable(path, error) from None
+
+
+def _unreadable(path: Path, error: Exception) -> CorruptFileError:
+    return CorruptFileError(f"{path}: the state cannot be read ({reason(error)}); remove it to begin again")
 
 
 def _leaf(tensor: Tensor) -> Tensor:
@@ -356,8 +356,8 @@ def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def _before(line: str, step: int) -> bool:
     try:
-        return int(json.loads(line)["step"]) <= step
-    except (ValueError, KeyError, TypeError):
+        return int(json_of(line, LOG)["step"]) <= step
+    except (CorruptFileError, ValueError, KeyError, TypeError):
         return False  # the end of a line that was never finished
 
 

@@ -13,6 +13,7 @@ from lotte import artifact
 from lotte.collection import Selection
 from lotte.errors import CorruptFileError
 from lotte.lines import lines
+from lotte.parsing import json_of
 from retrievers import folder as registry
 from retrievers.retriever import Retriever
 from retrievers.training.example import whole
@@ -77,8 +78,8 @@ def read(path: Path) -> Mined:
     found: Mined = {}
     for number, line in lines(path):
         try:
-            qid, *pids = map(whole, json.loads(line))
-        except (ValueError, TypeError, RecursionError):
+            qid, *pids = map(whole, json_of(line, path))
+        except (CorruptFileError, ValueError, TypeError):
             raise CorruptFileError(f"{path}:{number}: expected [qid, pid, ...], found {line[:60]!r}") from None
         found[qid] = pids
     return found

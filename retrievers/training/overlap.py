@@ -6,7 +6,6 @@ What the start of a training has seen cannot be held against anything: it is
 said, and the level is then never "none".
 """
 
-import json
 from dataclasses import asdict, dataclass
 from itertools import compress
 from pathlib import Path
@@ -16,6 +15,7 @@ import numpy as np
 
 from lotte import Dataset
 from lotte.errors import CorruptFileError
+from lotte.parsing import json_object
 from retrievers.training.fingerprint import NAME, PASSAGE_RUN, QUESTION_RUN, Fingerprint, relevant_passages
 
 TRAINING = "training.json"  # what a training says of its data and its start, in the checkpoint's folder
@@ -129,7 +129,7 @@ class Seen:
         if not path.is_file():
             return None
         try:
-            said = json.loads(path.read_text(encoding="utf-8"))
+            said = json_object(path)
             data, start = said.get("data"), said.get("start")
             start = start if isinstance(start, dict) else {"id": start or ""}
             seen = cls(
@@ -137,7 +137,7 @@ class Seen:
                 start=start.get("id") or "",
                 by_start=tuple(start.get("seen") or ()),
             )
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        except (OSError, CorruptFileError, KeyError, TypeError):
             seen = None
         if seen is None or not all(isinstance(text, str) for text in (*seen.data, seen.start, *seen.by_start)):
             raise CorruptFileError(

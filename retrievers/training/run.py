@@ -29,7 +29,8 @@ import numpy as np
 
 from lotte import artifact
 from lotte.dataset import Dataset
-from lotte.errors import CorruptFileError, MismatchError, UnavailableError, UnknownNameError, writing
+from lotte.errors import CorruptFileError, MismatchError, UnavailableError, UnknownNameError, named, writing
+from lotte.parsing import json_object
 from retrievers.colbert import checkpoint
 from retrievers.colbert.config import ModelConfig
 from retrievers.training import examples, loop, mine, teacher
@@ -358,12 +359,9 @@ class Training:
 
 def _read_settings(path: Path) -> dict[str, Any]:
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError):
-        found = None
-    if not isinstance(found, dict):
-        raise CorruptFileError(f"{path} is damaged: it is no JSON object; name another --out, or write it again")
-    return found
+        return json_object(path)
+    except CorruptFileError as error:
+        raise CorruptFileError(f"{error}; name another --out, or write it again") from None
 
 
 def _as_first_written(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -394,4 +392,5 @@ def _flat(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _spelled(settings: Mapping[str, Any], keys: Sequence[str]) -> str:
-    return ", ".join(f"{key}={settings.get(key)}" for key in keys)
+    more = f" and {len(keys) - 3} more" if len(keys) > 3 else ""
+    return ", ".join(f"{key}={named(str(settings.get(key)))}" for key in keys[:3]) + more

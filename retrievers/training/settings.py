@@ -10,7 +10,7 @@ from dataclasses import dataclass, fields, replace
 from difflib import get_close_matches
 from typing import Any, get_type_hints
 
-from lotte.errors import LotteError
+from lotte.errors import LotteError, shown
 from retrievers.folder import READ
 from retrievers.training.bounds import require_bounds
 from retrievers.training.loop import Fit
@@ -155,8 +155,8 @@ def _value(key: str, kind: type[Any], name: str, text: str) -> Any:
             for spelled in ([f"{outer}.{field.name}" for field in fields(Fit)] if type_ is Fit else [outer])
         ]
         near = get_close_matches(key, known, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"it has {', '.join(known)}"
-        raise LotteError(f"training has no setting {key!r}; {hint}")
+        hint = f"did you mean {near[0]!r}?" if near else f"docs/training.md has all {len(known)}"
+        raise LotteError(f"training has no setting {shown(key)}; {hint}")
     try:
         return READ[types[name]](text)
     except (KeyError, ValueError):

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from lotte import artifact, extras
 from lotte.errors import CorruptFileError, MismatchError
 from lotte.lines import lines
+from lotte.parsing import json_of
 from lotte.progress import Progress
 from retrievers.colbert import checkpoint
 from retrievers.training import losses
@@ -127,7 +128,7 @@ class CrossEncoder(nn.Module):
 
     def save(self, folder: Path, training: Mapping[str, Any]) -> Path:
         """Write it as transformers and sentence-transformers open it."""
-        with artifact.folder(folder, {"training": dict(training)}) as made:
+        with artifact.folder(folder, {"training": dict(training)}, seal=True) as made:
             self.model.save_pretrained(made)
             self.tokenizer.save_pretrained(made)
         return folder
@@ -200,13 +201,13 @@ def read(path: Path) -> dict[int, dict[int, float]]:
     found: dict[int, dict[int, float]] = {}
     for number, line in lines(path):
         try:
-            qid, *rest = json.loads(line)
+            qid, *rest = json_of(line, path)
             nested = len(rest) == 1 and rest[0] and isinstance(rest[0][0], list)
             scores = ((pid, value) for value, pid in rest[0]) if nested else rest
             found[whole(qid)] = made = {whole(pid): finite(value) for pid, value in scores}
             if not made:
                 raise ValueError("no scores")
-        except (ValueError, TypeError, LookupError, RecursionError):
+        except (CorruptFileError, ValueError, TypeError, LookupError):
             raise CorruptFileError(
                 f"{path}:{number}: expected [qid, [[score, pid], ...]], found {line[:60]!r}"
             ) from None

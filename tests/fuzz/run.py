@@ -5,9 +5,9 @@
   python tests/fuzz/run.py --replay                  what once failed: corpus/READER/*
   python tests/fuzz/run.py --seed 1000 --keep DIR    from another seed on; inputs that fail are left in DIR
 
-Prints a line for each reader: tried, refused, wrong. Exits 1 if anything was
-wrong. The readers run in a process of their own with little memory, so that
-one that dies or grows is a wrong answer too.
+Prints the seed, and a line for each reader: tried, refused, wrong. Exits 1 if
+anything was wrong. The readers of one file of entries/ run in a process of
+their own with little memory, so that one that dies or grows is a wrong answer too.
 """
 
 import argparse
@@ -18,109 +18,140 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import date
+from itertools import groupby
 from pathlib import Path
 
 HERE = Path(__file__).parent
-sys.path[:0] = [str(HERE), str(HERE.parent.parent)]
+sys.path[:0] = [str(HERE), str(HERE.parent), str(HERE.parent.parent)]
 
 from mutate import mutated  # noqa: E402
 from reader import SECONDS, Reader, outcome, readers, valid  # noqa: E402
 
 MEMORY = 1 << 30  # bytes beyond what the process has once everything is imported
+MOST = 5  # times that one reader may end the process
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=60, help="for all readers together")
     parser.add_argument("--only", action="append", help="a reader; repeatable")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=int, default=date.today().toordinal() * 1000, help="default: one of today")
     parser.add_argument("--keep", type=Path, help="where inputs that fail are left")
     parser.add_argument("--replay", action="store_true", help="read corpus/ and nothing else")
-    parser.add_argument("--child", help=argparse.SUPPRESS)
+    parser.add_argument("--child", action="append", help=argparse.SUPPRESS)
+    parser.add_argument("--began", type=int, default=0, help=argparse.SUPPRESS)
     asked = parser.parse_args()
     every = readers()
     if unknown := set(asked.only or ()) - every.keys():
         parser.error(f"no reader is named {', '.join(sorted(unknown))}; there are {', '.join(every)}")
-    chosen = [every[name] for name in asked.only or every]
+    chosen = [reader for name, reader in every.items() if not asked.only or name in asked.only]
     if asked.child:
-        return _child(every[asked.child], asked)
+        return _child([every[name] for name in asked.child], asked)
+    print(f"seed {asked.seed}", flush=True)
     wrong = 0
-    for reader in chosen:
-        counts, failed = _watched(reader, asked, asked.seconds / len(chosen))
-        wrong += len(failed)
-        told = " ".join(f"{count:>6} {what}" for what, count in counts.items())
-        print(f"{reader.name:<20} {told} {len(failed):>4} wrong", flush=True)
-        for name, what in failed:
-            print(f"    {name}: {what}", flush=True)
+    for _, group in groupby(chosen, key=lambda reader: reader.group):
+        for reader, tally in _watched(list(group), asked, asked.seconds / len(chosen)):
+            wrong += len(tally.failed)
+            told = f"{tally.tried:>6} tried {tally.refused:>6} refused {len(tally.failed):>4} wrong"
+            print(f"{reader.name:<28} {told}", flush=True)
+            for name, what in tally.failed:
+                print(f"    {name}: {what}", flush=True)
     return int(wrong > 0)
 
 
-def _watched(reader: Reader, asked: argparse.Namespace, seconds: float) -> tuple[dict[str, int], list[tuple[str, str]]]:
-    """Run a reader in processes of its own, a new one whenever one dies. Returns counts, and what failed."""
-    counts, failed, seed, end = {"tried": 0, "refused": 0}, [], asked.seed, time.monotonic() + seconds
+@dataclass
+class Tally:
+    tried: int = 0
+    refused: int = 0
+    failed: list[tuple[str, str]] = field(default_factory=list)
+
+
+def _watched(group: list[Reader], asked: argparse.Namespace, seconds: float) -> Iterator[tuple[Reader, Tally]]:
+    """Run readers in a process of their own, so many seconds each; a new one goes on whenever one dies."""
+    tallies, left, seed = {reader.name: Tally() for reader in group}, list(group), asked.seed
     with tempfile.TemporaryDirectory(prefix="fuzz-") as scratch:
         at = Path(scratch) / "at"
-        while True:
-            command = [sys.executable, __file__, "--child", reader.name, "--seed", str(seed)]
-            command += ["--seconds", str(max(0.5, end - time.monotonic()))] + (["--replay"] if asked.replay else [])
-            env = os.environ | {"FUZZ_AT": str(at), "HF_HUB_OFFLINE": "1", "LOTTE_HOME": str(Path(scratch) / "home")}
+        while left:
+            at.unlink(missing_ok=True)
+            command = [sys.executable, __file__, "--seed", str(seed), "--seconds", str(seconds), "--began", str(asked.seed)]
+            command += [word for reader in left for word in ("--child", reader.name)]
+            command += ["--replay"] if asked.replay else []
+            home = {"LOTTE_HOME": f"{scratch}/home", "TMPDIR": scratch}
+            env = os.environ | home | {"FUZZ_AT": str(at), "HF_HUB_OFFLINE": "1"}
             with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=env) as child:
                 try:
-                    out, talk = child.communicate(timeout=seconds + 3 * SECONDS)
+                    out, talk = child.communicate(timeout=len(left) * (seconds + SECONDS) + 120)
                 except subprocess.TimeoutExpired:
                     child.kill()
                     out, talk = child.communicate()
             for line in out.decode().splitlines():
-                name, what = json.loads(line)
-                counts["tried"] += 1
-                counts["refused"] += what == "refused"
+                reader, name, what = json.loads(line)
+                tally = tallies[reader]
+                tally.tried += 1
+                tally.refused += what == "refused"
                 if what.startswith("wrong"):
-                    failed.append((name, what))
+                    tally.failed.append((name, what))
                     _keep(reader, name, asked)
             if child.returncode == 0:
-                return counts, failed
-            name = at.read_text() if at.exists() else ""
+                break
+            reader, name = at.read_text().split() if at.exists() else (left[0].name, "valid")
             last = talk.decode(errors="replace").strip().splitlines()[-1:]
-            failed.append((name, f"wrong: the process ended with {child.returncode}: {''.join(last)[:200]}"))
-            counts["tried"] += 1
-            if not name or asked.replay:
-                return counts, failed
+            tally = tallies[reader]
+            tally.tried += 1
+            tally.failed.append((name, f"wrong: the process ended with {child.returncode}: {''.join(last)[:200]}"))
             _keep(reader, name, asked)
-            if not name.isdigit():
-                return counts, failed
-            seed = int(name) + 1
-            if time.monotonic() > end:
-                return counts, failed
+            while left[0].name != reader:
+                left.pop(0)
+            if name.isdigit() and len(tally.failed) < MOST:
+                seed = int(name) + 1
+            else:
+                left.pop(0)
+                seed = asked.seed
+    yield from ((reader, tallies[reader.name]) for reader in group)
 
 
-def _keep(reader: Reader, name: str, asked: argparse.Namespace) -> None:
+def _keep(which: str, name: str, asked: argparse.Namespace) -> None:
     if asked.keep and not asked.replay and name.isdigit():
+        reader = readers()[which]
         folder = asked.keep / reader.name
         folder.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(reader.mend(mutated(valid(reader), int(name))))
 
 
-def _child(reader: Reader, asked: argparse.Namespace) -> int:
-    good = valid(reader)
-    if (first := outcome(reader, good)) != "read":  # which imports what the reader needs, before memory is measured
-        print(json.dumps(["valid", f"wrong: the valid file: {first}"]), flush=True)
-        return 0
+def _child(group: list[Reader], asked: argparse.Namespace) -> int:
+    def tell(reader: Reader, name: str, what: str) -> None:
+        print(json.dumps([reader.name, name, what]), flush=True)
+
+    contents, at = {}, Path(os.environ["FUZZ_AT"])
+    for reader in group:
+        contents[reader.name] = valid(reader)
+        # which imports what the reader needs, before memory is measured
+        if (first := outcome(reader, contents[reader.name])) != "read":
+            tell(reader, "valid", f"wrong: the valid file: {first}")
+            del contents[reader.name]
     held = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (held + MEMORY, held + MEMORY))
-    at, end = Path(os.environ["FUZZ_AT"]), time.monotonic() + asked.seconds
-
-    def attempt(name: str, content: bytes) -> None:
-        at.write_text(name)
-        print(json.dumps([name, outcome(reader, content)]), flush=True)
-
-    if asked.replay:
-        for path in sorted((HERE / "corpus" / reader.name).glob("*")):
-            attempt(path.name, path.read_bytes())
-        return 0
     seed = asked.seed
-    while time.monotonic() < end:
-        attempt(str(seed), reader.mend(mutated(good, seed)))
-        seed += 1
+    for reader in group:
+        if reader.name not in contents:
+            continue
+
+        def attempt(name: str, content: bytes, reader: Reader = reader) -> None:
+            at.write_text(f"{reader.name} {name}")
+            tell(reader, name, outcome(reader, content))
+
+        if asked.replay:
+            for path in sorted((HERE / "corpus" / reader.name).glob("*")):
+                attempt(path.name, path.read_bytes())
+            continue
+        end = time.monotonic() + asked.seconds
+        while time.monotonic() < end:
+            attempt(str(seed), reader.mend(mutated(contents[reader.name], seed)))
+            seed += 1
+        seed = asked.began
     return 0
 
 

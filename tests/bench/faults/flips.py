@@ -1,8 +1,8 @@
-"""One bit turned over in a file of an index, of any kind, or of a build: `lotte check` finds it, `lotte search` is right.
+"""One bit turned over in an index of any kind, a build, a checkpoint, or a record with its run.
 
     python tests/bench/faults/flips.py [--seed N] [--seconds S] [--count N] [--scenes bm25]
 
-A search may end in one line, or answer as it did before; it never answers otherwise without a word, ends in a traceback
+`lotte check` finds it. A search may end in one line, or answer as it did before; it never answers otherwise without a word, ends in a traceback
 or by a signal.
 """
 
@@ -44,7 +44,7 @@ def main() -> None:
 
 
 def whole(place):  # type: ignore[no-untyped-def]
-    """Return name, folder and answer of an index of every kind, and of a build."""
+    """Return name, folder and answer of an index of every kind, and of what else `lotte check` takes."""
     import tiny_checkpoint
 
     checkpoint, docs = tiny_checkpoint.write(place / "checkpoint"), collection(place / "docs", 80, 0)
@@ -63,7 +63,34 @@ def whole(place):  # type: ignore[no-untyped-def]
     done = lotte([*build, "--out", str(place / "build")])
     assert done.returncode == 0, done.stderr
     shutil.rmtree(place / "build" / ".work", ignore_errors=True)
-    return [*made, ("build", place / "build", None)]
+    made += [("build", place / "build", None), ("checkpoint", trained(place, checkpoint), None)]
+    made.append(("records", evaluated(place), None))
+    return made
+
+
+def trained(place, source):  # type: ignore[no-untyped-def]
+    """Return a checkpoint as a training writes it, with further files."""
+    import torch
+
+    from retrievers.colbert import checkpoint, writing
+
+    found = checkpoint.find(source)
+    state = {name.removeprefix("bert."): torch.tensor(array) for name, array in found._state().items()}
+    projection = state.pop("linear.weight")
+    return writing.write(
+        place / "trained", described=found.described, state=state, projection_HI=projection, tokenizer=source,
+        settings=found.settings, training={"data": [{"name": "x"}]}, readme="# card\n", extra={"more.npz": b"more"},
+    )  # fmt: skip
+
+
+def evaluated(place):  # type: ignore[no-untyped-def]
+    """Return a folder of results: two records, each with its run."""
+    (place / "docs" / "queries.test.tsv").write_text("0\twater the plant\n1\tbread oven\n")
+    (place / "docs" / "qrels.test.tsv").write_text("0\t0\t3\t1\n1\t0\t5\t1\n")
+    for name in ("bm25", "overlap"):
+        done = lotte(["eval", str(place / "docs"), "--retriever", name, "--out", str(place / "results")])
+        assert done.returncode == 0, done.stderr
+    return place / "results"
 
 
 if __name__ == "__main__":

@@ -1,0 +1,114 @@
+"""Whether what lies on a disk is what was written: what `lotte check` looks at.
+
+All of it is read. What it is, its files say: a `manifest.json` is a build's; a
+`meta.json` that of an index, a checkpoint or a state of a training; records
+are JSON files with their runs beside them. Nothing in it is run.
+"""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from leaderboard import result, shelf, verify
+from lotte import artifact
+from lotte.errors import LotteError, UnavailableError
+from lotte.parsing import json_object
+from lotte.progress import Progress
+
+Talk = Callable[[str], None]
+
+
+class Checked(NamedTuple):
+    differences: Iterator[str]  # a line for each part that is not what was written
+    whole: Callable[[], str]  # what to say if there is none; raises LotteError for what only shows when it is used
+    again: str  # what to do otherwise
+
+
+def look(path: Path, retriever: str, say: Talk) -> Checked:
+    """Return how a file or folder is checked.
+
+    retriever  who made an index, if it was code of others: only then is that code run, to open the index
+
+    Raises  LotteError if it is nothing that can be checked, or its own list of files cannot be read
+    """
+    from lotte.build import manifest
+    from retrievers import index_folder
+
+    if (path / artifact.META).is_file():
+        meta = json_object(path / artifact.META)
+        if index_folder.is_index(path):
+            return _index(path, retriever, say)
+        if "digest" not in meta and "sizes" not in meta:
+            say(f"{path / artifact.META} is of before it covered itself: what is changed in it may not be found")
+        found = (f"{name}: {problem}" for name, problem in artifact.damaged(path))
+        files = len(meta["files"]) if isinstance(meta.get("files"), dict) else 0
+        return Checked(found, lambda: f"{path}: {files} files, all as they were written", "Fetch it again.")
+    if (path / manifest.NAME).exists() or not (paths := _records(path)):
+        return _build(path)
+    return Checked(_wrong(paths), lambda: f"{path}: {len(paths):,} records, whole", "Run `lotte eval` again.")
+
+
+def _build(folder: Path) -> Checked:
+    from lotte.build import manifest
+
+    files = manifest.read(folder)["files"]
+    size = sum((folder / name).stat().st_size for name in files if (folder / name).is_file())
+
+    def differences() -> Iterator[str]:
+        with Progress(size, "bytes", "checking") as progress:
+            yield from manifest.differences(folder, progress.advance)
+
+    return Checked(differences(), lambda: f"{folder}: {len(files)} files, all as the manifest says", "Build it again.")
+
+
+def _index(path: Path, retriever: str, say: Talk) -> Checked:
+    from retrievers import folder, index_folder, index_meta
+    from retrievers.retriever import Checkable
+
+    meta = index_meta.read(path)
+    recipe = meta["recipe"]
+    known = bool(retriever) or recipe["retriever"] in folder.names()  # else its bytes are looked at, and nothing is run
+    system = folder.recorded(recipe, path / index_meta.META, retriever) if known else None
+    found = (
+        system.damaged(path)
+        if isinstance(system, Checkable)
+        else (f"{name}: {problem}" for name, problem in index_meta.damaged(path, meta))
+    )
+
+    def whole() -> str:
+        if system:
+            system.open(path)
+        if "sizes" not in meta:
+            say(f"{path} was made before an index had hashes of all its files; what it has none of was only opened")
+        documents = len(index_folder.read(path).doc_ids)
+        return f"{path}: an index of {documents:,} documents by {index_folder.called(recipe)}, whole"
+
+    return Checked(found, whole, "Build it again.")
+
+
+def _records(path: Path) -> list[Path]:
+    """Return the records that a path is or has; none if it is a checkpoint of others, or no folder."""
+    if path.is_file():
+        return [path]
+    if (path / "config.json").is_file():
+        raise UnavailableError(
+            f"{path} has no {artifact.META} with the hashes of its files, which `lotte train` writes; nobody can say "
+            "whether it is what was written"
+        )
+    return shelf.records(path) if path.is_dir() else []
+
+
+def _wrong(paths: list[Path]) -> Iterator[str]:
+    """Yield what is wrong with records and their runs, as far as it can be seen without their datasets."""
+    with Progress(len(paths), "records", "checking") as progress:
+        for path in paths:
+            progress.advance()
+            try:
+                record = result.read(path)
+                problems = list(verify.inspect(path, record))
+                if not problems and path.read_bytes() != record.text().encode():
+                    problems = ["it says what was written, in other bytes"]
+            except LotteError as error:
+                yield str(error)
+                continue
+            yield from (f"{path}: {problem}" for problem in problems)
