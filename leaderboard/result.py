@@ -82,7 +82,7 @@ def read(path: Path) -> Result:
     try:
         if path.stat().st_size > LARGEST:
             raise CorruptFileError(f"{path} is larger than {LARGEST >> 20} MB, which no record is")
-        record = json_of(path.read_bytes(), path, _unique)
+        record = json_of(path.read_bytes(), path)
     except OSError:
         raise UnavailableError(f"{path} is not there; `lotte eval` makes it") from None
     except CorruptFileError as error:
@@ -110,12 +110,3 @@ def read(path: Path) -> Result:
             f"{path} was changed after it was written: it says id {shown(record['id'])}, its content has {expected!r}"
         )
     return result
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Refuse an object that names a key twice: which of the two counts is another one in another program."""
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        twice = next(key for key in found if sum(key == name for name, _ in pairs) > 1)
-        raise ValueError(f"the key {twice[:60]!r} is there twice")
-    return found

@@ -6,7 +6,7 @@ nesting deeper than it can follow, and what no file can encode.
 """
 
 import json
-from collections.abc import Callable
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +15,24 @@ from lotte.errors import CorruptFileError, reason, shown
 _WRONG = (ValueError, RecursionError)  # ValueError: not JSON or TOML, not UTF-8, a number of 5,000 digits
 
 
-def json_of(text: str | bytes, where: object, pairs: Callable[[list[tuple[str, Any]]], Any] | None = None) -> Any:
-    """Return the value that a JSON text spells. Raises CorruptFileError, beginning with `where`.
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Refuse an object that names a key twice: which of the two counts is another one in another program."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        (twice, _), *_ = Counter(key for key, _ in pairs).most_common(1)
+        raise ValueError(f"the key {twice[:60]!r} is there twice")
+    return found
 
-    pairs  makes an object of its names and values; a ValueError of it is taken for one of the text
-    """
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_unique)
+
+
+def json_of(text: str | bytes, where: object) -> Any:
+    """Return the value that a JSON text spells. Raises CorruptFileError, beginning with `where`."""
     try:
-        return json.loads(text, object_pairs_hook=pairs)
+        if isinstance(text, bytes):
+            text = text.decode(json.detect_encoding(text), "surrogatepass")
+        return _DECODER.decode(text)
     except _WRONG as error:
         raise CorruptFileError(f"{where}: no JSON ({reason(error)})") from None
 
@@ -63,10 +74,3 @@ def toml_file(path: Path) -> dict[str, Any]:
         return tomllib.loads(text.decode("utf-8-sig"))
     except _WRONG as error:
         raise CorruptFileError(f"{path} is not TOML: {reason(error)}") from None
-
-
-def _reason(error: Exception) -> str:
-    """The first line of what Python says, without the advice for programmers that stands behind a number too long."""
-    if isinstance(error, RecursionError):
-        return "it is nested too deeply"
-    return str(error).partition("\n")[0].partition(";")[0][:200]
