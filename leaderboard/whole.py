@@ -87,7 +87,9 @@ def _index(path: Path, retriever: str, say: Talk) -> Checked:
 
 
 def _records(path: Path) -> list[Path]:
-    """Return the records that a path is or has; none if it is a checkpoint of others, or no folder."""
+    """Return the records that a path is or has; none if it is no folder."""
+    from lotte.build import manifest
+
     if path.is_file():
         return [path]
     if (path / "config.json").is_file():
@@ -95,7 +97,8 @@ def _records(path: Path) -> list[Path]:
             f"{path} has no {artifact.META} with the hashes of its files, which `lotte train` writes; nobody can say "
             "whether it is what was written"
         )
-    return shelf.records(path) if path.is_dir() else []
+    others = (manifest.NAME, artifact.META)  # of a build or an index further down
+    return [found for found in shelf.records(path) if found.name not in others] if path.is_dir() else []
 
 
 def _wrong(paths: list[Path]) -> Iterator[str]:

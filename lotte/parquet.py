@@ -32,7 +32,7 @@ def batches(path: Path, kinds: dict[str, type], *, nulls: bool = False) -> Itera
     import pyarrow.parquet as pq
 
     if not path.is_file():
-        raise UnavailableError(f"{path} is not there")
+        raise UnavailableError(f"{path} is not there; make or fetch it again")
     try:
         with pq.ParquetFile(path, memory_map=False) as file:
             if lacking := [name for name in kinds if name not in file.schema_arrow.names]:

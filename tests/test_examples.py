@@ -174,7 +174,7 @@ def test_an_id_that_another_set_has_does_not_resolve(tmp_path, two):
 def test_a_folder_without_pairs_or_with_other_things_is_one_line(tmp_path):
     with pytest.raises(MismatchError, match="holds no training pairs"):
         examples.Pairs(tmp_path)
-    for content, says in (("{", "is not JSON"), ("[]", "holds no JSON object")):
+    for content, says in (("{", "no JSON"), ("[]", "expected a JSON object")):
         (tmp_path / "sets.json").write_text(content)
         with pytest.raises(CorruptFileError, match=says):
             examples.Pairs(tmp_path)

@@ -202,11 +202,11 @@ def test_a_damaged_build_is_one_line(sample, tmp_path):
     )
     refused(CorruptFileError, "metadata.jsonl:1: pids must be passages of the collection", dumps=DUMPS)
     (part / "attribution.parquet").write_bytes(b"no parquet")
-    refused(CorruptFileError, "attribution.parquet cannot be read")
+    refused(CorruptFileError, "attribution.parquet: the file is cut or damaged")
     shutil.copy(copy / "pooled/test/attribution.parquet", part)
     refused(CorruptFileError, "has not one row for each of the 73 passages")
     (part / "attribution.parquet").unlink()
-    refused(UnavailableError, "says which passages are whose")
+    refused(UnavailableError, "attribution.parquet is not there; make or fetch it again")
     record = json.loads((copy / manifest.NAME).read_text())
     del record["spec"]["topics"]
     (copy / manifest.NAME).write_text(json.dumps(record))

@@ -108,7 +108,7 @@ def test_mtebs_result_comes_in_marked_and_without_a_run(tmp_path, record):
     ("text", "kind", "message"),
     [
         ("{", CorruptFileError, "no JSON"),
-        ("[1]", CorruptFileError, "no JSON object"),
+        ("[1]", CorruptFileError, "expected a JSON object"),
         ('{"a": 1}', CorruptFileError, "no result of MTEB: wanted task_name and scores, found a"),
         ('{"task_name": "LoTTE", "scores": {"test": 3}}', CorruptFileError, "scores.test is no list of objects"),
         ('{"task_name": "Banking77", "scores": {"test": [{"hf_subset": "default"}]}}', MismatchError, "task Banking77 is no dataset of ours"),

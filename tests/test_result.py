@@ -59,8 +59,8 @@ def changed(path, **fields):
             " has schema 'lotte-result/9', this is 'lotte-result/1'. Run `lotte eval` again, "
             "or read it with the commit it names.",
         ),
-        ({"run": None}, CorruptFileError, ": run: missing, or not of lotte-result/1"),
-        ({"extra": 1}, CorruptFileError, ": extra: missing, or not of lotte-result/1"),
+        ({"run": None}, CorruptFileError, ": 'run': missing, or not of lotte-result/1"),
+        ({"extra": 1}, CorruptFileError, ": 'extra': missing, or not of lotte-result/1"),
         (
             {"cost": {"index_bytes": float("nan")}},
             CorruptFileError,
