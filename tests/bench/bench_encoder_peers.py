@@ -65,7 +65,7 @@ def onnx(folder: Path, way: str, threads: int, texts: list[str]) -> Any:
     from retrievers.colbert.recipe import WEIGHTS
 
     found = Encoder.load(WEIGHTS, device="cpu", precision="fp32")
-    model = found.checkpoint.model()
+    model = found.checkpoint.model().requires_grad_(False)
     model.config._attn_implementation = "eager"
 
     class Hidden(torch.nn.Module):
