@@ -32,7 +32,6 @@ class Mine:
         return self.open(path)
 
     def open(self, path):
-        pathlib.Path("ran").write_text("")
         index_folder.opened(path, self)
         return self
 
