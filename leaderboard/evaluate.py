@@ -23,8 +23,8 @@ from lotte.dataset import Doc, corpus_sha256, identity
 from lotte.errors import LotteError, MismatchError, shown
 from lotte.paths import inside, require_writable
 from retrievers import Index, Retriever, index_folder, index_meta
+from retrievers.contamination.check import verdict
 from retrievers.retriever import Card, Fits, Tells
-from retrievers.training.overlap import verdict
 
 _INDEX = {"type": "unknown", "bits": None, "centroids": None, "seed": None, "bytes": None, "sha256": None}
 NO_COST: dict[str, Any] = dict.fromkeys(

@@ -11,9 +11,9 @@ from command import DUMPS, GOOAQ, HOUSE, SPEC
 from lotte import reading
 from lotte.build import build, manifest, spec
 from lotte.errors import CorruptFileError, LotteError, MismatchError, UnavailableError, UnknownNameError
+from retrievers.contamination.check import report
+from retrievers.contamination.fingerprint import Fingerprint, normalised
 from retrievers.training import from_build
-from retrievers.training.fingerprint import Fingerprint, normalised
-from retrievers.training.overlap import report
 
 STACKEXCHANGE = HOUSE.parent / "shared" / "data" / "stackexchange"
 TRAINED = ["ai", "bioinformatics", "cardano", "matheducators", "augur"]

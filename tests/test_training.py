@@ -16,7 +16,8 @@ from lotte import artifact
 from lotte.errors import LotteError, MismatchError, UnavailableError, UnknownNameError
 from retrievers import load
 from retrievers.colbert import config
-from retrievers.training import card, fingerprint, settings
+from retrievers.contamination import fingerprint
+from retrievers.training import card, settings
 from retrievers.training.run import Training
 from retrievers.training.settings import Recipe, changed
 

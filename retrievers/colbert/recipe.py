@@ -112,7 +112,7 @@ class LateInteraction:
 
     @property
     def card(self) -> Card:
-        from retrievers.training.overlap import Seen
+        from retrievers.contamination.check import Seen
 
         folder = self.encoder.checkpoint.folder
         seen = Seen.read(folder)

@@ -15,7 +15,7 @@ from typing import Any
 from lotte import artifact
 from lotte.dataset import Dataset
 from retrievers.colbert import checkpoint, config, writing
-from retrievers.training import fingerprint, overlap
+from retrievers.contamination import check, fingerprint
 from retrievers.training.examples import Pairs
 from retrievers.training.settings import Recipe
 
@@ -46,7 +46,7 @@ def papers(recipe: Recipe, pairs: Pairs, folder: Path, held_out: Sequence[Datase
         "teacher": _teacher(folder, recipe),
         "validation": {"questions": len(pairs.validation), "measure": "MRR@10 over BM25's best and the right answers"},
         "steps": steps,
-        "overlap": [{"dataset": data.name, **overlap.report(known, data).record()} for data in held_out],
+        "overlap": [{"dataset": data.name, **check.report(known, data).record()} for data in held_out],
         "settings": {
             **asdict(recipe),
             **{key: _named(getattr(recipe, key)) for key in ("start", "teacher", "teacher_start")},

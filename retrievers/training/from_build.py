@@ -25,7 +25,7 @@ from lotte.collection import Collection, Selection
 from lotte.errors import CorruptFileError, MismatchError, UnavailableError, UnknownNameError
 from lotte.jsonl import integer, objects, string
 from lotte.progress import Progress
-from retrievers.training.fingerprint import normalised
+from retrievers.contamination.fingerprint import normalised
 
 Rows = NDArray[np.int64]
 

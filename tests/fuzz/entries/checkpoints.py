@@ -13,8 +13,8 @@ from safetensors.numpy import load_file, save_file
 from lotte import artifact
 from retrievers.colbert import checkpoint, writing
 from retrievers.colbert.encoder import Encoder
-from retrievers.training import overlap
-from retrievers.training.fingerprint import Fingerprint
+from retrievers.contamination import check
+from retrievers.contamination.fingerprint import Fingerprint
 
 SMALL = {"dim": 16, "hidden": 16, "inner": 16, "heads": 2, "layers": 1, "positions": 64}
 
@@ -70,7 +70,7 @@ def encode(model: Path) -> None:
 def whole(folder: Path) -> None:
     """Do what `lotte check`, `lotte eval` and `lotte train` do with a checkpoint that was trained."""
     encode(folder / "written")
-    overlap.Seen.read(folder / "written")
+    check.Seen.read(folder / "written")
     Fingerprint.load(folder / "written")
     assert all(isinstance(name + problem, str) for name, problem in artifact.damaged(folder / "written"))
 

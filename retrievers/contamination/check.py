@@ -16,7 +16,7 @@ import numpy as np
 from lotte import Dataset
 from lotte.errors import CorruptFileError
 from lotte.parsing import json_object
-from retrievers.training.fingerprint import NAME, PASSAGE_RUN, QUESTION_RUN, Fingerprint, relevant_passages
+from retrievers.contamination.fingerprint import NAME, PASSAGE_RUN, QUESTION_RUN, Fingerprint, relevant_passages
 
 TRAINING = "training.json"  # what a training says of its data and its start, in the checkpoint's folder
 COPIED = 0.5  # the share of a passage's sampled runs that makes it a copy
@@ -33,8 +33,8 @@ _SOURCES = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Overlap:
-    """How much of a dataset training has seen. Counts; `level` and `evidence` say what they mean."""
+class Contamination:
+    """How much of a dataset a training has seen. Counts; `level` and `evidence` say what they mean."""
 
     dataset: str
     queries: int
@@ -74,10 +74,11 @@ class Overlap:
         )
 
     def record(self) -> dict[str, Any]:
+        """Return the counts, the ids and the level as a record or a model card has them."""
         return asdict(self) | {"examples": list(self.examples), "level": self.level}
 
 
-def report(fingerprint: Fingerprint, dataset: Dataset, *, looked_at: int = LOOKED_AT) -> Overlap:
+def report(fingerprint: Fingerprint, dataset: Dataset, *, looked_at: int = LOOKED_AT) -> Contamination:
     """Hold a dataset against the fingerprint of training pairs.
 
     looked_at  documents of the corpus, evenly spaced, that are compared beside the relevant ones
@@ -94,8 +95,8 @@ def report(fingerprint: Fingerprint, dataset: Dataset, *, looked_at: int = LOOKE
         if any(grade > 0 and doc_id in touched for doc_id, grade in dataset.qrels.get(query_id, {}).items())
     ]
     step = max(1, -(-len(dataset.corpus) // max(1, looked_at)))
-    some_docs = [dataset.corpus[row].text for row in range(0, len(dataset.corpus), step)]
-    return Overlap(
+    documents = [dataset.corpus[row].text for row in range(0, len(dataset.corpus), step)]
+    return Contamination(
         dataset=dataset.name,
         queries=len(query_ids),
         queries_equal=len(equal),
@@ -104,8 +105,8 @@ def report(fingerprint: Fingerprint, dataset: Dataset, *, looked_at: int = LOOKE
         passages_copied=int((shares >= COPIED).sum()),
         passages_sharing=int((shares > 0).sum()),
         passages_short=int(np.isnan(shares).sum()),
-        documents=len(some_docs),
-        documents_copied=int((fingerprint.shares(some_docs) >= COPIED).sum()),
+        documents=len(documents),
+        documents_copied=int((fingerprint.shares(documents) >= COPIED).sum()),
         every=fingerprint.every,
         examples=tuple(dict.fromkeys([*equal, *sharing, *by_passage]))[:EXAMPLES],
     )
@@ -147,6 +148,7 @@ class Seen:
         return seen if seen != cls() else None
 
     def names(self) -> list[str]:
+        """Return the datasets that it was trained on, and those that its start was, with the start's name."""
         return [*self.data, *(f"{name} ({self.start})" for name in self.by_start)]
 
 
@@ -162,18 +164,19 @@ def verdict(folder: Path, dataset: Dataset) -> dict[str, Any] | None:
     seen = seen or Seen()
     said = f"trained on {', '.join(seen.data)}" if seen.data else "trained"
     if fingerprint is None:
-        told: dict[str, Any] = {"level": "unknown", "evidence": f"{said}; {NAME} is not there, so nothing was compared"}
+        facts: dict[str, Any] = {"level": "unknown"}
+        facts["evidence"] = f"{said}; {NAME} is not there, so nothing was compared"
     else:
         found = report(fingerprint, dataset)
-        told = {"level": found.level, "evidence": f"{said}: {found.evidence}", "overlap": found.record()}
+        facts = {"level": found.level, "evidence": f"{said}: {found.evidence}", "overlap": found.record()}
     if seen.start:
         sources = _SOURCES.get(dataset.name.partition("/")[0], ())
         same = [name for name in seen.by_start if any(source in name.casefold() for source in sources)]
-        if told["level"] == "none":
-            told["level"] = "some" if same else "unknown"
-        told["evidence"] += (
+        if facts["level"] == "none":
+            facts["level"] = "some" if same else "unknown"
+        facts["evidence"] += (
             f". It began from {seen.start}, which has seen {', '.join(seen.by_start) or 'nobody says what'}; "
             "that was not compared"
             + (f", but {dataset.name} is of the same source as {', '.join(same)}" if same else "")
         )
-    return told
+    return facts

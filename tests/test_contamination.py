@@ -15,10 +15,10 @@ from leaderboard.evaluate import Order, evaluate
 from lotte import Dataset, Doc, Docs, reading
 from lotte.errors import CorruptFileError, MismatchError
 from retrievers import load
+from retrievers.contamination import fingerprint
+from retrievers.contamination.check import Seen, report, verdict
+from retrievers.contamination.fingerprint import NAME, Fingerprint, normalised, words
 from retrievers.retriever import Card
-from retrievers.training import fingerprint
-from retrievers.training.fingerprint import NAME, Fingerprint, normalised, words
-from retrievers.training.overlap import Seen, report, verdict
 
 LONG = " ".join(f"word{number}" for number in range(40))
 
