@@ -115,11 +115,14 @@ class Training:
         )  # fmt: skip
 
     def _negatives(self) -> Path:
-        assert self._bm25
+        self._mined_by_bm25()
         return self.folder / "bm25"
 
     @cached_property
     def _bm25(self) -> mine.Mined:
+        return self._mined_by_bm25()
+
+    def _mined_by_bm25(self) -> mine.Mined:
         return mine.bm25(self.pairs, self.folder / "bm25", k=self.recipe.bm25_depth, say=self._say)
 
     def _v1(self) -> Path:
@@ -145,7 +148,7 @@ class Training:
         return folder / "checkpoint"
 
     def _mine(self, number: int) -> Path:
-        assert self._mined(number)
+        self._mined(number)
         return self.folder / f"round{number}" / "mined"
 
     def _mined(self, number: int) -> mine.Mined:
