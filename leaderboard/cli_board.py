@@ -17,7 +17,7 @@ from lotte.terminal import four_places, put, say, show
 
 if TYPE_CHECKING:
     from leaderboard.papers import Table
-    from leaderboard.result import Result
+    from leaderboard.record.schema import Record
 
 app = typer.Typer(
     help="Records: add, verify, compare, pass on, and make the site of them.",
@@ -59,24 +59,22 @@ def add(
     lotte board add out/bm25/beir/scifact.json
     lotte board add mine/bm25/beir/scifact.json --reproduces results/bm25/beir/scifact.json --by "A. Nother"
     """
-    from leaderboard import admission
-    from leaderboard.shelf import find
-    from leaderboard.verify import Truth, read
+    from leaderboard.record import submit
+    from leaderboard.record.loaded_dataset import LoadedDataset, find
+    from leaderboard.record.read import read
 
     if reproduces and len(records) != 1:
         raise LotteError(f"--reproduces takes one record, and {len(records)} were named")
-    truths: dict[str, Truth] = {}
+    datasets: dict[str, LoadedDataset] = {}
     corpora: dict[object, str] = {}
     refused = 0
     for path in records:
         try:
-            name = str(read(path).dataset.get("name"))
-            if name not in truths:
-                truths[name] = Truth.of(find(name, _data(data)), corpora)
+            name = read(path).dataset.name
+            if name not in datasets:
+                datasets[name] = LoadedDataset.of(find(name, _data(data)), corpora)
             if reproduces:
-                entry, agrees = admission.reproduce(
-                    path, reproduces, truths[name], by=by or _who(), tolerance=tolerance
-                )
+                entry, agrees = submit.reproduce(path, reproduces, datasets[name], by=by or _who(), tolerance=tolerance)
                 rows = [{"measure": key, "difference": value} for key, value in entry["difference"].items()]
                 _show(rows, as_json)
                 if not agrees:
@@ -86,7 +84,7 @@ def add(
                     )
                 say(f"{reproduces}: reproduced")
             else:
-                stored = admission.add(path, results, truths[name], by=by or _who(), replacing=replace)
+                stored = submit.add(path, results, datasets[name], by=by or _who(), replacing=replace)
                 put({"record": str(stored)} if as_json else stored, as_json=as_json)
         except LotteError as error:
             if len(records) == 1 and not getattr(error, "problems", None):
@@ -109,10 +107,10 @@ def verify(
 
     lotte board verify results
     """
-    from leaderboard import shelf
+    from leaderboard.record.audit import Report, audit
 
-    report = shelf.Report()
-    for line in shelf.everything(results, _data(data), report, quick=quick):
+    report = Report()
+    for line in audit(results, _data(data), report, quick=quick):
         put({"problem": line} if as_json else line, as_json=as_json)
     for line in report.lines():
         say(line)
@@ -134,9 +132,9 @@ def compare(
     lotte board compare results/bm25 results/colbertv2      each dataset that both have, and their mean
     lotte board compare A.json B.json --by community --data OUT      of the build in OUT
     """
-    from leaderboard import versus
+    from leaderboard import compare_rows
 
-    found = versus.compare(records, measure, by=by, data=_data(data))
+    found = compare_rows.compare(records, measure, by=by, data=_data(data))
     for number, part in enumerate(found):
         parts = ("standing", part.standings), ("pair", part.pairs), ("group", part.groups), ("repeat", part.repeats)
         for kind, rows in parts:
@@ -257,18 +255,17 @@ def _who() -> str:
 
 
 def _paths(given: Sequence[Path]) -> list[Path]:
-    from leaderboard.shelf import records
+    from leaderboard.record.read import record_files
 
-    return [path for one in given for path in (records(one) if one.is_dir() else [one])]
+    return [path for one in given for path in (record_files(one) if one.is_dir() else [one])]
 
 
-def _read_all(results: Path) -> list[tuple[Path, "Result"]]:
+def _read_all(results: Path) -> list[tuple[Path, "Record"]]:
     """Read every record; one that cannot be read is said, and left out. No folder: no record yet."""
-    from leaderboard.shelf import records
-    from leaderboard.verify import read
+    from leaderboard.record.read import read, record_files
 
     found = []
-    for path in records(results) if results.is_dir() else []:
+    for path in record_files(results) if results.is_dir() else []:
         try:
             found.append((path, read(path)))
         except LotteError as error:

@@ -27,8 +27,8 @@ import numpy as np
 
 from leaderboard import resample
 from leaderboard.interval import LEVEL, RESAMPLES, SEED
+from leaderboard.record.schema import LARGEST_NUMBER, Record
 from leaderboard.resample import Ends, Floats
-from leaderboard.result import Result
 from lotte.errors import CorruptFileError, LotteError, MismatchError
 
 Values: TypeAlias = Mapping[str, float]  # query_id -> value
@@ -36,8 +36,6 @@ Table: TypeAlias = Mapping[str, Values]  # system -> its values, all of the same
 
 ALPHA, POWER = 0.05, 0.8
 MOST = 200  # systems at once: 19,900 pairs; more would take minutes, and Holm would leave little of any
-_HUGE = 1e300  # JSON has whole numbers that no float holds
-_SAME = ("corpus_sha256", "queries_sha256", "qrels_sha256")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,7 +89,7 @@ class Comparison:
 
 
 def compare(
-    results: Sequence[Result], measure: str, *, names: Sequence[str] | None = None, seed: int = SEED
+    records: Sequence[Record], measure: str, *, names: Sequence[str] | None = None, seed: int = SEED
 ) -> tuple[Comparison, ...]:
     """Return the comparison of each pair of these records of one dataset, in the order of `itertools.combinations`.
 
@@ -100,30 +98,28 @@ def compare(
 
     Raises  as `table` and `compare_values`
     """
-    return compare_values(table(results, measure, names=names), seed=seed)
+    return compare_values(table(records, measure, names=names), seed=seed)
 
 
-def table(results: Sequence[Result], measure: str, *, names: Sequence[str] | None = None) -> dict[str, Values]:
+def table(records: Sequence[Record], measure: str, *, names: Sequence[str] | None = None) -> dict[str, Values]:
     """Return system -> query_id -> value. Systems of one name are told apart by the options that differ.
 
     Raises  MismatchError if the records are not all of one dataset, by its hashes, or lack the measure;
             LotteError if two of them are of the same system
     """
-    names = _names(results) if names is None else names
-    found: dict[str, Values] = {}
-    for name, result in zip(names, results, strict=True):
-        _require_same(names[0], results[0], name, result, measure)
-        recorded = result.measures.get("per_query")
-        per_query = recorded if isinstance(recorded, Mapping) else {}
-        if not isinstance(per_query.get(measure), Mapping):
+    names = _names(records) if names is None else names
+    values: dict[str, Values] = {}
+    for name, record in zip(names, records, strict=True):
+        _require_same(names[0], records[0], name, record, measure)
+        dataset, per_query = record.dataset.name, record.measures.per_query
+        if measure not in per_query:
             raise MismatchError(
-                f"{name!r} has no {measure} for each query of {_dataset(result)}; "
-                f"it has {', '.join(per_query) or 'no measure'}"
+                f"{name!r} has no {measure} for each query of {dataset}; it has {', '.join(per_query) or 'no measure'}"
             )
-        if name in found:
-            raise LotteError(f"two records are of {name!r} on {_dataset(result)}; compare one of them")
-        found[name] = per_query[measure]
-    return found
+        if name in values:
+            raise LotteError(f"two records are of {name!r} on {dataset}; compare one of them")
+        values[name] = per_query[measure]
+    return values
 
 
 def compare_values(
@@ -333,7 +329,7 @@ def _query_ids(dataset: str, systems: Sequence[str], values: Table, *, least: in
                 f"the first that only one has is {odd[0]!r}. Score both against the same judgments."
             )
         for query_id, value in values[system].items():
-            if not (isinstance(value, float | Real) and abs(value) < _HUGE):  # false of NaN
+            if not (isinstance(value, float | Real) and abs(value) < LARGEST_NUMBER):  # false of NaN
                 raise CorruptFileError(
                     f"{system!r} has {value!r} for query {query_id!r}{on}, and a value is a finite number; "
                     "score its run again"
@@ -343,36 +339,34 @@ def _query_ids(dataset: str, systems: Sequence[str], values: Table, *, least: in
     return sorted(first)
 
 
-def _require_same(name: str, first: Result, other_name: str, other: Result, measure: str) -> None:
-    for key in _SAME:
-        wanted, found = (one.dataset.get(key) for one in (first, other))
-        if not wanted or wanted != found:
+def _require_same(name: str, first: Record, other_name: str, other: Record, measure: str) -> None:
+    for key, wanted in first.dataset.hashes.items():
+        sha256 = other.dataset.hashes[key]
+        if not wanted or wanted != sha256:
             raise MismatchError(
-                f"{other_name!r} on {_dataset(other)} has {key} {_short(found)}, {name!r} on {_dataset(first)} has "
-                f"{_short(wanted)}; only records of the same dataset can be compared"
+                f"{other_name!r} on {other.dataset.name} has {key} {_short(sha256)}, {name!r} on {first.dataset.name} "
+                f"has {_short(wanted)}; only records of the same dataset can be compared"
             )
-    levels = [one.measures.get("relevance_level") for one in (first, other)]
-    if levels[0] != levels[1]:
+    level, other_level = first.measures.relevance_level, other.measures.relevance_level
+    if level != other_level:
         raise MismatchError(
-            f"{measure} of {other_name!r} counts grades from {levels[1]} as relevant, of {name!r} from {levels[0]}; "
+            f"{measure} of {other_name!r} counts grades from {other_level} as relevant, of {name!r} from {level}; "
             "score their runs again at one level"
         )
 
 
-def _short(sha256: Any) -> str:
-    return str(sha256)[:8] if sha256 else "none"
+def _short(sha256: str | None) -> str:
+    return sha256[:8] if sha256 else "none"
 
 
-def _dataset(result: Result) -> str:
-    return str(result.dataset.get("name", "a dataset without a name"))
-
-
-def _names(results: Sequence[Result]) -> list[str]:
+def _names(records: Sequence[Record]) -> list[str]:
     """Return the systems' names, with the options that tell those of one name apart: colbertv2(bits=1)."""
-    named = [(str(result.retriever.get("name")), dict(result.retriever.get("options") or {})) for result in results]
-    found = []
-    for name, options in named:
-        namesakes = [other for known, other in named if known == name]
-        shown = sorted(key for key in options if any(other.get(key) != options[key] for other in namesakes))
-        found.append(f"{name}({', '.join(f'{key}={options[key]}' for key in shown)})" if shown else name)
-    return found
+    names = []
+    for system in (record.retriever for record in records):
+        namesakes = [other.retriever for other in records if other.retriever.name == system.name]
+        differing = sorted(
+            key for key in system.options if any(other.options.get(key) != system.options[key] for other in namesakes)
+        )
+        told_apart = ", ".join(f"{key}={system.options[key]}" for key in differing)
+        names.append(f"{system.name}({told_apart})" if differing else system.name)
+    return names

@@ -39,8 +39,8 @@ def run(out: Path, say: Callable[[str], None]) -> Iterator[Score]:
     with Progress(len(systems) * len(datasets), "rankings", "scoring") as progress:
         for name, system in systems.items():
             asked = Order(out=out / "results", index=out / "index", command="lotte demo")
-            for result in evaluate(name, system, datasets, asked):
-                scores[result.dataset["name"]][name] = result.mean(result.measures["official"])
+            for record in evaluate(name, system, datasets, asked):
+                scores[record.dataset.name][name] = record.value
                 progress.advance(1)
     for dataset in datasets:
         yield Score(dataset.name, dataset.measure, len(dataset.queries), scores[dataset.name])

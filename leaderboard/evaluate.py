@@ -1,13 +1,13 @@
-"""A system, or somebody's ranking file, and datasets -> results.
+"""A system, or somebody's ranking file, and datasets -> records.
 
-One corpus is indexed once, however many question sets ask it. A result and
+One corpus is indexed once, however many question sets ask it. A record and
 its run are written as soon as a dataset is done, so that what is finished
 stays when the next one fails.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field, is_dataclass, replace
+from dataclasses import asdict, dataclass, field, is_dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -17,7 +17,9 @@ from typing import Any
 from leaderboard import cost, machine
 from leaderboard.interval import METHOD, interval
 from leaderboard.measure import TOOL, Measure, mean, parse, scores
-from leaderboard.result import Result
+from leaderboard.record.loaded_dataset import corpus_key
+from leaderboard.record.schema import Record
+from leaderboard.record.sections import RESCORED, SELF_RUN
 from lotte import Dataset, Run, artifact, lock, ranking
 from lotte.dataset import Doc, corpus_sha256, identity
 from lotte.errors import LotteError, MismatchError, shown
@@ -32,7 +34,7 @@ NO_COST: dict[str, Any] = dict.fromkeys(
      "index_bytes", "bytes_per_document", "peak_memory_bytes")
 )  # fmt: skip
 RECORDED = ("Success@5", "nDCG@10", "MRR@10", "R@100")  # in every record, so that records can be compared
-ENDINGS = (".gz", ".txt", ".tsv", ".trec", ".run")  # of ranking files; the rest is what a result is named by
+ENDINGS = (".gz", ".txt", ".tsv", ".trec", ".run")  # of ranking files; the rest is what a record is named by
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,8 +75,8 @@ class _Opened:
     reused: bool
 
 
-def evaluate(name: str, system: Retriever, datasets: Iterable[Dataset], order: Order) -> Iterator[Result]:
-    """Index, search, score. Yields a result when it is written.
+def evaluate(name: str, system: Retriever, datasets: Iterable[Dataset], order: Order) -> Iterator[Record]:
+    """Index, search, score. Yields a record when it is written.
 
     name  of the system, in paths and records
     """
@@ -88,7 +90,7 @@ def evaluate(name: str, system: Retriever, datasets: Iterable[Dataset], order: O
                 yield _ask(name, system, dataset, opened, order)
 
 
-def rescore(path: Path, name: str, dataset: Dataset, order: Order, *, header: int = 0) -> Result:
+def rescore(path: Path, name: str, dataset: Dataset, order: Order, *, header: int = 0) -> Record:
     """Score a ranking that somebody else made. A query it leaves out is a miss, and is reported.
 
     header  lines in front of the ranking
@@ -104,8 +106,8 @@ def rescore(path: Path, name: str, dataset: Dataset, order: Order, *, header: in
     run = dataset.shown(found := found.filled(dataset.queries))
     _tell(dataset, found, order)
     facts = {"origin": {"file": path.name, "sha256": artifact.sha256(path)}, "missing": missing}
-    maker = _Maker(name=name, level="rescored")
-    return _result(maker, dataset, sha256, run, facts, order)
+    maker = _Maker(name=name, level=RESCORED)
+    return _recorded(maker, dataset, sha256, run, facts, order)
 
 
 def _require_possible(name: str, dataset: Dataset, order: Order) -> None:
@@ -117,7 +119,7 @@ def _require_possible(name: str, dataset: Dataset, order: Order) -> None:
             f"the system is called {name!r}, and a name is one word: it is a column of the run. Give another one "
             "with --retriever"
         )
-    paths = place(order.out, name, dataset), _lotte_path(dataset, order)
+    paths = stem(order.out, name, dataset), _lotte_path(dataset, order)
     for path in filter(None, paths):
         require_writable(path.parent)
 
@@ -134,7 +136,7 @@ def name_of(path: Path) -> str:
     return name
 
 
-def place(out: Path, system: str, dataset: Dataset) -> Path:
+def stem(out: Path, system: str, dataset: Dataset) -> Path:
     """Return where the record of a system and its run stand, without their endings: OUT/system/dataset.
 
     Raises  MismatchError for a name that leads out of the folder
@@ -145,8 +147,7 @@ def place(out: Path, system: str, dataset: Dataset) -> Path:
 def _by_corpus(datasets: Iterable[Dataset]) -> list[list[Dataset]]:
     groups: dict[object, list[Dataset]] = {}
     for dataset in datasets:
-        path = getattr(dataset.corpus, "path", None)
-        groups.setdefault(path.resolve() if path else id(dataset.corpus), []).append(dataset)
+        groups.setdefault(corpus_key(dataset.corpus), []).append(dataset)
     return list(groups.values())
 
 
@@ -241,7 +242,7 @@ def _folder(name: str) -> str:
     return name.replace(":", ".")  # module:function; no file on Windows may have a colon
 
 
-def _ask(name: str, system: Retriever, dataset: Dataset, opened: _Opened, order: Order) -> Result:
+def _ask(name: str, system: Retriever, dataset: Dataset, opened: _Opened, order: Order) -> Record:
     depth = order.k + dataset.ignore_own  # so that k are left when the query's own document is not
     index = opened.index
     if isinstance(system, Fits) and (fitted := system.fitted(dataset.facts)) != system:
@@ -268,40 +269,30 @@ def _ask(name: str, system: Retriever, dataset: Dataset, opened: _Opened, order:
         index={"bytes": size, "sha256": cost.sha256_of(opened.path)},
         cost=spent,
         search=index.search_facts(dataset.queries, k=depth) if isinstance(index, Tells) else {},
-        level="self-run",
+        level=SELF_RUN,
     )
-    return _result(maker, dataset, opened.corpus_sha256, run, {"origin": None, "missing": []}, order)
+    return _recorded(maker, dataset, opened.corpus_sha256, run, {"origin": None, "missing": []}, order)
 
 
-def _result(
+def _recorded(
     maker: _Maker, dataset: Dataset, corpus_sha256: str, run: Run, facts: Mapping[str, Any], order: Order
-) -> Result:
-    """Score the run, and write it and its result. `facts` are further ones about the run."""
+) -> Record:
+    """Score the run, and write it and its record. `facts` are further ones about the run."""
     measures = _measured(dataset, run, order.measures)  # first: what cannot be scored is not written
-    card = maker.card
-    target = place(order.out, maker.name, dataset)
+    target = stem(order.out, maker.name, dataset)
     plain, packed = (target.with_name(f"{target.name}{ending}") for ending in (".trec", ".trec.gz"))
     file, other = (packed, plain) if order.gzip else (plain, packed)
-    result = Result(
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
-        retriever={
-            "name": maker.name,
-            "family": card.family,
-            "options": dict(maker.options),
-            "model": card.model and dict(card.model),
-            "index": {**_INDEX, **card.index, **maker.index},
-            "search": {"k": order.k, "exact": None, **card.search, **maker.search},
-            "training_data": None if card.training_data is None else list(card.training_data),
-        },
-        dataset=_dataset_facts(dataset, corpus_sha256),
-        measures=measures,
-        run={"file": file.name, "depth": run.depth, "ties": run.ties, **facts},
-        cost=maker.cost,
-        platform=machine.machine(),
-        implementation={"command": order.command, **machine.code(), "seeds": []},
-        contamination=[_contamination(dataset, card)],
-        verification={"level": maker.level},
-    )
+    sections = {
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "retriever": _retriever(maker, order.k),
+        "dataset": _dataset_facts(dataset, corpus_sha256),
+        "measures": measures,
+        "cost": dict(maker.cost),
+        "platform": dict(machine.machine()),
+        "implementation": {"command": order.command, **machine.code(), "seeds": []},
+        "contamination": [_contamination(dataset, maker.card)],
+        "verification": {"level": maker.level},
+    }
     if path := _lotte_path(dataset, order):
         with lock.held(path.parent):
             ranking.write_lotte(path, run)
@@ -309,12 +300,27 @@ def _result(
         part = file.with_name(f".{file.name}")  # under its own name only together with its record
         try:
             sha256 = ranking.write_trec(part, run, tag=_folder(maker.name))
-            result = replace(result, run={**result.run, "sha256": sha256})
-            result.write(target.with_name(f"{target.name}.json"), part)
+            said = {"file": file.name, "depth": run.depth, "ties": run.ties, **facts, "sha256": sha256}
+            record = Record.of(where=f"the record of {dataset.name}", run=said, **sections)
+            record.write(target.with_name(f"{target.name}.json"), part)
             other.unlink(missing_ok=True)  # of an older record, which this one replaced
         finally:
             part.unlink(missing_ok=True)
-    return result
+    return record
+
+
+def _retriever(maker: _Maker, k: int) -> dict[str, Any]:
+    """Return the section `retriever`."""
+    card = maker.card
+    return {
+        "name": maker.name,
+        "family": card.family,
+        "options": dict(maker.options),
+        "model": card.model and dict(card.model),
+        "index": {**_INDEX, **card.index, **maker.index},
+        "search": {"k": k, "exact": None, **card.search, **maker.search},
+        "training_data": None if card.training_data is None else list(card.training_data),
+    }
 
 
 def _measured(dataset: Dataset, run: Run, further: Iterable[Measure]) -> dict[str, Any]:

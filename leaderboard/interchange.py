@@ -13,17 +13,17 @@ Source  ir-metadata.org, schema 0.1 (Breuer et al., SIGIR 2022); repro_eval's Me
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import replace
 from datetime import UTC, datetime
-from math import isfinite
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from leaderboard import admission, mteb
-from leaderboard.result import Result
-from leaderboard.shelf import find, records
-from leaderboard.verify import IMPORTED, beside, is_name, is_number, place, read, require_form
+from leaderboard import mteb
+from leaderboard.record.loaded_dataset import find
+from leaderboard.record.read import read, record_files
+from leaderboard.record.schema import LARGEST_NUMBER, Record
+from leaderboard.record.sections import IMPORTED
+from leaderboard.record.store import beside, is_name, stem_of, store
 from lotte import artifact, extras, lock
 from lotte.dataset import Dataset
 from lotte.errors import CorruptFileError, LotteError, MismatchError, UnavailableError, writing
@@ -32,7 +32,6 @@ from lotte.lines import lines, opened
 START, END = "ir_metadata.start", "ir_metadata.end"
 _HEADER = 10_000  # lines at most; a header that does not end is none
 _LARGEST = 1 << 20  # characters of one
-_HUGE = 1e300  # a number that is larger stays text
 
 
 def export(paths: Iterable[Path], form: str, out: Path) -> Iterator[Path]:
@@ -43,14 +42,15 @@ def export(paths: Iterable[Path], form: str, out: Path) -> Iterator[Path]:
 
     Raises  MismatchError for a record that the other tool has no place for
     """
-    found = [(path, read(path)) for one in paths for path in (records(one) if one.is_dir() else [one])]
+    files = [file for path in paths for file in (record_files(path) if path.is_dir() else [path])]
+    records = [(file, read(file)) for file in files]
     with writing(out):
         if form == "mteb":
-            yield from mteb.write(found, out)
+            yield from mteb.write(records, out)
             return
-        for path, result in found:
-            target = out / place(result)
-            yield _with_header(path, result, target) if form == "ir_metadata" else _by_query(path, result, target)
+        for path, record in records:
+            target = out / stem_of(record)
+            yield _with_header(path, record, target) if form == "ir_metadata" else _by_query(path, record, target)
 
 
 def take_in(
@@ -69,8 +69,8 @@ def take_in(
             raise LotteError(
                 f"{file} is a result of MTEB, which names its dataset and its model; leave the options out"
             )
-        for result in mteb.read(file):
-            yield _stored(_stamped(result, by), file.parent, folder)
+        for record in mteb.read(file):
+            yield _stored(_stamped(record, by), file.parent, folder)
         return
     if not dataset:
         raise LotteError(f"{file} is a run, and a run does not say of what: name it with --dataset")
@@ -105,65 +105,62 @@ def _header(file: Path) -> list[str] | None:
     raise CorruptFileError(f"{file}: its header begins with {START} and has no {END}")
 
 
-def metadata(result: Result) -> dict[str, Any]:
+def metadata(record: Record) -> dict[str, Any]:
     """Return a record as ir_metadata has it: PRIMAD, with what is not known left out."""
-    machine, made = result.platform, result.implementation
-    libraries = machine.get("libraries") or {}
-    log = result.verification.get("log")
-    actor = next((entry.get("by") for entry in log if isinstance(entry, Mapping)), None) if log else None
-    memory: Any = machine.get("memory_bytes")
-    found = {
-        "schema-version": 0.1,
-        "run-version": 1.0,
-        "tag": str(result.retriever["name"]),
-        "platform": {
-            "hardware": {
-                "cpu": {"model": machine.get("cpu"), "number of cores": machine.get("cores")},
-                "gpu": {"model": ", ".join(map(str, machine.get("gpu") or [])) or None},
-                "ram": f"{memory / 2**30:.0f} GB" if is_number(memory) else None,
+    retriever, dataset = record.retriever, record.dataset
+    known = _known(
+        {
+            "schema-version": 0.1,
+            "run-version": 1.0,
+            "tag": retriever.name,
+            "platform": _platform(record),
+            "research goal": {"evaluation": {"reported measures": sorted(record.measures.aggregate)}},
+            "implementation": {
+                "executable": {"cmd": record.implementation.command or None},
+                "source": {"lang": ["python"], "commit": record.implementation.commit},
             },
-            "operating system": {"distribution": machine.get("os")},
-            "software": {
-                "libraries": {"python": [f"{name}=={version}" for name, version in sorted(libraries.items())]}
+            "method": {
+                "automatic": True,
+                "score ties": record.run.ties,
+                "retrieval": [
+                    {
+                        "name": retriever.name,
+                        "method": retriever.family,
+                        "params": retriever.options,
+                        "model": record.content["retriever"].get("model"),
+                    }
+                ],
             },
-        },
-        "research goal": {"evaluation": {"reported measures": sorted(result.measures["aggregate"])}},
-        "implementation": {
-            "executable": {"cmd": made.get("command") or None},
-            "source": {"lang": ["python"], "commit": made.get("commit")},
-        },
-        "method": {
-            "automatic": True,
-            "score ties": result.run.get("ties"),
-            "retrieval": [
-                {
-                    "name": result.retriever["name"],
-                    "method": result.retriever.get("family"),
-                    "params": result.retriever.get("options"),
-                    "model": result.retriever.get("model"),
-                }
-            ],
-        },
-        "actor": {"name": actor, "role": "experimenter"},
-        "data": {
-            "test collection": {
-                "name": result.dataset["name"],
-                "source": result.dataset["source"],
-                **{key: result.dataset.get(key) for key in ("corpus_sha256", "queries_sha256", "qrels_sha256")},
+            "actor": {"name": next((log.get("by") for log in record.verification.log), None), "role": "experimenter"},
+            "data": {
+                "test collection": {"name": dataset.name, "source": dataset.source, **dataset.hashes},
+                "training data": [{"name": name} for name in retriever.training_data or ()],
             },
-            "training data": [{"name": name} for name in result.retriever.get("training_data") or []],
-        },
-    }
-    known = _known(found)
+        }
+    )
     assert isinstance(known, dict)
     return known
 
 
-def _with_header(path: Path, result: Result, target: Path) -> Path:
+def _platform(record: Record) -> dict[str, Any]:
+    machine, memory = record.platform, record.platform.memory_bytes
+    packages = [f"{name}=={version}" for name, version in sorted(machine.libraries.items())]
+    return {
+        "hardware": {
+            "cpu": {"model": machine.cpu, "number of cores": machine.cores},
+            "gpu": {"model": ", ".join(machine.gpu) or None},
+            "ram": None if memory is None else f"{memory / 2**30:.0f} GB",
+        },
+        "operating system": {"distribution": machine.os},
+        "software": {"libraries": {"python": packages}},
+    }
+
+
+def _with_header(path: Path, record: Record, target: Path) -> Path:
     """Write the run of a record with the record in front of it."""
-    run = _run(path, result)
+    run = _run(path, record)
     sections = (
-        f"# {json.dumps(key)}: {json.dumps(value, ensure_ascii=False)}\n" for key, value in metadata(result).items()
+        f"# {json.dumps(key)}: {json.dumps(value, ensure_ascii=False)}\n" for key, value in metadata(record).items()
     )
     target = target.with_name(f"{target.name}.trec")
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -174,22 +171,21 @@ def _with_header(path: Path, result: Result, target: Path) -> Path:
     return target
 
 
-def _by_query(path: Path, result: Result, target: Path) -> Path:
-    per_query = result.measures["per_query"]
+def _by_query(path: Path, record: Record, target: Path) -> Path:
+    """Write the values of each query of a record, and the means."""
+    per_query = record.measures.per_query
     if not per_query:
         raise MismatchError(f"{path} has no values by query; it was imported without a run")
-    run = str(result.retriever["name"])
     rows = [
-        f"{run}\t{query_id}\t{measure}\t{value:.6f}\n"
+        f"{record.retriever.name}\t{query_id}\t{measure}\t{value:.6f}\n"
         for measure, values in per_query.items()
-        for query_id, value in (*values.items(), ("all", result.mean(measure)))
+        for query_id, value in (*values.items(), ("all", record.mean(measure)))
     ]
     return artifact.write_whole(target.with_name(f"{target.name}.tsv"), "".join(rows))
 
 
 def _take_in_run(file: Path, folder: Path, dataset: Dataset, system: str, by: str) -> Path:
-    from leaderboard.evaluate import Order, name_of, rescore
-    from leaderboard.evaluate import place as in_folder
+    from leaderboard.evaluate import Order, name_of, rescore, stem
 
     said, above = header(file)
     tag = said.get("tag")
@@ -201,18 +197,16 @@ def _take_in_run(file: Path, folder: Path, dataset: Dataset, system: str, by: st
     name = name.replace("/", "__")
     with TemporaryDirectory(prefix="lotte-") as scratch:
         order = Order(out=Path(scratch), command=f"lotte board import {file.name}")
-        result = rescore(file, name, dataset, order, header=above)
+        scored = rescore(file, name, dataset, order, header=above)
         log = [{"what": IMPORTED, "tool": "run", "file": file.name, "sha256": artifact.sha256(file)}]
         if said:
             log[0]["ir_metadata"] = artifact.digest(said)
-        result = replace(
-            result,
-            retriever={**result.retriever, **_retriever(said)},
+        record = scored.changed(
+            retriever={**scored.content["retriever"], **_retriever(said)},
             platform={},  # what scored it did not make it
             verification={"level": IMPORTED, "log": log},
         )
-        written = in_folder(order.out, name, dataset)
-        return _stored(_stamped(result, by), written.parent, folder)
+        return _stored(_stamped(record, by), stem(order.out, name, dataset).parent, folder)
 
 
 def _retriever(said: Mapping[str, Any]) -> dict[str, Any]:
@@ -222,50 +216,46 @@ def _retriever(said: Mapping[str, Any]) -> dict[str, Any]:
     last = stages[-1] if isinstance(stages, list) and stages and isinstance(stages[-1], Mapping) else {}
     params = last.get("params")
     options = params if isinstance(params, Mapping) else {k: v for k, v in last.items() if k not in ("name", "method")}
-    found = {"options": dict(options)}
-    return {**found, "family": str(last["method"])} if last.get("method") else found if last else {}
+    if not last:
+        return {}
+    return {"options": dict(options)} | ({"family": str(last["method"])} if last.get("method") else {})
 
 
 def _dataset(name: str, data: Path) -> Dataset:
     from leaderboard import catalogue
 
     if Path(name).exists():
-        found, _ = catalogue.match([name], data)
-        if len(found) != 1:
-            raise LotteError(f"{name} holds {len(found)} datasets, and a run is of one; name it: {name}/KIND")
-        return found[0]
+        datasets, _ = catalogue.match([name], data)
+        if len(datasets) != 1:
+            raise LotteError(f"{name} holds {len(datasets)} datasets, and a run is of one; name it: {name}/KIND")
+        return datasets[0]
     try:
         return find(name, data)
     except UnavailableError:
-        found, _ = catalogue.match([name], data)  # says what is near, or how to get it
-        return found[0]
+        datasets, _ = catalogue.match([name], data)  # says what is near, or how to get it
+        return datasets[0]
 
 
-def _stored(result: Result, source: Path, folder: Path) -> Path:
-    require_form(result, source)
-    try:
-        result.record()
-    except ValueError:  # NaN, or half of a character
-        raise CorruptFileError(f"{source}: a value in it is no number and no text, and cannot be kept") from None
-    target = folder / place(result)
+def _stored(record: Record, source: Path, folder: Path) -> Path:
+    target = folder / stem_of(record)
     with lock.held(target.parent):  # whether its place is free, and taking it
         if (taken := target.with_name(f"{target.name}.json")).exists():
             raise MismatchError(f"{taken} is there already; remove it, or name the system otherwise with --system")
-        return admission.store(result, source, target)
+        return store(record, source, target)
 
 
-def _stamped(result: Result, by: str) -> Result:
+def _stamped(record: Record, by: str) -> Record:
     stamp = {"by": by, "date": datetime.now(UTC).isoformat(timespec="seconds")}
-    log = [{**stamp, **entry} for entry in result.verification["log"]]
-    return replace(result, verification={**result.verification, "log": log})
+    log = [{**stamp, **entry} for entry in record.verification.log]
+    return record.changed(verification={**record.content["verification"], "log": log})
 
 
-def _run(path: Path, result: Result) -> Path:
-    if result.run.get("file") is None:
+def _run(path: Path, record: Record) -> Path:
+    if record.run.file is None:
         raise MismatchError(f"{path} has no run; it was imported without one")
-    if (run := beside(path, result.run["file"])) is None or not run.is_file():
-        raise UnavailableError(f"{path} names the run {result.run['file']!r:.60}, which is not beside it")
-    if artifact.sha256(run) != result.run.get("sha256"):
+    if (run := beside(path, record.run.file)) is None or not run.is_file():
+        raise UnavailableError(f"{path} names the run {record.run.file!r:.60}, which is not beside it")
+    if artifact.sha256(run) != record.run.sha256:
         raise MismatchError(f"{run} is not the run that {path} was made from; `lotte board verify` shows more")
     return run
 
@@ -310,7 +300,7 @@ def _plain(value: Any) -> Any:
         return {_plain(str(key)): _plain(one) for key, one in value.items()}
     if isinstance(value, list | tuple | set):
         return [_plain(one) for one in value]
-    if value is None or (isinstance(value, int | float) and isfinite(value) and abs(value) < _HUGE):
+    if value is None or (isinstance(value, int | float) and abs(value) < LARGEST_NUMBER):
         return value
     return str(value).encode("utf-8", "backslashreplace").decode()  # half a character is no text
 

@@ -15,8 +15,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from leaderboard.result import LARGEST, Result
-from leaderboard.verify import IMPORTED, is_number
+from leaderboard.record.read import LARGEST
+from leaderboard.record.schema import Record, is_number
+from leaderboard.record.sections import HASHES, IMPORTED, ModelFacts
 from lotte import artifact
 from lotte.errors import CorruptFileError, MismatchError, UnavailableError
 from lotte.parsing import json_object
@@ -58,23 +59,23 @@ def task_of(dataset: str) -> Task | None:
     return None
 
 
-def write(records: Iterable[tuple[Path, Result]], out: Path) -> Iterator[Path]:
+def write(records: Iterable[tuple[Path, Record]], out: Path) -> Iterator[Path]:
     """Write the results of each system and task, all its subsets in one file, and what is known of the model.
 
     Raises  MismatchError for a record that is of no task, or of other data than the task's
     """
-    tasks: dict[Path, list[tuple[Task, Result]]] = {}
-    for path, result in records:
-        name = str(result.dataset["name"])
-        if result.verification["level"] == IMPORTED:
+    tasks: dict[Path, list[tuple[Task, Record]]] = {}
+    for path, record in records:
+        name = record.dataset.name
+        if record.verification.level == IMPORTED:
             raise MismatchError(f"{path} was imported, and goes back to nobody as a result of ours")
         if (task := task_of(name)) is None:
             raise MismatchError(f"{path} is of {name}, which is no task of MTEB")
-        if differences := _differences(result):
+        if differences := _differences(record):
             raise MismatchError(f"{path} is of other data than MTEB's {task.name}: {differences}")
-        model, revision = _model(result)
+        model, revision = _model(record)
         folder = out / _part(model.replace("/", "__")) / _part(revision)
-        tasks.setdefault(folder / f"{task.name}.json", []).append((task, result))
+        tasks.setdefault(folder / f"{task.name}.json", []).append((task, record))
     for file, members in sorted(tasks.items()):
         keys = [(task.split, task.subset) for task, _ in members]
         if len(set(keys)) < len(keys):
@@ -84,7 +85,7 @@ def write(records: Iterable[tuple[Path, Result]], out: Path) -> Iterator[Path]:
         yield artifact.write_whole(file, _json(_task_result(members)))
 
 
-def read(path: Path) -> list[Result]:
+def read(path: Path) -> list[Record]:
     """Return a record, without a run, for each split and subset of a task that is a dataset of ours.
 
     Raises  CorruptFileError if it is not a task's result; MismatchError if none of it is of a dataset of ours
@@ -96,39 +97,33 @@ def read(path: Path) -> list[Result]:
     meta_path = path.with_name("model_meta.json")
     meta = _object(meta_path) if meta_path.is_file() else {}
     model = str(meta.get("name") or path.resolve().parent.parent.name.replace("__", "/"))
-    results = []
+    records = []
     for split, entries in scores.items():
         for entry in entries if isinstance(entries, list) else [None]:
             if not isinstance(entry, Mapping):
                 raise CorruptFileError(f"{path}: scores.{split[:60]} is no list of objects")
             dataset = _dataset_of(found["task_name"], str(entry.get("hf_subset", "default")), split)
             if dataset is not None:
-                results.append(_record(path, found, meta, model, dataset, entry))
-    if not results:
+                records.append(_record(path, found, meta, model, dataset, entry))
+    if not records:
         raise MismatchError(
             f"{path}: task {found['task_name'][:60]} is no dataset of ours; `lotte list datasets` shows them"
         )
-    return results
+    return records
 
 
 def _record(
     path: Path, found: Mapping[str, Any], meta: Mapping[str, Any], model: str, dataset: str, entry: Mapping[str, Any]
-) -> Result:
+) -> Record:
     from leaderboard import catalogue
 
     known = catalogue.release(dataset)
-    aggregate: dict[str, Any] = {}
-    for key, value in entry.items():
-        name = _measure(key)
-        if name is None:
-            continue
-        if type(value) not in (int, float) or not 0 <= value <= 1:  # false of NaN
-            raise CorruptFileError(f"{path}: {key[:60]} of {dataset} is {value!r:.40}, and a measure is a share")
-        aggregate[name] = {"value": float(value), "ci95": None}
     official = known.measure if known else "nDCG@10"
+    aggregate = _aggregate(path, dataset, entry)
     if official not in aggregate:
         raise CorruptFileError(f"{path}: {dataset} is measured by {official}, and the file has {_names(aggregate)}")
-    return Result(
+    return Record.of(
+        where=path,
         created=_date(found.get("date")),
         retriever={
             "name": model,
@@ -142,7 +137,7 @@ def _record(
         dataset={
             "name": dataset,
             "source": f"mteb {found['task_name']}@{found.get('dataset_revision')}",
-            **dict.fromkeys(("corpus_sha256", "queries_sha256", "qrels_sha256")),
+            **dict.fromkeys(HASHES),
             "counts": {},
             "licence": known.licence if known else "unknown",
             "facts": {},
@@ -168,21 +163,32 @@ def _record(
     )
 
 
-def _task_result(members: Sequence[tuple[Task, Result]]) -> dict[str, Any]:
+def _aggregate(path: Path, dataset: str, entry: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the means of a subset under our names of their measures."""
+    aggregate: dict[str, Any] = {}
+    for key, value in entry.items():
+        name = _measure(key)
+        if name is None:
+            continue
+        if type(value) not in (int, float) or not 0 <= value <= 1:  # false of NaN
+            raise CorruptFileError(f"{path}: {key[:60]} of {dataset} is {value!r:.40}, and a measure is a share")
+        aggregate[name] = {"value": float(value), "ci95": None}
+    return aggregate
+
+
+def _task_result(members: Sequence[tuple[Task, Record]]) -> dict[str, Any]:
     scores: dict[str, list[dict[str, Any]]] = {}
-    for task, result in sorted(members, key=lambda pair: pair[0][:3]):
+    for task, record in sorted(members, key=lambda pair: pair[0][:3]):
         entry: dict[str, Any] = {}
-        for name in result.measures["aggregate"]:
+        for name in record.measures.aggregate:
             if key := _key(name):
-                entry[key] = round(result.mean(name), 6)
+                entry[key] = round(record.mean(name), 6)
         if task.main not in entry:
-            raise MismatchError(f"{result.dataset['name']}: MTEB's {task.name} wants {task.main}, the record has none")
+            raise MismatchError(f"{record.dataset.name}: MTEB's {task.name} wants {task.main}, the record has none")
         entry |= {"main_score": entry[task.main], "hf_subset": task.subset, "languages": ["eng-Latn"]}
         scores.setdefault(task.split, []).append(entry)
-    seconds = [
-        value for _, result in members for key in ("index_seconds", "search_seconds") if (value := result.cost.get(key))
-    ]
-    latest = max(datetime.fromisoformat(result.created) for _, result in members)
+    costs = [record.cost for _, record in members]
+    seconds = [value for cost in costs for value in (cost.index_seconds, cost.search_seconds) if value]
     return {
         "dataset_revision": members[0][0].revision,
         "task_name": members[0][0].name,
@@ -190,15 +196,23 @@ def _task_result(members: Sequence[tuple[Task, Result]]) -> dict[str, Any]:
         "scores": scores,
         "evaluation_time": sum(seconds) if seconds else None,
         "kg_co2_emissions": None,
-        "date": latest.timestamp(),
+        "date": max(_timestamp(record) for _, record in members),
         "evaluation_phases": None,
     }
 
 
-def _meta(result: Result) -> dict[str, Any]:
+def _timestamp(record: Record) -> float:
+    try:
+        return datetime.fromisoformat(record.created).timestamp()
+    except (ValueError, OverflowError):
+        said = f"{record.dataset.name} by {record.retriever.name}"
+        raise CorruptFileError(f"{said}: created: wanted a time, found {record.created!r:.60}") from None
+
+
+def _meta(record: Record) -> dict[str, Any]:
     """Return what MTEB's model_meta.json has, and null for what a record does not know."""
-    model, revision = _model(result)
-    known = result.retriever.get("model") or {}
+    name, revision = _model(record)
+    model = record.retriever.model or ModelFacts()
     fields = (
         "release_date", "n_active_parameters_override", "n_embedding_parameters", "memory_usage_mb", "license",
         "open_weights", "public_training_code", "public_training_data", "reference", "similarity_fn_name",
@@ -206,25 +220,25 @@ def _meta(result: Result) -> dict[str, Any]:
     )  # fmt: skip
     return {
         **dict.fromkeys(fields),
-        "name": model,
+        "name": name,
         "revision": revision,
         "languages": ["eng-Latn"],
-        "n_parameters": known.get("parameters"),
-        "max_tokens": known.get("doc_maxlen"),
-        "embed_dim": known.get("dim"),
+        "n_parameters": None if model.parameters is None else int(model.parameters),
+        "max_tokens": model.doc_maxlen,
+        "embed_dim": model.dim,
         "framework": [],
-        "training_datasets": result.retriever.get("training_data"),
+        "training_datasets": record.retriever.training_data,
         "modalities": ["text"],
-        "model_type": [str(result.retriever.get("family"))],
+        "model_type": [str(record.retriever.family)],
         "loader": None,
     }
 
 
-def _model(result: Result) -> tuple[str, str]:
-    known = result.retriever.get("model") or {}
-    name = str(known.get("id") or result.retriever["name"])
-    version = (result.platform.get("libraries") or {}).get("lotte-bench")
-    return name if "/" in name else f"lotte-bench/{name}", str(known.get("revision") or version or "unknown")
+def _model(record: Record) -> tuple[str, str]:
+    model = record.retriever.model or ModelFacts()
+    name = model.id or record.retriever.name
+    version = record.platform.libraries.get("lotte-bench")
+    return name if "/" in name else f"lotte-bench/{name}", str(model.revision or version or "unknown")
 
 
 def _names(found: Iterable[str]) -> str:
@@ -236,11 +250,11 @@ def _part(text: str) -> str:
     return re.sub(r"[^A-Za-z0-9._+-]", "_", text).lstrip(".") or "unknown"
 
 
-def _differences(result: Result) -> str:
+def _differences(record: Record) -> str:
     from leaderboard import catalogue
 
-    known = catalogue.release(str(result.dataset["name"]))
-    counts = result.dataset["counts"]
+    known = catalogue.release(record.dataset.name)
+    counts = record.dataset.counts
     return "; ".join(
         f"{key}: {counts.get(key)}, published {wanted:,}"
         for key in ("documents", "queries")

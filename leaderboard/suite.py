@@ -22,8 +22,8 @@ from lotte.errors import LotteError, MismatchError, UnavailableError, UnknownNam
 
 if TYPE_CHECKING:
     from leaderboard.evaluate import Order
-    from leaderboard.result import Result
-    from leaderboard.verify import Truth
+    from leaderboard.record.loaded_dataset import LoadedDataset
+    from leaderboard.record.schema import Record
     from lotte import Dataset
     from retrievers import Retriever
 
@@ -88,21 +88,21 @@ def means() -> list[Mean]:
     return found
 
 
-def averages(records: Iterable["Result"]) -> list[Average]:
+def averages(records: Iterable["Record"]) -> list[Average]:
     """Return every mean that at least one of these records has a part in. They are one system's.
 
     Raises  MismatchError if two records are of one dataset, or the parts of a mean have other measures
     """
-    from leaderboard.verify import IMPORTED
+    from leaderboard.record.sections import IMPORTED
 
     values: dict[str, tuple[str, float]] = {}
-    for result in records:
-        name = str(result.dataset["name"])
-        if result.verification["level"] == IMPORTED:
+    for record in records:
+        name = record.dataset.name
+        if record.verification.level == IMPORTED:
             continue
         if name in values:
             raise MismatchError(f"two records are of {name}; an average takes one system with one choice of settings")
-        values[name] = (result.measures["official"], result.value)
+        values[name] = (record.official, record.value)
     found = []
     for mean in means():
         here = [values[part] for part in mean.parts if part in values]
@@ -119,8 +119,8 @@ def averages(records: Iterable["Result"]) -> list[Average]:
     return found
 
 
-def run(suite: str, name: str, system: "Retriever", order: "Order", data: Path) -> Iterator["Result"]:
-    """Evaluate a system on a suite. Yields a result for each dataset, those that are finished already first.
+def run(suite: str, name: str, system: "Retriever", order: "Order", data: Path) -> Iterator["Record"]:
+    """Evaluate a system on a suite. Yields a record for each dataset, those that are finished already first.
 
     Datasets that are not on this disk are said and left out. One collection is
     indexed once; a stopped run goes on where it stopped.
@@ -139,88 +139,92 @@ def run(suite: str, name: str, system: "Retriever", order: "Order", data: Path) 
     chosen = [catalogue.load(one, data) for one in names if one in here]
     done, left = divide(name, system, chosen, order)
     if done:
-        order.say(f"finished already: {', '.join(str(result.dataset['name']) for result in done)}")
+        order.say(f"finished already: {', '.join(record.dataset.name for record in done)}")
     yield from done
     yield from evaluate(name, system, left, order)
 
 
 def divide(
     name: str, system: "Retriever", chosen: Sequence["Dataset"], order: "Order"
-) -> tuple[list["Result"], list["Dataset"]]:
-    """Return the results of the datasets that are finished, and the datasets that are left."""
-    from leaderboard.evaluate import place
-    from leaderboard.verify import Truth
+) -> tuple[list["Record"], list["Dataset"]]:
+    """Return the records of the datasets that are finished, and the datasets that are left."""
+    from leaderboard.evaluate import stem
+    from leaderboard.record.loaded_dataset import LoadedDataset
 
     corpora: dict[object, str] = {}
     done, left = [], []
     for dataset in chosen:
-        target = place(order.out, name, dataset)
+        target = stem(order.out, name, dataset)
         path = target.with_name(f"{target.name}.json")
         if not path.is_file():
             left.append(dataset)  # and its hashes are not needed
             continue
-        result, why = finished(path, name, system, Truth.of(dataset, corpora), order)
-        if result is None:
+        record, why = finished(path, name, system, LoadedDataset.of(dataset, corpora), order)
+        if record is None:
             order.say(f"{dataset.name} is run again: {why}")
             left.append(dataset)
         else:
-            done.append(result)
+            done.append(record)
     return done, left
 
 
-def finished(path: Path, name: str, system: "Retriever", truth: "Truth", order: "Order") -> tuple["Result | None", str]:
+def finished(
+    path: Path, name: str, system: "Retriever", loaded: "LoadedDataset", order: "Order"
+) -> tuple["Record | None", str]:
     """Return the record at `path` if running the dataset again would make the same one, else None and why not."""
     from leaderboard.measure import parse
-    from leaderboard.result import read
-    from leaderboard.verify import HASHES, inspect
+    from leaderboard.record.read import read
+    from leaderboard.record.store import settings
+    from leaderboard.record.verify import inspect
 
     try:
-        result = read(path)
+        record = read(path)
     except LotteError as error:
         return None, str(error)
-    if problem := next(inspect(path, result), ""):
+    if problem := next(inspect(path, record), ""):
         return None, problem
     options: dict[str, Any] = asdict(system) if is_dataclass(system) and not isinstance(system, type) else {}
+    made = settings(record)
     wanted: list[tuple[str, Any, Any]] = [
-        ("the system", name, result.retriever["name"]),
-        ("an option", _plain(options), result.retriever.get("options")),
-        ("k", order.k, (result.retriever.get("search") or {}).get("k")),
-        ("the model", _model(system), (result.retriever.get("model") or {}).get("sha256")),
-        *((key, truth.facts[key], result.dataset[key]) for key in HASHES),
+        ("the system", name, made["name"]),
+        ("an option", _plain(options), made["options"]),
+        ("k", order.k, made["k"]),
+        ("the model", _model(system), made["model"]),
+        *((key, loaded.facts[key], sha256) for key, sha256 in record.dataset.hashes.items()),
     ]
-    for what, asked, found in wanted:
-        if asked != found:
-            return None, f"{what} differs: its record has {found!r:.80}, and {asked!r:.80} is asked for"
-    names = [truth.dataset.measure, *map(str, order.measures)]
-    if lacking := [one for one in names if str(parse(one)) not in result.measures["aggregate"]]:
+    for what, asked, recorded in wanted:
+        if asked != recorded:
+            return None, f"{what} differs: its record has {recorded!r:.80}, and {asked!r:.80} is asked for"
+    names = [loaded.dataset.measure, *map(str, order.measures)]
+    if lacking := [measure for measure in names if str(parse(measure)) not in record.measures.aggregate]:
         return None, f"its record has no {lacking[0]}"
-    if why := _other_code(result):
+    if why := _other_code(record):
         return None, why
-    return result, ""
+    return record, ""
 
 
-def _other_code(result: "Result") -> str:
+def _other_code(record: "Record") -> str:
     """Return in what way the code that made a record is not the code that runs now; "" if it is the same."""
     from leaderboard import machine
 
-    made, now = result.implementation, machine.code()
+    made, now = record.implementation, machine.code()
     if now["commit"] is None:
-        versions: list[Any] = [
-            where.get("libraries", {}).get("lotte-bench") for where in (result.platform, machine.machine())
-        ]
-        return "" if versions[0] == versions[1] else f"it was made by version {versions[0]}, and this is {versions[1]}"
-    if made.get("commit") != now["commit"]:
-        return f"it was made by commit {str(made.get('commit'))[:8]}, and this is {now['commit'][:8]}"
-    if made.get("dirty") or now["dirty"]:
+        version, current = (
+            libraries.get("lotte-bench") for libraries in (record.platform.libraries, machine.machine()["libraries"])
+        )
+        return "" if version == current else f"it was made by version {version}, and this is {current}"
+    if made.commit != now["commit"]:
+        return f"it was made by commit {str(made.commit)[:8]}, and this is {now['commit'][:8]}"
+    if made.dirty or now["dirty"]:
         newest = max(
             path.stat().st_mtime
             for package in ("lotte", "retrievers", "leaderboard")
             for path in (machine.HOUSE / package).rglob("*.py")
         )
         try:
-            created = datetime.fromisoformat(result.created).timestamp()
-        except (ValueError, TypeError):
-            return f"its record was created at {result.created!r:.40}, which is no time"
+            created = datetime.fromisoformat(record.created).timestamp()
+        except ValueError:
+            return f"its record was created at {record.created!r:.40}, which is no time"
         if newest > created:
             return "the code has changed since, and the change is in no commit"
     return ""

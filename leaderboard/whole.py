@@ -9,7 +9,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from leaderboard import result, shelf, verify
+from leaderboard.record.read import parsed, record_files
+from leaderboard.record.schema import Record
+from leaderboard.record.verify import inspect
 from lotte import artifact
 from lotte.errors import LotteError, UnavailableError
 from lotte.parsing import json_object
@@ -98,7 +100,7 @@ def _records(path: Path) -> list[Path]:
             "whether it is what was written"
         )
     others = (manifest.NAME, artifact.META)  # of a build or an index further down
-    return [found for found in shelf.records(path) if found.name not in others] if path.is_dir() else []
+    return [file for file in record_files(path) if file.name not in others] if path.is_dir() else []
 
 
 def _wrong(paths: list[Path]) -> Iterator[str]:
@@ -107,9 +109,9 @@ def _wrong(paths: list[Path]) -> Iterator[str]:
         for path in paths:
             progress.advance()
             try:
-                record = result.read(path)
-                problems = list(verify.inspect(path, record))
-                if not problems and path.read_bytes() != record.text().encode():
+                record = parsed(path)
+                problems = list(inspect(path, record)) if isinstance(record, Record) else record
+                if isinstance(record, Record) and not problems and path.read_bytes() != record.text().encode():
                     problems = ["it says what was written, in other bytes"]
             except LotteError as error:
                 yield str(error)

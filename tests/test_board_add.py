@@ -8,19 +8,23 @@ import subprocess
 import sys
 import tempfile
 from contextlib import suppress
-from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from board import board
 from conftest import TINY
 
-from leaderboard import admission, shelf
-from leaderboard.admission import RefusedError
 from leaderboard.evaluate import Order, evaluate
-from leaderboard.result import read
-from leaderboard.verify import Truth, inspect, place, rescore
+from leaderboard.record import submit
+from leaderboard.record.audit import Report, audit
+from leaderboard.record.loaded_dataset import LoadedDataset, find
+from leaderboard.record.read import parsed, read
+from leaderboard.record.schema import SECTIONS, Record, identity
+from leaderboard.record.store import stem_of
+from leaderboard.record.submit import RefusedError
+from leaderboard.record.verify import inspect, rescore
 from lotte.benchmarks.lotte import read as read_lotte
 from lotte.errors import CorruptFileError, MismatchError, UnavailableError
 from lotte.run import Hit, Run
@@ -36,7 +40,7 @@ def make(out: Path, name: str = "overlap", **options) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     shutil.copy(made.with_suffix(".trec"), path.with_suffix(".trec"))
     old = read(made)
-    return replace(old, retriever={**old.retriever, "name": name}).write(path)
+    return old.changed(retriever={**old.content["retriever"], "name": name}).write(path)
 
 
 @cache
@@ -55,76 +59,86 @@ def record(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def truth() -> Truth:
-    return Truth.of(read_lotte(TINY / "science" / "test", "search"))
+def truth() -> LoadedDataset:
+    return LoadedDataset.of(read_lotte(TINY / "science" / "test", "search"))
 
 
 def rewrite(path: Path, change) -> None:
     """Change a record and give it the id that its new content has, as a liar would."""
-    old = read(path)
-    new = change(old)
-    new.write(path)
+    sections = vars(change(SimpleNamespace(**{key: json.loads(path.read_text())[key] for key in SECTIONS})))
+    content = {**sections, "schema": "lotte-result/1"}
+    path.write_text(json.dumps({**content, "id": identity(content)}))
 
 
-def problems(path: Path, truth: Truth) -> list[str]:
+def replace(old, **sections):
+    return SimpleNamespace(**{**vars(old), **sections})
+
+
+def inspected(path: Path) -> list[str]:
+    """What is wrong with a record that can be seen without its dataset."""
+    record = parsed(path)
+    return list(inspect(path, record)) if isinstance(record, Record) else record
+
+
+def problems(path: Path, truth: LoadedDataset) -> list[str]:
     with pytest.raises(RefusedError) as raised:
-        admission.add(path, path.parent / "nowhere", truth, by="me")
+        submit.add(path, path.parent / "nowhere", truth, by="me")
     assert not (path.parent / "nowhere").exists()
     return raised.value.problems
 
 
 def test_a_record_that_matches_is_stored_with_its_run_and_a_log(tmp_path, record, truth):
-    stored = admission.add(record, tmp_path / "results", truth, by="A. Nother")
+    stored = submit.add(record, tmp_path / "results", truth, by="A. Nother")
     assert stored == tmp_path / "results" / "overlap" / f"{NAME}.json"
     result, mine = read(stored), read(record)
-    assert replace(result, verification=mine.verification) == mine
-    assert result.verification["level"] == "rescored"
-    (entry,) = result.verification["log"]
-    assert (entry["what"], entry["by"], entry["record"]) == ("rescored", "A. Nother", mine.record()["id"])
+    assert result.changed(verification=mine.content["verification"]) == mine
+    assert result.verification.level == "rescored"
+    (entry,) = result.verification.log
+    assert (entry["what"], entry["by"], entry["record"]) == ("rescored", "A. Nother", mine.id)
     assert stored.with_suffix(".trec").read_bytes() == record.with_suffix(".trec").read_bytes()
     assert {path.name for path in stored.parent.iterdir()} == {"search.json", "search.trec"}
 
 
 def test_what_is_there_already_stays_as_it_is(tmp_path, record, truth):
-    stored = admission.add(record, tmp_path / "results", truth, by="me")
+    stored = submit.add(record, tmp_path / "results", truth, by="me")
     before = stored.read_bytes()
-    assert admission.add(record, tmp_path / "results", truth, by="you") == stored
-    assert admission.add(stored, tmp_path / "results", truth, by="you") == stored
+    assert submit.add(record, tmp_path / "results", truth, by="you") == stored
+    assert submit.add(stored, tmp_path / "results", truth, by="you") == stored
     assert stored.read_bytes() == before
 
 
 def test_the_same_settings_again_need_a_word_and_other_settings_a_place_of_their_own(tmp_path, record, truth):
     results = tmp_path / "results"
-    first = admission.add(record, results, truth, by="me")
+    first = submit.add(record, results, truth, by="me")
     again = make(tmp_path / "again")
     rewrite(again, lambda old: replace(old, created="2026-12-01T00:00:00+00:00"))
     with pytest.raises(MismatchError, match="is of the same system with the same settings"):
-        admission.add(again, results, truth, by="me")
-    assert admission.add(again, results, truth, by="me", replacing=True) == first
+        submit.add(again, results, truth, by="me")
+    assert submit.add(again, results, truth, by="me", replacing=True) == first
     assert read(first).created == "2026-12-01T00:00:00+00:00"
-    other = admission.add(make(tmp_path / "other", lowercase="false"), results, truth, by="me")
+    other = submit.add(make(tmp_path / "other", lowercase="false"), results, truth, by="me")
     assert other.parent == first.parent and other.name.startswith("search@") and other.suffix == ".json"
-    assert read(other).run["file"] == f"{other.stem}.trec"
-    report = shelf.Report()
-    assert not list(shelf.everything(results, TINY, report))
+    assert read(other).run.file == f"{other.stem}.trec"
+    report = Report()
+    assert not list(audit(results, TINY, report))
     assert (report.records, report.rescored, report.bad) == (2, 2, 0)
 
 
 def test_a_record_that_replaces_one_with_another_run_is_never_beside_the_wrong_run(tmp_path, record, truth):
     results = tmp_path / "results"
-    stored = admission.add(record, results, truth, by="me")
+    stored = submit.add(record, results, truth, by="me")
     again = make(tmp_path / "again")
     run = again.with_suffix(".trec")
     run.write_text(run.read_text().replace("overlap", "another"))
     rewrite(
-        again, lambda old: replace(old, created="2026", run={**old.run, "sha256": shelf.read(stored).run["sha256"]})
+        again, lambda old: replace(old, created="2026", run={**old.run, "sha256": read(stored).run.sha256})
     )
     assert problems(again, truth) == [
-        f"run.sha256: the record says {read(stored).run['sha256'][:8]}, search.trec has {sha(run)}"
+        f"run.sha256: the record says {read(stored).run.sha256[:8]}, search.trec has {sha(run)}"
     ]
     rewrite(again, lambda old: replace(old, run={**old.run, "sha256": sha(run, 64)}))
-    admission.add(again, results, truth, by="me", replacing=True)
-    assert read(stored).run["file"] == f"search.{sha(run)}.trec"
+    submit.add(again, results, truth, by="me", replacing=True)
+    assert read(stored).run.file == f"search.{sha(run)}.trec"
     assert {path.name for path in stored.parent.iterdir()} == {"search.json", f"search.{sha(run)}.trec"}
     assert not list(inspect(stored, read(stored)))
 
@@ -157,7 +171,7 @@ def test_a_mean_that_is_not_of_its_values_needs_no_dataset_to_be_seen(record):
         return replace(old, measures={**old.measures, "aggregate": aggregate})
 
     rewrite(record, boast)
-    assert list(inspect(record, read(record))) == [
+    assert inspected(record) == [
         "measures.aggregate.MRR@10: its values have the mean 0.666667, the record says 0.900000"
     ]
 
@@ -189,7 +203,7 @@ def test_another_dataset_than_its_hashes_is_refused_with_both_hashes(record, tru
 
 def test_a_record_that_claims_the_release_has_its_counts(record):
     rewrite(record, lambda old: replace(old, dataset={**old.dataset, "source": "release"}))
-    assert list(inspect(record, read(record))) == [
+    assert inspected(record) == [
         f"dataset.counts.documents: {NAME} as published has 1,694,164, the record 4",
         f"dataset.counts.queries: {NAME} as published has 617, the record 3",
         f"dataset.counts.judgments: {NAME} as published has 1,738, the record 3",
@@ -214,13 +228,13 @@ def test_a_bad_run_is_named_by_its_line(record, truth, line, problem):
 
 
 @pytest.mark.parametrize(
-    "name", ["../../x", "/etc/x", "a/../../b", ".hidden", "<script>alert(1)</script>", "a b", "", "x\ny", "a\\b"]
+    "name", ["../../x", "/etc/x", "a/../../b", ".hidden", "<script>alert(1)</script>", "a b", "x\ny", "a\\b"]
 )
 def test_a_name_that_climbs_or_is_markup_is_refused(tmp_path, record, truth, name):
     rewrite(record, lambda old: replace(old, retriever={**old.retriever, "name": name}))
     if "/" in name and not name.startswith("<"):  # a system's name has no folders: they become underscores
         with suppress(CorruptFileError):
-            assert place(read(record)).parts[0] == name.replace("/", "__") and ".." not in place(read(record)).parts
+            assert stem_of(read(record)).parts[0] == name.replace("/", "__") and ".." not in stem_of(read(record)).parts
         return
     (found,) = problems(record, truth)
     assert found.startswith("the name of a system or dataset is made of letters, digits and ._+-, found ")
@@ -228,7 +242,7 @@ def test_a_name_that_climbs_or_is_markup_is_refused(tmp_path, record, truth, nam
         record,
         lambda old: replace(old, retriever={**old.retriever, "name": "x"}, dataset={**old.dataset, "name": name}),
     )
-    assert list(inspect(record, read(record)))
+    assert inspected(record)
 
 
 @pytest.mark.parametrize("file", ["../search.trec", "/etc/passwd", "..", "", None, 3, "a\\b", "gone.trec"])
@@ -240,7 +254,7 @@ def test_a_run_is_a_file_beside_its_record_and_nothing_else(record, file):
         )
         return
     rewrite(record, lambda old: replace(old, run={**old.run, "file": file}))
-    (found,) = inspect(record, read(record))
+    (found,) = inspected(record)
     assert found.startswith("run.file: ")
 
 
@@ -257,33 +271,33 @@ def test_a_run_is_a_file_beside_its_record_and_nothing_else(record, file):
 )  # fmt: skip
 def test_a_record_of_the_wrong_shape_is_a_line(record, fields, problem):
     rewrite(record, lambda old: replace(old, **fields))
-    assert list(inspect(record, read(record))) == [problem]
+    assert inspected(record) == [problem]
 
 
 def test_a_claim_to_be_reproduced_is_not_believed(tmp_path, record, truth):
     rewrite(record, lambda old: replace(old, verification={"level": "imported"}))
-    stored = admission.add(record, tmp_path / "results", truth, by="me")
-    assert read(stored).verification["level"] == "imported"  # and it never rises
+    stored = submit.add(record, tmp_path / "results", truth, by="me")
+    assert read(stored).verification.level == "imported"  # and it never rises
 
 
 def test_somebody_else_can_reproduce_a_record_and_the_difference_is_on_its_log(tmp_path, record, truth):
     results = tmp_path / "results"
-    stored = admission.add(record, results, truth, by="me")
+    stored = submit.add(record, results, truth, by="me")
     with pytest.raises(MismatchError, match="itself, and no repetition"):
-        admission.reproduce(record, stored, truth, by="you")
+        submit.reproduce(record, stored, truth, by="you")
     again = make(tmp_path / "again")
     rewrite(again, lambda old: replace(old, created="2026-12-01T00:00:00+00:00"))
     with pytest.raises(MismatchError, match="was added by me, and repeating it takes somebody else"):
-        admission.reproduce(again, stored, truth, by="me")
-    entry, agrees = admission.reproduce(again, stored, truth, by="you")
+        submit.reproduce(again, stored, truth, by="me")
+    entry, agrees = submit.reproduce(again, stored, truth, by="you")
     assert agrees and entry["difference"]["Success@5"] == 0 and entry["same_values"] == 1
     result = read(stored)
-    assert result.verification["level"] == "reproduced"
-    assert [one["by"] for one in result.verification["log"]] == ["me", "you"]
+    assert result.verification.level == "reproduced"
+    assert [one["by"] for one in result.verification.log] == ["me", "you"]
     assert json.loads(gzip.decompress((stored.parent / entry["evidence"]).read_bytes()))["id"] == entry["record"]
     assert not list(inspect(stored, result))
-    report = shelf.Report()
-    assert not list(shelf.everything(results, TINY, report)) and report.records == 1
+    report = Report()
+    assert not list(audit(results, TINY, report)) and report.records == 1
     (stored.parent / entry["run"]).unlink()
     assert list(inspect(stored, result)) == [
         f"verification.log: {entry['run']} of the repetition is not beside the record"
@@ -291,10 +305,10 @@ def test_somebody_else_can_reproduce_a_record_and_the_difference_is_on_its_log(t
 
 
 def test_a_repetition_that_differs_is_logged_and_raises_no_level(tmp_path, record, truth):
-    stored = admission.add(record, tmp_path / "results", truth, by="me")
+    stored = submit.add(record, tmp_path / "results", truth, by="me")
     again = make(tmp_path / "again", lowercase="false")
     with pytest.raises(MismatchError, match=r"no repetition of .*: options was"):
-        admission.reproduce(again, stored, truth, by="you")
+        submit.reproduce(again, stored, truth, by="you")
     worse = make(tmp_path / "worse")
     run = worse.with_suffix(".trec")
     run.write_text("".join(line for line in run.read_text().splitlines(True) if not line.startswith("1 ")))
@@ -303,12 +317,12 @@ def test_a_repetition_that_differs_is_logged_and_raises_no_level(tmp_path, recor
 
     dataset = read_lotte(TINY / "science" / "test", "search")
     scored = score(run, "overlap", dataset, order)
-    rewrite(worse, lambda old: replace(scored, retriever=old.retriever, run={**scored.run}))
+    rewrite(worse, lambda old: replace(old, measures=scored.content["measures"], run=scored.content["run"]))
     shutil.copy(tmp_path / "scored" / "overlap" / f"{NAME}.trec", run)
-    entry, agrees = admission.reproduce(worse, stored, truth, by="you")
+    entry, agrees = submit.reproduce(worse, stored, truth, by="you")
     assert not agrees and entry["what"] == "repeated, and differs"
     assert entry["difference"]["Success@5"] == pytest.approx(-1 / 3)
-    assert read(stored).verification["level"] == "rescored" and len(read(stored).verification["log"]) == 2
+    assert read(stored).verification.level == "rescored" and len(read(stored).verification.log) == 2
 
 
 def test_verify_lists_every_problem_of_every_record_and_says_what_was_not_checked(tmp_path):
@@ -321,13 +335,13 @@ def test_verify_lists_every_problem_of_every_record_and_says_what_was_not_checke
     (results / "overlap" / f"{NAME}.trec").write_text("")
     (results / ".cache").mkdir()
     (results / ".cache" / "x.json").write_text("{")
-    report = shelf.Report()
-    found = list(shelf.everything(results, tmp_path / "nothing", report))
+    report = Report()
+    found = list(audit(results, tmp_path / "nothing", report))
     assert [line.removeprefix(f"{results}/") for line in found] == [
         f"loud/lotte/science/test/forum.json: is of {NAME} by loud, and should stand at loud/{NAME}.json",
         f"loud/{NAME}.json: the same record as {copy}",
         "notes.json has schema 'lotte-result/9', this is 'lotte-result/1'. Run `lotte eval` again, or read it with the commit it names.",
-        f"overlap/{NAME}.json: run.sha256: the record says {read(results / 'overlap' / f'{NAME}.json').run['sha256'][:8]}, search.trec has e3b0c442",
+        f"overlap/{NAME}.json: run.sha256: the record says {read(results / 'overlap' / f'{NAME}.json').run.sha256[:8]}, search.trec has e3b0c442",
     ]  # fmt: skip
     assert (report.records, report.rescored, report.bad) == (4, 0, 4)
 
@@ -338,30 +352,30 @@ def test_records_of_one_name_with_different_data_are_told_apart_without_the_data
         make(results, name=name)
     odd = results / "b" / f"{NAME}.json"
     rewrite(odd, lambda old: replace(old, dataset={**old.dataset, "qrels_sha256": "f" * 64}))
-    there = read(results / "overlap" / f"{NAME}.json").dataset["qrels_sha256"][:8]
-    assert list(shelf.everything(results, TINY, shelf.Report(), quick=True)) == [
+    there = read(results / "overlap" / f"{NAME}.json").dataset.qrels_sha256[:8]
+    assert list(audit(results, TINY, Report(), quick=True)) == [
         f"{odd}: dataset.qrels_sha256: 2 other records of {NAME} (local) have {there}, this one ffffffff"
     ]
 
 
 def test_a_dataset_is_found_by_the_name_in_its_record(tmp_path):
-    assert shelf.find(NAME, TINY).name == NAME
+    assert find(NAME, TINY).name == NAME
     folder = tmp_path / "mini"
     shutil.copytree(TINY / "science" / "test", folder)
     (folder / "queries.test.tsv").write_text("0\twhy\n")
     (folder / "qrels.test.tsv").write_text("0 0 3 1\n")
     for name in ("questions.search.tsv", "qas.search.jsonl", "questions.forum.tsv", "qas.forum.jsonl"):
         (folder / name).unlink()
-    assert shelf.find("mini/test", tmp_path).name == "mini/test"
-    assert shelf.find("mini/test", folder).name == "mini/test"
+    assert find("mini/test", tmp_path).name == "mini/test"
+    assert find("mini/test", folder).name == "mini/test"
     with pytest.raises(UnavailableError, match="no dataset of that name is in"):
-        shelf.find("mini/dev", folder)
+        find("mini/dev", folder)
 
 
 def test_a_deep_nesting_is_no_record(tmp_path):
     (tmp_path / "x.json").write_text("[" * 100_000)
     with pytest.raises(CorruptFileError):
-        shelf.read(tmp_path / "x.json")
+        read(tmp_path / "x.json")
 
 
 def test_rescoring_goes_by_the_order_of_the_run(record, truth):
@@ -399,10 +413,10 @@ def test_ten_thousand_records_are_read_in_one_go(tmp_path):
         target.parent.mkdir(parents=True)
         shutil.copy(source.with_suffix(".trec"), target.with_suffix(".trec"))
         old = read(source)
-        replace(old, retriever={**old.retriever, "name": f"s{number}"}).write(target)
+        old.changed(retriever={**old.content["retriever"], "name": f"s{number}"}).write(target)
     (tmp_path / "results" / "s77" / f"{NAME}.trec").write_text("")
-    report = shelf.Report()
-    assert len(list(shelf.everything(tmp_path / "results", TINY, report, quick=True))) == 1
+    report = Report()
+    assert len(list(audit(tmp_path / "results", TINY, report, quick=True))) == 1
     assert report.records == 10_000
 
 

@@ -450,7 +450,7 @@ def test_a_dataset_that_asks_for_longer_queries_gets_them(system, checkpoint, co
     for name, asked in (("fitted", system), ("set", load("colbertv2", [f"checkpoint={checkpoint}", "query_maxlen=16"]))):
         (result,) = evaluate(name, asked, [dataset], Order(out=tmp_path, index=tmp_path / "kept"))
         orders[name] = ranking.read(tmp_path / name / "toy" / "long.trec", queries, corpus.doc_ids).doc_ids("q")
-        assert result.retriever["options"]["query_maxlen"] == (64 if name == "fitted" else 16)
+        assert result.retriever.options["query_maxlen"] == (64 if name == "fitted" else 16)
     for name, length in (("fitted", 64), ("set", 16)):
         one = load("colbertv2", [f"checkpoint={checkpoint}", f"query_maxlen={length}"])
         assert one.open(tmp_path / "kept" / name / "toy" / "long").search(queries, k=1000).doc_ids("q") == orders[name]

@@ -26,9 +26,9 @@ from leaderboard.compare import (
     table,
     tally,
 )
-from leaderboard.groups import Standing, groups, standings
 from leaderboard.interval import interval
-from leaderboard.result import Result
+from leaderboard.letter_display import Standing, groups, standings
+from leaderboard.record.schema import Record
 from lotte.errors import CorruptFileError, LotteError, MismatchError
 
 # what measures give: shares, reciprocal ranks, discounts; ties and near ties on purpose
@@ -441,15 +441,18 @@ def test_real_steps_are_ranked_as_they_were_made():
 
 
 def record(name="bm25", options=None, measures=None, values=(1.0, 0.0, 0.5), **dataset):
-    return Result(
+    said = {"official": "nDCG@10", "relevance_level": 1, "per_query": {"nDCG@10": {str(q): v for q, v in enumerate(values)}}}
+    said |= measures or {}
+    said["aggregate"] = {name: {"value": 0.5} for name in {said["official"], *said["per_query"]}}
+    return Record.of(
         created="2026-11-21T08:00:00+00:00",
         retriever={"name": name, "options": options or {}},
         dataset={
-            "name": "beir/tiny", "corpus_sha256": "c" * 64, "queries_sha256": "d" * 64, "qrels_sha256": "e" * 64, **dataset,
+            "name": "beir/tiny", "source": "local", "counts": {},
+            "corpus_sha256": "c" * 64, "queries_sha256": "d" * 64, "qrels_sha256": "e" * 64, **dataset,
         },
-        measures=measures
-        or {"official": "nDCG@10", "relevance_level": 1, "per_query": {"nDCG@10": {str(q): v for q, v in enumerate(values)}}},
-        run={}, cost={}, platform={}, implementation={}, contamination=[], verification={},
+        measures=said,
+        run={}, cost={}, platform={}, implementation={}, contamination=[], verification={"level": "self-run"},
     )  # fmt: skip
 
 
@@ -496,7 +499,7 @@ def test_less_than_two_records_have_no_pairs():
             "'dense' has no nDCG@10 for each query of beir/tiny; it has Success@5, AP",
         ),
         (
-            [record(measures={"per_query": ["nDCG@10"]})],
+            [record(measures={"per_query": {}})],
             MismatchError,
             "'bm25' has no nDCG@10 for each query of beir/tiny; it has no measure",
         ),

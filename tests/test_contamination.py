@@ -281,9 +281,10 @@ def test_the_record_says_what_the_checkpoint_has_seen(tmp_path, tiny):
 
     (result,) = evaluate("trained", Trained(), [tiny], Order(out=tmp_path / "out"))
     (told,) = result.contamination
-    assert (told["dataset"], told["level"]) == ("lotte/science/test/search", "heavy")
-    assert told["evidence"].startswith("trained: of 3 questions 3 are questions of the training data")
-    assert json.loads((tmp_path / "out/trained/lotte/science/test/search.json").read_text())["contamination"] == [told]
+    assert (told.dataset, told.level) == ("lotte/science/test/search", "heavy")
+    assert told.evidence.startswith("trained: of 3 questions 3 are questions of the training data")
+    file = tmp_path / "out/trained/lotte/science/test/search.json"
+    assert json.loads(file.read_text())["contamination"] == result.content["contamination"]
 
 
 @pytest.mark.slow
@@ -294,10 +295,10 @@ def test_a_late_interaction_model_shows_its_papers(tmp_path, tiny):
     (folder / "training.json").write_text('{"data": [{"name": "tiny/train"}], "start": {"id": "m", "seen": ["GooAQ"]}}')
     system = load("colbertv2", [f"checkpoint={folder}", "device=cpu", "threads=1"])
     (result,) = evaluate("colbertv2", system, [tiny], Order(out=tmp_path / "out"))
-    assert result.retriever["training_data"] == ["tiny/train", "GooAQ (m)"]
+    assert result.retriever.training_data == ("tiny/train", "GooAQ (m)")
     (told,) = result.contamination
-    assert (told["dataset"], told["level"]) == ("lotte/science/test/search", "heavy")
-    assert told["evidence"].startswith("trained on tiny/train: of 3 questions 3 are questions of the training data")
+    assert (told.dataset, told.level) == ("lotte/science/test/search", "heavy")
+    assert told.evidence.startswith("trained on tiny/train: of 3 questions 3 are questions of the training data")
     assert told["overlap"]["queries_equal"] == 3
     assert json.loads((tmp_path / "out/colbertv2/lotte/science/test/search.json").read_text())["contamination"] == [
         told

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from leaderboard import admission
-from leaderboard import result as results
-from leaderboard.board import record, texts
+from leaderboard.board import texts
+from leaderboard.board.entry import read_entries
 from leaderboard.evaluate import NO_COST, Order, evaluate, name_of, rescore
 from leaderboard.measure import MRR, R, parse
-from leaderboard.verify import Truth
+from leaderboard.record import submit
+from leaderboard.record.loaded_dataset import LoadedDataset
+from leaderboard.record.read import read
 from lotte import Dataset, Doc, Docs, Run, reading
 from lotte.dataset import corpus_sha256
 from lotte.errors import LotteError, MismatchError, UnavailableError
@@ -44,7 +45,7 @@ class Counting:
 def test_one_corpus_is_indexed_once_for_all_its_questions(order):
     counting = Counting()
     datasets = [*reading.read(TINY), *reading.read(TINY)]  # twice, and not as the same object
-    names = [result.dataset["name"] for result in evaluate("mine", counting, datasets, order)]
+    names = [result.dataset.name for result in evaluate("mine", counting, datasets, order)]
     assert names == ["lotte/science/test/search", "lotte/science/test/forum"] * 2
     assert len(counting.corpora) == 1
 
@@ -52,7 +53,7 @@ def test_one_corpus_is_indexed_once_for_all_its_questions(order):
 def test_the_record_has_every_field_that_is_promised(order, tiny):
     (result,) = evaluate("bm25", load("bm25", ["k1=1.2"]), [tiny], replace(order, measures=(MRR @ 10, R @ 5)))
     record = json.loads((order.out / "bm25" / "lotte/science/test/search.json").read_text())
-    assert results.read(order.out / "bm25" / "lotte/science/test/search.json").record() == record
+    assert read(order.out / "bm25" / "lotte/science/test/search.json").content == record
     assert record["retriever"].keys() == {"name", "family", "options", "model", "index", "search", "training_data"}
     assert record["retriever"]["options"] == {"k1": 1.2, "b": 0.4}
     assert record["retriever"]["index"].keys() == {"type", "bits", "centroids", "seed", "bytes", "sha256"}
@@ -82,18 +83,18 @@ def test_the_record_has_every_field_that_is_promised(order, tiny):
 
 def test_the_run_lies_beside_the_result_and_scores_the_same(order, tiny):
     (result,) = evaluate("bm25", load("bm25"), [tiny], order)
-    path = order.out / "bm25" / "lotte/science/test" / result.run["file"]
+    path = order.out / "bm25" / "lotte/science/test" / result.run.file
     assert path.read_text().startswith("0 Q0 3 1 ")
     again = rescore(path, "again", tiny, order)
-    assert again.measures["per_query"] == result.measures["per_query"]
-    assert again.run["sha256"] != result.run["sha256"], "the tag is another"
-    assert again.verification == {"level": "rescored"} and again.cost == NO_COST
+    assert again.measures.per_query == result.measures.per_query
+    assert again.run.sha256 != result.run.sha256, "the tag is another"
+    assert again.content["verification"] == {"level": "rescored"} and again.content["cost"] == NO_COST
 
 
 def test_a_system_that_says_nothing_of_itself_is_unknown(order, tiny):
     (result,) = evaluate("my.module:make", Counting(), [tiny], order)
-    assert result.retriever["family"] == "unknown" and result.retriever["training_data"] is None
-    assert result.contamination[0]["level"] == "unknown"
+    assert result.retriever.family == "unknown" and result.retriever.training_data is None
+    assert result.contamination[0].level == "unknown"
     assert (order.out / "my.module.make" / "lotte/science/test/search.json").is_file()
 
 
@@ -114,8 +115,8 @@ def test_a_query_that_somebodys_run_leaves_out_is_a_miss_and_is_told(order, tiny
     (tmp_path / "best.trec").write_text("1 Q0 1 1 9.0 x\n")
     result = rescore(tmp_path / "best.trec", "best", tiny, replace(order, say=said.append))
     assert result.value == pytest.approx(1 / 3)
-    assert result.run["missing"] == ["0", "2"]
-    assert result.run["origin"]["file"] == "best.trec"
+    assert result.run.missing == ("0", "2")
+    assert result.run.origin["file"] == "best.trec"
     assert said == [
         f"{tmp_path / 'best.trec'} leaves out 2 of the 3 queries of lotte/science/test/search; they count as misses. "
         "The first is '0'."
@@ -125,8 +126,8 @@ def test_a_query_that_somebodys_run_leaves_out_is_a_miss_and_is_told(order, tiny
 def test_which_rule_made_the_order_is_on_record(order, tiny, tmp_path):
     (tmp_path / "r.tsv").write_text("0\t1\t1\t0.5\n0\t3\t2\t0.9\n")
     result = rescore(tmp_path / "r.tsv", "r", tiny, replace(order, measures=(MRR @ 10,)))
-    assert result.run["ties"] == "the ranks of the file; its scores are ignored"
-    assert result.measures["per_query"]["MRR@10"]["0"] == 0.5
+    assert result.run.ties == "the ranks of the file; its scores are ignored"
+    assert result.measures.per_query["MRR@10"]["0"] == 0.5
     assert (order.out / "r" / "lotte/science/test/search.trec").read_text() == "0 Q0 1 1 2 r\n0 Q0 3 2 1 r\n"
 
 
@@ -146,7 +147,7 @@ def mirrored(tiny) -> Dataset:
 
 def test_a_document_with_its_querys_id_is_no_answer_and_takes_no_place(order, mirrored, tmp_path):
     (result,) = evaluate("overlap", load("overlap"), [mirrored], replace(order, k=1))
-    assert result.measures["per_query"]["nDCG@10"] == {"a": 1.0, "c": 0.0, "x": 0.0}
+    assert result.measures.per_query["nDCG@10"] == {"a": 1.0, "c": 0.0, "x": 0.0}
     ranking = (order.out / "overlap" / "beir/mirror.trec").read_text()
     assert ranking == "a Q0 B 1 1 overlap\nx Q0 a 1 1 overlap\n"
     (tmp_path / "r.trec").write_text("a Q0 a 1 9 x\na Q0 B 2 8 x\nc Q0 c 1 9 x\nx Q0 B 1 1 x\n")
@@ -160,11 +161,11 @@ def test_an_index_is_kept_and_used_again(order, tiny, tmp_path):
     path = tmp_path / "kept" / "mine" / "lotte/science/test"
     assert (path / "meta.json").is_file() and len(counting.corpora) == 1
     assert said == [f"{path}: this index is used again"]
-    assert (first.cost["index_reused"], second.cost["index_reused"]) == (False, True)
-    assert second.cost["index_seconds"] is not None
-    assert first.retriever["index"] == second.retriever["index"]
+    assert (first.cost.index_reused, second.cost.index_reused) == (False, True)
+    assert second.cost.index_seconds is not None
+    assert first.retriever.index == second.retriever.index
     given = next(evaluate("mine", counting, [tiny], replace(order, index=path)))
-    assert given.cost["index_reused"] and len(counting.corpora) == 1
+    assert given.cost.index_reused and len(counting.corpora) == 1
 
 
 def test_an_index_is_used_again_by_another_dataset_that_asks_the_same_corpus(order, tiny, tmp_path):
@@ -180,7 +181,7 @@ def test_an_index_is_used_again_by_another_dataset_that_asks_the_same_corpus(ord
 def test_the_hash_of_an_index_does_not_depend_on_where_the_corpus_lies(order, tiny, tmp_path):
     shutil.copytree(TINY, tmp_path / "lotte")
     hashes = {
-        next(evaluate("bm25", load("bm25"), reading.read(folder), order)).retriever["index"]["sha256"]
+        next(evaluate("bm25", load("bm25"), reading.read(folder), order)).retriever.index.sha256
         for folder in (TINY, tmp_path / "lotte")
     }
     assert len(hashes) == 1
@@ -245,10 +246,10 @@ def test_a_packed_run_takes_the_place_of_a_plain_one(order, tiny):
     (plain,) = evaluate("bm25", load("bm25"), [tiny], order)
     (packed,) = evaluate("bm25", load("bm25"), [tiny], replace(order, gzip=True))
     assert sorted(file.name for file in folder.iterdir()) == ["search.json", "search.trec.gz"]
-    assert packed.run["file"] == "search.trec.gz" and packed.measures == plain.measures
-    stored = admission.add(folder / "search.json", order.out.parent / "board", Truth.of(tiny), by="a test")
+    assert packed.run.file == "search.trec.gz" and packed.measures == plain.measures
+    stored = submit.add(folder / "search.json", order.out.parent / "board", LoadedDataset.of(tiny), by="a test")
     assert stored.with_name("search.trec.gz").read_bytes() == (folder / "search.trec.gz").read_bytes()
-    (one,) = record.read(stored.parent, print)
+    (one,) = read_entries(stored.parent, print)
     assert texts.tops(one)[0] == {
         query_id: tuple(hit.doc_id for hit in hits[:5]) for query_id, hits in load("bm25").index(
             tiny.corpus, order.out / "index").search(tiny.queries, k=5).hits.items() if hits

@@ -3,16 +3,16 @@
 import json
 import subprocess
 import sys
-from dataclasses import replace
 
 import pytest
 import yaml
 from board import board
 from conftest import TINY
-from test_board_add import NAME, make, rewrite
+from test_board_add import NAME, make, replace, rewrite
 
-from leaderboard import interchange, mteb, shelf
-from leaderboard.result import read
+from leaderboard import interchange, mteb
+from leaderboard.record.audit import Report, audit
+from leaderboard.record.read import read
 from lotte.errors import CorruptFileError, LotteError, MismatchError
 
 RELEASE = {"documents": 1_694_164, "queries": 617, "judged_queries": 617, "judgments": 1_738}
@@ -89,11 +89,11 @@ def test_mtebs_result_comes_in_marked_and_without_a_run(tmp_path, record):
     (stored,) = interchange.take_in(file, tmp_path / "results", TINY, by="me")
     assert stored == tmp_path / "results" / "org__model" / f"{NAME}.json"
     result = read(stored)
-    assert result.verification["level"] == "imported" and result.run["file"] is None
-    assert result.mean("Success@5") == 0.666667 and result.measures["per_query"] == {}
-    assert result.verification["log"][0]["by"] == "me"
-    report = shelf.Report()
-    assert not list(shelf.everything(tmp_path / "results", TINY, report))
+    assert result.verification.level == "imported" and result.run.file is None
+    assert result.mean("Success@5") == 0.666667 and result.measures.per_query == {}
+    assert result.verification.log[0]["by"] == "me"
+    report = Report()
+    assert not list(audit(tmp_path / "results", TINY, report))
     assert report.lines() == [
         "1 records: 1 without a problem, 0 with; 0 scored again from their runs",
         "1 not scored again: their scores were imported without a run",
@@ -143,11 +143,11 @@ def test_a_run_with_somebodys_header_comes_in_scored_and_marked(tmp_path, record
     (stored,) = interchange.take_in(file, tmp_path / "results", TINY, dataset=NAME, by="me")
     assert stored == tmp_path / "results" / "axiom" / f"{NAME}.json"
     result = read(stored)
-    assert result.verification["level"] == "imported" and result.value == pytest.approx(2 / 3)
-    assert result.retriever["options"] == {"b": 0.4} and result.retriever["family"] == "BM25Similarity"
-    assert result.run["origin"]["file"] == "theirs.trec" and result.platform == {}
-    report = shelf.Report()
-    assert not list(shelf.everything(tmp_path / "results", TINY, report)) and report.rescored == 1
+    assert result.verification.level == "imported" and result.value == pytest.approx(2 / 3)
+    assert result.retriever.options == {"b": 0.4} and result.retriever.family == "BM25Similarity"
+    assert result.run.origin["file"] == "theirs.trec" and result.content["platform"] == {}
+    report = Report()
+    assert not list(audit(tmp_path / "results", TINY, report)) and report.rescored == 1
 
 
 @pytest.mark.parametrize(

@@ -99,7 +99,7 @@ def test_whoever_scores_is_told_of_repeated_judgments(layout, tmp_path):
     said = []
     order = Order(out=tmp_path / "out", say=said.append)
     (result,) = evaluate("overlap", retriever(), reading.read(tmp_path / "set"), order)
-    assert result.dataset["counts"]["judgments"] == 1
+    assert result.dataset.counts["judgments"] == 1
     assert [line for line in said if "a pair is judged a second time with the same relevance, 1 in all" in line]
 
 

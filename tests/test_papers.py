@@ -7,21 +7,21 @@ from board import board
 from test_board_add import make
 
 from leaderboard import catalogue, papers
-from leaderboard.result import Result
+from leaderboard.record.schema import Record
 from lotte.errors import UnknownNameError
 from retrievers.systems import bm25, colbertv2
 
 DONE = Path("results/x.json")
 
 
-def record(system: str, dataset: str, measure: str, value: float, *, counts=None, level="self-run", **more) -> Result:
+def record(system: str, dataset: str, measure: str, value: float, *, counts=None, level="self-run", **more) -> Record:
     known = catalogue.release(dataset)
     counts = counts or {"documents": known.counts.documents, "queries": known.counts.queries}
-    return Result(
+    return Record.of(
         created="2026-11-21T08:00:00+00:00",
         retriever={"name": system, "options": more.get("options", {}), "index": {}},
-        dataset={"name": dataset, "counts": counts},
-        measures={"official": measure, "aggregate": {measure: {"value": value}}},
+        dataset={"name": dataset, "source": "local", "counts": counts},
+        measures={"official": measure, "aggregate": {measure: {"value": value}}, "per_query": {}},
         run={},
         cost=more.get("cost", {}),
         platform={},

@@ -1,31 +1,29 @@
 """Two records of one system are no two systems: what differs is said to be the machine's, or the code's."""
 
-from dataclasses import replace
-
 import pytest
 from board import board
 from test_board_add import make
 
-from leaderboard import versus
-from leaderboard.result import read
+from leaderboard import compare_rows
+from leaderboard.record.read import read
 
 QUERY = "0"
 
 
 def measured(record, *, value=None, retriever=None, **platform):
     """Change where a record was measured, and the value of one query."""
-    old = read(record)
-    measures = {**old.measures, "per_query": {k: dict(v) for k, v in old.measures["per_query"].items()}}
+    old = read(record).content
+    measures = {**old["measures"], "per_query": {k: dict(v) for k, v in old["measures"]["per_query"].items()}}
     official = measures["official"]
     if value is not None:
         values = measures["per_query"][official]
         values[QUERY] = value
         mean = {**measures["aggregate"][official], "value": sum(values.values()) / len(values)}
         measures["aggregate"] = {**measures["aggregate"], official: mean}
-    commit = platform.pop("commit", old.implementation["commit"])
-    return replace(
-        old, measures=measures, platform={**old.platform, **platform}, retriever={**old.retriever, **(retriever or {})},
-        implementation={**old.implementation, "commit": commit},
+    commit = platform.pop("commit", old["implementation"]["commit"])
+    return read(record).changed(
+        measures=measures, platform={**old["platform"], **platform}, retriever={**old["retriever"], **(retriever or {})},
+        implementation={**old["implementation"], "commit": commit},
     ).write(record)  # fmt: skip
 
 
@@ -40,7 +38,7 @@ def there(tmp_path):
 
 
 def test_two_machines_are_one_system_and_the_queries_that_differ_are_counted(here, there):
-    (found,) = versus.compare([here, there])
+    (found,) = compare_rows.compare([here, there])
     assert found.pairs == () and [one["system"] for one in found.standings] == ["overlap"]
     (row,) = found.repeats
     assert (row["differ"], row["largest"], row["other"]) == (1, 1.0, "cpu: first | second")
@@ -56,26 +54,26 @@ def test_the_command_says_so(here, there):
 def test_folders_of_two_machines_are_one_system_beside_another(tmp_path, here, there):
     make(tmp_path / "other", "rival")
     folders = [tmp_path / "here/overlap", tmp_path / "there/overlap", tmp_path / "other/rival"]
-    (found,) = versus.compare(folders)
+    (found,) = compare_rows.compare(folders)
     assert [(one["a"], one["b"]) for one in found.pairs] == [(str(folders[0]), str(folders[2]))]
     assert len(found.repeats) == 1
 
 
 def test_other_code_is_said_and_not_taken_for_the_machine(here, there):
     measured(there, commit="f" * 40)
-    (found,) = versus.compare([here, there])
+    (found,) = compare_rows.compare([here, there])
     assert "on other machines and by other code" in found.talk[-1]
 
 
 def test_other_settings_are_another_system(here, there):
     measured(there, retriever={"options": {"lowercase": False}})
-    (found,) = versus.compare([here, there])
+    (found,) = compare_rows.compare([here, there])
     assert len(found.pairs) == 1 and not found.repeats
 
 
 def test_where_it_ran_is_no_setting(here, there):
-    options = read(here).retriever["options"]
+    options = read(here).retriever.options
     measured(there, retriever={"options": {**options, "device": "cuda", "threads": 4}})
-    assert len(versus.compare([here, there])[0].repeats) == 1
+    assert len(compare_rows.compare([here, there])[0].repeats) == 1
 
 

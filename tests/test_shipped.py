@@ -69,11 +69,11 @@ def test_it_is_the_default_only_where_the_published_one_cannot_be_had(hub, capsy
 
 def test_its_records_say_which_model_it_is_and_what_that_one_had_seen(tmp_path, tiny):
     (result,) = evaluate("colbertv2", load("colbertv2", ["checkpoint=shipped"]), [tiny], Order(out=tmp_path))
-    assert result.retriever["model"]["id"] == SHIPPED
-    assert result.retriever["options"]["checkpoint"] == SHIPPED
-    assert any("Stack Exchange" in name for name in result.retriever["training_data"])
+    assert result.retriever.model.id == SHIPPED
+    assert result.retriever.options["checkpoint"] == SHIPPED
+    assert any("Stack Exchange" in name for name in result.retriever.training_data)
     (said,) = result.contamination
-    assert said["level"] == "some" and "Stack Exchange" in said["evidence"]  # as LoTTE is
+    assert said.level == "some" and "Stack Exchange" in said.evidence  # as LoTTE is
 
 
 def test_it_finds_more_than_words_do(tmp_path, typed):

@@ -9,9 +9,10 @@ from command import error
 from conftest import TINY
 from test_board_add import make
 
-from leaderboard import interchange, shelf
-from leaderboard import result as results
-from leaderboard.verify import beside, read
+from leaderboard import interchange
+from leaderboard.record.audit import Report, audit
+from leaderboard.record.read import read
+from leaderboard.record.store import beside
 from lotte import artifact
 from lotte.errors import CorruptFileError, LotteError
 
@@ -22,8 +23,8 @@ def record(tmp_path):
 
 
 def problems(folder):
-    report = shelf.Report()
-    return list(shelf.everything(folder, TINY, report, quick=True)), report
+    report = Report()
+    return list(audit(folder, TINY, report, quick=True)), report
 
 
 def test_every_flipped_byte_of_a_record_and_its_run_is_found(tmp_path, record):
@@ -60,7 +61,7 @@ def test_what_two_programs_would_read_otherwise_is_one_line(record, old, new, sa
     assert text.count(old) == 1
     record.write_text(text.replace(old, new))
     with pytest.raises(CorruptFileError, match=said):
-        results.read(record)
+        read(record)
 
 
 def _paths(value, path=()):
@@ -127,7 +128,7 @@ def test_an_id_may_begin_with_the_sign_of_a_comment(tmp_path, head):
     data = numbered(tmp_path)
     (tmp_path / "run.trec").write_text(head + HASHES)
     (stored,) = interchange.take_in(tmp_path / "run.trec", tmp_path / "out", TINY, dataset=str(data), system="s")
-    assert results.read(stored).value == 1.0
+    assert read(stored).value == 1.0
 
 
 @pytest.mark.parametrize("line", ["tag: !!timestamp x", "tag: !!bool x", 'tag: !!int ""', "a: &a [*a]", "a: &a 1\n# b: *a", "tag: 0x" + "f" * 5000, "a: " + "[" * 5000])  # fmt: skip

@@ -1,7 +1,6 @@
 """A suite runs each dataset once, goes on where it stopped, and averages nothing that is missing."""
 
 import shutil
-from dataclasses import replace
 from math import fsum
 from pathlib import Path
 
@@ -11,19 +10,20 @@ from conftest import TINY
 from leaderboard import catalogue, machine, suite
 from leaderboard.evaluate import Order
 from leaderboard.measure import parse
-from leaderboard.result import Result, read
+from leaderboard.record.read import read
+from leaderboard.record.schema import Record
 from lotte.errors import MismatchError, UnavailableError, UnknownNameError
 from retrievers import load
 
 KNOWN = {"commit": "a" * 40, "dirty": False}
 
 
-def result(dataset: str, value: float, measure: str = "Success@5", level: str = "self-run") -> Result:
-    return Result(
+def result(dataset: str, value: float, measure: str = "Success@5", level: str = "self-run") -> Record:
+    return Record.of(
         created="2026-11-21T08:00:00+00:00",
         retriever={"name": "x"},
-        dataset={"name": dataset},
-        measures={"official": measure, "aggregate": {measure: {"value": value}}},
+        dataset={"name": dataset, "source": "local", "counts": {}},
+        measures={"official": measure, "aggregate": {measure: {"value": value}}, "per_query": {}},
         run={},
         cost={},
         platform={},
@@ -93,7 +93,7 @@ def said(order: Order) -> list[str]:
 
 def test_what_is_finished_is_not_run_again(order):
     first = list(suite.run("lotte", "overlap", load("overlap"), order, TINY))
-    assert [one.dataset["name"] for one in first] == ["lotte/science/test/search", "lotte/science/test/forum"]
+    assert [one.dataset.name for one in first] == ["lotte/science/test/search", "lotte/science/test/forum"]
     assert said(order)[0].startswith(f"not in {TINY}, so left out: lotte/writing/test/search, ")
     before = {path: path.stat().st_mtime_ns for path in order.out.rglob("*.*")}
     assert list(suite.run("lotte", "overlap", load("overlap"), order, TINY)) == first
@@ -106,11 +106,11 @@ def test_what_is_finished_is_not_run_again(order):
     [
         (lambda path, old: path.with_suffix(".trec").write_text(""), "run.sha256: the record says"),
         (lambda path, old: path.write_text("{"), "no JSON"),
-        (lambda path, old: replace(old, dataset={**old.dataset, "qrels_sha256": "0" * 64}).write(path), "qrels_sha256 differs"),
-        (lambda path, old: replace(old, retriever={**old.retriever, "options": {"lowercase": False}}).write(path), "an option differs"),
-        (lambda path, old: replace(old, retriever={**old.retriever, "search": {"k": 5}}).write(path), "k differs: its record has 5, and 1000 is asked for"),
-        (lambda path, old: replace(old, implementation={**old.implementation, "commit": "b" * 40}).write(path), "it was made by commit bbbbbbbb, and this is aaaaaaaa"),
-        (lambda path, old: replace(old, implementation={**old.implementation, "dirty": True}, created="2001-01-01T00:00:00+00:00").write(path), "the code has changed since, and the change is in no commit"),
+        (lambda path, old: old.changed(dataset={**old.content["dataset"], "qrels_sha256": "0" * 64}).write(path), "qrels_sha256 differs"),
+        (lambda path, old: old.changed(retriever={**old.content["retriever"], "options": {"lowercase": False}}).write(path), "an option differs"),
+        (lambda path, old: old.changed(retriever={**old.content["retriever"], "search": {"k": 5}}).write(path), "k differs: its record has 5, and 1000 is asked for"),
+        (lambda path, old: old.changed(implementation={**old.content["implementation"], "commit": "b" * 40}).write(path), "it was made by commit bbbbbbbb, and this is aaaaaaaa"),
+        (lambda path, old: old.changed(implementation={**old.content["implementation"], "dirty": True}, created="2001-01-01T00:00:00+00:00").write(path), "the code has changed since, and the change is in no commit"),
     ],
 )  # fmt: skip
 def test_what_is_not_the_same_is_run_again_and_says_why(order, spoil, why):
@@ -128,7 +128,7 @@ def test_uncommitted_code_that_is_older_than_the_record_is_the_same_code(order, 
     list(suite.run("lotte", "overlap", load("overlap"), order, TINY))
     monkeypatch.setattr(machine, "code", lambda: {**KNOWN, "dirty": True})
     path = order.out / "overlap" / "lotte/science/test/search.json"
-    replace(read(path), created="2999-01-01T00:00:00+00:00").write(path)
+    read(path).changed(created="2999-01-01T00:00:00+00:00").write(path)
     list(suite.run("lotte", "overlap", load("overlap"), order, TINY))
     assert not any(line.startswith("lotte/science/test/search is run again") for line in said(order))
 
@@ -137,7 +137,7 @@ def test_a_measure_that_the_record_lacks_is_a_reason(order):
     list(suite.run("lotte", "overlap", load("overlap"), order, TINY))
     more = Order(out=order.out, say=order.say, measures=(parse("P@3"),))
     (first, _) = suite.run("lotte", "overlap", load("overlap"), more, TINY)
-    assert "P@3" in first.measures["aggregate"]
+    assert "P@3" in first.measures.aggregate
     assert any("its record has no P@3" in line for line in said(order))
 
 

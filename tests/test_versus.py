@@ -1,13 +1,12 @@
 """What `lotte board compare` holds against each other: records of one dataset, or systems on what all of them have."""
 
 import json
-from dataclasses import replace
 
 import pytest
 from board import board
-from test_board_add import NAME, make, rewrite
+from test_board_add import NAME, make, replace, rewrite
 
-from leaderboard import versus
+from leaderboard import compare_rows
 from leaderboard.compare import compare_values
 from lotte.errors import LotteError, MismatchError
 
@@ -29,7 +28,7 @@ def give(path, dataset, values):
 
 def test_two_records_are_compared_as_their_values_are(tmp_path):
     a, b = make(tmp_path, name="a"), make(tmp_path, name="b")
-    (found,) = versus.compare([a, b], "MRR@10")
+    (found,) = compare_rows.compare([a, b], "MRR@10")
     (pair,) = found.pairs
     assert (found.dataset, found.measure) == (NAME, "MRR@10")
     assert pair["difference"] == 0 and pair["p"] == pair["p_holm"] == 1 and pair["ties"] == 3
@@ -40,7 +39,7 @@ def test_folders_are_compared_on_what_both_have_and_then_on_the_mean(tmp_path):
     a, b = make(tmp_path, name="a"), make(tmp_path, name="b")
     better, worse = [1.0] * 30 + [0.0] * 10, [1.0] * 5 + [0.0] * 35
     give(a, "x", better), give(b, "x", worse), give(a, "only", better), give(a, "one", [1.0]), give(b, "one", [0.0])
-    found = versus.compare([tmp_path / "a", tmp_path / "b"])
+    found = compare_rows.compare([tmp_path / "a", tmp_path / "b"])
     assert [one.dataset for one in found] == [NAME, "x", "mean of 2"]
     (pair,) = found[1].pairs
     values = {
@@ -59,15 +58,15 @@ def test_folders_are_compared_on_what_both_have_and_then_on_the_mean(tmp_path):
 def test_what_cannot_be_compared_is_a_line(tmp_path):
     a, b = make(tmp_path, name="a"), make(tmp_path, name="b")
     with pytest.raises(LotteError, match="a comparison takes two records"):
-        versus.compare([a])
+        compare_rows.compare([a])
     with pytest.raises(LotteError, match=r"is a folder and .* is none"):
-        versus.compare([a, tmp_path / "b"])
+        compare_rows.compare([a, tmp_path / "b"])
     rewrite(b, lambda old: replace(old, dataset={**old.dataset, "qrels_sha256": "f" * 64}))
     with pytest.raises(MismatchError, match="only records of the same dataset can be compared"):
-        versus.compare([a, b])
+        compare_rows.compare([a, b])
     (tmp_path / "c").mkdir()
     with pytest.raises(MismatchError, match="a and c have no dataset in common"):
-        versus.compare([tmp_path / "a", tmp_path / "c"])
+        compare_rows.compare([tmp_path / "a", tmp_path / "c"])
 
 
 def test_the_command_prints_ranks_and_pairs(tmp_path):

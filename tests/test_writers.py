@@ -8,10 +8,12 @@ import pytest
 from conftest import TINY
 from test_board_add import NAME, make
 
-from leaderboard import admission, interchange
+from leaderboard import interchange
 from leaderboard.evaluate import Order, evaluate
-from leaderboard.result import read
-from leaderboard.verify import Truth, inspect
+from leaderboard.record import submit
+from leaderboard.record.loaded_dataset import LoadedDataset
+from leaderboard.record.read import read
+from leaderboard.record.verify import inspect
 from lotte import lock
 from lotte.benchmarks.lotte import read as read_lotte
 from lotte.errors import MismatchError, UnavailableError
@@ -19,8 +21,8 @@ from retrievers import load
 
 
 @pytest.fixture
-def truth() -> Truth:
-    return Truth.of(read_lotte(TINY / "science" / "test", "search"))
+def truth() -> LoadedDataset:
+    return LoadedDataset.of(read_lotte(TINY / "science" / "test", "search"))
 
 
 def while_waiting(monkeypatch, other):
@@ -39,8 +41,8 @@ def while_waiting(monkeypatch, other):
 def test_of_two_that_add_at_once_both_are_stored(tmp_path, truth, monkeypatch):
     mine, theirs = make(tmp_path / "a"), make(tmp_path / "b", lowercase="false")
     results = tmp_path / "results"
-    left = while_waiting(monkeypatch, lambda: admission.add(theirs, results, truth, by="them"))
-    admission.add(mine, results, truth, by="me")
+    left = while_waiting(monkeypatch, lambda: submit.add(theirs, results, truth, by="them"))
+    submit.add(mine, results, truth, by="me")
     assert not left
     stored = sorted(results.rglob("*.json"))
     assert len(stored) == 2 and all(not list(inspect(path, read(path))) for path in stored)
@@ -48,7 +50,7 @@ def test_of_two_that_add_at_once_both_are_stored(tmp_path, truth, monkeypatch):
 
 def test_of_two_that_repeat_a_record_at_once_both_are_on_its_log(tmp_path, truth, monkeypatch):
     results = tmp_path / "results"
-    original = admission.add(make(tmp_path / "a"), results, truth, by="me")
+    original = submit.add(make(tmp_path / "a"), results, truth, by="me")
 
     def again(folder, by, options=""):
         (made,) = evaluate("overlap", load("overlap"), [truth.dataset], Order(out=tmp_path / folder, command=by))
@@ -56,11 +58,11 @@ def test_of_two_that_repeat_a_record_at_once_both_are_on_its_log(tmp_path, truth
         return tmp_path / folder / "overlap" / f"{NAME}.json"
 
     mine, theirs = again("b", "one"), again("c", "two")
-    while_waiting(monkeypatch, lambda: admission.reproduce(theirs, original, truth, by="third"))
+    while_waiting(monkeypatch, lambda: submit.reproduce(theirs, original, truth, by="third"))
     with pytest.raises(MismatchError, match="was changed while"):
-        admission.reproduce(mine, original, truth, by="second")
-    admission.reproduce(mine, original, truth, by="second")
-    assert [entry["by"] for entry in read(original).verification["log"]] == ["me", "third", "second"]
+        submit.reproduce(mine, original, truth, by="second")
+    submit.reproduce(mine, original, truth, by="second")
+    assert [entry["by"] for entry in read(original).verification.log] == ["me", "third", "second"]
 
 
 def test_of_two_that_import_to_one_place_the_second_is_told(tmp_path, monkeypatch):

@@ -5,12 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from leaderboard.board import texts
-from leaderboard.board.contest import Contest
+from leaderboard.board.dataset_page import DatasetPage
+from leaderboard.board.entry import Entry
 from leaderboard.board.pages import page
-from leaderboard.board.record import Record
 from leaderboard.board.texts import Texts, Tops
-from leaderboard.compare import ALPHA, Comparison, Tally, tally
-from lotte import Dataset
+from leaderboard.compare import ALPHA, Comparison, tally
 from lotte.origin import origins
 from lotte.progress import Progress
 
@@ -27,133 +26,127 @@ class Flip:
     of_b: float
 
 
-def page_of(a: Record, b: Record) -> str:
+def page_of(a: Entry, b: Entry) -> str:
     """Return where the page of two records stands, in whichever order they are given."""
     first, second = sorted((a.id[:12], b.id[:12]))
     return f"pair/{first}-{second}.html"
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Shown:
+    """What the pages of a dataset's pairs show beside the values."""
+
+    tops: Mapping[str, tuple[Tops, str]]  # label -> its first five of each question, and why there are none, if so
+    texts: Texts
+    groups: Mapping[str, Mapping[str, str]]  # grouping -> query_id -> group
+
+
 def write(
-    contests: Sequence[Contest], titles: Mapping[str, str], folder: Path, data: Path, say: Callable[[str], None]
+    datasets: Sequence[DatasetPage], titles: Mapping[str, str], folder: Path, data: Path, say: Callable[[str], None]
 ) -> None:
-    """Write the pages of all pairs that have one, with texts of the datasets in `data`."""
-    pairs = [(contest, contest.paired()) for contest in contests]
+    """Write the pages of all pairs that have one, with texts of the datasets in `data`.
+
+    titles  slug of a dataset -> what it is called
+    folder  of the site
+    say     is told why there are no texts, in one line
+    """
+    pairs = [(dataset, dataset.paired()) for dataset in datasets]
     (folder / "pair").mkdir()
-    with Progress(sum(len(found) for _, found in pairs), "pairs", "writing") as progress:
-        for contest, found in pairs:
-            if not found:
+    with Progress(sum(len(of_dataset) for _, of_dataset in pairs), "pairs", "writing") as progress:
+        for dataset, of_dataset in pairs:
+            if not of_dataset:
                 continue
-            shown = sorted({label for pair in found for label in pair})
-            best = {label: texts.tops(contest.entries[label]) for label in shown}
-            dataset = texts.dataset(contest, data, say)
-            known = _texts(contest, found, {label: tops for label, (tops, _) in best.items()}, dataset)
-            groups = origins(dataset) if dataset else {}
-            for a, b in found:
-                elsewhere = _elsewhere(contests, contest, a, b)
-                tallies = by_group(contest, a, b, groups)
-                content = _page(contest, a, b, best[a], best[b], known, tallies, elsewhere, titles)
-                (folder / page_of(contest.entries[a], contest.entries[b])).write_bytes(content.encode())
+            shown = _shown(dataset, of_dataset, data, say)
+            for a, b in of_dataset:
+                content = _page(dataset, a, b, shown, _elsewhere(datasets, dataset, a, b), titles)
+                (folder / page_of(dataset.entries[a], dataset.entries[b])).write_bytes(content.encode())
                 progress.advance()
 
 
-def flips(contest: Contest, a: str, b: str) -> tuple[list[Flip], list[Flip]]:
+def flips(dataset: DatasetPage, a: str, b: str) -> tuple[list[Flip], list[Flip]]:
     """Return the questions that a does better on, and those that b does, the largest difference first."""
-    one, other = contest.entries[a], contest.entries[b]
-    scored = zip(one.query_ids, one.values.tolist(), other.values.tolist(), strict=True)
-    found = [Flip(query_id=query_id, of_a=of_a, of_b=of_b) for query_id, of_a, of_b in scored if of_a != of_b]
-    found.sort(key=lambda flip: (-abs(flip.of_a - flip.of_b), flip.query_id))
-    return [flip for flip in found if flip.of_a > flip.of_b], [flip for flip in found if flip.of_a < flip.of_b]
+    of_a, of_b = dataset.entries[a].by_query, dataset.entries[b].by_query
+    flipped = [Flip(query_id=i, of_a=of_a[i], of_b=of_b[i]) for i in of_a if of_a[i] != of_b[i]]
+    flipped.sort(key=lambda flip: (-abs(flip.of_a - flip.of_b), flip.query_id))
+    return [flip for flip in flipped if flip.of_a > flip.of_b], [flip for flip in flipped if flip.of_a < flip.of_b]
 
 
-def bars(contest: Contest, a: str, b: str) -> list[int]:
+def bars(dataset: DatasetPage, a: str, b: str) -> list[int]:
     """Return how many questions have which difference, a minus b, from -1 to 1; equal ones are left out."""
     counts = [0] * BARS
-    for found in flips(contest, a, b):
-        for flip in found:
-            place = round((max(-1.0, min(1.0, flip.of_a - flip.of_b)) + 1) / 2 * (BARS - 1))
-            counts[place] += 1
+    for side in flips(dataset, a, b):
+        for flip in side:
+            counts[round((max(-1.0, min(1.0, flip.of_a - flip.of_b)) + 1) / 2 * (BARS - 1))] += 1
     return counts
 
 
-def by_group(contest: Contest, a: str, b: str, groups: Mapping[str, Mapping[str, str]]) -> dict[str, dict[str, Tally]]:
-    """Return grouping -> group -> wins, ties and losses of a; groups as `lotte.origin.origins` gives them."""
-    one, other = (dict(zip(entry.query_ids, entry.values.tolist(), strict=True))
-                  for entry in (contest.entries[a], contest.entries[b]))  # fmt: skip
-    return {grouping: tally(one, other, of) for grouping, of in groups.items()}
-
-
-def verdict(found: Comparison) -> str:
+def verdict(pair: Comparison) -> str:
     """Return in words what may be said of two systems."""
-    if found.p_holm > ALPHA or not found.difference:
-        return f"Nothing here tells {found.a} and {found.b} apart."
-    better, worse = (found.a, found.b) if found.difference > 0 else (found.b, found.a)
+    if pair.p_holm > ALPHA or not pair.difference:
+        return f"Nothing here tells {pair.a} and {pair.b} apart."
+    better, worse = (pair.a, pair.b) if pair.difference > 0 else (pair.b, pair.a)
     return f"{better} is better than {worse}."
 
 
-def _texts(
-    contest: Contest,
-    pairs: Iterable[tuple[str, str]],
-    best: Mapping[str, Tops],
-    dataset: Dataset | None,
-) -> Texts:
-    """Return the texts that the pages of these pairs show."""
-    if dataset is None:
-        return Texts()
+def _shown(page: DatasetPage, pairs: Iterable[tuple[str, str]], data: Path, say: Callable[[str], None]) -> _Shown:
+    """Return what the pages of these pairs show: texts only of the questions that they differ most in."""
+    tops = {label: texts.tops(page.entries[label]) for label in sorted({label for pair in pairs for label in pair})}
+    if (dataset := texts.dataset_of(page, data, say)) is None:
+        return _Shown(tops=tops, texts=Texts(), groups={})
     query_ids: set[str] = set()
     doc_ids: set[str] = set()
-    for a, b in pairs:
-        for side in flips(contest, a, b):
-            for flip in side[:SHOWN]:
-                query_ids.add(flip.query_id)
-                for label in (a, b):
-                    doc_ids.update(best[label].get(flip.query_id, ()))
-    return texts.of(dataset, sorted(query_ids), doc_ids)
+    for pair in pairs:
+        for flip in (flip for side in flips(page, *pair) for flip in side[:SHOWN]):
+            query_ids.add(flip.query_id)
+            for label in pair:
+                doc_ids.update(tops[label][0].get(flip.query_id, ()))
+    return _Shown(tops=tops, texts=texts.of(dataset, sorted(query_ids), doc_ids), groups=origins(dataset))
 
 
 def _page(
-    contest: Contest,
+    dataset: DatasetPage,
     a: str,
     b: str,
-    best_a: tuple[Tops, str],
-    best_b: tuple[Tops, str],
-    known: Texts,
-    tallies: Mapping[str, Mapping[str, Tally]],
-    elsewhere: Sequence[tuple[Contest, Comparison]],
+    shown: _Shown,
+    elsewhere: Sequence[tuple[DatasetPage, Comparison]],
     titles: Mapping[str, str],
 ) -> str:
-    found = contest.comparison(a, b)
-    assert found is not None
-    wins, losses = flips(contest, a, b)
+    comparison = dataset.comparison(a, b)
+    assert comparison is not None
+    wins, losses = flips(dataset, a, b)
+    entry_a, entry_b = dataset.entries[a], dataset.entries[b]
+    (best_a, why_a), (best_b, why_b) = shown.tops[a], shown.tops[b]
     return page(
         "pair",
         "../",
-        contest=contest,
-        title=titles[contest.slug],
+        dataset=dataset,
+        title=titles[dataset.slug],
         titles=titles,
         a=a,
         b=b,
-        record_a=contest.entries[a],
-        record_b=contest.entries[b],
-        found=found,
-        verdict=verdict(found),
+        entry_a=entry_a,
+        entry_b=entry_b,
+        comparison=comparison,
+        verdict=verdict(comparison),
         sides=((a, wins[:SHOWN], len(wins)), (b, losses[:SHOWN], len(losses))),
-        bars=bars(contest, a, b),
-        best_a=best_a[0],
-        best_b=best_b[0],
-        no_tops=dict.fromkeys(why for why in (best_a[1], best_b[1]) if why),
-        texts=known,
-        tallies=tallies,
+        bars=bars(dataset, a, b),
+        best_a=best_a,
+        best_b=best_b,
+        no_tops=dict.fromkeys(filter(None, (why_a, why_b))),
+        texts=shown.texts,
+        tallies={group: tally(entry_a.by_query, entry_b.by_query, of) for group, of in shown.groups.items()},
         elsewhere=elsewhere,
-        page_of_pair=page_of,
         alpha=ALPHA,
     )
 
 
-def _elsewhere(contests: Iterable[Contest], here: Contest, a: str, b: str) -> list[tuple[Contest, Comparison]]:
+def _elsewhere(
+    datasets: Iterable[DatasetPage], shown: DatasetPage, a: str, b: str
+) -> list[tuple[DatasetPage, Comparison]]:
     """Return the same two systems on the other datasets."""
     return [
-        (contest, found)
-        for contest in contests
-        if contest is not here and a in contest.entries and b in contest.entries
-        if (found := contest.comparison(a, b))
+        (dataset, comparison)
+        for dataset in datasets
+        if dataset is not shown and a in dataset.entries and b in dataset.entries
+        if (comparison := dataset.comparison(a, b))
     ]

@@ -23,12 +23,11 @@ from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Any
 
-from leaderboard.board import contest as contests
-from leaderboard.board import pair, panel, picture, record, table
-from leaderboard.board.contest import Contest
+from leaderboard.board import cost_plot, pair, table
+from leaderboard.board.benchmark_page import BenchmarkPage, alone, benchmark_pages, filled
+from leaderboard.board.dataset_page import DatasetPage, compared, dataset_pages
+from leaderboard.board.entry import Entry, read_entries
 from leaderboard.board.pages import HERE, STATIC, page
-from leaderboard.board.panel import Panel
-from leaderboard.board.record import Record
 from lotte import artifact, extras
 from lotte.errors import LotteError, UnavailableError, writing
 from lotte.home import home
@@ -36,7 +35,7 @@ from lotte.progress import Progress
 
 KIND = "lotte-board/1"
 COPIED = 200_000_000  # bytes of records that are copied into the site; more are left where they are
-TABS = 8  # datasets of no panel that the menu names; the list of datasets names all
+TABS = 8  # datasets of no benchmark that the menu names; the list of datasets names all
 INDEX = "index.html"
 DRAWN = 12  # pictures of the page of pictures that are drawn without a script
 LIBRARY = "static/plotly.min.js"
@@ -46,20 +45,20 @@ LIBRARY = "static/plotly.min.js"
 class Site:
     """All that pages are made of."""
 
-    records: Sequence[Record]
-    labels: Mapping[str, str]  # id -> system
-    contests: Sequence[Contest]
-    panels: Sequence[Panel]
-    notes: Mapping[str, str]  # slug of a contest -> why nothing is compared there
+    entries: Sequence[Entry]
+    datasets: Sequence[DatasetPage]
+    benchmarks: Sequence[BenchmarkPage]
+    notes: Mapping[str, str]  # slug of a dataset -> why nothing is compared there
     left_out: Sequence[str]
     has_library: bool
     has_copies: bool
 
     def titles(self) -> dict[str, str]:
-        """Return slug of a contest -> what it is called: with its version, where a name has several."""
-        names = [one.name for one in self.contests]
+        """Return slug of a dataset -> what it is called: with its version, where a name has several."""
+        names = [dataset.name for dataset in self.datasets]
         return {
-            one.slug: one.name if names.count(one.name) == 1 else f"{one.name} @{one.version}" for one in self.contests
+            dataset.slug: dataset.name if names.count(dataset.name) == 1 else f"{dataset.name} @{dataset.version}"
+            for dataset in self.datasets
         }
 
 
@@ -87,17 +86,17 @@ def build(
         left_out.append(line.replace(f"{results}/", ""))
         say(line)
 
-    records = record.read(results, leave_out, without=out)
-    if not records:
+    entries = read_entries(results, leave_out, without=out)
+    if not entries:
         raise UnavailableError(f"{results} holds no record to show; `lotte eval --out {results}` makes one")
-    site = _compared(records, left_out, say)
+    site = _compared(entries, left_out, say)
     with writing(out.parent), artifact.folder(out, _meta(site)) as folder:
         _write_static(folder, say)
         _write_boards(site, folder)
         _write_datasets(site, folder)
         _write_records(site, folder)
         _write_rest(site, folder)
-        pair.write(site.contests, site.titles(), folder, data or home(), say)
+        pair.write(site.datasets, site.titles(), folder, data or home(), say)
     return out / INDEX
 
 
@@ -113,100 +112,98 @@ def _require_free(out: Path, results: Path) -> None:
 def _meta(site: Site) -> dict[str, Any]:
     return {
         "kind": KIND,
-        "records": len(site.records),
-        "datasets": len(site.contests),
-        "sha256_of_ids": artifact.digest(sorted(one.id for one in site.records)),
+        "records": len(site.entries),
+        "datasets": len(site.datasets),
+        "sha256_of_ids": artifact.digest(sorted(entry.id for entry in site.entries)),
     }
 
 
-def _compared(records: Sequence[Record], left_out: Sequence[str], say: Callable[[str], None]) -> Site:
-    labels = record.labels(records)
-    found, notes = [], {}
-    grouped = contests.contests(records, labels)
-    with Progress(len(grouped), "datasets", "comparing") as progress:
-        for one in grouped:
-            done, note = contests.compared(one)
-            found.append(done)
+def _compared(entries: Sequence[Entry], left_out: Sequence[str], say: Callable[[str], None]) -> Site:
+    datasets, notes = [], {}
+    pages = dataset_pages(entries)
+    with Progress(len(pages), "datasets", "comparing") as progress:
+        for dataset, note in map(compared, pages):
+            datasets.append(dataset)
             if note:
-                notes[one.slug] = note
-                say(f"{one.name}: {note}")
+                notes[dataset.slug] = note
+                say(f"{dataset.name}: {note}")
             progress.advance()
     return Site(
-        records=records,
-        labels=labels,
-        contests=found,
-        panels=[panel.filled(one) for one in panel.panels(found)],
+        entries=entries,
+        datasets=datasets,
+        benchmarks=[filled(benchmark) for benchmark in benchmark_pages(datasets)],
         notes=notes,
         left_out=left_out,
         has_library=_library() is not None,
-        has_copies=sum(one.file.stat().st_size for one in records) <= COPIED,
+        has_copies=sum(entry.file.stat().st_size for entry in entries) <= COPIED,
     )
 
 
 def _menu(site: Site) -> list[dict[str, str]]:
-    """Return the boards that the menu names: panels, then datasets that stand alone."""
+    """Return the boards that the menu names: benchmarks, then datasets that stand alone."""
     titles = site.titles()
-    entries = [{"title": one.title, "href": f"board/{one.slug}.html"} for one in site.panels]
-    alone = sorted(panel.alone(site.contests, site.panels), key=lambda one: -len(one.entries))[:TABS]
-    return entries + [{"title": titles[one.slug], "href": f"dataset/{one.slug}.html"} for one in alone]
+    boards = [{"title": benchmark.title, "href": f"board/{benchmark.slug}.html"} for benchmark in site.benchmarks]
+    others = sorted(alone(site.datasets, site.benchmarks), key=lambda dataset: -len(dataset.entries))[:TABS]
+    return boards + [{"title": titles[dataset.slug], "href": f"dataset/{dataset.slug}.html"} for dataset in others]
 
 
 def _write_boards(site: Site, folder: Path) -> None:
     menu = _menu(site)
-    for one in site.panels:
-        context = {"panel": one, "table": table.of_panel(one), "menu": menu, "current": f"board/{one.slug}.html"}
-        _write(folder / "board" / f"{one.slug}.html", page("board", "../", site=site, **context))
-    if site.panels:
-        first = site.panels[0]
-        context = {"panel": first, "table": table.of_panel(first), "menu": menu, "current": menu[0]["href"]}
+    for benchmark in site.benchmarks:
+        href = f"board/{benchmark.slug}.html"
+        shown = {"benchmark": benchmark, "table": table.of_benchmark(benchmark), "menu": menu, "current": href}
+        _write(folder / href, page("board", "../", site=site, **shown))
+    if site.benchmarks:
+        first = site.benchmarks[0]
+        shown = {"benchmark": first, "table": table.of_benchmark(first), "menu": menu, "current": menu[0]["href"]}
     else:
-        best = max(site.contests, key=lambda one: len(one.entries))
-        context = {"panel": None, "contest": best, "table": table.of_contest(best), "menu": menu}
-        context["current"] = f"dataset/{best.slug}.html"
-    _write(folder / INDEX, page("board", "", site=site, **context))
+        most = max(site.datasets, key=lambda dataset: len(dataset.entries))
+        shown = {"benchmark": None, "dataset": most, "table": table.of_dataset(most), "menu": menu}
+        shown["current"] = f"dataset/{most.slug}.html"
+    _write(folder / INDEX, page("board", "", site=site, **shown))
 
 
 def _write_datasets(site: Site, folder: Path) -> None:
     menu, titles = _menu(site), site.titles()
-    for one in site.contests:
-        found = page(
-            "dataset", "../", site=site, contest=one, title=titles[one.slug], table=table.of_contest(one), menu=menu,
-            current=f"dataset/{one.slug}.html", drawing=picture.drawing(picture.points(one)),
-            note=site.notes.get(one.slug, ""), pair_page=pair.page_of, paired=one.paired(),
+    for dataset in site.datasets:
+        href = f"dataset/{dataset.slug}.html"
+        content = page(
+            "dataset", "../", site=site, dataset=dataset, title=titles[dataset.slug], table=table.of_dataset(dataset),
+            menu=menu, current=href, drawing=cost_plot.drawing(cost_plot.points(dataset)),
+            note=site.notes.get(dataset.slug, ""), pair_page=pair.page_of, paired=dataset.paired(),
         )  # fmt: skip
-        _write(folder / "dataset" / f"{one.slug}.html", found)
+        _write(folder / href, content)
     _write(folder / "datasets.html", page("datasets", "", site=site, titles=titles))
 
 
 def _write_records(site: Site, folder: Path) -> None:
-    where = {one.id: contest for contest in site.contests for one in _all(contest)}
+    page_of = {entry.id: dataset for dataset in site.datasets for entry in dataset.all_entries}
     titles = site.titles()
-    with Progress(len(site.records), "records", "writing") as progress:
-        for one in site.records:
-            contest = where[one.id]
-            label = site.labels[one.id]
-            pairs = [found for found in contest.paired() if label in found and contest.entries[label].id == one.id]
-            found = page(
-                "record", "../", site=site, record=one, contest=contest, label=label, title=titles[contest.slug],
-                is_newest=contest.entries[label].id == one.id, newest=contest.entries[label], pairs=pairs,
-                repeats=contest.repeats.get(label, ()), pair_page=pair.page_of,
+    with Progress(len(site.entries), "records", "writing") as progress:
+        for entry in site.entries:
+            dataset, label = page_of[entry.id], entry.label
+            newest = dataset.entries[label]
+            pairs = [labels for labels in dataset.paired() if label in labels and newest.id == entry.id]
+            content = page(
+                "record", "../", site=site, entry=entry, dataset=dataset, title=titles[dataset.slug], newest=newest,
+                pairs=pairs, repeats=dataset.repeats.get(label, ()), pair_page=pair.page_of,
             )  # fmt: skip
-            _write(folder / table.page_of(one), found)
+            _write(folder / table.page_of(entry), content)
             if site.has_copies:
-                _write(folder / "record" / f"{one.id[:16]}.json", one.file.read_bytes())
+                _write(folder / "record" / f"{entry.id[:16]}.json", entry.file.read_bytes())
             progress.advance()
-    _write(folder / "records.html", page("records", "", site=site, table=table.of_records(site.records, site.labels)))
+    _write(folder / "records.html", page("records", "", site=site, table=table.of_entries(site.entries)))
 
 
 def _write_rest(site: Site, folder: Path) -> None:
     titles = site.titles()
-    timed = [(one, picture.points(one)) for one in site.contests]
-    timed = [(one, points) for one, points in timed if any(point.latency or point.index_bytes for point in points)]
-    timed.sort(key=lambda found: -len(found[1]))
-    drawings = [(one, picture.drawing(points)) for one, points in timed[:DRAWN]]
+    plots = [(dataset, cost_plot.points(dataset)) for dataset in site.datasets]
+    plots = [plot for plot in plots if any(point.latency or point.index_bytes for point in plot[1])]
+    plots.sort(key=lambda plot: -len(plot[1]))
+    drawings = [(dataset, cost_plot.drawing(points)) for dataset, points in plots[:DRAWN]]
     known = {
-        titles[one.slug]: {"measure": one.measure, "points": [asdict(point) for point in points]}
-        for one, points in timed
+        titles[dataset.slug]: {"measure": dataset.measure, "points": [asdict(point) for point in points]}
+        for dataset, points in plots
     }
     _write(folder / "picture.html", page("picture", "", site=site, known=known, drawings=drawings, titles=titles))
     _write(folder / "method.html", page("method", "", site=site))
@@ -221,14 +218,15 @@ def _csv(site: Site) -> str:
         ["id", "system", "family", "dataset", "measure", "value", "low", "high", "rank", "latency_ms", "index_bytes",
          "parameters", "machine", "training_overlap", "verification", "created"]
     )  # fmt: skip
-    for contest in site.contests:
-        for one in _all(contest):
-            label = site.labels[one.id]
-            standing = contest.standings.get(label) if contest.entries[label].id == one.id else None
-            low, high = one.ci95 or (None, None)
-            row = [one.id, label, one.family, one.dataset, one.measure, one.value, low, high]
-            row += [standing.rank if standing else None, one.latency, one.index_bytes, one.parameters]
-            writer.writerow(map(_cell, [*row, one.machine, one.seen, one.level, str(one.result.created)]))
+    for dataset in site.datasets:
+        for entry in dataset.all_entries:
+            record, label = entry.record, entry.label
+            standing = dataset.standings.get(label) if dataset.entries[label].id == entry.id else None
+            low, high = entry.ci95 or (None, None)
+            row = [entry.id, label, entry.family, record.dataset.name, record.official, entry.value, low, high]
+            row += [standing.rank if standing else None, record.cost.latency_ms.p50, record.cost.index_bytes]
+            row += [entry.parameters, entry.machine, entry.seen, entry.level, record.created]
+            writer.writerow(map(_cell, row))
     return lines.getvalue()
 
 
@@ -237,16 +235,12 @@ def _cell(value: object) -> object:
     return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
 
 
-def _all(contest: Contest) -> list[Record]:
-    return [*contest.entries.values(), *(one for older in contest.repeats.values() for one in older)]
-
-
 def _write_static(folder: Path, say: Callable[[str], None]) -> None:
     notice = "This site was made by lotte-bench (Apache-2.0).\n"
     for name in STATIC:
         _write(folder / "static" / name, (HERE / "static" / name).read_bytes())
-    if found := _library():
-        script, licence = found
+    if library := _library():
+        script, licence = library
         _write(folder / LIBRARY, script.read_bytes())
         notice += f"\n{LIBRARY} is plotly.js, taken from the Python package plotly, under this licence:\n\n{licence}"
     else:

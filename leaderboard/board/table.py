@@ -1,18 +1,17 @@
 """A table of the board: one line a system, with what people filter and sort by.
 
-The same lines serve a panel (a column a dataset, and their mean), one dataset
+The same lines serve a benchmark (a column a dataset, and their mean), one dataset
 (a column a measure) and the list of all records. Cells hold what is shown and
 what it is sorted by, so that no script has to read "1.2 GB".
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
-from leaderboard.board.contest import Contest
-from leaderboard.board.panel import Panel, Row
-from leaderboard.board.record import LEVELS, Record, number, section
-from leaderboard.groups import Standing
+from leaderboard.board.benchmark_page import BenchmarkPage, Row
+from leaderboard.board.dataset_page import DatasetPage
+from leaderboard.board.entry import LEVELS, Entry
+from leaderboard.letter_display import Standing
 
 SEEN = {  # what a page says of a system that may have seen the questions
     "none": ("○", "none found"),
@@ -71,65 +70,66 @@ class Table:
         return [level for level in LEVELS if any(line.level == level for line in self.lines)]
 
 
-def of_contest(contest: Contest) -> Table:
+def of_dataset(dataset: DatasetPage) -> Table:
     """Return the table of one dataset: the official measure first, the others beside it."""
-    others = sorted({name for one in contest.entries.values() for name in _aggregate(one)} - {contest.measure})
-    ranks = [one.rank for one in contest.standings.values()]
+    measured = {name for entry in dataset.entries.values() for name in entry.record.measures.aggregate}
+    others = sorted(measured - {dataset.measure})
+    ranks = [standing.rank for standing in dataset.standings.values()]
     lines = []
-    for label, one in contest.entries.items():
-        standing = contest.standings.get(label)
-        cells = tuple(share(number(section(_aggregate(one), name).get("value"))) for name in others)
-        lines.append(_line(label, one, standing, ranks, cells))
+    for label, entry in dataset.entries.items():
+        means = entry.record.measures.aggregate
+        cells = tuple(share(means[name].value if name in means else None) for name in others)
+        lines.append(_line(entry, dataset.standings.get(label), ranks, cells))
     return _drawn(
         Table(
-            caption=f"Systems on {contest.name}, by {contest.measure}",
-            value=contest.measure,
+            caption=f"Systems on {dataset.name}, by {dataset.measure}",
+            value=dataset.measure,
             extra=tuple(others),
             lines=_marked(lines),
         )
     )
 
 
-def of_panel(panel: Panel) -> Table:
-    ranks = [row.standing.rank for row in panel.rows if row.standing]
-    has_mean = bool(panel.averaged)
+def of_benchmark(benchmark: BenchmarkPage) -> Table:
+    """Return the table of a benchmark: the mean first, the datasets beside it."""
+    ranks = [row.standing.rank for row in benchmark.rows if row.standing]
+    has_mean = bool(benchmark.averaged)
     return _drawn(
         Table(
-            caption=f"{panel.title}{f', {panel.measure}' if panel.measure else ''}",
-            value=f"Mean of {len(panel.averaged)}" if has_mean else "",
-            extra=tuple(column.title for column in panel.columns),
-            lines=_marked([_panel_line(row, ranks) for row in panel.rows]),
+            caption=f"{benchmark.title}{f', {benchmark.measure}' if benchmark.measure else ''}",
+            value=f"Mean of {len(benchmark.averaged)}" if has_mean else "",
+            extra=tuple(column.title for column in benchmark.columns),
+            lines=_marked([_mean_line(row, ranks) for row in benchmark.rows]),
             is_ranked=has_mean,
             has_latency=False,
         )
     )
 
 
-def of_records(records: Iterable[Record], labels: Mapping[str, str]) -> Table:
+def of_entries(entries: Iterable[Entry]) -> Table:
     """Return the table of everything, the newest first."""
-    order = sorted(records, key=lambda one: (str(one.result.created), one.id), reverse=True)
-    lines = [
-        replace(
-            _line(labels[one.id], one, None, [], ()),
-            cells=(
-                Cell(text=one.dataset, value=one.dataset),
-                Cell(text=one.measure, value=one.measure),
-                share(one.value),
-                Cell(text=str(one.result.created)[:10], value=str(one.result.created)),
-            ),
+    lines = []
+    for entry in sorted(entries, key=lambda entry: (entry.record.created, entry.id), reverse=True):
+        record = entry.record
+        cells = (
+            Cell(text=record.dataset.name, value=record.dataset.name),
+            Cell(text=record.official, value=record.official),
+            share(entry.value),
+            Cell(text=record.created[:10], value=record.created),
         )
-        for one in order
-    ]
+        lines.append(_line(entry, None, [], cells))
     extra = ("Dataset", "Measure", "Value", "Date")
     return Table(caption="All records, the newest first", value="", extra=extra, lines=tuple(lines), is_ranked=False)
 
 
 def share(value: float | None, href: str = "") -> Cell:
+    """Return the cell of a measure's mean."""
     return Cell(text=NONE if value is None else f"{value:.4f}", value=value, href=href)
 
 
-def page_of(record: Record) -> str:
-    return f"record/{record.id[:16]}.html"
+def page_of(entry: Entry) -> str:
+    """Return where the page of a record stands in the site."""
+    return f"record/{entry.id[:16]}.html"
 
 
 def size(value: float | None) -> str:
@@ -173,36 +173,36 @@ def milliseconds(value: float | None) -> str:
     return f"{value / 1000:.3g} s" if value >= 1000 else f"{value:.3g} ms"
 
 
-def _line(label: str, one: Record, standing: Standing | None, ranks: Sequence[int], cells: tuple[Cell, ...]) -> Line:
+def _line(entry: Entry, standing: Standing | None, ranks: Sequence[int], cells: tuple[Cell, ...]) -> Line:
+    cost = entry.record.cost
     return Line(
-        label=label,
-        href=page_of(one),
-        value=one.value,
-        ci95=one.ci95,
+        label=entry.label,
+        href=page_of(entry),
+        value=entry.value,
+        ci95=entry.ci95,
         standing=standing,
         shared=standing is not None and ranks.count(standing.rank) > 1,
         cells=cells,
-        family=one.family,
-        parameters=one.parameters,
-        index_bytes=one.index_bytes,
-        latency=one.latency,
-        machine=one.machine,
-        seen=one.seen,
-        level=one.level,
-        created=str(one.result.created),
+        family=entry.family,
+        parameters=entry.parameters,
+        index_bytes=cost.index_bytes,
+        latency=cost.latency_ms.p50,
+        machine=entry.machine,
+        seen=entry.seen,
+        level=entry.level,
+        created=entry.record.created,
     )
 
 
-def _panel_line(row: Row, ranks: Sequence[int]) -> Line:
-    first = row.records[0]
-    levels = [one.level for one in row.records]
+def _mean_line(row: Row, ranks: Sequence[int]) -> Line:
+    levels = [entry.level for entry in row.entries]
     return replace(
-        _line(row.label, first, row.standing, ranks, ()),
+        _line(row.entries[0], row.standing, ranks, ()),
         href="",
         value=row.mean,
         ci95=row.ci95,
         cells=tuple(
-            share(sum(one.value for one in cell) / len(cell), page_of(cell[0])) if cell else Cell()
+            share(sum(entry.value for entry in cell) / len(cell), page_of(cell[0])) if cell else Cell()
             for cell in row.cells
         ),
         index_bytes=row.index_bytes,
@@ -247,7 +247,3 @@ def _drawn(table: Table) -> Table:
             line = replace(line, whisker=(x(ci95[0]), x(ci95[1]), x(line.value)))
         lines.append(line)
     return replace(table, lines=tuple(lines), axis=(low, high))
-
-
-def _aggregate(record: Record) -> Mapping[str, Any]:
-    return {name: one for name, one in section(record.result.measures, "aggregate").items() if isinstance(one, Mapping)}

@@ -14,10 +14,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from leaderboard import shelf
-from leaderboard.board.contest import Contest
-from leaderboard.board.record import Record, text
-from leaderboard.verify import beside
+from leaderboard.board.dataset_page import DatasetPage
+from leaderboard.board.entry import Entry
+from leaderboard.record.loaded_dataset import find
+from leaderboard.record.store import beside
 from lotte import Dataset, artifact, parquet
 from lotte.dataset import corpus_sha256, queries_sha256
 from lotte.errors import CorruptFileError, LotteError, UnavailableError, reason
@@ -47,21 +47,19 @@ class Texts:
     relevant: Mapping[str, frozenset[str]] = field(default_factory=dict)  # query_id -> doc_ids
 
 
-def dataset(contest: Contest, data: Path, say: Callable[[str], None]) -> Dataset | None:
-    """Return the dataset that the records of a contest were made from; None if it is not in the data folder."""
+def dataset_of(page: DatasetPage, data: Path, say: Callable[[str], None]) -> Dataset | None:
+    """Return the dataset that the records of a page were made from; None if it is not in the data folder."""
     try:
-        found = shelf.find(contest.name, data)
-        here = {"queries_sha256": queries_sha256(found.queries)}
-        if here["queries_sha256"] == contest.dataset.get("queries_sha256"):
-            here["corpus_sha256"] = corpus_sha256(found.corpus)
+        dataset = find(page.name, data)
+        same_queries = queries_sha256(dataset.queries) == page.facts.queries_sha256
+        if same_queries and corpus_sha256(dataset.corpus) == page.facts.corpus_sha256:
+            return dataset
     except UnavailableError:
         return None
     except LotteError as error:
-        say(f"{contest.name}: {error}; its pages show ids and no texts")
+        say(f"{page.name}: {error}; its pages show ids and no texts")
         return None
-    if all(contest.dataset.get(key) == sha256 for key, sha256 in here.items()):
-        return found
-    say(f"{contest.name} is in {data}, but is not the one of the records; its pages show ids and no texts")
+    say(f"{page.name} is in {data}, but is not the one of the records; its pages show ids and no texts")
     return None
 
 
@@ -70,7 +68,7 @@ def of(dataset: Dataset, query_ids: Iterable[str], doc_ids: set[str]) -> Texts:
     wanted = {query_id: dataset.queries[query_id] for query_id in query_ids if query_id in dataset.queries}
     rows = [row for row, doc_id in enumerate(dataset.corpus.doc_ids) if doc_id in doc_ids] if doc_ids else []
     return Texts(
-        queries={query_id: _cut(found, 2 * LONGEST) for query_id, found in wanted.items()},
+        queries={query_id: _cut(text, 2 * LONGEST) for query_id, text in wanted.items()},
         docs={doc.doc_id: _cut(doc.text, LONGEST) for doc in (dataset.corpus[row] for row in rows)},
         sources=_sources(getattr(dataset.corpus, "path", None), doc_ids),
         relevant={
@@ -80,15 +78,14 @@ def of(dataset: Dataset, query_ids: Iterable[str], doc_ids: set[str]) -> Texts:
     )
 
 
-def tops(record: Record) -> tuple[Tops, str]:
+def tops(entry: Entry) -> tuple[Tops, str]:
     """Return the first five of each question, and why there are none, if so."""
-    run = record.result.run
-    name = text(run.get("file"))
-    if (file := beside(record.file, name)) is None:  # a name that climbs is no name
+    name = entry.record.run.file
+    if name is None or (file := beside(entry.file, name)) is None:  # a name that climbs is no name
         return {}, "the record names no run"
     if not file.is_file():
         return {}, f"the run {name} is not beside the record"
-    if artifact.sha256(file) != run.get("sha256"):
+    if artifact.sha256(file) != entry.record.run.sha256:
         return {}, f"the run {name} is not the one that was scored: it has another sha256"
     return _first(file, name)
 
@@ -100,7 +97,7 @@ def _first(file: Path, name: str) -> tuple[Tops, str]:
 
     columns = ["query_id", "zero", "doc_id", "rank", "score", "tag"]
     types = {one: pyarrow.int64() if one == "rank" else pyarrow.string() for one in columns}
-    found: dict[str, list[str]] = {}
+    first: dict[str, list[str]] = {}
     try:
         reader = pyarrow.csv.open_csv(
             str(file),
@@ -113,10 +110,10 @@ def _first(file: Path, name: str) -> tuple[Tops, str]:
         for batch in reader:
             best = batch.filter(pyarrow.compute.less_equal(batch["rank"], TOP))
             for query_id, doc_id in zip(best["query_id"].to_pylist(), best["doc_id"].to_pylist(), strict=True):
-                found.setdefault(query_id, []).append(doc_id)
+                first.setdefault(query_id, []).append(doc_id)
     except (pyarrow.ArrowInvalid, OSError) as error:
         return {}, f"the run {name} cannot be read: {reason(error)}"
-    return {query_id: tuple(best) for query_id, best in found.items()}, ""
+    return {query_id: tuple(doc_ids) for query_id, doc_ids in first.items()}, ""
 
 
 def _sources(corpus: Path | None, doc_ids: set[str]) -> dict[str, Source]:
@@ -124,15 +121,15 @@ def _sources(corpus: Path | None, doc_ids: set[str]) -> dict[str, Source]:
     file = corpus.parent / "attribution.parquet" if corpus else None
     if not (file and file.is_file() and doc_ids):
         return {}
-    found: dict[str, Source] = {}
+    sources: dict[str, Source] = {}
     try:
         for batch in parquet.batches(file, _CREDITS, nulls=True):
             for row in batch.to_pylist():
                 if (doc_id := str(row["pid"])) in doc_ids:
-                    found[doc_id] = _source(row)
+                    sources[doc_id] = _source(row)
     except CorruptFileError:  # a page can do without
         return {}
-    return found
+    return sources
 
 
 def _source(row: Mapping[str, Any]) -> Source:
@@ -144,9 +141,9 @@ def _source(row: Mapping[str, Any]) -> Source:
     )
 
 
-def _cut(found: str, longest: int) -> str:
+def _cut(text: str, longest: int) -> str:
     """Return text of at most so many characters, on one line, without a word cut in two."""
-    plain = " ".join(found[: 4 * longest].split())
+    plain = " ".join(text[: 4 * longest].split())
     if len(plain) <= longest:
         return plain
     return plain[:longest].rpartition(" ")[0] + " …"

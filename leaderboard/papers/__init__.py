@@ -19,7 +19,7 @@ from lotte.errors import LotteError, UnknownNameError
 from lotte.parsing import toml_file
 
 if TYPE_CHECKING:
-    from leaderboard.result import Result
+    from leaderboard.record.schema import Record
 
 FOLDER = Path(__file__).parent
 PAPERS = ("colbertv2", "colbert", "tct_colbert")  # files of FOLDER
@@ -62,7 +62,7 @@ class Table:
     cells: tuple[Cell, ...]
 
 
-def tables(records: Iterable[tuple[Path, "Result"]], *, paper: str = "", number: str = "") -> list[Table]:
+def tables(records: Iterable[tuple[Path, "Record"]], *, paper: str = "", number: str = "") -> list[Table]:
     """Return the tables of the papers, each cell with ours if a record has it.
 
     records  path and record
@@ -98,7 +98,7 @@ def datasets() -> list[str]:
     return list(found)
 
 
-def _table(paper: str, table: Mapping[str, Any], known: Mapping[str, Sequence[tuple[Path, "Result"]]]) -> Table:
+def _table(paper: str, table: Mapping[str, Any], known: Mapping[str, Sequence[tuple[Path, "Record"]]]) -> Table:
     return Table(
         paper=paper,
         number=table["number"],
@@ -133,7 +133,7 @@ def _cell(
     column: str,
     published: float | str,
     address: Address,
-    known: Mapping[str, Sequence[tuple[Path, "Result"]]],
+    known: Mapping[str, Sequence[tuple[Path, "Record"]]],
 ) -> Cell:
     unit = address.get("unit", "percent")
 
@@ -147,46 +147,46 @@ def _cell(
     matching = [pair for pair in known.get(address["dataset"], ()) if _fits(pair[1], address)]
     if not matching:
         return cell(None, NOT_RUN)
-    path, result = min(matching, key=lambda pair: (_ORDER.index(pair[1].verification["level"]), pair[0]))
-    value = _value(result, address)
+    path, record = min(matching, key=lambda pair: (_ORDER.index(pair[1].verification.level), pair[0]))
+    value = _value(record, address)
     if value is None:
         return cell(None, f"its record has no {address.get('measure') or address.get('cost') or address.get('count')}")
-    different = _other_data(result)
+    different = _other_data(record)
     notes = [different, f"the first of {len(matching)} records" if len(matching) > 1 and "count" not in address else ""]
     note = "; ".join(filter(None, notes))
     return cell(value * _SCALE.get(unit, 1.0), note, str(path), same=not different)
 
 
-def _fits(result: "Result", address: Address) -> bool:
+def _fits(record: "Record", address: Address) -> bool:
     if "count" in address:
         return True
-    has = {**(result.retriever.get("options") or {}), **(result.retriever.get("index") or {})}
+    has = {**record.retriever.options, **(record.content["retriever"].get("index") or {})}
     wanted: Mapping[str, Any] = address.get("options", {})
-    return result.retriever["name"] == address["system"] and all(has.get(key) == wanted[key] for key in wanted)
+    return record.retriever.name == address["system"] and all(has.get(key) == wanted[key] for key in wanted)
 
 
-def _value(result: "Result", address: Address) -> float | None:
-    from leaderboard.verify import is_number
+def _value(record: "Record", address: Address) -> float | None:
+    from leaderboard.record.schema import is_number
 
     if "count" in address:
-        value: Any = result.dataset["counts"].get(address["count"])
+        value: Any = record.dataset.counts.get(address["count"])
     elif "cost" in address:
-        value = result.cost
+        value = record.content["cost"]
         for key in address["cost"].split("."):
             value = value.get(key) if isinstance(value, Mapping) else None
     else:
-        measured = result.measures["aggregate"].get(address["measure"])
-        value = measured.get("value") if isinstance(measured, Mapping) else None
+        measured = record.measures.aggregate.get(address["measure"])
+        value = measured and measured.value
     return float(value) if is_number(value) else None
 
 
-def _other_data(result: "Result") -> str:
+def _other_data(record: "Record") -> str:
     """Return how the data of a record are not those that were published, "" if they are."""
     from leaderboard import catalogue
-    from leaderboard.verify import count
+    from leaderboard.record.verify import count
 
-    known = catalogue.release(str(result.dataset["name"]))
-    counts = result.dataset["counts"]
+    known = catalogue.release(record.dataset.name)
+    counts = record.dataset.counts
     for key in ("documents", "queries"):
         published = getattr(known.counts, key) if known else None
         if published is not None and counts.get(key) != published:
@@ -194,11 +194,11 @@ def _other_data(result: "Result") -> str:
     return ""
 
 
-def _by_dataset(records: Iterable[tuple[Path, "Result"]]) -> dict[str, list[tuple[Path, "Result"]]]:
-    found: dict[str, list[tuple[Path, Result]]] = {}
-    for path, result in records:
-        if result.verification.get("level") in _ORDER:
-            found.setdefault(str(result.dataset["name"]), []).append((path, result))
+def _by_dataset(records: Iterable[tuple[Path, "Record"]]) -> dict[str, list[tuple[Path, "Record"]]]:
+    found: dict[str, list[tuple[Path, Record]]] = {}
+    for path, record in records:
+        if record.verification.level in _ORDER:
+            found.setdefault(record.dataset.name, []).append((path, record))
     return found
 
 

@@ -22,8 +22,8 @@ import numpy as np
 
 from leaderboard import resample
 from leaderboard.compare import compare_macro, compare_values, enough
-from leaderboard.groups import standings
 from leaderboard.interval import RESAMPLES
+from leaderboard.letter_display import standings
 
 
 def table(queries: int, systems: int, seed: int) -> dict[str, dict[str, float]]:

@@ -6,9 +6,14 @@ from pathlib import Path
 from reader import Reader
 
 import lotte
-from leaderboard import admission, interchange, papers, result, shelf, verify, versus
+from leaderboard import compare_rows, interchange, papers
 from leaderboard.board import site
 from leaderboard.evaluate import Order, evaluate
+from leaderboard.record import submit
+from leaderboard.record.audit import Report, audit
+from leaderboard.record.loaded_dataset import LoadedDataset
+from leaderboard.record.read import read
+from leaderboard.record.schema import Record
 from lotte import artifact, reading
 from lotte.errors import LotteError
 from retrievers import load
@@ -34,9 +39,9 @@ def _evaluated(folder: Path) -> None:
     dataset = _data(folder)
     for name in ("overlap", "rank_bm25"):
         assert list(evaluate(name, load(name), [dataset], Order(out=folder / "out")))
-    truth = verify.Truth.of(dataset)
+    loaded = LoadedDataset.of(dataset)
     for name in ("overlap", "rank_bm25"):
-        admission.add(folder / "out" / name / f"{SAMPLE}.json", folder / "results", truth, by="me")
+        submit.add(folder / "out" / name / f"{SAMPLE}.json", folder / "results", loaded, by="me")
 
 
 def _mended(content: bytes) -> bytes:
@@ -52,14 +57,14 @@ def _mended(content: bytes) -> bytes:
 def _board(folder: Path) -> None:
     record = folder / "results" / "overlap" / f"{SAMPLE}.json"
     other = folder / "results" / "rank_bm25" / f"{SAMPLE}.json"
-    found: list[tuple[Path, result.Result]] = []
-    list(shelf.everything(folder / "results", folder, shelf.Report()))
+    found: list[tuple[Path, Record]] = []
+    list(audit(folder / "results", folder, Report()))
     site.build(folder / "results", folder / "site", lambda line: None, data=folder)
     refused: LotteError | None = None
     for use in (
-        lambda: found.append((record, verify.read(record))),
-        lambda: versus.compare([other, record]),
-        lambda: admission.reproduce(folder / "out/overlap" / f"{SAMPLE}.json", record, _truth(folder), by="you"),
+        lambda: found.append((record, read(record))),
+        lambda: compare_rows.compare([other, record]),
+        lambda: submit.reproduce(folder / "out/overlap" / f"{SAMPLE}.json", record, _loaded(folder), by="you"),
         *(lambda form=form: list(interchange.export([record], form, folder / form)) for form in ("tira", "ir_metadata")),
         lambda: papers.tables(found),
     ):
@@ -71,8 +76,8 @@ def _board(folder: Path) -> None:
         raise refused
 
 
-def _truth(folder: Path) -> verify.Truth:
-    return verify.Truth.of(reading.read(folder / "sample")[0])
+def _loaded(folder: Path) -> LoadedDataset:
+    return LoadedDataset.of(reading.read(folder / "sample")[0])
 
 
 def _header(folder: Path) -> None:
@@ -88,7 +93,7 @@ def _task(folder: Path) -> None:
 
 def _taken_in(folder: Path, file: str, **more: str) -> None:
     for path in interchange.take_in(folder / file, folder / "imported", folder, **more):
-        verify.read(path)
+        read(path)
 
 
 READERS = [

@@ -7,12 +7,13 @@ a script draws the same points so that they can be pointed at.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import ceil, floor, log10
 from typing import Any
 
-from leaderboard.board.contest import Contest
+from leaderboard.board.dataset_page import DatasetPage
+from leaderboard.board.table import page_of
 
 MOST = 400  # points of a picture: the best ones
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 720, 420, 64, 16, 16, 52
@@ -50,29 +51,29 @@ def front(points: Sequence[tuple[float, float]]) -> list[int]:
     return found
 
 
-def points(contest: Contest) -> list[Point]:
+def points(dataset: DatasetPage) -> list[Point]:
     """Return the points of a dataset, the best first."""
-    found = []
-    for label, one in list(contest.entries.items())[:MOST]:
-        settings = one.result.retriever.get("search")
-        told = {key: value for key, value in one.options.items() if key not in _SEARCH}
-        found.append(
+    drawn = []
+    for label, entry in list(dataset.entries.items())[:MOST]:
+        retriever, cost = entry.record.retriever, entry.record.cost
+        of_index = {key: value for key, value in retriever.options.items() if key not in _SEARCH}
+        drawn.append(
             Point(
                 label=label,
-                name=one.name,
-                family=one.family,
-                quality=one.value,
-                latency=one.latency,
-                index_bytes=one.index_bytes,
-                bytes_per_document=one.bytes_per_document,
-                queries_per_second=one.queries_per_second,
-                machine=one.machine,
-                bits=_bits(one.result.retriever.get("index")),
-                search=repr(sorted(told.items())) if isinstance(settings, Mapping) else label,
-                page=f"record/{one.id[:16]}.html",
+                name=retriever.name,
+                family=entry.family,
+                quality=entry.value,
+                latency=cost.latency_ms.p50,
+                index_bytes=cost.index_bytes,
+                bytes_per_document=cost.bytes_per_document,
+                queries_per_second=cost.queries_per_second,
+                machine=entry.machine,
+                bits=retriever.index.bits,
+                search=repr(sorted(of_index.items())) if retriever.search else label,
+                page=page_of(entry),
             )
         )
-    return found
+    return drawn
 
 
 _SEARCH = ("probe", "candidates", "full", "search", "threads")  # options that change no index
@@ -153,8 +154,3 @@ def drawing(points: Sequence[Point]) -> dict[str, Any] | None:
         "x_ticks": [(x(one), f"{one:g}") for one in decades(10**low_x, 10**high_x)],
         "y_ticks": [(y(one), f"{one:.3g}") for one in ticks(low_y, high_y)],
     }  # fmt: skip
-
-
-def _bits(index: object) -> float | None:
-    found = index.get("bits") if isinstance(index, Mapping) else None
-    return found if isinstance(found, int | float) and not isinstance(found, bool) else None

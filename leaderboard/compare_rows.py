@@ -1,0 +1,219 @@
+"""Which records are held against each other, and the rows that `lotte board compare` prints of it.
+
+Given records, they are of one dataset. Given folders, one a system, each
+dataset that all of them have is compared, and then their mean: a dataset that
+one of them lacks is said, and left out of it. Asked for topics or communities,
+the questions are grouped as the dataset on this disk says (`lotte.origin`).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
+from math import fsum
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from leaderboard import compare as comparing
+from leaderboard import repeats
+from leaderboard.compare import Comparison, Table
+from leaderboard.letter_display import Standing, standings
+from leaderboard.record.loaded_dataset import find
+from leaderboard.record.read import read, record_files
+from leaderboard.record.schema import Record
+from leaderboard.record.sections import IMPORTED
+from lotte.dataset import qrels_sha256, queries_sha256
+from lotte.errors import LotteError, MismatchError, UnavailableError
+from lotte.origin import GROUPINGS, origins
+
+Row: TypeAlias = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class ComparisonRows:
+    """A comparison of some systems on one dataset, or on the mean of several."""
+
+    dataset: str
+    measure: str
+    pairs: tuple[Row, ...]
+    standings: tuple[Row, ...]
+    groups: tuple[Row, ...] = ()  # wins, ties and losses of each pair by topic or community
+    repeats: tuple[Row, ...] = ()  # measurements of one system, which are compared as one
+    talk: tuple[str, ...] = ()  # for stderr
+
+    def saying(self, *lines: str) -> "ComparisonRows":
+        """Return the same with more to say."""
+        return replace(self, talk=(*self.talk, *lines))
+
+
+@dataclass(frozen=True)
+class _Systems:
+    """What is compared: systems, each with a record of every dataset. Of one that was measured again, the first."""
+
+    names: Sequence[str]
+    records: Sequence[Mapping[str, Record]]  # of each system, by dataset
+
+    def firsts(self) -> list[int]:
+        """Return for each system the number of the first one that is the same system."""
+        return repeats.firsts([list(by_dataset.values()) for by_dataset in self.records])
+
+    def on(self, datasets: Sequence[str], measure: str, tables: Sequence[Table]) -> ComparisonRows:
+        """Return the rows of these datasets, of which these are the values of the systems that are no repeats."""
+        again = [
+            repeats.row(
+                self.names[first],
+                [self.records[first][dataset] for dataset in datasets],
+                self.names[number],
+                [self.records[number][dataset] for dataset in datasets],
+                measure,
+            )
+            for number, first in enumerate(self.firsts())
+            if first != number
+        ]
+        pairs = comparing.compare_macro(dict(zip(datasets if len(datasets) > 1 else [""], tables, strict=True)))
+        means = {
+            system: fsum(fsum(table[system].values()) / len(table[system]) for table in tables) / len(tables)
+            for system in tables[0]
+        }
+        return ComparisonRows(
+            dataset=datasets[0] if len(datasets) == 1 else f"mean of {len(datasets)}",
+            measure=measure,
+            pairs=tuple(map(_pair_row, pairs)),
+            standings=tuple(map(_standing_row, standings(means, pairs))),
+            repeats=tuple(again),
+            talk=tuple(map(repeats.line, again)),
+        )
+
+
+def compare(
+    paths: Sequence[Path], measure: str = "", *, by: str = "", data: Path | None = None
+) -> list[ComparisonRows]:
+    """Compare records of one dataset, or folders of records, by a measure; by default, the dataset's own.
+
+    by    "topic" or "community": count wins, ties and losses by it too
+    data  where datasets lie; what their questions belong to is read from there
+
+    Raises  LotteError for fewer than two, records and folders mixed, or another `by`; MismatchError if nothing is
+            shared; UnavailableError if no dataset here says its questions' groups; else as `leaderboard.compare.table`
+    """
+    if by and by not in GROUPINGS:
+        raise LotteError(f"questions are grouped by {' or '.join(GROUPINGS)}, not by {by!r}")
+    if len(paths) < 2:
+        raise LotteError("a comparison takes two records, or two folders of records, or more")
+    folders = [path.is_dir() for path in paths]
+    if any(folders) and not all(folders):
+        raise LotteError(
+            f"{paths[folders.index(True)]} is a folder and {paths[folders.index(False)]} is none; "
+            "name records of one dataset, or a folder for each system"
+        )
+    return _by_folder(paths, measure, by, data) if any(folders) else [_by_record(paths, measure, by, data)]
+
+
+def _by_record(paths: Sequence[Path], measure: str, by: str, data: Path | None) -> ComparisonRows:
+    records = [read(path) for path in paths]
+    dataset, chosen = records[0].dataset.name, measure or records[0].official
+    systems = _Systems(list(map(str, paths)), [{dataset: record} for record in records])
+    kept = [record for number, record in enumerate(records) if systems.firsts()[number] == number]
+    table = comparing.table(kept, chosen)
+    rows = systems.on([dataset], chosen, [table])
+    rows = replace(rows, talk=(*_imported(kept), *rows.talk))
+    return _grouped(rows, kept[0], table, by, data) if by and data else rows
+
+
+def _by_folder(paths: Sequence[Path], measure: str, by: str, data: Path | None) -> list[ComparisonRows]:
+    names = [path.name for path in paths]
+    if len(set(names)) < len(names):
+        names = [str(path) for path in paths]
+    by_dataset = [_records_of(path) for path in paths]
+    shared = [name for name in by_dataset[0] if all(name in records for records in by_dataset)]
+    if not shared:
+        raise MismatchError(f"{' and '.join(names)} have no dataset in common")
+    systems = _Systems(names, [{name: records[name] for name in shared} for records in by_dataset])
+    kept = [number for number, first in enumerate(systems.firsts()) if first == number]
+    small = [name for name in shared if _questions(by_dataset[0][name]) < 2]
+    all_rows, tables = [], {}
+    for name in (name for name in shared if name not in small):
+        records = [by_dataset[number][name] for number in kept]
+        chosen = measure or records[0].official
+        tables[name] = comparing.table(records, chosen, names=[names[number] for number in kept])
+        rows = systems.on([name], chosen, [tables[name]])
+        rows = replace(rows, talk=(*_imported(records), *rows.talk))
+        if by and data:
+            try:
+                rows = _grouped(rows, records[0], tables[name], by, data)
+            except UnavailableError as error:
+                rows = rows.saying(str(error))
+        all_rows.append(rows)
+    if not all_rows:
+        raise LotteError(f"{' and '.join(names)} share datasets of fewer than 2 queries only: {', '.join(small)}")
+    left = sorted({name for records in by_dataset for name in records} - set(shared))
+    talk = [f"not in all of them, so left out of the mean: {', '.join(left)}"] if left else []
+    talk += [f"too few queries, so left out: {', '.join(small)}"] if small else []
+    if len({rows.measure for rows in all_rows}) > 1:
+        talk.append("no mean: the datasets are measured by different measures")
+    elif len(all_rows) > 1:
+        mean = systems.on(list(tables), all_rows[0].measure, list(tables.values()))
+        return [*all_rows, replace(mean, talk=(*talk, *mean.talk))]
+    return [*all_rows[:-1], all_rows[-1].saying(*talk)]
+
+
+def _records_of(folder: Path) -> dict[str, Record]:
+    """Return the records of a folder by their datasets. Raises MismatchError if two are of one dataset."""
+    records: dict[str, Record] = {}
+    for file in record_files(folder):
+        record = read(file)
+        if records.setdefault(name := record.dataset.name, record) is not record:
+            raise MismatchError(f"{folder} has two records of {name}; compare records by their files")
+    return records
+
+
+def _questions(record: Record) -> int:
+    """Return how many questions a record has values of."""
+    return len(next(iter(record.measures.per_query.values()), {}))
+
+
+def _standing_row(standing: Standing) -> Row:
+    between = "" if all(len(letter) == 1 for letter in standing.letters) else " "
+    letters = between.join(standing.letters)
+    return {"rank": standing.rank, "system": standing.system, "mean": standing.mean, "groups": letters}
+
+
+def _pair_row(pair: Comparison) -> Row:
+    return {
+        "a": pair.a,
+        "b": pair.b,
+        "mean_a": pair.mean_a,
+        "mean_b": pair.mean_b,
+        "difference": pair.difference,
+        "low": pair.ci95[0],
+        "high": pair.ci95[1],
+        "p": pair.p,
+        "p_holm": pair.p_holm,
+        "queries": pair.n,
+        "wins": pair.wins,
+        "ties": pair.ties,
+        "losses": pair.losses,
+    }
+
+
+def _grouped(rows: ComparisonRows, record: Record, table: Table, by: str, data: Path) -> ComparisonRows:
+    """Return the comparison with wins, ties and losses by topic or community."""
+    dataset, facts = find(rows.dataset, data), record.dataset
+    if (queries_sha256(dataset.queries), qrels_sha256(dataset.qrels)) != (facts.queries_sha256, facts.qrels_sha256):
+        raise UnavailableError(
+            f"{rows.dataset} in {data} is not the one of the records, so its {by} tells nothing here"
+        )
+    groups = origins(dataset).get(by)
+    if groups is None:
+        raise UnavailableError(f"nothing in {data} tells the questions of {rows.dataset} apart by {by}")
+    group_rows = [
+        {by: group, "a": a, "b": b, "queries": tally.n, "wins": tally.wins, "ties": tally.ties,
+         "losses": tally.losses, "difference": tally.difference}
+        for a, b in combinations(table, 2)
+        for group, tally in comparing.tally(table[a], table[b], groups).items()
+    ]  # fmt: skip
+    return replace(rows, groups=tuple(group_rows))
+
+
+def _imported(records: Sequence[Record]) -> tuple[str, ...]:
+    names = [record.retriever.name for record in records if record.verification.level == IMPORTED]
+    return (f"imported, so of another tool: {', '.join(names)}",) if names else ()

@@ -1,0 +1,54 @@
+"""The file of a record -> the record, and the records of a folder."""
+
+from pathlib import Path
+
+from leaderboard.record.schema import SCHEMA, Record, parse, summary
+from lotte.errors import CorruptFileError, MismatchError, UnavailableError, shown
+from lotte.parsing import json_of
+
+LARGEST = 1 << 28  # bytes of a record: the values of 80,000 questions take 15 MB
+
+
+def read(path: Path) -> Record:
+    """Return the record of a file. It is held to its form and its id, and to nothing else.
+
+    Raises  as `parsed`; CorruptFileError if it is no record
+    """
+    found = parsed(path)
+    if isinstance(found, Record):
+        return found
+    raise CorruptFileError(f"{path}: {summary(found)}; run `lotte eval` again")
+
+
+def parsed(path: Path) -> Record | list[str]:
+    """Return the record of a file, or every problem of its form.
+
+    Raises  UnavailableError if there is no such file, CorruptFileError if it is no JSON, MismatchError if another
+            version of us wrote it
+    """
+    try:
+        if path.stat().st_size > LARGEST:
+            raise CorruptFileError(f"{path} is larger than {LARGEST >> 20} MB, which no record is")
+        content = json_of(path.read_bytes(), path)
+    except OSError:
+        raise UnavailableError(f"{path} is not there; `lotte eval` makes it") from None
+    except CorruptFileError as error:
+        raise CorruptFileError(f"{error}; run `lotte eval` again") from None
+    schema = content.get("schema") if isinstance(content, dict) else None
+    if schema != SCHEMA:
+        raise MismatchError(
+            f"{path} has schema {shown(schema)}, this is {SCHEMA!r}. Run `lotte eval` again, "
+            "or read it with the commit it names."
+        )
+    return parse(content)
+
+
+def record_files(folder: Path) -> list[Path]:
+    """Return every record below a folder, in order of path; files and folders that begin with a dot are none.
+
+    Raises  UnavailableError if it is no folder
+    """
+    if not folder.is_dir():
+        raise UnavailableError(f"{folder} is no folder of records; `lotte eval` and `lotte board add` make one")
+    names = (path.relative_to(folder) for path in folder.rglob("*.json"))
+    return [folder / name for name in sorted(names) if not any(part.startswith(".") for part in name.parts)]
