@@ -194,7 +194,7 @@ def export_(
     """
     from leaderboard import interchange
 
-    for path in interchange.export(_paths(records), format.value, out):
+    for path in interchange.export(records, format.value, out):
         put(path)
 
 
@@ -252,12 +252,6 @@ def _who() -> str:
         return done.stdout.strip() or getpass.getuser()
     except (OSError, KeyError, subprocess.SubprocessError):
         return "unknown"
-
-
-def _paths(given: Sequence[Path]) -> list[Path]:
-    from leaderboard.record.read import record_files
-
-    return [path for one in given for path in (record_files(one) if one.is_dir() else [one])]
 
 
 def _read_all(results: Path) -> list[tuple[Path, "Record"]]:

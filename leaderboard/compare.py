@@ -16,7 +16,7 @@ p and the same interval, whatever file they came from and whatever the order.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from math import ceil, fsum, sqrt
 from numbers import Real
@@ -27,6 +27,7 @@ import numpy as np
 
 from leaderboard import resample
 from leaderboard.interval import LEVEL, RESAMPLES, SEED
+from leaderboard.record.label import labels
 from leaderboard.record.schema import LARGEST_NUMBER, Record
 from leaderboard.resample import Ends, Floats
 from lotte.errors import CorruptFileError, LotteError, MismatchError
@@ -71,18 +72,15 @@ class Comparison:
     @property
     def swapped(self) -> "Comparison":
         """The same pair seen from b."""
-        return Comparison(
+        return replace(
+            self,
             a=self.b,
             b=self.a,
             mean_a=self.mean_b,
             mean_b=self.mean_a,
             difference=-self.difference,
             ci95=(-self.ci95[1], -self.ci95[0]),
-            p=self.p,
-            p_holm=self.p_holm,
-            n=self.n,
             wins=self.losses,
-            ties=self.ties,
             losses=self.wins,
             effect=None if self.effect is None else -self.effect,
         )
@@ -107,7 +105,7 @@ def table(records: Sequence[Record], measure: str, *, names: Sequence[str] | Non
     Raises  MismatchError if the records are not all of one dataset, by its hashes, or lack the measure;
             LotteError if two of them are of the same system
     """
-    names = _names(records) if names is None else names
+    names = labels(records) if names is None else names
     values: dict[str, Values] = {}
     for name, record in zip(names, records, strict=True):
         _require_same(names[0], records[0], name, record, measure)
@@ -147,26 +145,23 @@ def compare_macro(
     systems = list(next(iter(tables.values()), ()))
     if len(systems) > MOST:
         raise LotteError(f"{len(systems):,} systems are too many to compare pair by pair; choose at most {MOST}")
-    query_ids = [_query_ids(dataset, systems, one) for dataset, one in tables.items()]
+    query_ids = [_query_ids(dataset, systems, table) for dataset, table in tables.items()]
     if len(systems) < 2:
         return ()
     strata = [
-        resample.on_grid([[one[system][query_id] for query_id in ids] for system in systems])
-        for ids, one in zip(query_ids, tables.values(), strict=True)
+        resample.on_grid([[table[system][query_id] for query_id in ids] for system in systems])
+        for ids, table in zip(query_ids, tables.values(), strict=True)
     ]
-    pairs = len(systems) * (len(systems) - 1) // 2
-    p = resample.p_values(strata, resamples=resamples or enough(pairs), seed=seed)
-    ci = resample.intervals(strata, resamples=resamples or RESAMPLES, seed=seed, ends=ends)
-    mean = {system: fsum(_mean(one[system]) for one in tables.values()) / len(tables) for system in systems}
-    found = []
-    rows = zip(combinations(range(len(systems)), 2), p.tolist(), holm(p.tolist()), ci.tolist(), strict=True)
-    for (row_a, row_b), own, corrected, (low, high) in rows:
+    pairs = list(combinations(range(len(systems)), 2))
+    p = resample.p_values(strata, resamples=resamples or enough(len(pairs)), seed=seed).tolist()
+    ci95 = resample.intervals(strata, resamples=resamples or RESAMPLES, seed=seed, ends=ends).tolist()
+    mean = {system: fsum(_mean(table[system]) for table in tables.values()) / len(tables) for system in systems}
+    comparisons = []
+    for (row_a, row_b), p_alone, p_holm, (low, high) in zip(pairs, p, holm(p), ci95, strict=True):
         a, b = systems[row_a], systems[row_b]
-        by_query = [values[row_a] - values[row_b] for values in strata]
-        n, wins, losses = (sum(map(count, by_query)) for count in (len, _positive, _negative))
-        sd = sqrt(fsum(_variance(one) for one in by_query) / len(by_query))
         difference = mean[a] - mean[b]
-        found.append(
+        counts = _counts(difference, [values[row_a] - values[row_b] for values in strata])
+        comparisons.append(
             Comparison(
                 a=a,
                 b=b,
@@ -174,32 +169,21 @@ def compare_macro(
                 mean_b=mean[b],
                 difference=difference,
                 ci95=(low, high),
-                p=own,
-                p_holm=corrected,
-                n=n,
-                wins=wins,
-                ties=n - wins - losses,
-                losses=losses,
-                effect=difference / sd if sd else None if wins + losses else 0.0,
+                p=p_alone,
+                p_holm=p_holm,
+                **counts,
             )
         )
-    return tuple(found)
+    return tuple(comparisons)
 
 
-def macro_difference(values_a: Table, values_b: Table, *, seed: int = SEED) -> Comparison:
-    """Return the comparison of two systems over several datasets: dataset -> query_id -> value of each.
-
-    The difference is the mean of the datasets' differences, each counting the same.
-
-    Raises  as `compare_values`; MismatchError if one lacks a dataset
-    """
-    if odd := sorted(values_a.keys() ^ values_b.keys()):
-        raise MismatchError(f"only one of the two systems was run on {', '.join(odd)}; a macro mean needs both on each")
-    if not values_a:
-        raise LotteError("there is no dataset to take a mean over")
-    tables = {dataset: {"a": values_a[dataset], "b": values_b[dataset]} for dataset in values_a}
-    (found,) = compare_macro(tables, seed=seed)
-    return found
+def _counts(difference: float, by_dataset: Sequence[Floats]) -> dict[str, Any]:
+    """Return the fields n to effect of a comparison, from the differences of each query."""
+    n, wins, losses = (sum(map(count, by_dataset)) for count in (len, _positive, _negative))
+    sd = sqrt(fsum(map(_variance, by_dataset)) / len(by_dataset))
+    no_spread = None if wins + losses else 0.0
+    effect = difference / sd if sd else no_spread
+    return {"n": n, "wins": wins, "ties": n - wins - losses, "losses": losses, "effect": effect}
 
 
 def holm(p: Sequence[float]) -> list[float]:
@@ -213,10 +197,10 @@ def holm(p: Sequence[float]) -> list[float]:
     >>> holm([0.01, 0.04, 0.03])
     [0.03, 0.06, 0.06]
     """
-    found, last = [0.0] * len(p), 0.0
-    for done, place in enumerate(sorted(range(len(p)), key=p.__getitem__)):
-        last = found[place] = min(1.0, max(last, p[place] * (len(p) - done)))
-    return found
+    corrected, last = [0.0] * len(p), 0.0
+    for done, row in enumerate(sorted(range(len(p)), key=p.__getitem__)):
+        last = corrected[row] = min(1.0, max(last, p[row] * (len(p) - done)))
+    return corrected
 
 
 def enough(pairs: int, *, alpha: float = ALPHA) -> int:
@@ -245,13 +229,13 @@ def tally(values_a: Values, values_b: Values, groups: Mapping[str, str]) -> dict
     members: dict[str, list[str]] = {}
     for query_id in query_ids:
         members.setdefault(groups[query_id], []).append(query_id)
-    found = {}
+    tallies = {}
     for group, ids in sorted(members.items()):
         of_a, of_b = resample.on_grid([[values[query_id] for query_id in ids] for values in (values_a, values_b)])
         wins, losses = _positive(of_a - of_b), _negative(of_a - of_b)
         difference = _mean({i: values_a[i] for i in ids}) - _mean({i: values_b[i] for i in ids})
-        found[group] = Tally(wins=wins, ties=len(ids) - wins - losses, losses=losses, difference=difference)
-    return found
+        tallies[group] = Tally(wins=wins, ties=len(ids) - wins - losses, losses=losses, difference=difference)
+    return tallies
 
 
 def detectable(sd: float, n: int, *, alpha: float = ALPHA, power: float = POWER) -> float:
@@ -357,16 +341,3 @@ def _require_same(name: str, first: Record, other_name: str, other: Record, meas
 
 def _short(sha256: str | None) -> str:
     return sha256[:8] if sha256 else "none"
-
-
-def _names(records: Sequence[Record]) -> list[str]:
-    """Return the systems' names, with the options that tell those of one name apart: colbertv2(bits=1)."""
-    names = []
-    for system in (record.retriever for record in records):
-        namesakes = [other.retriever for other in records if other.retriever.name == system.name]
-        differing = sorted(
-            key for key in system.options if any(other.options.get(key) != system.options[key] for other in namesakes)
-        )
-        told_apart = ", ".join(f"{key}={system.options[key]}" for key in differing)
-        names.append(f"{system.name}({told_apart})" if differing else system.name)
-    return names

@@ -51,12 +51,32 @@ class _Systems:
 
     names: Sequence[str]
     records: Sequence[Mapping[str, Record]]  # of each system, by dataset
+    has_labels: bool = False  # rows call a system by its label, and not by its name here
 
     def firsts(self) -> list[int]:
         """Return for each system the number of the first one that is the same system."""
         return repeats.firsts([list(by_dataset.values()) for by_dataset in self.records])
 
-    def on(self, datasets: Sequence[str], measure: str, tables: Sequence[Table]) -> ComparisonRows:
+    def on_one(
+        self, dataset: str, measure: str, by: str, data: Path | None, *, needs_groups: bool = True
+    ) -> tuple[ComparisonRows, Table]:
+        """Return the rows of a dataset, and the values of the systems that are no repeats."""
+        kept = [number for number, first in enumerate(self.firsts()) if first == number]
+        records = [self.records[number][dataset] for number in kept]
+        chosen = measure or records[0].official
+        names = None if self.has_labels else [self.names[number] for number in kept]
+        table = comparing.table(records, chosen, names=names)
+        rows = self.on([dataset], chosen, [table], _imported(records))
+        try:
+            return _grouped(rows, records[0], table, by, data) if by and data else rows, table
+        except UnavailableError as error:
+            if needs_groups:
+                raise
+            return rows.saying(str(error)), table
+
+    def on(
+        self, datasets: Sequence[str], measure: str, tables: Sequence[Table], talk: Sequence[str] = ()
+    ) -> ComparisonRows:
         """Return the rows of these datasets, of which these are the values of the systems that are no repeats."""
         again = [
             repeats.row(
@@ -80,7 +100,7 @@ class _Systems:
             pairs=tuple(map(_pair_row, pairs)),
             standings=tuple(map(_standing_row, standings(means, pairs))),
             repeats=tuple(again),
-            talk=tuple(map(repeats.line, again)),
+            talk=(*talk, *map(repeats.line, again)),
         )
 
 
@@ -105,18 +125,12 @@ def compare(
             f"{paths[folders.index(True)]} is a folder and {paths[folders.index(False)]} is none; "
             "name records of one dataset, or a folder for each system"
         )
-    return _by_folder(paths, measure, by, data) if any(folders) else [_by_record(paths, measure, by, data)]
-
-
-def _by_record(paths: Sequence[Path], measure: str, by: str, data: Path | None) -> ComparisonRows:
+    if any(folders):
+        return _by_folder(paths, measure, by, data)
     records = [read(path) for path in paths]
-    dataset, chosen = records[0].dataset.name, measure or records[0].official
-    systems = _Systems(list(map(str, paths)), [{dataset: record} for record in records])
-    kept = [record for number, record in enumerate(records) if systems.firsts()[number] == number]
-    table = comparing.table(kept, chosen)
-    rows = systems.on([dataset], chosen, [table])
-    rows = replace(rows, talk=(*_imported(kept), *rows.talk))
-    return _grouped(rows, kept[0], table, by, data) if by and data else rows
+    dataset = records[0].dataset.name
+    systems = _Systems(list(map(str, paths)), [{dataset: record} for record in records], has_labels=True)
+    return [systems.on_one(dataset, measure, by, data)[0]]
 
 
 def _by_folder(paths: Sequence[Path], measure: str, by: str, data: Path | None) -> list[ComparisonRows]:
@@ -128,20 +142,10 @@ def _by_folder(paths: Sequence[Path], measure: str, by: str, data: Path | None) 
     if not shared:
         raise MismatchError(f"{' and '.join(names)} have no dataset in common")
     systems = _Systems(names, [{name: records[name] for name in shared} for records in by_dataset])
-    kept = [number for number, first in enumerate(systems.firsts()) if first == number]
     small = [name for name in shared if _questions(by_dataset[0][name]) < 2]
     all_rows, tables = [], {}
     for name in (name for name in shared if name not in small):
-        records = [by_dataset[number][name] for number in kept]
-        chosen = measure or records[0].official
-        tables[name] = comparing.table(records, chosen, names=[names[number] for number in kept])
-        rows = systems.on([name], chosen, [tables[name]])
-        rows = replace(rows, talk=(*_imported(records), *rows.talk))
-        if by and data:
-            try:
-                rows = _grouped(rows, records[0], tables[name], by, data)
-            except UnavailableError as error:
-                rows = rows.saying(str(error))
+        rows, tables[name] = systems.on_one(name, measure, by, data, needs_groups=False)
         all_rows.append(rows)
     if not all_rows:
         raise LotteError(f"{' and '.join(names)} share datasets of fewer than 2 queries only: {', '.join(small)}")
@@ -151,8 +155,7 @@ def _by_folder(paths: Sequence[Path], measure: str, by: str, data: Path | None) 
     if len({rows.measure for rows in all_rows}) > 1:
         talk.append("no mean: the datasets are measured by different measures")
     elif len(all_rows) > 1:
-        mean = systems.on(list(tables), all_rows[0].measure, list(tables.values()))
-        return [*all_rows, replace(mean, talk=(*talk, *mean.talk))]
+        return [*all_rows, systems.on(list(tables), all_rows[0].measure, list(tables.values()), talk)]
     return [*all_rows[:-1], all_rows[-1].saying(*talk)]
 
 

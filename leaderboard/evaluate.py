@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, is_dataclass
 from datetime import UTC, datetime
+from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import perf_counter
@@ -81,7 +82,7 @@ def evaluate(name: str, system: Retriever, datasets: Iterable[Dataset], order: O
     name  of the system, in paths and records
     """
     groups = _by_corpus(datasets)
-    for dataset in (one for group in groups for one in group):
+    for dataset in chain.from_iterable(groups):
         _require_possible(name, dataset, order)
     for group in groups:
         with TemporaryDirectory(prefix="lotte-") as scratch:
@@ -96,15 +97,15 @@ def rescore(path: Path, name: str, dataset: Dataset, order: Order, *, header: in
     header  lines in front of the ranking
     """
     _require_possible(name, dataset, order)
-    found = ranking.read(path, dataset.queries, dataset.corpus.doc_ids, header=header)
-    if missing := found.missing(dataset.queries):
+    ranked = ranking.read(path, dataset.queries, dataset.corpus.doc_ids, header=header)
+    if missing := ranked.missing(dataset.queries):
         order.say(
             f"{path} leaves out {len(missing):,} of the {len(dataset.queries):,} queries of {dataset.name}; "
             f"they count as misses. The first is {missing[0]!r}."
         )
     sha256 = _read_corpus([dataset], order)
-    run = dataset.shown(found := found.filled(dataset.queries))
-    _tell(dataset, found, order)
+    run = dataset.shown(ranked := ranked.filled(dataset.queries))
+    _tell(dataset, ranked, order)
     facts = {"origin": {"file": path.name, "sha256": artifact.sha256(path)}, "missing": missing}
     maker = _Maker(name=name, level=RESCORED)
     return _recorded(maker, dataset, sha256, run, facts, order)
@@ -187,11 +188,11 @@ def _first(dataset: Dataset) -> str:
     return shown(dataset.corpus[0].doc_id) if len(dataset.corpus) else "is not there: the collection is empty"
 
 
-def _tell(dataset: Dataset, found: Run, order: Order) -> None:
+def _tell(dataset: Dataset, ranked: Run, order: Order) -> None:
     """Say what a user should know of the judgments, and of documents that are the query itself by their id."""
     for note in dataset.notes:
         order.say(f"{dataset.name}: {note}")
-    if not (own := found.own(dataset.qrels) if dataset.ignore_own or dataset.name.startswith("beir/") else set()):
+    if not (own := ranked.own(dataset.qrels) if dataset.ignore_own or dataset.name.startswith("beir/") else set()):
         return
     if dataset.ignore_own:
         done = "was left out, as BEIR does"
@@ -247,9 +248,9 @@ def _ask(name: str, system: Retriever, dataset: Dataset, opened: _Opened, order:
     index = opened.index
     if isinstance(system, Fits) and (fitted := system.fitted(dataset.facts)) != system:
         system, index = fitted, fitted.open(opened.path)
-    found, seconds = cost.timed_search(index, dataset.queries, k=depth, title=dataset.name)
-    run = dataset.shown(found).cut(order.k)
-    _tell(dataset, found, order)
+    ranked, seconds = cost.timed_search(index, dataset.queries, k=depth, title=dataset.name)
+    run = dataset.shown(ranked).cut(order.k)
+    _tell(dataset, ranked, order)
     size = cost.size_of(opened.path)
     spent = {
         "encode_seconds": None,  # of systems whose indexing has an encoding of its own

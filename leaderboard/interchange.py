@@ -274,13 +274,13 @@ def _yaml(text: list[str], file: Path) -> dict[str, Any]:
             pairs = [line.partition(": ") for line in text]
             return {_plain(str(json.loads(key))): _plain(json.loads(value)) for key, _, value in pairs}
         except ValueError:
-            found = _plain(_loaded("\n".join(text), file))
+            sections = _plain(_loaded("\n".join(text), file))
     # PyYAML lets through what its constructors raise: `!!timestamp x` is an AttributeError, `!!bool x` a KeyError
     except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError) as error:
         raise CorruptFileError(f"{file}: its header is no YAML ({' '.join(str(error).split())[:120]})") from None
-    if not isinstance(found, dict):
-        raise CorruptFileError(f"{file}: its header is {type(found).__name__}, and should be sections with names")
-    return found
+    if not isinstance(sections, dict):
+        raise CorruptFileError(f"{file}: its header is {type(sections).__name__}, and should be sections with names")
+    return sections
 
 
 def _loaded(text: str, file: Path) -> Any:
@@ -297,9 +297,9 @@ def _loaded(text: str, file: Path) -> Any:
 def _plain(value: Any) -> Any:
     """Return a value as JSON can have it: what it has no word for, a date or NaN, becomes text."""
     if isinstance(value, Mapping):
-        return {_plain(str(key)): _plain(one) for key, one in value.items()}
+        return {_plain(str(key)): _plain(part) for key, part in value.items()}
     if isinstance(value, list | tuple | set):
-        return [_plain(one) for one in value]
+        return [_plain(part) for part in value]
     if value is None or (isinstance(value, int | float) and abs(value) < LARGEST_NUMBER):
         return value
     return str(value).encode("utf-8", "backslashreplace").decode()  # half a character is no text
@@ -308,8 +308,8 @@ def _plain(value: Any) -> Any:
 def _known(value: Any) -> Any:
     """Return a tree without what is None or empty."""
     if isinstance(value, Mapping):
-        kept = {key: _known(one) for key, one in value.items()}
-        return {key: one for key, one in kept.items() if one not in (None, {}, [])}
+        kept = {key: _known(part) for key, part in value.items()}
+        return {key: part for key, part in kept.items() if part not in (None, {}, [])}
     if isinstance(value, list):
-        return [_known(one) for one in value]
+        return [_known(part) for part in value]
     return value

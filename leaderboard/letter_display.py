@@ -65,8 +65,8 @@ def groups(systems: Sequence[str], told_apart: Collection[frozenset[str]]) -> li
     systems     in the order of the board, which members and groups keep
     told_apart  pairs
     """
-    place = {system: number for number, system in enumerate(systems)}
-    found: list[tuple[str, ...]] = []
+    order = {system: number for number, system in enumerate(systems)}
+    grouped: list[tuple[str, ...]] = []
     shared = Counter[tuple[str, str]]()
     for pair in [(system, system) for system in systems] + list(combinations(systems, 2)):
         if shared[pair] or frozenset(pair) in told_apart:
@@ -75,15 +75,14 @@ def groups(systems: Sequence[str], told_apart: Collection[frozenset[str]]) -> li
         for system in systems:
             if system not in group and all(frozenset((system, member)) not in told_apart for member in group):
                 group.append(system)
-        found.append(tuple(sorted(group, key=place.__getitem__)))
-        shared.update(_pairs(found[-1]))
-    for group_found in reversed(
-        found.copy()
-    ):  # a later group may have made an earlier one superfluous, and the reverse
-        if all(shared[pair] > 1 for pair in _pairs(group_found)):
-            found.remove(group_found)
-            shared.subtract(_pairs(group_found))
-    return sorted(found, key=lambda group: [place[system] for system in group])
+        grouped.append(tuple(sorted(group, key=order.__getitem__)))
+        shared.update(_pairs(grouped[-1]))
+    # a later group may have made an earlier one superfluous, and the reverse
+    for members in reversed(grouped.copy()):
+        if all(shared[pair] > 1 for pair in _pairs(members)):
+            grouped.remove(members)
+            shared.subtract(_pairs(members))
+    return sorted(grouped, key=lambda group: [order[system] for system in group])
 
 
 def letter(number: int) -> str:

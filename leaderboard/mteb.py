@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 from leaderboard.record.read import LARGEST
 from leaderboard.record.schema import Record, is_number
 from leaderboard.record.sections import HASHES, IMPORTED, ModelFacts
+from leaderboard.record.verify import unpublished_counts
 from lotte import artifact
 from lotte.errors import CorruptFileError, MismatchError, UnavailableError
 from lotte.parsing import json_object
@@ -71,8 +72,9 @@ def write(records: Iterable[tuple[Path, Record]], out: Path) -> Iterator[Path]:
             raise MismatchError(f"{path} was imported, and goes back to nobody as a result of ours")
         if (task := task_of(name)) is None:
             raise MismatchError(f"{path} is of {name}, which is no task of MTEB")
-        if differences := _differences(record):
-            raise MismatchError(f"{path} is of other data than MTEB's {task.name}: {differences}")
+        if differences := unpublished_counts(record.dataset, "documents", "queries"):
+            shown = "; ".join(f"{key}: {stated}, published {wanted:,}" for key, wanted, stated in differences)
+            raise MismatchError(f"{path} is of other data than MTEB's {task.name}: {shown}")
         model, revision = _model(record)
         folder = out / _part(model.replace("/", "__")) / _part(revision)
         tasks.setdefault(folder / f"{task.name}.json", []).append((task, record))
@@ -90,10 +92,10 @@ def read(path: Path) -> list[Record]:
 
     Raises  CorruptFileError if it is not a task's result; MismatchError if none of it is of a dataset of ours
     """
-    found = _object(path)
-    scores = found.get("scores")
-    if not isinstance(scores, Mapping) or not isinstance(found.get("task_name"), str):
-        raise CorruptFileError(f"{path}: no result of MTEB: wanted task_name and scores, found {_names(found)}")
+    result = _object(path)
+    scores = result.get("scores")
+    if not isinstance(scores, Mapping) or not isinstance(result.get("task_name"), str):
+        raise CorruptFileError(f"{path}: no result of MTEB: wanted task_name and scores, found {_names(result)}")
     meta_path = path.with_name("model_meta.json")
     meta = _object(meta_path) if meta_path.is_file() else {}
     model = str(meta.get("name") or path.resolve().parent.parent.name.replace("__", "/"))
@@ -102,18 +104,18 @@ def read(path: Path) -> list[Record]:
         for entry in entries if isinstance(entries, list) else [None]:
             if not isinstance(entry, Mapping):
                 raise CorruptFileError(f"{path}: scores.{split[:60]} is no list of objects")
-            dataset = _dataset_of(found["task_name"], str(entry.get("hf_subset", "default")), split)
+            dataset = _dataset_of(result["task_name"], str(entry.get("hf_subset", "default")), split)
             if dataset is not None:
-                records.append(_record(path, found, meta, model, dataset, entry))
+                records.append(_record(path, result, meta, model, dataset, entry))
     if not records:
         raise MismatchError(
-            f"{path}: task {found['task_name'][:60]} is no dataset of ours; `lotte list datasets` shows them"
+            f"{path}: task {result['task_name'][:60]} is no dataset of ours; `lotte list datasets` shows them"
         )
     return records
 
 
 def _record(
-    path: Path, found: Mapping[str, Any], meta: Mapping[str, Any], model: str, dataset: str, entry: Mapping[str, Any]
+    path: Path, result: Mapping[str, Any], meta: Mapping[str, Any], model: str, dataset: str, entry: Mapping[str, Any]
 ) -> Record:
     from leaderboard import catalogue
 
@@ -124,19 +126,11 @@ def _record(
         raise CorruptFileError(f"{path}: {dataset} is measured by {official}, and the file has {_names(aggregate)}")
     return Record.of(
         where=path,
-        created=_date(found.get("date")),
-        retriever={
-            "name": model,
-            "family": None,
-            "options": {},
-            "model": {"id": model, "revision": meta.get("revision"), "parameters": meta.get("n_parameters")},
-            "index": {"type": "unknown", "bytes": None},
-            "search": {"k": None, "exact": None},
-            "training_data": meta.get("training_datasets"),
-        },
+        created=_date(result.get("date")),
+        retriever=_retriever(model, meta),
         dataset={
             "name": dataset,
-            "source": f"mteb {found['task_name']}@{found.get('dataset_revision')}",
+            "source": f"mteb {result['task_name']}@{result.get('dataset_revision')}",
             **dict.fromkeys(HASHES),
             "counts": {},
             "licence": known.licence if known else "unknown",
@@ -145,7 +139,7 @@ def _record(
         measures={
             "official": official,
             "tool": "mteb",
-            "version": entry.get("mteb_version") or found.get("mteb_version"),
+            "version": entry.get("mteb_version") or result.get("mteb_version"),
             "relevance_level": 1,
             "queries": "as the tool takes them",
             "aggregate": aggregate,
@@ -161,6 +155,19 @@ def _record(
             "log": [{"what": IMPORTED, "tool": "mteb", "file": path.name, "sha256": artifact.sha256(path)}],
         },
     )
+
+
+def _retriever(model: str, meta: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what model_meta.json says of a model."""
+    return {
+        "name": model,
+        "family": None,
+        "options": {},
+        "model": {"id": model, "revision": meta.get("revision"), "parameters": meta.get("n_parameters")},
+        "index": {"type": "unknown", "bytes": None},
+        "search": {"k": None, "exact": None},
+        "training_data": meta.get("training_datasets"),
+    }
 
 
 def _aggregate(path: Path, dataset: str, entry: Mapping[str, Any]) -> dict[str, Any]:
@@ -241,25 +248,13 @@ def _model(record: Record) -> tuple[str, str]:
     return name if "/" in name else f"lotte-bench/{name}", str(model.revision or version or "unknown")
 
 
-def _names(found: Iterable[str]) -> str:
+def _names(names: Iterable[str]) -> str:
     """Return some names of a stranger's, for a line."""
-    return " ".join(", ".join(found)[:200].split())
+    return " ".join(", ".join(names)[:200].split())
 
 
 def _part(text: str) -> str:
     return re.sub(r"[^A-Za-z0-9._+-]", "_", text).lstrip(".") or "unknown"
-
-
-def _differences(record: Record) -> str:
-    from leaderboard import catalogue
-
-    known = catalogue.release(record.dataset.name)
-    counts = record.dataset.counts
-    return "; ".join(
-        f"{key}: {counts.get(key)}, published {wanted:,}"
-        for key in ("documents", "queries")
-        if known and (wanted := getattr(known.counts, key)) is not None and counts.get(key) != wanted
-    )
 
 
 def _dataset_of(task: str, subset: str, split: str) -> str | None:

@@ -78,14 +78,14 @@ def means() -> list[Mean]:
     """Return every mean that the suites have."""
     from lotte.benchmarks import beir
 
-    found = [Mean("beir/cqadupstack", tuple(f"beir/{name}" for name in beir.MEANS["cqadupstack"]))]
+    defined = [Mean("beir/cqadupstack", tuple(f"beir/{name}" for name in beir.MEANS["cqadupstack"]))]
     for split in ("test", "dev"):
         for kind in KINDS:
-            found.append(Mean(f"lotte/{split}/{kind}", tuple(f"lotte/{topic}/{split}/{kind}" for topic in TOPICS)))
-    found.append(Mean("beir (18)", tuple(_beir())))
-    found.append(Mean("beir (13 of ColBERTv2)", tuple(f"beir/{name}" for name in COLBERTV2_BEIR)))
-    found.append(Mean("openqa", OPENQA))
-    return found
+            defined.append(Mean(f"lotte/{split}/{kind}", tuple(f"lotte/{topic}/{split}/{kind}" for topic in TOPICS)))
+    defined.append(Mean("beir (18)", tuple(_beir())))
+    defined.append(Mean("beir (13 of ColBERTv2)", tuple(f"beir/{name}" for name in COLBERTV2_BEIR)))
+    defined.append(Mean("openqa", OPENQA))
+    return defined
 
 
 def averages(records: Iterable["Record"]) -> list[Average]:
@@ -103,20 +103,20 @@ def averages(records: Iterable["Record"]) -> list[Average]:
         if name in values:
             raise MismatchError(f"two records are of {name}; an average takes one system with one choice of settings")
         values[name] = (record.official, record.value)
-    found = []
+    computed = []
     for mean in means():
-        here = [values[part] for part in mean.parts if part in values]
-        if not here:
+        present = [values[part] for part in mean.parts if part in values]
+        if not present:
             continue
-        measures = dict.fromkeys(measure for measure, _ in here)
+        measures = dict.fromkeys(measure for measure, _ in present)
         if len(measures) > 1:
             raise MismatchError(f"{mean.name} would be a mean of {' and '.join(measures)}, which is no number")
         missing = tuple(part for part in mean.parts if part not in values)
-        value = None if missing else fsum(value for _, value in here) / len(here)
+        value = None if missing else fsum(value for _, value in present) / len(present)
         if value is not None:
-            values[mean.name] = (here[0][0], value)
-        found.append(Average(mean.name, here[0][0], value, len(mean.parts), missing))
-    return found
+            values[mean.name] = (present[0][0], value)
+        computed.append(Average(mean.name, present[0][0], value, len(mean.parts), missing))
+    return computed
 
 
 def run(suite: str, name: str, system: "Retriever", order: "Order", data: Path) -> Iterator["Record"]:
@@ -131,12 +131,12 @@ def run(suite: str, name: str, system: "Retriever", order: "Order", data: Path) 
     from leaderboard.evaluate import evaluate
 
     names = datasets(suite)
-    here = set(catalogue.found(data))
-    if absent := [one for one in names if one not in here]:
+    present = set(catalogue.found(data))
+    if absent := [dataset for dataset in names if dataset not in present]:
         order.say(f"not in {data}, so left out: {', '.join(absent)}")
     if len(absent) == len(names):
         raise UnavailableError(f"none of the {len(names)} datasets of {suite!r} is in {data}; `lotte fetch` gets them")
-    chosen = [catalogue.load(one, data) for one in names if one in here]
+    chosen = [catalogue.load(dataset, data) for dataset in names if dataset in present]
     done, left = divide(name, system, chosen, order)
     if done:
         order.say(f"finished already: {', '.join(record.dataset.name for record in done)}")

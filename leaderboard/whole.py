@@ -42,9 +42,9 @@ def look(path: Path, retriever: str, say: Talk) -> Checked:
             return _index(path, retriever, say)
         if "digest" not in meta and "sizes" not in meta:
             say(f"{path / artifact.META} is of before it covered itself: what is changed in it may not be found")
-        found = (f"{name}: {problem}" for name, problem in artifact.damaged(path))
+        damaged = (f"{name}: {problem}" for name, problem in artifact.damaged(path))
         files = len(meta["files"]) if isinstance(meta.get("files"), dict) else 0
-        return Checked(found, lambda: f"{path}: {files} files, all as they were written", "Fetch it again.")
+        return Checked(damaged, lambda: f"{path}: {files} files, all as they were written", "Fetch it again.")
     if (path / manifest.NAME).exists() or not (paths := _records(path)):
         return _build(path)
     return Checked(_wrong(paths), lambda: f"{path}: {len(paths):,} records, whole", "Run `lotte eval` again.")
@@ -71,7 +71,7 @@ def _index(path: Path, retriever: str, say: Talk) -> Checked:
     recipe = meta["recipe"]
     known = bool(retriever) or recipe["retriever"] in folder.names()  # else its bytes are looked at, and nothing is run
     system = folder.recorded(recipe, path / index_meta.META, retriever) if known else None
-    found = (
+    damaged = (
         system.damaged(path)
         if isinstance(system, Checkable)
         else (f"{name}: {problem}" for name, problem in index_meta.damaged(path, meta))
@@ -85,7 +85,7 @@ def _index(path: Path, retriever: str, say: Talk) -> Checked:
         documents = len(index_folder.read(path).doc_ids)
         return f"{path}: an index of {documents:,} documents by {index_folder.called(recipe)}, whole"
 
-    return Checked(found, whole, "Build it again.")
+    return Checked(damaged, whole, "Build it again.")
 
 
 def _records(path: Path) -> list[Path]:

@@ -281,8 +281,8 @@ def test_a_file_that_is_no_record_is_named(tmp_path, change, message):
         ({"measures": {"aggregate": {"Success@5": {"value": "0.75"}}}}, "Success@5.value: wanted a number, found '0.75'"),
         ({"measures": {"aggregate": []}}, "measures.aggregate: wanted an object, found []"),
         ({"measures": {"official": ["Success@5"]}}, "measures.official: wanted a text, found ['Success@5']"),
-        ({"measures": {"per_query": {"Success@5": {"q0": "1"}}}}, "wanted a number for each query, found"),
-        ({"measures": {"per_query": {"Success@5": {"q0": 10**400}}}}, "wanted a number for each query, found"),
+        ({"measures": {"per_query": {"Success@5": {"q0": "1"}}}}, "measures.per_query.Success@5.q0: wanted a number, found '1'"),
+        ({"measures": {"per_query": {"Success@5": {"q0": 10**400}}}}, "measures.per_query.Success@5.q0: wanted a number, found 1000"),
         ({"dataset": {"name": None}}, "dataset.name: wanted a text, found None"),
         ({"retriever": {"name": " "}}, "retriever.name: wanted a name, found ' '"),
         ({"platform": "a machine"}, "platform: wanted an object, found 'a machine'"),
@@ -428,7 +428,7 @@ def test_systems_that_nothing_tells_apart_share_a_rank(tmp_path):
     )
     assert {label: one.rank for label, one in contest.standings.items()} == {"good": 1, "same": 1, "bad": 3}
     lines = table.of_dataset(contest).lines
-    assert [(line.label, line.shared) for line in lines] == [("good", True), ("same", True), ("bad", False)]
+    assert [(line.entry.label, line.shared) for line in lines] == [("good", True), ("same", True), ("bad", False)]
     assert contest.standings["good"].letters == contest.standings["same"].letters != contest.standings["bad"].letters
 
 

@@ -42,13 +42,13 @@ def front(points: Sequence[tuple[float, float]]) -> list[int]:
     [0, 1]
     """
     order = sorted(range(len(points)), key=lambda row: (points[row][0], -points[row][1]))
-    found: list[int] = []
+    in_front: list[int] = []
     best = float("-inf")
     for row in order:
         if points[row][1] > best:
             best = points[row][1]
-            found.append(row)
-    return found
+            in_front.append(row)
+    return in_front
 
 
 def points(dataset: DatasetPage) -> list[Point]:
@@ -81,7 +81,7 @@ _SEARCH = ("probe", "candidates", "full", "search", "threads")  # options that c
 
 def machine(points: Iterable[Point]) -> str:
     """Return the machine that most were timed on."""
-    return next((name for name, _ in Counter(one.machine for one in points if one.latency).most_common(1)), "")
+    return next((name for name, _ in Counter(point.machine for point in points if point.latency).most_common(1)), "")
 
 
 def ticks(low: float, high: float) -> list[float]:
@@ -104,53 +104,65 @@ def decades(low: float, high: float) -> list[float]:
     [0.5, 1.0, 2.0]
     """
     powers = range(floor(log10(low)), ceil(log10(high)) + 1)
-    found = [times * 10.0**power for power in powers for times in (1, 2, 5)]
-    found = [round(one, 9) for one in found if low <= one <= high]
-    return found if len(found) <= 7 else [one for one in found if f"{one:e}".startswith("1.")]
+    steps = [times * 10.0**power for power in powers for times in (1, 2, 5)]
+    steps = [round(step, 9) for step in steps if low <= step <= high]
+    return steps if len(steps) <= 7 else [step for step in steps if f"{step:e}".startswith("1.")]
+
+
+@dataclass(frozen=True)
+class _Scale:
+    """Where a value goes in a drawing: x by the logarithm of the latency, y by the quality, in pixels."""
+
+    low_x: float  # logarithms
+    high_x: float
+    low_y: float
+    high_y: float
+
+    @classmethod
+    def of(cls, points: Sequence[Point]) -> "_Scale":
+        times, qualities = [point.latency or 0 for point in points], [point.quality for point in points]
+        pad = max((max(qualities) - min(qualities)) * 0.12, 0.005)
+        low_y, high_y = max(0.0, min(qualities) - pad), max(qualities) + pad
+        return cls(log10(min(times)) - 0.12, log10(max(times)) + 0.12, low_y, high_y)
+
+    def x(self, latency: float) -> float:
+        return round(LEFT + (log10(latency) - self.low_x) / (self.high_x - self.low_x) * (WIDTH - LEFT - RIGHT), 1)
+
+    def y(self, quality: float) -> float:
+        share = (quality - self.low_y) / (self.high_y - self.low_y)
+        return round(HEIGHT - BOTTOM - share * (HEIGHT - TOP - BOTTOM), 1)
 
 
 def drawing(points: Sequence[Point]) -> dict[str, Any] | None:
     """Return where everything goes in a drawing of quality against latency; None if nothing was timed."""
-    timed = [one for one in points if one.latency and one.latency > 0]
+    timed = [point for point in points if point.latency and point.latency > 0]
     if not timed:
         return None
-    here = machine(timed)
-    times = [one.latency or 0 for one in timed]
-    low_x, high_x = log10(min(times)) - 0.12, log10(max(times)) + 0.12
-    qualities = [one.quality for one in timed]
-    pad = max((max(qualities) - min(qualities)) * 0.12, 0.005)
-    low_y, high_y = max(0.0, min(qualities) - pad), max(qualities) + pad
-    biggest = max((one.index_bytes or 0 for one in timed), default=0) or 1
-
-    def x(value: float) -> float:
-        return round(LEFT + (log10(value) - low_x) / (high_x - low_x) * (WIDTH - LEFT - RIGHT), 1)
-
-    def y(value: float) -> float:
-        return round(HEIGHT - BOTTOM - (value - low_y) / (high_y - low_y) * (HEIGHT - TOP - BOTTOM), 1)
-
-    same = [one for one in timed if one.machine == here]
-    best = [same[row] for row in front([(one.latency or 0, one.quality) for one in same])]
+    scale, most_used = _Scale.of(timed), machine(timed)
+    same = [point for point in timed if point.machine == most_used]
+    best = [same[row] for row in front([(point.latency or 0, point.quality) for point in same])]
     named: list[Point] = []  # of the front, where names do not lie on each other
-    for one in reversed(best):
-        if all(abs(y(one.quality) - y(other.quality)) > 15 for other in named):
-            named.append(one)
-    families = sorted({one.family for one in timed})
-    step = " L".join(f"{x(one.latency or 1)},{y(one.quality)}" for one in best)
+    for point in reversed(best):
+        if all(abs(scale.y(point.quality) - scale.y(other.quality)) > 15 for other in named):
+            named.append(point)
+    biggest = max((point.index_bytes or 0 for point in timed), default=0) or 1
+    families = sorted({point.family for point in timed})
+    step = " L".join(f"{scale.x(point.latency or 1)},{scale.y(point.quality)}" for point in best)
     return {
         "width": WIDTH, "height": HEIGHT, "left": LEFT, "right": WIDTH - RIGHT, "top": TOP, "bottom": HEIGHT - BOTTOM,
         "front": f"M{step}",
-        "machine": here,
-        "others": sum(one.machine != here for one in timed),
+        "machine": most_used,
+        "others": len(timed) - len(same),
         "points": [
             {
-                "x": x(one.latency or 1), "y": y(one.quality), "point": one, "on_front": one in best,
-                "is_named": one in named,
-                "radius": round(4 + 8 * ((one.index_bytes or 0) / biggest) ** 0.5, 1),
-                "shape": families.index(one.family) % 4, "here": one.machine == here,
+                "x": scale.x(point.latency or 1), "y": scale.y(point.quality), "point": point,
+                "on_front": point in best, "is_named": point in named,
+                "radius": round(4 + 8 * ((point.index_bytes or 0) / biggest) ** 0.5, 1),
+                "shape": families.index(point.family) % 4, "here": point.machine == most_used,
             }
-            for one in timed
+            for point in timed
         ],
         "families": families,
-        "x_ticks": [(x(one), f"{one:g}") for one in decades(10**low_x, 10**high_x)],
-        "y_ticks": [(y(one), f"{one:.3g}") for one in ticks(low_y, high_y)],
+        "x_ticks": [(scale.x(tick), f"{tick:g}") for tick in decades(10**scale.low_x, 10**scale.high_x)],
+        "y_ticks": [(scale.y(tick), f"{tick:.3g}") for tick in ticks(scale.low_y, scale.high_y)],
     }  # fmt: skip

@@ -7,19 +7,18 @@ Of the values of each query only the official measure's are kept: ten thousand
 records stay in memory.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from leaderboard.record.label import labels
 from leaderboard.record.read import read, record_files
 from leaderboard.record.schema import Record
-from leaderboard.record.sections import IMPORTED, REPRODUCED, RESCORED, SELF_RUN, ModelFacts
+from leaderboard.record.sections import IMPORTED, REPRODUCED, RESCORED, SELF_RUN
 from leaderboard.record.verify import unlike_mean
 from leaderboard.resample import Floats
-from lotte import artifact
 from lotte.errors import CorruptFileError, LotteError
 from lotte.progress import Progress
 
@@ -95,8 +94,8 @@ def read_entries(folder: Path, say: Callable[[str], None], *, without: Path | No
                 say(f"left out: {file} is the same record as {entries[entry.id].file}")
             else:
                 entries[entry.id] = entry
-    labels = _labels([entry.record for entry in entries.values()])
-    return [replace(entry, label=labels[entry.id]) for entry in entries.values()]
+    names = labels([entry.record for entry in entries.values()])
+    return [replace(entry, label=label) for entry, label in zip(entries.values(), names, strict=True)]
 
 
 def entry_of(file: Path, record: Record, shared: dict[tuple[str, ...], tuple[str, ...]]) -> Entry:
@@ -138,34 +137,3 @@ def _seen(record: Record) -> str:
     """Return the worst of what is known of the training data against the test."""
     levels = [_ELSEWHERE.get(said.level or "", said.level) for said in record.contamination]
     return max((level if level in SEEN else "unknown" for level in levels), key=SEEN.index, default="unknown")
-
-
-def _labels(records: Iterable[Record]) -> dict[str, str]:
-    """Return id -> what a system is called: its name, and the options that systems of that name differ in.
-
-    Two models under one name are told apart by the model's id, or its weights' hash.
-    """
-    namesakes: dict[str, list[Record]] = {}
-    for record in records:
-        namesakes.setdefault(record.retriever.name, []).append(record)
-    labels = {}
-    for name, group in namesakes.items():
-        settings = [dict(_settings(record)) for record in group]
-        keys = sorted({key for setting in settings for key in setting})
-        differ = [key for key in keys if len({artifact.canonical(setting.get(key)) for setting in settings}) > 1]
-        for record, setting in zip(group, settings, strict=True):
-            shown = [f"{key}={_plain(setting[key])}" for key in differ if key in setting]
-            labels[record.id] = f"{name}({', '.join(shown)})" if shown else name
-    return labels
-
-
-def _settings(record: Record) -> Iterator[tuple[str, Any]]:
-    yield from record.retriever.options.items()
-    model = record.retriever.model or ModelFacts()
-    for key, text in (("id", model.id), ("revision", model.revision), ("sha256", model.sha256)):
-        if text is not None:
-            yield f"model {key}", text[: 60 if key == "id" else 8]
-
-
-def _plain(value: Any) -> str:
-    return value if isinstance(value, str) else artifact.canonical(value)

@@ -39,8 +39,8 @@ def script_json(value: Any) -> str:
     >>> print(script_json("</script>]]>"))
     "\\u003c/script\\u003e]]\\u003e"
     """
-    found = json.dumps(value, ensure_ascii=True, separators=(",", ":"), allow_nan=False)
-    return found.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+    text = json.dumps(value, ensure_ascii=True, separators=(",", ":"), allow_nan=False)
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
 @cache
@@ -96,5 +96,5 @@ def plain(value: Any) -> str:
     if isinstance(value, str):
         return value if len(value) <= 4000 else f"{value[:4000]}…"
     if isinstance(value, Mapping):
-        return "; ".join(f"{key}: {plain(one)}" for key, one in value.items() if one is not None) or table.NONE
-    return ", ".join(plain(one) for one in value) or "none"
+        return "; ".join(f"{key}: {plain(part)}" for key, part in value.items() if part is not None) or table.NONE
+    return ", ".join(plain(part) for part in value) or "none"

@@ -33,21 +33,17 @@ class Cell:
 
 @dataclass(frozen=True, kw_only=True)
 class Line:
-    label: str
+    entry: Entry  # of several datasets the first
     href: str
     value: float | None
     ci95: tuple[float, float] | None
     standing: Standing | None
     shared: bool  # whether another system has its rank
     cells: tuple[Cell, ...]
-    family: str
-    parameters: float | None
     index_bytes: float | None
     latency: float | None
-    machine: str
     seen: str
     level: str
-    created: str
     whisker: tuple[float, float, float] | None = None  # low end, high end, value: x of a drawing _WIDE wide
 
 
@@ -63,7 +59,7 @@ class Table:
 
     @property
     def families(self) -> list[str]:
-        return sorted({line.family for line in self.lines})
+        return sorted({line.entry.family for line in self.lines})
 
     @property
     def levels(self) -> list[str]:
@@ -176,21 +172,17 @@ def milliseconds(value: float | None) -> str:
 def _line(entry: Entry, standing: Standing | None, ranks: Sequence[int], cells: tuple[Cell, ...]) -> Line:
     cost = entry.record.cost
     return Line(
-        label=entry.label,
+        entry=entry,
         href=page_of(entry),
         value=entry.value,
         ci95=entry.ci95,
         standing=standing,
         shared=standing is not None and ranks.count(standing.rank) > 1,
         cells=cells,
-        family=entry.family,
-        parameters=entry.parameters,
         index_bytes=cost.index_bytes,
         latency=cost.latency_ms.p50,
-        machine=entry.machine,
         seen=entry.seen,
         level=entry.level,
-        created=entry.record.created,
     )
 
 

@@ -96,7 +96,7 @@ def _first(file: Path, name: str) -> tuple[Tops, str]:
     import pyarrow.csv
 
     columns = ["query_id", "zero", "doc_id", "rank", "score", "tag"]
-    types = {one: pyarrow.int64() if one == "rank" else pyarrow.string() for one in columns}
+    types = {name: pyarrow.int64() if name == "rank" else pyarrow.string() for name in columns}
     first: dict[str, list[str]] = {}
     try:
         reader = pyarrow.csv.open_csv(

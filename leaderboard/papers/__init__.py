@@ -75,27 +75,27 @@ def tables(records: Iterable[tuple[Path, "Record"]], *, paper: str = "", number:
     if not chosen:
         raise UnknownNameError(f"no paper is named {paper!r}; there are {', '.join(PAPERS)}")
     known = _by_dataset(records)
-    found = []
+    filled = []
     for name in chosen:
         data = _data(name)
         for table in data["tables"]:
             if number in ("", table["number"], table["number"].rstrip("ab")):
-                found.append(_table(data["name"], table, known))
-    if not found:
+                filled.append(_table(data["name"], table, known))
+    if not filled:
         there = ", ".join(table["number"] for name in chosen for table in _data(name)["tables"])
         raise UnknownNameError(f"no table {number!r} is kept of {', '.join(chosen)}; there are {there}")
-    return found
+    return filled
 
 
 def datasets() -> list[str]:
     """Return every dataset that a cell of ours needs, in the order of the tables."""
-    found: dict[str, None] = {}
+    needed: dict[str, None] = {}
     for name in PAPERS:
         for table in _data(name)["tables"]:
             for _, _, _, address in _cells(table):
                 if address.get("system") and address.get("dataset") and (address.get("measure") or address.get("cost")):
-                    found[address["dataset"]] = None
-    return list(found)
+                    needed[address["dataset"]] = None
+    return list(needed)
 
 
 def _table(paper: str, table: Mapping[str, Any], known: Mapping[str, Sequence[tuple[Path, "Record"]]]) -> Table:
@@ -120,7 +120,7 @@ def _cells(table: Mapping[str, Any]) -> Iterator[tuple[str, str, float | str, Ad
         if len(row["values"]) != len(table["columns"]):
             raise LotteError(f"table {table['number']}: row {row['name']!r} has {len(row['values'])} values")
         for column, published in zip(table["columns"], row["values"], strict=True):
-            address = {key: one[key] for one in (table, row, column) for key in _KEYS if key in one}
+            address = {key: part[key] for part in (table, row, column) for key in _KEYS if key in part}
             if "dataset" in address:
                 address["dataset"] = address["dataset"].replace("{split}", address.get("split", ""))
             yield row["name"], column["name"], published, address
@@ -182,24 +182,19 @@ def _value(record: "Record", address: Address) -> float | None:
 
 def _other_data(record: "Record") -> str:
     """Return how the data of a record are not those that were published, "" if they are."""
-    from leaderboard import catalogue
-    from leaderboard.record.verify import count
+    from leaderboard.record.verify import count, unpublished_counts
 
-    known = catalogue.release(record.dataset.name)
-    counts = record.dataset.counts
-    for key in ("documents", "queries"):
-        published = getattr(known.counts, key) if known else None
-        if published is not None and counts.get(key) != published:
-            return f"other data: {count(counts.get(key))} {key}, published {published:,}"
+    for key, published, stated in unpublished_counts(record.dataset, "documents", "queries"):
+        return f"other data: {count(stated)} {key}, published {published:,}"
     return ""
 
 
 def _by_dataset(records: Iterable[tuple[Path, "Record"]]) -> dict[str, list[tuple[Path, "Record"]]]:
-    found: dict[str, list[tuple[Path, Record]]] = {}
+    by_dataset: dict[str, list[tuple[Path, Record]]] = {}
     for path, record in records:
         if record.verification.level in _ORDER:
-            found.setdefault(record.dataset.name, []).append((path, record))
-    return found
+            by_dataset.setdefault(record.dataset.name, []).append((path, record))
+    return by_dataset
 
 
 def _data(name: str) -> dict[str, Any]:

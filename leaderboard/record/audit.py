@@ -1,16 +1,14 @@
 """Whether a folder of records is whole: each of them, their places, and that they are of the same data."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from itertools import groupby
 from pathlib import Path
-from typing import NamedTuple
 
 from leaderboard.record.loaded_dataset import LoadedDataset, find
 from leaderboard.record.read import parsed, read, record_files
 from leaderboard.record.schema import Record, summary
-from leaderboard.record.sections import HASHES
+from leaderboard.record.sections import HASHES, DatasetFacts
 from leaderboard.record.store import stem_of
 from leaderboard.record.verify import inspect, rescore
 from lotte.errors import LotteError
@@ -34,15 +32,6 @@ class Report:
         ]
 
 
-class _Whole(NamedTuple):
-    """A record without a problem, as far as can be seen without its dataset."""
-
-    dataset: str
-    path: Path
-    source: str
-    hashes: tuple[str | None, ...]  # in the order of HASHES
-
-
 def audit(folder: Path, data: Path, report: Report, *, quick: bool = False) -> Iterator[str]:
     """Yield a line, "path: problem", for every problem of every record in a folder.
 
@@ -52,7 +41,7 @@ def audit(folder: Path, data: Path, report: Report, *, quick: bool = False) -> I
 
     Raises  UnavailableError if it is no folder
     """
-    whole: list[_Whole] = []
+    whole: dict[Path, DatasetFacts] = {}  # of what is without a problem, as far as can be seen without its dataset
     ids: dict[str, Path] = {}
     paths = record_files(folder)
     with Progress(len(paths), "records", "reading") as progress:
@@ -66,8 +55,7 @@ def audit(folder: Path, data: Path, report: Report, *, quick: bool = False) -> I
             elif record.run.file is None:
                 report.left["their scores were imported without a run"] += 1
             else:
-                dataset = record.dataset
-                whole.append(_Whole(dataset.name, path, dataset.source, tuple(dataset.hashes.values())))
+                whole[path] = record.dataset
     yield from _several_versions(whole, report)
     if quick:
         report.left["--quick was asked for"] += len(whole)
@@ -96,11 +84,12 @@ def _misplaced(path: Path, record: Record, folder: Path) -> list[str]:
     return [f"is of {record.dataset.name} by {record.retriever.name}, and should stand at {wanted}.json"]
 
 
-def _several_versions(whole: Iterable[_Whole], report: Report) -> Iterator[str]:
+def _several_versions(whole: Mapping[Path, DatasetFacts], report: Report) -> Iterator[str]:
     """Yield the records that say they are of the same data as others, and have other hashes than most of them."""
     versions: dict[tuple[str, str], dict[tuple[str | None, ...], list[Path]]] = {}
-    for record in whole:
-        versions.setdefault((record.dataset, record.source), {}).setdefault(record.hashes, []).append(record.path)
+    for path, dataset in whole.items():
+        of_name = versions.setdefault((dataset.name, dataset.source), {})
+        of_name.setdefault(tuple(dataset.hashes.values()), []).append(path)
     for (name, source), by_hashes in sorted(versions.items()):
         most, *others = sorted(by_hashes.items(), key=lambda item: (-len(item[1]), item[0]))
         for hashes, paths in others:
@@ -111,12 +100,12 @@ def _several_versions(whole: Iterable[_Whole], report: Report) -> Iterator[str]:
                 yield f"{path}: dataset.{key}: {others_have}, this one {str(own)[:8]}"
 
 
-def _rescored(whole: Sequence[_Whole], data: Path, report: Report) -> Iterator[str]:
+def _rescored(whole: Mapping[Path, DatasetFacts], data: Path, report: Report) -> Iterator[str]:
     """Yield what is wrong with records now that they are scored again from their runs, a dataset after the other."""
     corpora: dict[object, str] = {}
     with Progress(len(whole), "records", "scoring again") as progress:
-        for name, group in groupby(sorted(whole), key=lambda record: record.dataset):
-            paths = [record.path for record in group]
+        for name in sorted({dataset.name for dataset in whole.values()}):
+            paths = [path for path, dataset in whole.items() if dataset.name == name]
             try:
                 loaded = LoadedDataset.of(find(name, data), corpora)
             except LotteError as error:

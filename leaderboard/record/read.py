@@ -14,10 +14,10 @@ def read(path: Path) -> Record:
 
     Raises  as `parsed`; CorruptFileError if it is no record
     """
-    found = parsed(path)
-    if isinstance(found, Record):
-        return found
-    raise CorruptFileError(f"{path}: {summary(found)}; run `lotte eval` again")
+    record = parsed(path)
+    if isinstance(record, Record):
+        return record
+    raise CorruptFileError(f"{path}: {summary(record)}; run `lotte eval` again")
 
 
 def parsed(path: Path) -> Record | list[str]:

@@ -58,12 +58,12 @@ class Record:
         Raises  CorruptFileError if one of them is not as it should be
         """
         try:
-            found = parse({**sections, "schema": SCHEMA, "id": identity(sections)})
+            record = parse({**sections, "schema": SCHEMA, "id": identity(sections)})
         except (ValueError, RecursionError):  # NaN, or half of a character
-            found = ["a value in it is no number and no text, and cannot be kept"]
-        if isinstance(found, Record):
-            return found
-        raise CorruptFileError(f"{where}: {summary(found)}")
+            record = ["a value in it is no number and no text, and cannot be kept"]
+        if isinstance(record, Record):
+            return record
+        raise CorruptFileError(f"{where}: {summary(record)}")
 
     def changed(self, **sections: Any) -> "Record":
         """Return a record with other sections in place of these, and the id of that. Raises as `of`."""
@@ -164,10 +164,6 @@ def _are_ends(value: Any) -> bool:
     return isinstance(value, list) and len(value) == 2 and all(map(is_number, value)) and value[0] <= value[1]
 
 
-def _are_numbers(value: Any) -> bool:
-    return isinstance(value, dict) and all(map(is_number, value.values()))
-
-
 _KINDS: Mapping[Any, tuple[str, Callable[[Any], bool]]] = {
     str: ("a text", lambda value: isinstance(value, str)),
     int: ("a whole number", is_whole),
@@ -176,7 +172,6 @@ _KINDS: Mapping[Any, tuple[str, Callable[[Any], bool]]] = {
     tuple: ("a list", lambda value: isinstance(value, list)),
     Mapping: ("an object", lambda value: isinstance(value, dict)),
     tuple[float, float]: ("two numbers, the lower one first", _are_ends),
-    Mapping[str, float]: ("a number for each query", _are_numbers),
 }
 
 
@@ -201,9 +196,14 @@ def _value(hint: Any, value: Any, where: str, problems: list[str]) -> Any:
     if isinstance(value, list):  # an entry of another kind is left out
         entries = (_value(first, entry, where, []) for entry in value)
         return tuple(entry for entry in entries if entry is not None)
-    if second is Any:
+    if second is Any or (second is float and all(map(is_number, value.values()))):
         return value
-    return {name: _value(second, part, f"{where}.{name[:60]}", problems) for name, part in value.items()}
+    return {name: _value(second, part, f"{where}.{_key(name)}", problems) for name, part in value.items()}
+
+
+def _key(name: str) -> str:
+    """Return a stranger's name for a line."""
+    return name[:60] if name.isprintable() else shown(name, 60)
 
 
 def _section(kind: Any, content: Mapping[str, Any], where: str, problems: list[str]) -> Any:
@@ -225,8 +225,8 @@ def _incomplete(retriever: RetrieverFacts, dataset: DatasetFacts, measures: Meas
         if not name.strip():
             yield f"{where}.{'official' if where == 'measures' else 'name'}: wanted a name, found {name!r:.60}"
     if measures.official not in measures.aggregate:
-        there = ", ".join(measures.aggregate)[:160] or "none"
-        yield f"measures.aggregate: wanted {measures.official[:60]}, which is official, found {there}"
+        there = ", ".join(map(_key, measures.aggregate))[:160] or "none"
+        yield f"measures.aggregate: wanted {_key(measures.official)}, which is official, found {there}"
     for name in measures.per_query:
         if name not in measures.aggregate:
-            yield f"measures.per_query.{name[:60]}: values without a mean"
+            yield f"measures.per_query.{_key(name)}: values without a mean"

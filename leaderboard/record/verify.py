@@ -17,7 +17,7 @@ from typing import Any
 
 from leaderboard.record.loaded_dataset import LoadedDataset
 from leaderboard.record.schema import Record
-from leaderboard.record.sections import IMPORTED, LEVELS, REPRODUCED
+from leaderboard.record.sections import IMPORTED, LEVELS, REPRODUCED, DatasetFacts
 from leaderboard.record.store import beside, stem_of
 from lotte import artifact, ranking
 from lotte.dataset import Dataset
@@ -72,6 +72,15 @@ def unlike_mean(record: Record, measure: str) -> str:
     return f"measures.aggregate.{measure}: its values have the mean {there}, the record says {stated:.6f}"
 
 
+def unpublished_counts(dataset: DatasetFacts, *keys: str) -> list[tuple[str, int, int | None]]:
+    """Return which of these counts are not those that are published of a dataset: name, published, stated."""
+    from leaderboard import catalogue
+
+    known = catalogue.release(dataset.name)
+    rows = [(key, getattr(known.counts, key), dataset.counts.get(key)) for key in keys] if known else []
+    return [(key, published, stated) for key, published, stated in rows if published not in (None, stated)]
+
+
 def count(value: int | None) -> str:
     """Return how many there are, for people; "None" if nobody says."""
     return str(value) if value is None else f"{value:,}"
@@ -97,10 +106,8 @@ def _unlike_release(record: Record) -> Iterator[str]:
 
     if record.dataset.source != "release" or (known := catalogue.release(record.dataset.name)) is None:
         return
-    for key in ("documents", "queries", "judgments"):
-        wanted, stated = getattr(known.counts, key), record.dataset.counts.get(key)
-        if wanted is not None and stated != wanted:
-            yield f"dataset.counts.{key}: {known.name} as published has {wanted:,}, the record {count(stated)}"
+    for key, wanted, stated in unpublished_counts(record.dataset, "documents", "queries", "judgments"):
+        yield f"dataset.counts.{key}: {known.name} as published has {wanted:,}, the record {count(stated)}"
     if record.official != known.measure:
         yield f"measures.official: {known.name} is measured by {known.measure}, found {record.official}"
 
