@@ -8,6 +8,7 @@ the questions are grouped as the dataset on this disk says (`lotte.origin`).
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import combinations
 from math import fsum
 from pathlib import Path
@@ -53,15 +54,16 @@ class _Systems:
     records: Sequence[Mapping[str, Record]]  # of each system, by dataset
     has_labels: bool = False  # rows call a system by its label, and not by its name here
 
+    @cached_property
     def firsts(self) -> list[int]:
-        """Return for each system the number of the first one that is the same system."""
+        """For each system the number of the first one that is the same system."""
         return repeats.firsts([list(by_dataset.values()) for by_dataset in self.records])
 
     def on_one(
         self, dataset: str, measure: str, by: str, data: Path | None, *, needs_groups: bool = True
     ) -> tuple[ComparisonRows, Table]:
         """Return the rows of a dataset, and the values of the systems that are no repeats."""
-        kept = [number for number, first in enumerate(self.firsts()) if first == number]
+        kept = [number for number, first in enumerate(self.firsts) if first == number]
         records = [self.records[number][dataset] for number in kept]
         chosen = measure or records[0].official
         names = None if self.has_labels else [self.names[number] for number in kept]
@@ -86,7 +88,7 @@ class _Systems:
                 [self.records[number][dataset] for dataset in datasets],
                 measure,
             )
-            for number, first in enumerate(self.firsts())
+            for number, first in enumerate(self.firsts)
             if first != number
         ]
         pairs = comparing.compare_macro(dict(zip(datasets if len(datasets) > 1 else [""], tables, strict=True)))
