@@ -255,7 +255,14 @@ class Examples(Sequence[Example]):
             )
         if self._pairs:
             self._check(example, where)
-        return Example(example.qid, example.pids[:wanted], example.scores and example.scores[:wanted])
+        pids = example.pids[:wanted]
+        if len(set(pids)) < len(pids):
+            twice = next(pid for place, pid in enumerate(pids) if pid in pids[:place])
+            what = "the positive and a negative" if twice == pids[0] else "two of the negatives"
+            raise CorruptFileError(
+                f"{where}: question {example.qid} has passage {twice} as {what}; a line names a passage once"
+            )
+        return Example(example.qid, pids, example.scores and example.scores[:wanted])
 
     def _check(self, example: Example, where: str) -> None:
         assert self._pairs
