@@ -31,7 +31,7 @@ class Rows:
     def __init__(self, path: Path) -> None:
         self.path = path
         if not path.is_file():
-            raise absent(path, ". `lotte build` makes it, or point --data at a copy")
+            raise absent(path, ". `lotte build` makes it, or point --data at a copy.")
 
     @cached_property
     def _bytes(self) -> _Bytes:

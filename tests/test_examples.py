@@ -357,12 +357,12 @@ def test_a_line_that_names_a_passage_twice_is_refused(tmp_path, line, twice):
     path = tmp_path / "lines.json"
     path.write_text(f"[1, 2, 3]\n{line}\n")
     with pytest.raises(CorruptFileError, match=rf"lines\.json:2: question \d has {twice}; a line names a passage once"):
-        Examples(path)[1]
+        Examples(path, pairs=toy_training.pairs(tmp_path / "pairs"))[1]
 
 
 def test_a_passage_that_is_named_again_behind_nway_is_not_used(tmp_path):
     (tmp_path / "lines.json").write_text("[0, 1, 2, 1]\n")
-    assert Examples(tmp_path / "lines.json", nway=2)[0].pids == (1, 2)
+    assert Examples(tmp_path / "lines.json", nway=2, pairs=toy_training.pairs(tmp_path / "pairs"))[0].pids == (1, 2)
 
 
 @pytest.mark.parametrize("score", ["NaN", "-Infinity", "1e39", "true", '"0.5"'])
