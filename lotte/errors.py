@@ -73,7 +73,7 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> UnknownNameError:
     known = sorted(known)
     near = get_close_matches(name, known, n=1)
     hint = f"did you mean {near[0]!r}? " if near else ""
-    return UnknownNameError(f"no {kind} is named {name!r}; {hint}`lotte list {kind}s` shows all {len(known)}")
+    return UnknownNameError(f"no {kind} is named {shown(name)}; {hint}`lotte list {kind}s` shows all {len(known)}")
 
 
 def absent(path: Path, hint: str = "") -> UnavailableError:

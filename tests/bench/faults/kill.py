@@ -5,7 +5,6 @@
 
 from campaign import Table, arguments, checked, disturbed, fresh, held, scenes, turns, workplace
 
-
 NOT_TWICE = ("add", "delete", "compact", "add again", "delete again")
 
 
