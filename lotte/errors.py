@@ -73,7 +73,15 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> UnknownNameError:
     known = sorted(known)
     near = get_close_matches(name, known, n=1)
     hint = f"did you mean {near[0]!r}? " if near else ""
-    return UnknownNameError(f"no {kind} is named {name!r}; {hint}`lotte list {kind}s` shows all {len(known)}")
+    return UnknownNameError(f"no {kind} is named {shown(name)}; {hint}`lotte list {kind}s` shows all {len(known)}")
+
+
+def absent(path: Path, hint: str = "") -> UnavailableError:
+    """Return the error for a file that cannot be read, as a folder stands there, or nothing.
+
+    hint  the rest of the line: what makes it, or which file is wanted
+    """
+    return UnavailableError(f"{path} is {'a folder, and a file is wanted' if path.is_dir() else 'not there'}{hint}")
 
 
 # EFBIG is what a file size limit (ulimit -f) gives, EDQUOT a user's quota: to a reader all three are "full"
