@@ -75,6 +75,12 @@ class Result:
                 whole.unlink(missing_ok=True)
 
 
+def is_record(path: Path) -> bool:
+    """Whether a file is a record, damaged or of another version too, or is empty: nobody's work is lost with it."""
+    text = path.read_bytes()
+    return not text or SCHEMA.partition("/")[0].encode() in text
+
+
 def read(path: Path) -> Result:
     """Raises  UnavailableError if there is no such file, MismatchError if another version of us wrote it,
     CorruptFileError if it is not what was written

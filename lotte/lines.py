@@ -59,11 +59,24 @@ def whole_gz(path: Path) -> Iterator[None]:
 
 def opened(path: Path) -> IO[bytes]:
     """Return the file, unpacked if its name ends in .gz, to be read as bytes."""
-    if not path.is_file():
-        raise UnavailableError(f"{path} is not there")
+    require_file(path)
     if path.suffix == ".gz":
         return io.BufferedReader(cast(io.RawIOBase, gzip.open(path)), _BLOCK)
     return path.open("rb")
+
+
+def require_file(path: Path, hint: str = "") -> None:
+    """Raise UnavailableError if there is no file: files are read more than once, so a pipe is none.
+
+    hint  what to do about one that is not there
+    """
+    if path.is_file():
+        return
+    if path.is_dir():
+        raise UnavailableError(f"{path} is a folder, and a file is wanted")
+    if path.exists():
+        raise UnavailableError(f"{path} is a pipe or a device, and can be read only once; write it to a file")
+    raise UnavailableError(f"{path} is not there{hint}")
 
 
 def plain_or_gz(path: Path) -> Path:
