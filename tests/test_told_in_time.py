@@ -77,7 +77,7 @@ def test_a_file_that_is_no_record_is_not_written_over(typed, text, tmp_path):
     assert done.stderr == f"error: {mine} is there and is no record; move it, or choose another --out\n"
 
 
-@pytest.mark.parametrize("harm", [lambda text: text[:-40], lambda text: text.replace("0", "1"), lambda text: ""])
+@pytest.mark.parametrize("harm", [lambda text: text[:-40], lambda text: text.replace("0", "1"), lambda text: "", lambda text: "\0" * 99])
 def test_a_damaged_record_is_written_anew(typed, harm, tmp_path):
     record = tmp_path / "overlap" / f"{SCIENCE}.json"
     assert typed("eval", "--retriever", "overlap", SCIENCE, "--out", tmp_path).returncode == 0
