@@ -96,12 +96,16 @@ def read(path: Path) -> list[Result]:
     meta_path = path.with_name("model_meta.json")
     meta = _object(meta_path) if meta_path.is_file() else {}
     model = str(meta.get("name") or path.resolve().parent.parent.name.replace("__", "/"))
-    results = []
+    results: list[Result] = []
     for split, entries in scores.items():
         for entry in entries if isinstance(entries, list) else [None]:
             if not isinstance(entry, Mapping):
                 raise CorruptFileError(f"{path}: scores.{split[:60]} is no list of objects")
             dataset = _dataset_of(found["task_name"], str(entry.get("hf_subset", "default")), split)
+            if any(result.dataset["name"] == dataset for result in results):
+                raise CorruptFileError(
+                    f"{path}: scores.{split[:60]} has two scores of {dataset}; leave one of them out"
+                )
             if dataset is not None:
                 results.append(_record(path, found, meta, model, dataset, entry))
     if not results:

@@ -75,6 +75,16 @@ class Result:
                 whole.unlink(missing_ok=True)
 
 
+def is_record(path: Path) -> bool:
+    """Whether a file is a record, damaged or of another version too, or is empty: nobody's work is lost with it.
+
+    One that says nothing of it any more is known by the run beside it.
+    """
+    text = path.read_bytes()
+    runs = (path.with_suffix(ending) for ending in (".trec", ".trec.gz"))
+    return not text or SCHEMA.partition("/")[0].encode() in text or any(run.is_file() for run in runs)
+
+
 def read(path: Path) -> Result:
     """Raises  UnavailableError if there is no such file, MismatchError if another version of us wrote it,
     CorruptFileError if it is not what was written

@@ -69,11 +69,19 @@ def require_line_ends(only: bytes, path: Path) -> None:
 
 def opened(path: Path) -> IO[bytes]:
     """Return the file, unpacked if its name ends in .gz, to be read as bytes."""
-    if not path.is_file():
-        raise absent(path)
+    require_file(path)
     if path.suffix == ".gz":
         return io.BufferedReader(cast(io.RawIOBase, gzip.open(path)), _BLOCK)
     return path.open("rb")
+
+
+def require_file(path: Path, hint: str = "") -> None:
+    """Raise UnavailableError if there is no file: files are read more than once, so a pipe is none.
+
+    hint  what to do about one that is not there
+    """
+    if not path.is_file():
+        raise absent(path, hint)
 
 
 def plain_or_gz(path: Path) -> Path:

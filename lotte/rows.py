@@ -14,8 +14,8 @@ from typing import TypeAlias
 import numpy as np
 
 from lotte.archive import Room
-from lotte.errors import CorruptFileError, absent, writing
-from lotte.lines import LONGEST, opened, require_line_ends, whole_gz
+from lotte.errors import CorruptFileError, writing
+from lotte.lines import LONGEST, opened, require_file, require_line_ends, whole_gz
 
 _BLOCK = 1 << 24
 _MARK = b"\xef\xbb\xbf"
@@ -30,8 +30,7 @@ class Rows:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        if not path.is_file():
-            raise absent(path, ". `lotte build` makes it, or point --data at a copy.")
+        require_file(path, ". `lotte build` makes it, or point --data at a copy.")
 
     @cached_property
     def _bytes(self) -> _Bytes:
