@@ -30,7 +30,7 @@ from leaderboard.interval import LEVEL, RESAMPLES, SEED
 from leaderboard.record.label import labels
 from leaderboard.record.schema import LARGEST_NUMBER, Record
 from leaderboard.resample import Ends, Floats
-from lotte.errors import CorruptFileError, LotteError, MismatchError
+from lotte.errors import CorruptFileError, LotteError, MismatchError, shown
 
 Values: TypeAlias = Mapping[str, float]  # query_id -> value
 Table: TypeAlias = Mapping[str, Values]  # system -> its values, all of the same queries
@@ -112,10 +112,11 @@ def table(records: Sequence[Record], measure: str, *, names: Sequence[str] | Non
         dataset, per_query = record.dataset.name, record.measures.per_query
         if measure not in per_query:
             raise MismatchError(
-                f"{name!r} has no {measure} for each query of {dataset}; it has {', '.join(per_query) or 'no measure'}"
+                f"{shown(name)} has no {measure[:60]} for each query of {dataset}; "
+                f"it has {', '.join(per_query)[:160] or 'no measure'}"
             )
         if name in values:
-            raise LotteError(f"two records are of {name!r} on {dataset}; compare one of them")
+            raise LotteError(f"two records are of {shown(name)} on {dataset}; compare one of them")
         values[name] = per_query[measure]
     return values
 
@@ -225,7 +226,7 @@ def tally(values_a: Values, values_b: Values, groups: Mapping[str, str]) -> dict
     """
     query_ids = _query_ids("", ["a", "b"], {"a": values_a, "b": values_b}, least=1)
     if missing := [query_id for query_id in query_ids if query_id not in groups]:
-        raise MismatchError(f"{len(missing):,} queries are in no group; the first is {missing[0]!r}")
+        raise MismatchError(f"{len(missing):,} queries are in no group; the first is {shown(missing[0])}")
     members: dict[str, list[str]] = {}
     for query_id in query_ids:
         members.setdefault(groups[query_id], []).append(query_id)
@@ -304,18 +305,18 @@ def _query_ids(dataset: str, systems: Sequence[str], values: Table, *, least: in
     """Return the queries that all these systems were scored on, in order; refuse values that cannot be compared."""
     on = f" on {dataset}" if dataset else ""
     if odd := sorted(values.keys() ^ set(systems)):
-        raise MismatchError(f"{odd[0]!r} was not run on every dataset; a macro mean needs every system on each")
+        raise MismatchError(f"{shown(odd[0])} was not run on every dataset; a macro mean needs every system on each")
     first: Values = values[systems[0]] if systems else {}
     for system in systems:
         if odd := sorted(first.keys() ^ values[system].keys()):
             raise MismatchError(
-                f"{system!r} has values of {len(values[system]):,} queries{on} and {systems[0]!r} of {len(first):,}; "
-                f"the first that only one has is {odd[0]!r}. Score both against the same judgments."
+                f"{shown(system)} has values of {len(values[system]):,} queries{on} and {shown(systems[0])} "
+                f"of {len(first):,}; the first that only one has is {shown(odd[0])}. Score both against the same judgments."
             )
         for query_id, value in values[system].items():
             if not (isinstance(value, float | Real) and abs(value) < LARGEST_NUMBER):  # false of NaN
                 raise CorruptFileError(
-                    f"{system!r} has {value!r} for query {query_id!r}{on}, and a value is a finite number; "
+                    f"{shown(system)} has {value!r} for query {shown(query_id)}{on}, and a value is a finite number; "
                     "score its run again"
                 )
     if systems and len(first) < least:
@@ -328,14 +329,14 @@ def _require_same(name: str, first: Record, other_name: str, other: Record, meas
         sha256 = other.dataset.hashes[key]
         if not wanted or wanted != sha256:
             raise MismatchError(
-                f"{other_name!r} on {other.dataset.name} has {key} {_short(sha256)}, {name!r} on {first.dataset.name} "
-                f"has {_short(wanted)}; only records of the same dataset can be compared"
+                f"{shown(other_name)} on {other.dataset.name} has {key} {_short(sha256)}, {shown(name)} on "
+                f"{first.dataset.name} has {_short(wanted)}; only records of the same dataset can be compared"
             )
     level, other_level = first.measures.relevance_level, other.measures.relevance_level
     if level != other_level:
         raise MismatchError(
-            f"{measure} of {other_name!r} counts grades from {other_level} as relevant, of {name!r} from {level}; "
-            "score their runs again at one level"
+            f"{measure[:60]} of {shown(other_name)} counts grades from {other_level} as relevant, of {shown(name)} "
+            f"from {level}; score their runs again at one level"
         )
 
 

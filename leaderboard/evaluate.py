@@ -19,6 +19,7 @@ from leaderboard import cost, machine
 from leaderboard.interval import METHOD, interval
 from leaderboard.measure import TOOL, Measure, mean, parse, scores
 from leaderboard.record.loaded_dataset import corpus_key
+from leaderboard.record.read import is_record
 from leaderboard.record.schema import Record
 from leaderboard.record.sections import RESCORED, SELF_RUN
 from lotte import Dataset, Run, artifact, lock, ranking
@@ -120,9 +121,11 @@ def _require_possible(name: str, dataset: Dataset, order: Order) -> None:
             f"the system is called {name!r}, and a name is one word: it is a column of the run. Give another one "
             "with --retriever"
         )
-    paths = stem(order.out, name, dataset), _lotte_path(dataset, order)
-    for path in filter(None, paths):
+    target = stem(order.out, name, dataset)
+    for path in filter(None, (target, _lotte_path(dataset, order))):
         require_writable(path.parent)
+    if (there := target.with_name(f"{target.name}.json")).is_file() and not is_record(there):
+        raise MismatchError(f"{there} is there and is no record; move it, or choose another --out")
 
 
 def name_of(path: Path) -> str:
@@ -182,6 +185,14 @@ def _read_corpus(group: list[Dataset], order: Order) -> str:
             )
         order.say(f"{said}, so nobody can find them; the first is {shown(doc_id)}")
     return sha256
+
+
+def _tell_depth(dataset: Dataset, depth: int, order: Order) -> None:
+    """Say which measures reach below the rankings: R@1000 of 10 documents is R@10, and is not what others call so."""
+    asked = dict.fromkeys((parse(dataset.measure), *order.measures))
+    below = [str(measure) for measure in asked if (measure.k or 0) > depth]
+    if below and depth < len(dataset.corpus):
+        order.say(f"{dataset.name}: rankings are {depth:,} deep, so {', '.join(below)} can count no more than that")
 
 
 def _first(dataset: Dataset) -> str:
@@ -251,6 +262,7 @@ def _ask(name: str, system: Retriever, dataset: Dataset, opened: _Opened, order:
     ranked, seconds = cost.timed_search(index, dataset.queries, k=depth, title=dataset.name)
     run = dataset.shown(ranked).cut(order.k)
     _tell(dataset, ranked, order)
+    _tell_depth(dataset, order.k, order)
     size = cost.size_of(opened.path)
     spent = {
         "encode_seconds": None,  # of systems whose indexing has an encoding of its own

@@ -7,10 +7,10 @@ means, and tests/test_measure.py holds the two to each other for every row.
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
-from math import fsum, log2
+from math import fsum, isfinite, log2
 from typing import Any, TypeAlias
 
-from lotte import Qrels, Run
+from lotte import Hit, Qrels, Run
 from lotte.errors import LotteError, MismatchError, shown, unknown
 from lotte.judgments import LARGEST
 
@@ -128,6 +128,8 @@ def score(run: Run, qrels: Qrels, measure: Measure, *, level: int = 1) -> dict[s
 def scores(run: Run, qrels: Qrels, measures: Iterable[Measure], *, level: int = 1) -> dict[Measure, dict[str, float]]:
     """Same as `score`, for several measures in one go."""
     run.require(qrels)
+    for query_id in qrels:
+        _require_order(query_id, run.hits[query_id])
     values: dict[Measure, dict[str, float]] = {measure: {} for measure in measures}
     direct = [measure for measure in values if measure.k is None or measure.at]
     for query_ids in _batches(qrels):
@@ -154,6 +156,17 @@ def _evaluate(
     for measure in measures:
         key = measure.trec.replace(".", "_")
         values[measure] |= {query_id: found.get(query_id, {}).get(key, 0.0) for query_id in judged}
+
+
+def _require_order(query_id: str, hits: Sequence[Hit]) -> None:
+    """Raise MismatchError unless hits are best first and name a document once: pytrec_eval would score another run."""
+    found = [hit.score for hit in hits]
+    if not isfinite(sum(found)):
+        raise MismatchError(f"query {shown(query_id)}: a score is NaN or infinite, so it has no place in an order")
+    if found != sorted(found, reverse=True):
+        raise MismatchError(f"query {shown(query_id)}: hits are not best first; `Run.of` ranks scores")
+    if len({hit.doc_id for hit in hits}) < len(hits):
+        raise MismatchError(f"query {shown(query_id)}: a document is there twice; a ranking names it once")
 
 
 def _grades(relevance: Mapping[str, int]) -> dict[str, int]:

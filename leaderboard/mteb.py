@@ -20,7 +20,7 @@ from leaderboard.record.schema import Record, is_number
 from leaderboard.record.sections import HASHES, IMPORTED, ModelFacts
 from leaderboard.record.verify import unpublished_counts
 from lotte import artifact
-from lotte.errors import CorruptFileError, MismatchError, UnavailableError
+from lotte.errors import CorruptFileError, MismatchError, absent
 from lotte.parsing import json_object
 
 LOTTE_REVISION = "a887e9f8e3d24427fdff98c8bba3198a6853a929"
@@ -99,12 +99,16 @@ def read(path: Path) -> list[Record]:
     meta_path = path.with_name("model_meta.json")
     meta = _object(meta_path) if meta_path.is_file() else {}
     model = str(meta.get("name") or path.resolve().parent.parent.name.replace("__", "/"))
-    records = []
+    records: list[Record] = []
     for split, entries in scores.items():
         for entry in entries if isinstance(entries, list) else [None]:
             if not isinstance(entry, Mapping):
                 raise CorruptFileError(f"{path}: scores.{split[:60]} is no list of objects")
             dataset = _dataset_of(result["task_name"], str(entry.get("hf_subset", "default")), split)
+            if any(record.dataset.name == dataset for record in records):
+                raise CorruptFileError(
+                    f"{path}: scores.{split[:60]} has two scores of {dataset}; leave one of them out"
+                )
             if dataset is not None:
                 records.append(_record(path, result, meta, model, dataset, entry))
     if not records:
@@ -296,7 +300,7 @@ def _object(path: Path) -> dict[str, Any]:
             raise CorruptFileError(f"{path} is larger than {LARGEST >> 20} MB, which no result of a task is")
         return json_object(path, plain=True)
     except OSError:
-        raise UnavailableError(f"{path} is not there") from None
+        raise absent(path, "; name a result of MTEB") from None
 
 
 def _json(value: Any) -> str:

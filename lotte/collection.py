@@ -57,9 +57,9 @@ class Collection:
             another count of fields than its place asks for
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._rows = Rows(path)
+    def __init__(self, path: Path | str) -> None:
+        self.path = Path(path)
+        self._rows = Rows(self.path)
 
     @property
     def doc_ids(self) -> Sequence[str]:

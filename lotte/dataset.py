@@ -9,6 +9,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
+from lotte import ids
+from lotte.errors import CorruptFileError, shown
+from lotte.judgments import whole
 from lotte.run import Run
 
 Queries: TypeAlias = Mapping[str, str]  # query_id -> text
@@ -32,9 +35,19 @@ class Corpus(Protocol):
 
 @dataclass(frozen=True)
 class Docs:
-    """A corpus small enough to hold in memory."""
+    """A corpus small enough to hold in memory.
+
+    Raises  TypeError for what is no pair of texts, as None or NaN for an empty cell of a table
+    """
 
     docs: tuple[Doc, ...]
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.docs, tuple):
+            object.__setattr__(self, "docs", tuple(self.docs))
+        for row, doc in enumerate(self.docs):
+            if not (isinstance(doc, Doc) and isinstance(doc.doc_id, str) and isinstance(doc.text, str)):
+                raise TypeError(f"document {row}: expected Doc(doc_id, text) of two texts, found {shown(doc)}")
 
     @property
     def doc_ids(self) -> Sequence[str]:
@@ -62,6 +75,34 @@ class Dataset:
     ignore_own: bool = False  # leave a document with its query's own id out of the ranking, unless judged relevant
     facts: Mapping[str, str] = field(default_factory=dict)  # how its texts were joined, and the like
     notes: tuple[str, ...] = ()  # what whoever scores it should be told, a line each
+
+    def __post_init__(self) -> None:
+        """Take whole numbers of numpy and pandas for relevances; refuse what would be scored as something else.
+
+        Raises  TypeError for an id or a text that is no text, or a relevance that is no whole number;
+                CorruptFileError for a query's id that is no word
+        """
+        for query_id, text in self.queries.items():
+            if not (isinstance(query_id, str) and isinstance(text, str)):
+                raise TypeError(f"queries: expected text -> text, found {shown(query_id)}: {shown(text)}")
+            ids.checked(query_id, "query", self.name)
+        plain = True
+        for query_id, judged in self.qrels.items():
+            if not (isinstance(query_id, str) and isinstance(judged, Mapping)):
+                raise TypeError(
+                    f"qrels: expected query_id -> doc_id -> relevance, found {shown(query_id)}: {shown(judged)}"
+                )
+            for doc_id, relevance in judged.items():
+                if not isinstance(doc_id, str):
+                    raise TypeError(
+                        f"qrels of query {shown(query_id)}: expected a document's id as text, found {shown(doc_id)}"
+                    )
+                plain = plain and type(relevance) is int
+        if not plain:
+            qrels = {
+                one: {doc_id: whole(found) for doc_id, found in judged.items()} for one, judged in self.qrels.items()
+            }
+            object.__setattr__(self, "qrels", qrels)
 
     def shown(self, run: Run) -> Run:
         """Return the part of a run that the dataset's authors would score. PeerQA overrides it."""
@@ -118,5 +159,8 @@ def identity(dataset: "Dataset", corpus: str = "") -> dict[str, Any]:
 def _sha256(lines: Iterable[str]) -> str:
     digest = hashlib.sha256()
     for line in lines:
-        digest.update(line.encode())
+        try:
+            digest.update(line.encode())
+        except UnicodeEncodeError:
+            raise CorruptFileError(f"{shown(line)} has half of a character, which no file can hold") from None
     return digest.hexdigest()

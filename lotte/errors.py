@@ -64,6 +64,9 @@ def named(text: str) -> str:
     return text if text.isprintable() and " " not in text and 0 < len(text) <= 80 else shown(text)
 
 
+_LISTED = ("retriever", "dataset", "measure")  # by `lotte list`
+
+
 def unknown(kind: str, name: str, known: Iterable[str]) -> UnknownNameError:
     """Return the error for a name nobody answers to, with the nearest name there is.
 
@@ -73,7 +76,18 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> UnknownNameError:
     known = sorted(known)
     near = get_close_matches(name, known, n=1)
     hint = f"did you mean {near[0]!r}? " if near else ""
-    return UnknownNameError(f"no {kind} is named {name!r}; {hint}`lotte list {kind}s` shows all {len(known)}")
+    way = f"`lotte list {kind}s` shows all {len(known)}" if kind in _LISTED else f"there are {', '.join(known)}"
+    return UnknownNameError(f"no {kind} is named {shown(name)}; {hint}{way}")
+
+
+def absent(path: Path, hint: str = "") -> UnavailableError:
+    """Return the error for a file that cannot be read: a folder stands there, a pipe, or nothing.
+
+    hint  the rest of the line: what makes it, or which file is wanted
+    """
+    if path.exists() and not path.is_dir():
+        return UnavailableError(f"{path} is a pipe or a device, and can be read only once; write it to a file")
+    return UnavailableError(f"{path} is {'a folder, and a file is wanted' if path.is_dir() else 'not there'}{hint}")
 
 
 # EFBIG is what a file size limit (ulimit -f) gives, EDQUOT a user's quota: to a reader all three are "full"

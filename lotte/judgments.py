@@ -11,6 +11,9 @@ judgments and others that people have name pairs again.
 """
 
 import re
+from math import isfinite
+from numbers import Real
+from typing import Any
 
 from lotte.errors import CorruptFileError, shown
 
@@ -40,6 +43,19 @@ def grade(text: str, where: str) -> int:
             "trec_eval would take it for something else"
         )
     return int(digits)
+
+
+def whole(relevance: Any) -> int:
+    """Return a relevance that a program gives, not a file, as an int; numpy's, and 1.0 for 1, are taken too.
+
+    Raises  TypeError for what is no whole number
+
+    >>> whole(True), whole(2.0)
+    (1, 2)
+    """
+    if isinstance(relevance, Real) and isfinite(relevance) and relevance == int(found := float(relevance)):
+        return int(found)
+    raise TypeError(f"a relevance is a whole number, not {shown(relevance)}")
 
 
 class Judgments(dict[str, dict[str, int]]):

@@ -78,13 +78,17 @@ def _read_scores(
 ) -> dict[str, dict[str, float]]:
     """Return query_id -> doc_id -> score of a TREC file."""
     scores: dict[str, dict[str, float]] = {}
+    seen = ""  # the last tag; mostly all are one
     for number, line in rows:
         fields = line.split(None, TREC - 1)
-        if "\r" in line:
-            raise CorruptFileError(f"{path}:{number}: a carriage return within the line; lines end in \\n or \\r\\n")
         if len(fields) != TREC:
             raise _wrong_count(path, number, len(fields), TREC)
-        query_id, _, doc_id, _, text, _ = fields
+        query_id, _, doc_id, _, text, tag = fields
+        if tag != seen:  # another row that hangs on this one is in its last column, which is otherwise ignored
+            if len(line.splitlines()) > 1:
+                what = "carriage return" if "\r" in line else "line break"
+                raise CorruptFileError(f"{path}:{number}: a {what} within the line; lines end in \\n or \\r\\n")
+            seen = tag
         if (found := scores.get(query_id)) is None:
             found = scores[query_id] = _new_query(path, number, query_id, query_ids)
         if doc_id in found or doc_id not in known:

@@ -38,11 +38,12 @@ def is_readable(path: Path) -> bool:
     )  # fmt: skip
 
 
-def read(path: Path) -> list[Dataset]:
+def read(path: Path | str) -> list[Dataset]:
     """Return the question sets in a folder. Those that ask the same collection share it.
 
     Raises  UnavailableError if the folder has none, CorruptFileError if a file of it is wrong
     """
+    path = Path(path)
     folder, wanted = (path, "") if path.is_dir() else (path.parent, path.name)
     if wanted in _with_answers(folder):
         return [openqa.read_local(folder, wanted.removesuffix(ANSWERS))]

@@ -13,10 +13,22 @@ from retrievers import systems
 from retrievers.index_meta import AGAIN
 from retrievers.retriever import Retriever
 
+
+def _number(kind: type) -> Callable[[str], Any]:
+    """Return how a number is read: as everybody writes it, not 1_2 or digits of other scripts, as Python can."""
+
+    def read(text: str) -> Any:
+        if "_" in text or not text.isascii() or text != text.strip():
+            raise ValueError(text)
+        return kind(text)
+
+    return read
+
+
 READ: dict[type, Callable[[str], Any]] = {
     bool: {"true": True, "false": False}.__getitem__,
-    int: int,
-    float: float,
+    int: _number(int),
+    float: _number(float),
     str: str,
 }
 

@@ -6,8 +6,8 @@ the class of the recipe says: `bm25` for one of `systems/`, `module:retriever`
 for anybody else's; its options are the fields of the dataclass.
 """
 
-import re
 import shutil
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, fields
@@ -15,7 +15,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-from lotte import Corpus, LotteError, artifact
+from lotte import Corpus, LotteError, artifact, ids
 from lotte.collection import RowIds
 from lotte.dataset import corpus_sha256
 from lotte.errors import CorruptFileError, MismatchError, named, reason, shown, writing
@@ -30,7 +30,6 @@ DOC_IDS = "doc_ids.txt"
 ASKING = {"asking": True}  # metadata of a recipe's field that says how to search: any value opens any index
 SPOKEN = {"asking": True, "spoken": True}  # of one that is said each time, and neither written to an index nor read
 OURS = "retrievers.systems."
-_UNFIT = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ufeff]")
 __all__ = ["ASKING", "DOC_IDS", "FORMAT", "SPOKEN", "alone", "is_index"]
 
 
@@ -200,15 +199,22 @@ def size_of(folder: Path) -> int:
 
 
 def check_ids(corpus: Corpus) -> Sequence[str]:
-    """Return the ids of documents. Raises MismatchError for one that a file of ids, or of a ranking, cannot hold."""
+    """Return the ids of documents, each of which names one.
+
+    Raises  CorruptFileError for one that a ranking cannot hold, MismatchError for one of two documents,
+            TypeError for one that is no text
+    """
     doc_ids = corpus.doc_ids
-    if not isinstance(doc_ids, RowIds) and _UNFIT.search(" ".join(doc_ids)):
-        wrong = next((one for one in doc_ids if _UNFIT.search(one)), "")
-        where = getattr(corpus, "path", None) or "the collection"
-        raise MismatchError(
-            f"{where}: the id {shown(wrong)} has a control character, a line break or a byte order mark; write it "
-            "without"
-        )
+    if isinstance(doc_ids, RowIds):
+        return doc_ids
+    where = str(getattr(corpus, "path", None) or "the collection")
+    for doc_id in doc_ids:
+        if not isinstance(doc_id, str):
+            raise TypeError(f"{where}: expected ids as texts, found {shown(doc_id)}")
+        ids.checked(doc_id, "document", where)
+    if len(set(doc_ids)) < len(doc_ids):
+        (twice, count), *_ = Counter(doc_ids).most_common(1)
+        raise MismatchError(f"{where}: {count:,} documents have the id {shown(twice)}; an id names one document")
     return doc_ids
 
 
@@ -216,8 +222,13 @@ def write_doc_ids(path: Path, doc_ids: Sequence[str]) -> None:
     artifact.write_whole(path, "".join(f"{doc_id}\n" for doc_id in doc_ids))
 
 
+def described(path: Path) -> IndexFolder:
+    """Return what a folder says of itself, without its ids: who made it. Raises as `index_meta.read` does."""
+    return IndexFolder(path, index_meta.read(path), ())
+
+
 def read(path: Path) -> IndexFolder:
-    """Open a folder whoever made it. Raises as `index_meta.read` does."""
+    """Open a folder whoever made it. Raises as `index_meta.read` does, and CorruptFileError for damaged files."""
     meta = index_meta.read(path)
     index_meta.check_small(path, meta)
     parts = meta.get("segments") or [{"documents": meta["corpus"]["documents"], "doc_ids": DOC_IDS}]

@@ -26,7 +26,8 @@ class Texts:
             if (corpus := _corpus(folder, source)) is not None:
                 self._corpora.append(corpus)
             else:
-                say(f"no texts: the collection of {folder.path} is not at {source['path']} any more")
+                where = source["path"] if len(source["path"]) <= 400 else f"{source['path'][:400]}..."
+                say(f"no texts: the collection of {folder.path} is not at {where} any more")
         if not found:
             say(f"no texts: nobody knows where the collection of {folder.path} is")
 
@@ -55,6 +56,8 @@ def _corpus(folder: IndexFolder, source: Mapping[str, Any]) -> Corpus | None:
             return None
         stat = path.stat()
         same = (stat.st_size, stat.st_mtime_ns) == (source["size"], source["mtime_ns"])
+        if not same and not stat.st_size:
+            return None  # not read: a file of /proc may have no end, or wait for ever
         same = same or artifact.sha256(path) == sha256  # which is soon known, and is that of a plain collection
         corpus = read_corpus(path) if source["path"] == folder.meta["corpus"]["path"] else OwnIds(path)  # of --add
         return corpus if same or corpus_sha256(corpus) == sha256 else None

@@ -7,7 +7,7 @@ import random
 import pytest
 from command import error
 from conftest import TINY
-from test_board_add import make
+from test_board_add import make, replace, rewrite
 
 from leaderboard import interchange
 from leaderboard.record.audit import Report, audit
@@ -152,3 +152,10 @@ def test_the_evidence_of_a_repetition_that_differs_is_held_to_its_hash_too(tmp_p
     assert problems(tmp_path / "results")[1].bad == 1
 
 
+
+
+@pytest.mark.parametrize("section", ["retriever", "dataset"])
+def test_a_name_without_end_is_refused_where_records_are_read(record, section):
+    rewrite(record, lambda old: replace(old, **{section: {**getattr(old, section), "name": "n" * 5000}}))
+    with pytest.raises(CorruptFileError, match=rf"{section}\.name: wanted 1,000 characters at most, found 5,000"):
+        read(record)

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from leaderboard.record.schema import SCHEMA, Record, parse, summary
-from lotte.errors import CorruptFileError, MismatchError, UnavailableError, shown
+from lotte.errors import CorruptFileError, MismatchError, UnavailableError, absent, shown
 from lotte.parsing import json_of
 
 LARGEST = 1 << 28  # bytes of a record: the values of 80,000 questions take 15 MB
@@ -30,8 +30,8 @@ def parsed(path: Path) -> Record | list[str]:
         if path.stat().st_size > LARGEST:
             raise CorruptFileError(f"{path} is larger than {LARGEST >> 20} MB, which no record is")
         content = json_of(path.read_bytes(), path)
-    except OSError:
-        raise UnavailableError(f"{path} is not there; `lotte eval` makes it") from None
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+        raise absent(path, "; `lotte eval` makes it, a record: SYSTEM/DATASET.json") from None
     except CorruptFileError as error:
         raise CorruptFileError(f"{error}; run `lotte eval` again") from None
     schema = content.get("schema") if isinstance(content, dict) else None
@@ -41,6 +41,16 @@ def parsed(path: Path) -> Record | list[str]:
             "or read it with the commit it names."
         )
     return parse(content)
+
+
+def is_record(path: Path) -> bool:
+    """Whether a file is a record, damaged or of another version too, or is empty: nobody's work is lost with it.
+
+    One that says nothing of it any more is known by the run beside it.
+    """
+    text = path.read_bytes()
+    runs = (path.with_suffix(ending) for ending in (".trec", ".trec.gz"))
+    return not text or SCHEMA.partition("/")[0].encode() in text or any(run.is_file() for run in runs)
 
 
 def record_files(folder: Path) -> list[Path]:

@@ -31,6 +31,7 @@ from lotte import artifact
 from lotte.errors import CorruptFileError, shown, writing
 
 SCHEMA = "lotte-result/1"  # raise the number when a field changes meaning; never reuse one
+LONGEST_TEXT = 1000  # characters of a name that a line is printed with
 LARGEST_NUMBER = 1e300  # JSON has whole numbers that no float holds
 
 
@@ -136,8 +137,10 @@ def parse(content: Any) -> Record | list[str]:
         for section in fields(Record)
         if section.name in SECTIONS
     }
-    problems = problems or list(_incomplete(sections["retriever"], sections["dataset"], sections["measures"]))
-    return problems or Record(id=expected, content=content, **sections)
+    if problems:
+        return problems
+    record = Record(id=expected, content=content, **sections)
+    return list(_unfit(record)) or record
 
 
 def identity(content: Mapping[str, Any]) -> str:
@@ -219,11 +222,19 @@ def _section(kind: Any, content: Mapping[str, Any], where: str, problems: list[s
     return None if len(problems) > known else kind(**values)
 
 
-def _incomplete(retriever: RetrieverFacts, dataset: DatasetFacts, measures: MeasureFacts) -> Iterator[str]:
-    """Yield what fields that are each of the right kind lack together."""
-    for where, name in (("retriever", retriever.name), ("dataset", dataset.name), ("measures", measures.official)):
-        if not name.strip():
-            yield f"{where}.{'official' if where == 'measures' else 'name'}: wanted a name, found {name!r:.60}"
+def _unfit(record: Record) -> Iterator[str]:
+    """Yield what is wrong with fields that are each of the right kind: names that are none, values without a mean."""
+    measures, source, level = record.measures, record.dataset.source, record.verification.level
+    names = {
+        "retriever.name": record.retriever.name,
+        "dataset.name": record.dataset.name,
+        "measures.official": measures.official,
+    }
+    for where, text in {**names, "dataset.source": source, "verification.level": level}.items():
+        if len(text) > LONGEST_TEXT:
+            yield f"{where}: wanted {LONGEST_TEXT:,} characters at most, found {len(text):,}"
+        elif where in names and not text.strip():
+            yield f"{where}: wanted a name, found {shown(text)}"
     if measures.official not in measures.aggregate:
         there = ", ".join(map(_key, measures.aggregate))[:160] or "none"
         yield f"measures.aggregate: wanted {_key(measures.official)}, which is official, found {there}"

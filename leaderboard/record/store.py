@@ -12,7 +12,7 @@ from typing import Any
 from leaderboard.record.read import read
 from leaderboard.record.schema import Record
 from lotte import artifact
-from lotte.errors import CorruptFileError, LotteError, MismatchError, writing
+from lotte.errors import CorruptFileError, LotteError, MismatchError, shown, writing
 from lotte.paths import why_not
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
@@ -29,7 +29,7 @@ def stem_of(record: Record) -> Path:
     for part in parts:
         if not is_name(part):
             raise CorruptFileError(
-                f"the name of a system or dataset is made of letters, digits and ._+-, found {part[:60]!r}"
+                f"the name of a system or dataset is made of letters, digits and ._+-, found {shown(part, 60)}"
             )
     return Path(*parts)
 

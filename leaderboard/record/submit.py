@@ -27,7 +27,7 @@ from leaderboard.record.sections import IMPORTED, REPRODUCED, RESCORED
 from leaderboard.record.store import settings, stem_of, store
 from leaderboard.record.verify import inspect, rescore
 from lotte import artifact, lock
-from lotte.errors import LotteError, MismatchError, writing
+from lotte.errors import LotteError, MismatchError, shown, writing
 
 AGREES = 0.005  # the largest difference of the official measure at which a repetition is one
 
@@ -127,9 +127,8 @@ def _require_repetition(submitted: _Submitted, original: Path, first: Record) ->
         raise MismatchError(f"{path} is {original} itself, and no repetition; run it again with `lotte eval`")
     repeated, wanted = _what_ran(record), _what_ran(first)
     if odd := sorted(key for key in wanted if repeated[key] != wanted[key]):
-        raise MismatchError(
-            f"{path} is no repetition of {original}: {odd[0]} was {wanted[odd[0]]!r}, and is {repeated[odd[0]]!r}"
-        )
+        was, now = shown(wanted[odd[0]]), shown(repeated[odd[0]])
+        raise MismatchError(f"{path} is no repetition of {original}: {odd[0]} was {was}, and is {now}")
     if by in (adders := {str(entry.get("by")) for entry in first.verification.log if entry.get("what") == RESCORED}):
         raise MismatchError(
             f"{original} was added by {by}, and repeating it takes somebody else: name them with --by; "

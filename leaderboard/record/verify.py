@@ -21,7 +21,7 @@ from leaderboard.record.sections import IMPORTED, LEVELS, REPRODUCED, DatasetFac
 from leaderboard.record.store import beside, stem_of
 from lotte import artifact, ranking
 from lotte.dataset import Dataset
-from lotte.errors import CorruptFileError, LotteError
+from lotte.errors import CorruptFileError, LotteError, shown
 
 TOLERANCE = 1e-6
 _SHOWN = 3  # queries of a measure whose values differ, by name; the rest is counted
@@ -35,14 +35,14 @@ def inspect(path: Path, record: Record) -> Iterator[str]:
         yield str(error)
     level = record.verification.level
     if level not in LEVELS:
-        yield f"verification.level: wanted one of {', '.join(LEVELS)}, found {level!r}"
+        yield f"verification.level: wanted one of {', '.join(LEVELS)}, found {shown(level)}"
     yield from _unlike_release(record)
     if level == IMPORTED and record.run.file is None:
         return  # a score without a run: there is nothing to hold it to
     yield from _unlike_means(record)
     for key, sha256 in record.dataset.hashes.items():
         if not re.fullmatch(r"[0-9a-f]{64}", str(sha256)):
-            yield f"dataset.{key}: wanted a sha256, found {sha256!r}"
+            yield f"dataset.{key}: wanted a sha256, found {shown(sha256)}"
     yield from _unlike_run(path, record)
     yield from _unlike_log(path, record)
 
@@ -118,7 +118,7 @@ def _unlike_means(record: Record) -> Iterator[str]:
 
     aggregate, per_query = record.measures.aggregate, record.measures.per_query
     if odd := sorted(aggregate.keys() - per_query.keys()):
-        yield f"measures: wanted a mean and values by query of each measure, found one without the other: {odd[0]!r}"
+        yield f"measures: wanted a mean and values by query of each, found one without the other: {shown(odd[0])}"
     judged = record.dataset.counts.get("judged_queries")
     for name, values in sorted(per_query.items()):
         try:
@@ -188,9 +188,9 @@ def _unlike_values(record: Record, name: str, values: Any) -> str:
 
     stated, ci95 = record.measures.per_query[name], record.measures.aggregate[name].ci95
     if odd := sorted(values.keys() ^ stated.keys()):
-        return f"measures.per_query.{name}: query {odd[0]!r} is only in the record, or only in the dataset"
+        return f"measures.per_query.{name}: query {shown(odd[0])} is only in the record, or only in the dataset"
     if off := [query_id for query_id in values if abs(values[query_id] - stated[query_id]) > TOLERANCE]:
-        examples = ", ".join(f"{i!r} {values[i]:.4f} and not {stated[i]:.4f}" for i in off[:_SHOWN])
+        examples = ", ".join(f"{shown(i)} {values[i]:.4f} and not {stated[i]:.4f}" for i in off[:_SHOWN])
         return (
             f"measures.{name}: the run is worth {mean(values):.6f}, the record says "
             f"{record.mean(name):.6f}; {len(off):,} queries differ: {examples}"

@@ -326,7 +326,7 @@ class BeirCorpus:
         row = range(len(self))[row]
         where = f"{self.path}:{row + 1}"
         found = parsed(self._rows[row], where)
-        title = string(found, "title", where) if found.get("title") else ""
+        title = string(found, "title", where) if found.get("title") is not None else ""
         return Doc(ids.of_json(found, "_id", "document", where), f"{title} {string(found, 'text', where)}".strip())
 
     def __iter__(self) -> Iterator[Doc]:

@@ -24,7 +24,7 @@ from typing import Any, Protocol
 from lotte import artifact, work
 from lotte.build import columns, community, dump, manifest, pool, search
 from lotte.build.spec import Spec
-from lotte.errors import LotteError, MismatchError, UnavailableError, writing
+from lotte.errors import LotteError, MismatchError, UnavailableError, absent, writing
 from lotte.parsing import json_object
 
 WORK = ".work"
@@ -93,7 +93,7 @@ def _found(order: Order) -> tuple[dict[str, dump.Dump], list[str]]:
             f"{order.dumps} is no folder; --dumps takes one with <site>.7z or <site>/Posts.xml in it"
         )
     if order.gooaq is not None and not order.gooaq.is_file():
-        raise UnavailableError(f"{order.gooaq} is not there; --gooaq takes gooaq.jsonl, plain or .gz")
+        raise absent(order.gooaq, "; --gooaq takes gooaq.jsonl, plain or .gz")
     sites = order.spec.sites()
     found = {site: dump.find(order.dumps, order.spec.names(site)) for site in sites}
     dumps = {site: one for site, one in found.items() if one is not None}

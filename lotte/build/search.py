@@ -19,7 +19,7 @@ from lotte import artifact
 from lotte.build.dump import Advance
 from lotte.build.post import search_text
 from lotte.build.spec import Options
-from lotte.errors import CorruptFileError, UnavailableError, writing
+from lotte.errors import CorruptFileError, UnavailableError, absent, writing
 
 FORMAT = 1
 _SHOWN = 20
@@ -120,7 +120,7 @@ def read(gooaq: Path, sites: Mapping[str, str], options: Options, path: Path, ad
 def key(gooaq: Path, sites: Mapping[str, str], options: Options) -> str:
     """Return what must be equal for a finished folder to be used again."""
     if not gooaq.is_file():
-        raise UnavailableError(f"{gooaq} is not there; --gooaq takes gooaq.jsonl, plain or .gz")
+        raise absent(gooaq, "; --gooaq takes gooaq.jsonl, plain or .gz")
     stat = gooaq.stat()
     record = [options.search_types, options.search_quotes, options.max_bad_share]
     stamp = [str(gooaq.resolve()), stat.st_size, stat.st_mtime_ns]

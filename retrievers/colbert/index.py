@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from lotte.errors import CorruptFileError
+from lotte.errors import CorruptFileError, shown
 from retrievers import index_meta
 from retrievers.arrays import mapped
 from retrievers.colbert import codec as codecs
@@ -54,6 +54,9 @@ class ColbertIndex:
 def open_index(folder: Path, meta: dict[str, Any]) -> ColbertIndex:
     """Map an index. Raises CorruptFileError if files are missing or do not fit together."""
     codec = codecs.load(folder)
+    numbers = [part["number"] for part in meta["segments"]]
+    if not numbers or len(set(numbers)) < len(numbers):
+        raise CorruptFileError(f"{folder / META}: segments have the numbers {shown(numbers)}; {AGAIN}")
     parts = tuple(segments.open_segment(folder, part["number"], codec) for part in meta["segments"])
     for part, segment in zip(meta["segments"], parts, strict=True):
         if part.get("documents", segment.num_documents) != segment.num_documents:
