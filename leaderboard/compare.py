@@ -311,7 +311,8 @@ def _query_ids(dataset: str, systems: Sequence[str], values: Table, *, least: in
         if odd := sorted(first.keys() ^ values[system].keys()):
             raise MismatchError(
                 f"{shown(system)} has values of {len(values[system]):,} queries{on} and {shown(systems[0])} "
-                f"of {len(first):,}; the first that only one has is {shown(odd[0])}. Score both against the same judgments."
+                f"of {len(first):,}; the first that only one has is {shown(odd[0])}. "
+                "Score both against the same judgments."
             )
         for query_id, value in values[system].items():
             if not (isinstance(value, float | Real) and abs(value) < LARGEST_NUMBER):  # false of NaN
