@@ -26,7 +26,7 @@ from lotte.dataset import qrels_sha256, queries_sha256
 from lotte.errors import LotteError, MismatchError, UnavailableError
 from lotte.origin import GROUPINGS, origins
 
-Row: TypeAlias = dict[str, Any]
+PrintedRow: TypeAlias = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -35,10 +35,10 @@ class ComparisonRows:
 
     dataset: str
     measure: str
-    pairs: tuple[Row, ...]
-    standings: tuple[Row, ...]
-    groups: tuple[Row, ...] = ()  # wins, ties and losses of each pair by topic or community
-    repeats: tuple[Row, ...] = ()  # measurements of one system, which are compared as one
+    pairs: tuple[PrintedRow, ...]
+    standings: tuple[PrintedRow, ...]
+    groups: tuple[PrintedRow, ...] = ()  # wins, ties and losses of each pair by topic or community
+    repeats: tuple[PrintedRow, ...] = ()  # measurements of one system, which are compared as one
     talk: tuple[str, ...] = ()  # for stderr
 
     def saying(self, *lines: str) -> "ComparisonRows":
@@ -176,13 +176,13 @@ def _questions(record: Record) -> int:
     return len(next(iter(record.measures.per_query.values()), {}))
 
 
-def _standing_row(standing: Standing) -> Row:
+def _standing_row(standing: Standing) -> PrintedRow:
     between = "" if all(len(letter) == 1 for letter in standing.letters) else " "
     letters = between.join(standing.letters)
     return {"rank": standing.rank, "system": standing.system, "mean": standing.mean, "groups": letters}
 
 
-def _pair_row(pair: Comparison) -> Row:
+def _pair_row(pair: Comparison) -> PrintedRow:
     return {
         "a": pair.a,
         "b": pair.b,
