@@ -89,11 +89,11 @@ def build(
 
     work.check_executor(executor)
     if (count := workers or os.cpu_count() or 1) > 1:
-        work.prepare(["lotte.build.community", "lotte.build.pool"])
-    from lotte.build import spec as specs
-    from lotte.build.build import Order
-    from lotte.build.build import build as build_all
-    from lotte.build.manifest import build_id
+        work.prepare(["lotte.builder.community", "lotte.builder.topics"])
+    from lotte.builder import spec as specs
+    from lotte.builder.build import Order
+    from lotte.builder.build import build as build_all
+    from lotte.builder.manifest import build_id
     from lotte.progress import Progress
 
     changes: dict[str, Any] = {"as_of": as_of} if as_of else {}
@@ -134,10 +134,10 @@ def check(
     lotte check lotte-2021 lotte      passages, questions and answers lost, added, changed, by community
     """
     from leaderboard import whole
-    from lotte.build import drift
+    from lotte.builder import diff
 
     if other is not None:
-        show([row._asdict() for row in drift.compare(folder, other)], as_json=as_json)
+        show([row._asdict() for row in diff.compare(folder, other)], as_json=as_json)
         return
     checked, count = whole.look(folder, retriever, say), 0
     for line in checked.differences:
@@ -160,7 +160,7 @@ def describe(
     lotte describe lotte --plot lengths.png
     """
     from lotte import summary
-    from lotte.build.drift import parts
+    from lotte.builder.diff import parts
     from lotte.progress import Progress
 
     if not folder.is_dir():

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import lotte
 from leaderboard.evaluate import Order, evaluate
 from lotte import reading
-from lotte.build import build, spec
+from lotte.builder import build, spec
 from lotte.errors import UnavailableError
 from lotte.progress import Progress
 from retrievers import Retriever, load

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from bs4 import BeautifulSoup, NavigableString
 
-from lotte.build.search import Candidate, place
+from lotte.builder.gooaq import Candidate, place
 
 BLOCKS = (
     "address article aside blockquote br caption center col colgroup dd details dir div dl dt fieldset figcaption figure "

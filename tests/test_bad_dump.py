@@ -17,8 +17,8 @@ from command import DUMPS, GOOAQ, HOUSE, SPEC, error, lotte
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lotte.build import bzip2, dump
-from lotte.build.row import Rows
+from lotte.builder import bzip2, dump
+from lotte.builder.xml_rows import Rows
 from lotte.errors import CorruptFileError, LotteError
 
 SITE = "cheese.example.com"

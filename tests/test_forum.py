@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lotte.build.forum import order, quotas
-from lotte.build.post import title_text
-from lotte.build.spec import Options
+from lotte.builder.forum import order, quotas
+from lotte.builder.post import title_text
+from lotte.builder.spec import Options
 
 sizes = st.lists(st.tuples(st.integers(0, 10**6), st.integers(0, 5000)), min_size=1, max_size=12)
 

@@ -9,7 +9,7 @@ import pytest
 from command import DUMPS, GOOAQ, HOUSE, SPEC
 
 from lotte import reading
-from lotte.build import build, manifest, spec
+from lotte.builder import build, manifest, spec
 from lotte.errors import CorruptFileError, LotteError, MismatchError, UnavailableError, UnknownNameError
 from retrievers.contamination.check import report
 from retrievers.contamination.fingerprint import Fingerprint, normalised

@@ -6,9 +6,9 @@ import pyarrow as pa
 import pytest
 from command import DUMPS, HOUSE, error
 
-from lotte.build import community, dump, history
-from lotte.build.row import Rows
-from lotte.build.spec import Options
+from lotte.builder import community, dump, history
+from lotte.builder.spec import Options
+from lotte.builder.xml_rows import Rows
 from lotte.errors import UnavailableError
 
 SHARED = HOUSE.parent / "shared" / "data" / "stackexchange"

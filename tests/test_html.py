@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from plain_build import text as straightforward
 
-from lotte.build import dump
-from lotte.build.html import BLOCK, INLINE, one_line, text_of_reference, text_of_value
-from lotte.build.row import Rows, decode
+from lotte.builder import dump
+from lotte.builder.html import BLOCK, INLINE, one_line, text_of_reference, text_of_value
+from lotte.builder.xml_rows import Rows, decode
 
 SHARED = Path(__file__).parent.parent.parent / "shared" / "data" / "stackexchange"
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from command import DUMPS, GOOAQ, HOUSE
 
-from lotte.build import columns, community, dump, pool, search, spec
-from lotte.build.spec import Options
+from lotte.builder import arrow, community, dump, gooaq, spec, topics
+from lotte.builder.spec import Options
 
 SITE = "made.example.com"
 ROWS = [
@@ -30,7 +30,7 @@ def passages(tmp_path: Path, **options) -> list[str]:
     found = dump.find(tmp_path / "dumps", [SITE])
     assert found
     community.build(found, Options(**options), tmp_path / "made")
-    return [text for batch in columns.batches(tmp_path / "made" / "texts.arrow") for text in batch["text"].to_pylist()]
+    return [text for batch in arrow.batches(tmp_path / "made" / "texts.arrow") for text in batch["text"].to_pylist()]
 
 
 DEFAULT = ["It's good.", "no owner \ufb01", "no owner \ufb01"]
@@ -73,10 +73,10 @@ def selected(tmp_path: Path, **options) -> dict[str, list[str]]:
         if not folders[site].exists():
             community.build(found, mine.options, folders[site])
     sites = {site: site for site in mine.sites()}
-    search.read(GOOAQ, sites, mine.options, tmp_path / "gooaq", lambda used: None)
+    gooaq.read(GOOAQ, sites, mine.options, tmp_path / "gooaq", lambda used: None)
     from collections import Counter
 
-    parts = pool.select(mine, folders, search.candidates(tmp_path / "gooaq"), Counter())
+    parts = topics.select(mine, folders, gooaq.candidates(tmp_path / "gooaq"), Counter())
     pooled = next(part for part in parts if part.name == "pooled/test")
     return {
         "forum": [one.text for at in pooled.forum_order for one in pooled.blocks[at].forum],

@@ -2,7 +2,7 @@
 
 import pytest
 
-from lotte.build import spec
+from lotte.builder import spec
 from lotte.errors import LotteError
 
 

@@ -73,7 +73,7 @@ def test_a_process_first_does_what_it_is_told(tmp_path):
 
 def test_pyarrow_alone_is_told_that_there_is_no_pandas():
     program = (
-        "import sys, pyarrow as pa; from lotte.build import columns; columns.without_pandas();"
+        "import sys, pyarrow as pa; from lotte.builder import arrow; arrow.without_pandas();"
         "assert pa.array([1]).to_numpy()[0] == 1 and 'pandas' not in sys.modules; import pandas; print(pandas.__name__)"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from lotte import ids
-from lotte.build import manifest
+from lotte.builder import manifest
 from lotte.collection import Collection
 from lotte.dataset import Corpus, Dataset
 from lotte.errors import CorruptFileError, UnavailableError, named, shown

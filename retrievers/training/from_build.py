@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 
 from lotte import Corpus, Dataset, parquet
 from lotte.benchmarks import lotte
-from lotte.build import manifest
-from lotte.build.spec import SPLITS, Options, Spec
+from lotte.builder import manifest
+from lotte.builder.spec import SPLITS, Options, Spec
 from lotte.collection import Collection, Selection
 from lotte.errors import CorruptFileError, MismatchError, UnavailableError, UnknownNameError
 from lotte.jsonl import integer, objects, string
@@ -189,9 +189,9 @@ class _Build:
 
         A build of a past day has the titles of the dump, not of that day.
         """
-        from lotte.build import dump, post
-        from lotte.build.row import Rows as Table
-        from lotte.build.row import decode, whole
+        from lotte.builder import dump, post
+        from lotte.builder.xml_rows import Rows as Table
+        from lotte.builder.xml_rows import decode, whole
 
         found = dump.find(dumps, self.spec.names(site))
         if found is None:

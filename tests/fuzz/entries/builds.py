@@ -14,8 +14,9 @@ from reader import Reader
 
 from lotte import reading, summary
 from lotte.benchmarks import openqa, treccar
-from lotte.build import community, drift, dump, manifest, search, spec
-from lotte.build.spec import Options
+from lotte.builder import community, diff, dump, manifest, spec
+from lotte.builder import gooaq as search
+from lotte.builder.spec import Options
 from lotte.dataset import identity
 from lotte.origin import origins
 
@@ -139,10 +140,10 @@ def read_build(folder: Path) -> None:
     for dataset in reading.read(folder):
         identity(dataset)
         origins(dataset)
-    for name in drift.parts(folder):
+    for name in diff.parts(folder):
         one = summary.summarise(folder / name, name)
         one.topics(), one.sites(), one.lengths()
-    list(drift.compare(folder, folder))
+    list(diff.compare(folder, folder))
 
 
 def check(folder: Path) -> None:

@@ -22,8 +22,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from lotte import artifact, work
-from lotte.build import columns, community, dump, manifest, pool, search
-from lotte.build.spec import Spec
+from lotte.builder import arrow, community, dump, gooaq, manifest, topics
+from lotte.builder.spec import Spec
 from lotte.errors import LotteError, MismatchError, UnavailableError, writing
 from lotte.parsing import json_object
 
@@ -69,7 +69,7 @@ def build(order: Order, show: Show, say: Callable[[str], None]) -> dict[str, Any
         artifact.sweep(order.out)
         shutil.rmtree(order.out / WORK, ignore_errors=True)
         return whole
-    with writing(order.out), _alone(order), work.Workers(order.workers, begin=columns.without_pandas) as workers:
+    with writing(order.out), _alone(order), work.Workers(order.workers, begin=arrow.without_pandas) as workers:
         workplace = order.out / WORK
         steps = _reading(order, dumps, workplace)
         if order.shard:
@@ -122,7 +122,7 @@ def _reading(order: Order, dumps: dict[str, dump.Dump], workplace: Path) -> list
         for site, one in dumps.items()
     ]
     if order.gooaq:
-        read = partial(search.read, order.gooaq, _sites(order.spec), order.spec.options, workplace / "gooaq")
+        read = partial(gooaq.read, order.gooaq, _sites(order.spec), order.spec.options, workplace / "gooaq")
         steps.append(work.Step("gooaq", order.gooaq.stat().st_size, read))
     return steps
 
@@ -132,7 +132,7 @@ def _is_done(order: Order, dumps: dict[str, dump.Dump], workplace: Path, name: s
         assert order.gooaq is not None
         meta, key = (
             artifact.meta(workplace / "gooaq"),
-            search.key(order.gooaq, _sites(order.spec), order.spec.options),
+            gooaq.key(order.gooaq, _sites(order.spec), order.spec.options),
         )
     else:
         meta, key = (
@@ -154,18 +154,18 @@ def _assembled(
     """Steps 2 to 4: from the communities' folders to a whole collection."""
     spec, counts = order.spec, Counter[str]()
     folders = {site: workplace / "communities" / site for site in dumps}
-    links = search.candidates(workplace / "gooaq") if order.gooaq else None
-    parts = pool.select(spec, folders, links, counts)
+    links = gooaq.candidates(workplace / "gooaq") if order.gooaq else None
+    parts = topics.select(spec, folders, links, counts)
     metas = {site: artifact.meta(folder) or {} for site, folder in folders.items()}
-    gooaq = artifact.meta(workplace / "gooaq") if order.gooaq else None
-    key = artifact.digest([spec.record(), {site: meta["key"] for site, meta in metas.items()}, gooaq, _versions()])
-    file_sets = pool.file_sets(parts)
+    searched = artifact.meta(workplace / "gooaq") if order.gooaq else None
+    key = artifact.digest([spec.record(), {site: meta["key"] for site, meta in metas.items()}, searched, _versions()])
+    file_sets = topics.file_sets(parts)
     receipts = {some.name: some.receipt(workplace) for some in file_sets}
     left = [some for some in file_sets if not _is_written(receipts[some.name], key, order.out)]
     # a pool of one topic is that topic under another name
     twins = {part.name: one for at, part in enumerate(parts) for one in parts[:at] if part.reads_as(one)}
     steps = [
-        work.Step(some.name, some.weight, partial(pool.write, some, order.out, workplace, key))
+        work.Step(some.name, some.weight, partial(topics.write, some, order.out, workplace, key))
         for some in left
         if some.part.name not in twins
     ]
@@ -173,7 +173,7 @@ def _assembled(
         workers.run(steps, small=_SMALL, advance=progress.advance)
     for some in left:
         if some.part.name in twins:
-            pool.link(some, pool.FileSet(twins[some.part.name], some.files), order.out, workplace)
+            topics.link(some, topics.FileSet(twins[some.part.name], some.files), order.out, workplace)
     files: dict[str, str] = {}
     for receipt in receipts.values():
         files |= json_object(receipt)["sha256"]
@@ -188,16 +188,16 @@ def _assembled(
         "missing": missing,
         "inputs": {
             "communities": {site: meta["inputs"] for site, meta in metas.items()},
-            "gooaq": gooaq["input"] if gooaq else None,
+            "gooaq": searched["input"] if searched else None,
         },
         "counts": {
             "parts": {part.name: part.counts() for part in parts},
             "communities": {site: meta["counts"] for site, meta in metas.items()},
-            "gooaq": {"file": gooaq["counts"], "chosen": dict(sorted(counts.items()))} if gooaq else None,
+            "gooaq": {"file": searched["counts"], "chosen": dict(sorted(counts.items()))} if searched else None,
         },
         "bad_rows": {
             "max_share": spec.options.max_bad_share,
-            "first": [message for meta in (*metas.values(), gooaq or {}) for message in meta.get("bad", [])],
+            "first": [message for meta in (*metas.values(), searched or {}) for message in meta.get("bad", [])],
         },
         "notes": {site: meta["notes"] for site, meta in metas.items() if meta["notes"]},
         "files": dict(sorted(files.items())),
@@ -255,7 +255,11 @@ def _sweep(out: Path, files: Collection[str]) -> None:
     """Remove the files of ours that an unfinished build with another spec, or with GooAQ, left here."""
     for path in sorted(out.glob("*/*/*")):
         name = path.relative_to(out).as_posix()
-        if name not in files and path.is_file() and path.name.removeprefix(".").removesuffix(".partial") in pool.NAMES:
+        if (
+            name not in files
+            and path.is_file()
+            and path.name.removeprefix(".").removesuffix(".partial") in topics.NAMES
+        ):
             path.unlink()
             for folder in (path.parent, path.parent.parent):
                 if not any(folder.iterdir()):
@@ -307,10 +311,10 @@ def _same_dumps(inputs: dict[str, Any], dumps: dict[str, dump.Dump], show: Show)
         return all(one.identity(list(inputs[site]), progress.advance) == inputs[site] for site, one in dumps.items())
 
 
-def _same_gooaq(said: dict[str, Any] | None, gooaq: Path | None) -> bool:
-    if said is None or gooaq is None:
-        return said is None and gooaq is None
-    return search.identity(gooaq) == said
+def _same_gooaq(said: dict[str, Any] | None, path: Path | None) -> bool:
+    if said is None or path is None:
+        return said is None and path is None
+    return gooaq.identity(path) == said
 
 
 @contextmanager

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lotte.build.search import Candidate, Link, chosen, link, place
-from lotte.build.spec import Options
+from lotte.builder.gooaq import Candidate, Link, chosen, link, place
+from lotte.builder.spec import Options
 
 SITES = {
     "coffee.stackexchange.com": "coffee.stackexchange.com",

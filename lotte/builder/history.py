@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from lotte.build.dump import Dump
-from lotte.build.row import Rows, decode, whole
-from lotte.build.spec import Options
+from lotte.builder.dump import Dump
+from lotte.builder.spec import Options
+from lotte.builder.xml_rows import Rows, decode, whole
 from lotte.errors import UnavailableError
 
 Ints = npt.NDArray[np.int64]

@@ -19,9 +19,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from lotte import artifact
-from lotte.build import columns, forum, search
-from lotte.build.post import title_text
-from lotte.build.spec import POOLED, Options, Spec
+from lotte.builder import arrow, forum, gooaq
+from lotte.builder.post import title_text
+from lotte.builder.spec import POOLED, Options, Spec
 from lotte.errors import writing
 from lotte.parsing import json_object
 from lotte.work import Advance
@@ -99,7 +99,7 @@ class Part:
 def select(
     spec: Spec,
     folders: dict[str, Path],
-    links: dict[str, list[search.Candidate]] | None,
+    links: dict[str, list[gooaq.Candidate]] | None,
     counts: Counter[str],
 ) -> list[Part]:
     """Choose the questions of every topic and split of the spec. Returns the parts, the pools last.
@@ -202,7 +202,7 @@ class _Community:
         only = pa.ipc.IpcReadOptions(included_fields=[0, 1, 2, 3, 4, 5])
         with pa.OSFile(str(path / "questions.arrow")) as file:
             self.questions = pa.ipc.open_file(file, options=only).read_all()
-        self.ids = columns.ints(self.questions["question_id"])
+        self.ids = arrow.ints(self.questions["question_id"])
 
     def weight(self, options: Options) -> int:
         """Return the number that its share of the forum questions is computed from."""
@@ -216,16 +216,16 @@ class _Community:
         at = int(np.searchsorted(self.ids, question_id))
         return tuple(self.questions["rows"][at].as_py())
 
-    def eligible(self, options: Options, without: set[int]) -> columns.Ints:
+    def eligible(self, options: Options, without: set[int]) -> arrow.Ints:
         """Return the rows of the questions that may become forum questions, the most popular first."""
-        numbers = {name: columns.ints(self.questions[name]) for name in ("question_id", "score", "views", "accepted")}
+        numbers = {name: arrow.ints(self.questions[name]) for name in ("question_id", "score", "views", "accepted")}
         may = ~np.isin(numbers["question_id"], list(without))
         if options.forum_accepted:
             may &= numbers["accepted"] > 0
         order = forum.order(numbers["question_id"], numbers["score"], numbers["views"], options)
         return order[may[order]]
 
-    def asked(self, eligible: columns.Ints, quota: int, options: Options) -> Iterator[Asked]:
+    def asked(self, eligible: arrow.Ints, quota: int, options: Options) -> Iterator[Asked]:
         """Give the first so many of these questions; a title of which nothing is left is passed over."""
         titles, rows = self.questions["title"], self.questions["rows"]
         for row in eligible.tolist():
@@ -239,7 +239,7 @@ class _Community:
         """Return the function (question id, answer id) -> question with passages, or 0."""
         with pa.memory_map(str(self.path / "pages.arrow")) as file:
             pages = pa.ipc.open_file(file).read_all()
-            answers, parents = (columns.ints(pages[name]).copy() for name in ("post_id", "question_id"))
+            answers, parents = (arrow.ints(pages[name]).copy() for name in ("post_id", "question_id"))
 
         def known(question_id: int) -> bool:
             at = int(np.searchsorted(self.ids, question_id))
@@ -269,13 +269,13 @@ def _part(
     split: str,
     here: Sequence[_Community],
     options: Options,
-    links: dict[str, list[search.Candidate]] | None,
+    links: dict[str, list[gooaq.Candidate]] | None,
     counts: Counter[str],
 ) -> Part:
     searched: list[tuple[Asked, ...]] = []
     asked_pages: list[set[int]] = []
     for community in here:
-        chosen = search.chosen((links or {}).get(community.site, []), community.question_of(), options, counts)
+        chosen = gooaq.chosen((links or {}).get(community.site, []), community.question_of(), options, counts)
         questions = []
         for one in chosen:
             rows = community.rows(one.question_id)
@@ -316,21 +316,21 @@ def _pooled(split: str, parts: Sequence[Part]) -> Part:
 def _passages(part: Part, collection: artifact.Writer, advance: Advance) -> None:
     for block, offset in zip(part.blocks, part.offsets(), strict=True):
         pid = offset
-        for batch in columns.batches(block.path / "texts.arrow"):
+        for batch in arrow.batches(block.path / "texts.arrow"):
             pids = pc.cast(pa.array(np.arange(pid, pid + len(batch))), pa.large_string())
-            collection.write(columns.lines(pids, "\t", batch["text"], "\n"))
+            collection.write(arrow.lines(pids, "\t", batch["text"], "\n"))
             pid += len(batch)
             advance(batch.nbytes)
 
 
 def _pages(part: Part, metadata: artifact.Writer, advance: Advance) -> None:
     for block, offset in zip(part.blocks, part.offsets(), strict=True):
-        for batch in columns.batches(block.path / "questions.arrow"):
+        for batch in arrow.batches(block.path / "questions.arrow"):
             rows = batch["rows"]
             items = pc.cast(pc.add(rows.flatten(), offset), pa.string())
             lists = pa.ListArray.from_arrays(rows.offsets, items)
             pids = pc.cast(pc.binary_join(lists, ", "), pa.large_string())
-            metadata.write(columns.lines(batch["metadata"], pids, "]}\n"))
+            metadata.write(arrow.lines(batch["metadata"], pids, "]}\n"))
             advance(batch.nbytes)
 
 
@@ -338,7 +338,7 @@ def _attribution(part: Part, out: artifact.Writer, advance: Advance) -> None:
     with pq.ParquetWriter(pa.PythonFile(out, mode="w"), _ATTRIBUTION, compression="zstd") as file:
         for block, offset in zip(part.blocks, part.offsets(), strict=True):
             pid = offset
-            for batch in columns.batches(block.path / "answers.arrow", columns.BATCH * 8):
+            for batch in arrow.batches(block.path / "answers.arrow", arrow.BATCH * 8):
                 told = {
                     "pid": pa.array(np.arange(pid, pid + len(batch))),
                     "site": pa.array([block.site] * len(batch)),

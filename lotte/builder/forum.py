@@ -10,8 +10,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from lotte.build.columns import Ints
-from lotte.build.spec import Options
+from lotte.builder.arrow import Ints
+from lotte.builder.spec import Options
 
 
 def quotas(weights: Sequence[int], available: Sequence[int], options: Options) -> list[int]:

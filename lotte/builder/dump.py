@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from lotte.build import bzip2, method
+from lotte.builder import bzip2, method
 from lotte.errors import CorruptFileError, UnavailableError
 from lotte.paths import inside
 

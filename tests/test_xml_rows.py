@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lotte.build.row import Rows, decode, row_of, row_of_reference
+from lotte.builder.xml_rows import Rows, decode, row_of, row_of_reference
 from lotte.errors import CorruptFileError
 
 HEAD = b'<?xml version="1.0" encoding="utf-8"?>\n<posts>\n'

@@ -13,7 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-from lotte.build import manifest
+from lotte.builder import manifest
 from lotte.errors import CorruptFileError, LotteError, MismatchError, UnavailableError, UnknownNameError, shown
 from lotte.parsing import toml_file
 from lotte.paths import why_not

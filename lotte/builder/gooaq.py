@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from lotte import artifact
-from lotte.build.dump import Advance
-from lotte.build.post import search_text
-from lotte.build.spec import Options
+from lotte.builder.dump import Advance
+from lotte.builder.post import search_text
+from lotte.builder.spec import Options
 from lotte.errors import CorruptFileError, UnavailableError, writing
 
 FORMAT = 1

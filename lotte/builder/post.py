@@ -1,7 +1,7 @@
 """Posts of one community: rows of `Posts.xml` -> the questions and the answers that may become passages.
 
 Which post is left out, and under which name it is counted, is decided here. A
-row that lacks what every post has is bad (see row.py); a post that is whole
+row that lacks what every post has is bad (see xml_rows.py); a post that is whole
 but not wanted is counted by the reason.
 """
 
@@ -12,10 +12,10 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from lotte.build.history import Past
-from lotte.build.html import one_line, text_of_reference, text_of_value
-from lotte.build.row import Row, Rows, decode, whole
-from lotte.build.spec import Options
+from lotte.builder.history import Past
+from lotte.builder.html import one_line, text_of_reference, text_of_value
+from lotte.builder.spec import Options
+from lotte.builder.xml_rows import Row, Rows, decode, whole
 
 _ID, _TYPE, _PARENT, _ACCEPTED = b" Id=", b" PostTypeId=", b" ParentId=", b" AcceptedAnswerId="
 _SCORE, _VIEWS, _BODY, _TITLE = b" Score=", b" ViewCount=", b" Body=", b" Title="
