@@ -111,7 +111,7 @@ def test_too_many_bad_rows_are_the_files_fault(place):
     path = posts(place, table(QUESTION, *[ANSWER.replace('Score="2" ', "")] * 3))
     assert error(*words(place)) == (
         f"3 of 4 rows are bad, more than the 1.00% that max_bad_share allows; the first: {path}:4: a post without Score. "
-        "Fetch the dump again, or raise max_bad_share in the spec."
+        "Fetch the file again, or raise max_bad_share in the spec."
     )
     assert_nothing_half_written(place)
 

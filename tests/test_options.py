@@ -8,6 +8,7 @@ import pytest
 from command import DUMPS, GOOAQ, HOUSE
 
 from lotte.builder import arrow, community, dump, gooaq, spec, topics
+from lotte.builder.counts import ChosenCounts
 from lotte.builder.spec import Options
 
 SITE = "made.example.com"
@@ -74,9 +75,7 @@ def selected(tmp_path: Path, **options) -> dict[str, list[str]]:
             community.build(found, mine.options, folders[site])
     sites = {site: site for site in mine.sites()}
     gooaq.read(GOOAQ, sites, mine.options, tmp_path / "gooaq", lambda used: None)
-    from collections import Counter
-
-    parts = topics.select(mine, folders, gooaq.candidates(tmp_path / "gooaq"), Counter())
+    parts = topics.select(mine, folders, gooaq.candidates(tmp_path / "gooaq"), ChosenCounts())
     pooled = next(part for part in parts if part.name == "pooled/test")
     return {
         "forum": [one.text for at in pooled.forum_order for one in pooled.blocks[at].forum],

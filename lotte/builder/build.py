@@ -12,7 +12,6 @@ machine, so it too is the same for the same dumps, spec and seed.
 import json
 import platform
 import shutil
-from collections import Counter
 from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from typing import Any, Protocol
 
 from lotte import artifact, work
 from lotte.builder import arrow, community, dump, gooaq, manifest, topics
+from lotte.builder.counts import ChosenCounts, CommunityCounts, GooaqCounts, spelled
 from lotte.builder.spec import Spec
 from lotte.errors import LotteError, MismatchError, UnavailableError, writing
 from lotte.parsing import json_object
@@ -152,7 +152,7 @@ def _assembled(
     say: Callable[[str], None],
 ) -> dict[str, Any]:
     """Steps 2 to 4: from the communities' folders to a whole collection."""
-    spec, counts = order.spec, Counter[str]()
+    spec, counts = order.spec, ChosenCounts()
     folders = {site: workplace / "communities" / site for site in dumps}
     links = gooaq.candidates(workplace / "gooaq") if order.gooaq else None
     parts = topics.select(spec, folders, links, counts)
@@ -192,8 +192,10 @@ def _assembled(
         },
         "counts": {
             "parts": {part.name: part.counts() for part in parts},
-            "communities": {site: meta["counts"] for site, meta in metas.items()},
-            "gooaq": {"file": searched["counts"], "chosen": dict(sorted(counts.items()))} if searched else None,
+            "communities": {site: spelled(CommunityCounts(**meta["counts"])) for site, meta in metas.items()},
+            "gooaq": {"file": spelled(GooaqCounts(**searched["counts"])), "chosen": spelled(counts)}
+            if searched
+            else None,
         },
         "bad_rows": {
             "max_share": spec.options.max_bad_share,

@@ -16,7 +16,6 @@ The folder
 import gc
 import hashlib
 from array import array
-from collections import Counter
 from collections.abc import Iterator
 from json.encoder import encode_basestring
 from pathlib import Path
@@ -28,12 +27,13 @@ import pyarrow.compute as pc
 
 from lotte import artifact
 from lotte.builder import arrow, history, post
+from lotte.builder.counts import CommunityCounts
 from lotte.builder.dump import READ, Advance, Dump, Hashed
 from lotte.builder.spec import Options
 from lotte.builder.xml_rows import Rows
 from lotte.errors import writing
 
-FORMAT = 1  # of the folder; raised when a file in it changes meaning, so that a build does not go on from it
+FORMAT = 2  # of the folder; raised when a file in it changes meaning, so that a build does not go on from it
 
 _ANSWERS = pa.schema(
     [("post_id", pa.int64()), ("question_id", pa.int64()), ("score", pa.int64()), ("owner", pa.int64()),
@@ -82,7 +82,7 @@ def record(options: Options) -> dict[str, Any]:
 class _Builder:
     def __init__(self, dump: Dump, options: Options, folder: Path, advance: Advance) -> None:
         self.dump, self.options, self.folder, self.advance = dump, options, folder, advance
-        self.counts: Counter[str] = Counter()
+        self.counts = CommunityCounts()
         self.inputs: dict[str, dict[str, Any]] = {}
         self._hashed: dict[str, Hashed] = {}
         self.bad: list[str] = []
@@ -107,13 +107,8 @@ class _Builder:
         if self.options.as_of and not len(answers):
             self.notes.append(f"no passages: nothing that could be one was there on {self.options.as_of}")
         self._questions(questions, answers, names)
-        self.counts["passages"] = len(answers)
-        return {
-            "inputs": self.inputs,
-            "counts": dict(sorted(self.counts.items())),
-            "bad": self.bad,
-            "notes": self.notes,
-        }
+        self.counts.passages = len(answers)
+        return {"inputs": self.inputs, "counts": vars(self.counts), "bad": self.bad, "notes": self.notes}
 
     def _rows(self, name: str, blocks: Iterator[bytes]) -> Rows:
         root = name.removesuffix(".xml").lower()
@@ -122,12 +117,11 @@ class _Builder:
         return Rows(self._hashed[name], path=str(path), root=root)
 
     def _close(self, name: str, rows: Rows) -> None:
-        rows.check_share(self.options.max_bad_share)
+        rows.bad.check_share(rows.count, self.options.max_bad_share)
         self.inputs[name] = self._hashed[name].identity()
-        place = str(self.dump.path)
-        self.bad += [message.replace(place, self.dump.site, 1) for message in rows.bad]
-        self.counts[f"rows of {name}"] += rows.count
-        self.counts["bad rows"] += rows.num_bad
+        self.bad += rows.bad.named(self.dump.path, self.dump.site)
+        self.counts.rows[name] += rows.count
+        self.counts.bad_rows += rows.bad.count
 
     def _past(self) -> history.Past | None:
         """Read what stood on the day of as_of, in a pass of its own: it is needed before the first post."""
@@ -155,7 +149,7 @@ class _Builder:
             if self.options.duplicates == "drop":
                 text = hashlib.blake2b(found.text.encode(), digest_size=16).digest()
                 if text in seen:
-                    self.counts["duplicates"] += 1
+                    self.counts.duplicates += 1
                     continue
                 seen.add(text)
             answers.add(found)
@@ -173,8 +167,8 @@ class _Builder:
     def _pages(self, pages: arrow.Ints, accepted: arrow.Ints) -> None:
         """Write pages.arrow, sorted by answer, and count the acceptances that lead nowhere."""
         accepted = accepted[accepted > 0]
-        self.counts["questions with an accepted answer"] = len(accepted)
-        self.counts["accepted answers not in the file"] = int((~np.isin(accepted, pages[:, 0])).sum())
+        self.counts.accepted = len(accepted)
+        self.counts.accepted_not_there = int((~np.isin(accepted, pages[:, 0])).sum())
         answer_ids, first = np.unique(pages[:, 0], return_index=True)
         table = pa.table({"post_id": answer_ids, "question_id": pages[first, 1]})
         arrow.write(self.folder / "pages.arrow", table)
@@ -194,20 +188,20 @@ class _Builder:
         if self.options.include_accepted:
             low = arrow.ints(answers["score"]) < self.options.min_score
             kept = ~low | np.isin(post_ids, accepted)
-            self.counts["low score"] += int((~kept).sum())
+            self.counts.low_score += int((~kept).sum())
         else:
             kept = np.ones(num_answers, dtype=bool)
         resolved = np.isin(parents, question_ids)
-        self.counts["answers without their question"] = int((kept & ~resolved).sum())
+        self.counts.without_question = int((kept & ~resolved).sum())
         kept &= resolved
         if self.options.closed == "drop":
             closed = pc.not_equal(questions["closed"], "").to_numpy()
-            self.counts["closed"] = int(closed.sum())
+            self.counts.closed = int(closed.sum())
             kept &= ~np.isin(parents, question_ids[closed])
         order = np.argsort(post_ids, kind="stable")
         repeated = np.zeros(num_answers, dtype=bool)
         repeated[order[1:]] = post_ids[order[1:]] == post_ids[order[:-1]]
-        self.counts["repeated ids"] = int((kept & repeated).sum())
+        self.counts.repeated_ids = int((kept & repeated).sum())
         order = order[(kept & ~repeated)[order]]
         if len(order) != num_answers or not np.array_equal(order, np.arange(num_answers)):
             arrow.reorder(self.folder / "texts.arrow", order)
@@ -242,7 +236,7 @@ class _Builder:
         # the first row of an id counts, should a question stand there twice
         first = np.unique(all_ids, return_index=True)
         questions = questions.take(first[1][np.searchsorted(first[0], ids)])
-        self.counts["questions with passages"] = len(questions)
+        self.counts.questions_with_passages = len(questions)
         author, author_url = names.of(questions["owner"], questions["owner_name"], self.dump.site)
         schema = pa.schema(
             [("question_id", pa.int64()), ("score", pa.int64()), ("views", pa.int64()), ("accepted", pa.int64()),

@@ -8,10 +8,10 @@ but not wanted is counted by the reason.
 import re
 import unicodedata
 from array import array
-from collections import Counter
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from lotte.builder.counts import CommunityCounts
 from lotte.builder.history import Past
 from lotte.builder.html import one_line, text_of_reference, text_of_value
 from lotte.builder.spec import Options
@@ -59,7 +59,7 @@ class Answer(NamedTuple):
 
 
 def read(
-    rows: Rows, options: Options, counts: Counter[str], pages: "array[int]", past: Past | None = None
+    rows: Rows, options: Options, counts: CommunityCounts, pages: "array[int]", past: Past | None = None
 ) -> Iterator[Question | Answer]:
     """Give the questions and answers that the options do not leave out, in the order of the file.
 
@@ -70,7 +70,7 @@ def read(
     past    what scores and texts were on the day of `as_of`
     """
     fast, quotes, form = options.html == "fast", _QUOTES[options.passage_quotes], options.unicode
-    dropped = {b"%d" % owner: f"owner {owner}" for owner in options.drop_owners}
+    dropped = {b"%d" % owner: owner for owner in options.drop_owners}
     until = options.until.encode()
     licences: dict[bytes, str] = {}  # as stated -> as text
     min_score, include_accepted = options.min_score, options.include_accepted
@@ -79,20 +79,20 @@ def read(
         try:
             kind = row[_TYPE]
             if kind not in (b"1", b"2"):
-                counts["other posts"] += 1
+                counts.other_posts += 1
                 continue
             post_id, score, body = whole(row[_ID]), whole(row[_SCORE]), row[_BODY]
             created = row.get(_CREATED, b"")
             if post_id > options.max_post_id:
-                counts["watermarks"] += 1
+                counts.watermarks += 1
                 continue
             if post_id < 1:
                 raise ValueError(f"Id is {post_id}")
             if (owner := row.get(_OWNER)) in dropped:
-                counts[dropped[owner]] += 1
+                counts.owners[dropped[owner]] += 1
                 continue
             if (until and created[: len(until)] > until) or (past and past.is_later(created)):
-                counts["later"] += 1
+                counts.later += 1
                 continue
             if past:
                 score = past.score(post_id)
@@ -115,7 +115,7 @@ def read(
                 num_low += 1
                 continue
             if owner is None and options.deleted_owner == "drop":
-                counts["deleted owner"] += 1
+                counts.deleted_owner += 1
                 continue
             changed = past.body(post_id) if past else None
             if changed is not None:
@@ -141,10 +141,10 @@ def read(
         if options.passage_quotes != "none":
             text = one_line(quotes.sub("", text))
         if len(text) < max(1, options.min_chars):
-            counts["empty"] += 1
+            counts.empty += 1
             continue
         yield Answer(post_id, parent, score, owner_id, owner_name, created, licence, text)
-    counts.update({"questions": num_questions, "answers": num_answers, "low score": num_low})
+    counts.questions, counts.answers, counts.low_score = num_questions, num_answers, num_low
 
 
 def names(rows: Rows) -> Iterator[tuple[int, str]]:

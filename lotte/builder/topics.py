@@ -7,7 +7,6 @@ memory to the file as they are: Arrow joins lines, a batch at a time.
 """
 
 import json
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -20,6 +19,7 @@ import pyarrow.parquet as pq
 
 from lotte import artifact
 from lotte.builder import arrow, forum, gooaq
+from lotte.builder.counts import ChosenCounts, CommunityCounts
 from lotte.builder.post import title_text
 from lotte.builder.spec import POOLED, Options, Spec
 from lotte.errors import writing
@@ -100,7 +100,7 @@ def select(
     spec: Spec,
     folders: dict[str, Path],
     links: dict[str, list[gooaq.Candidate]] | None,
-    counts: Counter[str],
+    counts: ChosenCounts,
 ) -> list[Part]:
     """Choose the questions of every topic and split of the spec. Returns the parts, the pools last.
 
@@ -197,7 +197,7 @@ class _Community:
         self.site, self.path = site, path
         meta = artifact.meta(path)
         assert meta is not None, path
-        self.counts: dict[str, int] = meta["counts"]
+        self.counts = CommunityCounts(**meta["counts"])
         # without the lines of metadata.jsonl, which are most of the file
         only = pa.ipc.IpcReadOptions(included_fields=[0, 1, 2, 3, 4, 5])
         with pa.OSFile(str(path / "questions.arrow")) as file:
@@ -207,9 +207,9 @@ class _Community:
     def weight(self, options: Options) -> int:
         """Return the number that its share of the forum questions is computed from."""
         return {
-            "answered": self.counts["questions with passages"],
-            "accepted": self.counts["questions with an accepted answer"],
-            "all": self.counts.get("questions", 0) - self.counts.get("closed", 0),
+            "answered": self.counts.questions_with_passages,
+            "accepted": self.counts.accepted,
+            "all": self.counts.questions - (self.counts.closed or 0),
         }[options.forum_share]
 
     def rows(self, question_id: int) -> tuple[int, ...]:
@@ -270,7 +270,7 @@ def _part(
     here: Sequence[_Community],
     options: Options,
     links: dict[str, list[gooaq.Candidate]] | None,
-    counts: Counter[str],
+    counts: ChosenCounts,
 ) -> Part:
     searched: list[tuple[Asked, ...]] = []
     asked_pages: list[set[int]] = []
@@ -282,7 +282,7 @@ def _part(
             if options.search_target == "answer" and one.answer_id:
                 rows = community.row_of_answer(rows, one.answer_id)
             questions.append(Asked(one.text, rows, one.url))
-        counts["questions"] += len(questions)
+        counts.questions += len(questions)
         searched.append(tuple(questions))
         asked_pages.append({one.question_id for one in chosen} if options.forum_overlap == "drop" else set())
     eligible = [community.eligible(options, asked) for community, asked in zip(here, asked_pages, strict=True)]
@@ -292,7 +292,7 @@ def _part(
         Block(
             community.site,
             community.path,
-            community.counts["passages"],
+            community.counts.passages,
             questions,
             tuple(community.asked(some, quota, options)),
         )

@@ -22,6 +22,7 @@ from xml.parsers import expat
 
 import numpy as np
 
+from lotte.builder.bad_rows import BadRows
 from lotte.errors import CorruptFileError, shown
 
 # A row's attributes as they stand in the file: b' Score=' -> b'7', entities not yet decoded
@@ -29,7 +30,6 @@ Row: TypeAlias = dict[bytes, bytes]
 
 _LONGEST = 64 << 20  # bytes of one row; the longest posts are 30,000 characters
 _LIMIT = 1 << 62  # of a number
-_SHOWN = 20  # bad rows named in the report; all are counted
 _OPENING = 1 << 13  # bytes in front of the first row, without comments; a dump has 60
 _CONTROL = bytes(32 if 0 < code < 32 and code not in (9, 10, 13) else code for code in range(256))
 _NOT_CHARACTERS = re.compile(rb"\xef\xbf[\xbe\xbf]")  # U+FFFE and U+FFFF
@@ -163,8 +163,7 @@ class Rows:
     def __init__(self, blocks: Iterable[bytes], *, path: str, root: str) -> None:
         self.path, self.root = path, root
         self.count = 0
-        self.num_bad = 0
-        self.bad: list[str] = []  # the first few, each with its line
+        self.bad = BadRows(path)
         self._blocks = blocks
         self._line = 1  # where the pieces in hand begin
         self._pieces: list[bytes] = []
@@ -203,17 +202,7 @@ class Rows:
 
     def refuse(self, reason: str) -> None:
         """Count the row that was handed out last as bad."""
-        self.num_bad += 1
-        if len(self.bad) < _SHOWN:
-            self.bad.append(f"{self.path}:{self._line_of(self._at)}: {reason}")
-
-    def check_share(self, limit: float) -> None:
-        """Raise CorruptFileError if more rows were bad than one, and than this share of all."""
-        if self.num_bad > max(1.0, limit * self.count):
-            raise CorruptFileError(
-                f"{self.num_bad:,} of {self.count:,} rows are bad, more than the {limit:.2%} that max_bad_share "
-                f"allows; the first: {self.bad[0]}. Fetch the dump again, or raise max_bad_share in the spec."
-            )
+        self.bad.refuse(self._line_of(self._at), reason)
 
     def _rows(self, pieces: list[bytes], *, clean: bool) -> Generator[Row, None, bytes]:
         """Give rows. Returns what is to be read again with the next block: all from a comment on that has not ended."""
