@@ -33,7 +33,7 @@ def published() -> list[str]:
 
 def found(data: Path) -> list[str]:
     """Return the names of the datasets that are on this disk."""
-    return sorted(_full(file, name) for file, one in _benchmarks().items() for name in one.found(data))
+    return sorted(_full(file, name) for file, one in _benchmarks().items() for name in one.names_in(data))
 
 
 def release(name: str) -> Release | None:

@@ -85,13 +85,13 @@ def build(
     """
     import os
 
-    from lotte import work
+    from lotte.executor import check_executor, parse_shard, prepare
 
-    work.check_executor(executor)
+    check_executor(executor)
     if (count := workers or os.cpu_count() or 1) > 1:
-        work.prepare(["lotte.builder.community", "lotte.builder.topics"])
+        prepare(["lotte.builder.community", "lotte.builder.topics"])
     from lotte.builder import spec as specs
-    from lotte.builder.build import Order
+    from lotte.builder.build import BuildRequest
     from lotte.builder.build import build as build_all
     from lotte.builder.manifest import build_id
     from lotte.progress import Progress
@@ -100,16 +100,16 @@ def build(
     if seed is not None:
         changes["seed"] = seed
     chosen = specs.read(spec or specs.LOTTE_SPEC, **changes).narrowed(topic or [], split or [])
-    order = Order(
+    request = BuildRequest(
         chosen,
         dumps,
         out,
         gooaq,
         count,
-        work.parse_shard(shard) if shard else None,
+        parse_shard(shard) if shard else None,
         allow_missing,
     )
-    manifest = build_all(order, lambda total, title: Progress(total, "bytes", title), say)
+    manifest = build_all(request, lambda total, title: Progress(total, "bytes", title), say)
     if as_json:
         counts = manifest["counts"]["parts"] if manifest else None
         put({"out": str(out), "id": build_id(out) if manifest else None, "parts": counts}, as_json=True)

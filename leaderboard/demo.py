@@ -31,7 +31,7 @@ class Score(NamedTuple):
 def run(out: Path, say: Callable[[str], None]) -> Iterator[Score]:
     """Build the sample at OUT/lotte and score the systems on it. Yields a row for each dataset."""
     collection = out / "lotte"
-    order = build.Order(spec.read(SAMPLE / "spec.toml"), SAMPLE / "dumps", collection, SAMPLE / "gooaq.jsonl")
+    order = build.BuildRequest(spec.read(SAMPLE / "spec.toml"), SAMPLE / "dumps", collection, SAMPLE / "gooaq.jsonl")
     build.build(order, lambda total, title: Progress(total, "bytes", title), say)
     datasets = reading.read(collection)
     scores: dict[str, dict[str, float]] = {dataset.name: {} for dataset in datasets}

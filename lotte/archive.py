@@ -33,15 +33,15 @@ def unpack(
     Raises  CorruptFileError for an archive that is damaged, climbs out, links, or holds too much
     """
     folder.mkdir(parents=True, exist_ok=True)
-    room = Room(path, limit)
+    allowance = Allowance(path, limit)
     try:
         if kind == "gz":
             with gzip.open(path) as packed:
-                room.take(packed, folder / path.name.removesuffix(".gz"))
+                allowance.take(packed, folder / path.name.removesuffix(".gz"))
         elif kind == "tar":
-            _untar(path, folder, strip, room)
+            _untar(path, folder, strip, allowance)
         else:
-            _unzip(path, folder, strip, room)
+            _unzip(path, folder, strip, allowance)
     except (
         tarfile.TarError, zipfile.BadZipFile, gzip.BadGzipFile, zlib.error, lzma.LZMAError, EOFError,
         NotImplementedError,
@@ -49,7 +49,7 @@ def unpack(
         raise CorruptFileError(f"{path}: the archive is damaged ({error}); remove it and fetch it again") from None
 
 
-class Room:
+class Allowance:
     """How many bytes and files an archive may still bring."""
 
     def __init__(self, path: Path, limit: int | None = None) -> None:
@@ -74,7 +74,7 @@ class Room:
             file.write(block)
 
 
-def _untar(path: Path, folder: Path, strip: int, room: Room) -> None:
+def _untar(path: Path, folder: Path, strip: int, allowance: Allowance) -> None:
     with tarfile.open(path, "r|*") as archive:
         for member in archive:
             target = _target(path, member.name, folder, strip)
@@ -84,10 +84,10 @@ def _untar(path: Path, folder: Path, strip: int, room: Room) -> None:
                 raise CorruptFileError(f"{path}: {member.name!r} is a link or a device; the archive is refused")
             if target is not None and (source := archive.extractfile(member)) is not None:
                 _once(path, member.name, target)
-                room.take(source, target)
+                allowance.take(source, target)
 
 
-def _unzip(path: Path, folder: Path, strip: int, room: Room) -> None:
+def _unzip(path: Path, folder: Path, strip: int, allowance: Allowance) -> None:
     with zipfile.ZipFile(path) as archive:
         for member in archive.infolist():
             target = _target(path, member.filename, folder, strip)
@@ -101,7 +101,7 @@ def _unzip(path: Path, folder: Path, strip: int, room: Room) -> None:
             if target is not None:
                 _once(path, member.filename, target)
                 with archive.open(member) as source:
-                    room.take(source, target)
+                    allowance.take(source, target)
 
 
 def _once(path: Path, name: str, target: Path) -> None:

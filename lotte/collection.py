@@ -13,7 +13,7 @@ from typing import overload
 from lotte import ids
 from lotte.dataset import Corpus, Doc
 from lotte.errors import CorruptFileError, shown
-from lotte.rows import Rows
+from lotte.line_index import LineIndex
 
 
 def number_of(doc_id: object) -> int:
@@ -38,7 +38,7 @@ class RowIds(Sequence[str]):
     def __getitem__(self, row: slice) -> list[str]: ...
     def __getitem__(self, row: int | slice) -> str | list[str]:
         rows = range(self._count)[row]
-        return str(rows) if isinstance(rows, int) else [str(one) for one in rows]
+        return str(rows) if isinstance(rows, int) else [str(number) for number in rows]
 
     def __contains__(self, doc_id: object) -> bool:
         return 0 <= number_of(doc_id) < self._count
@@ -59,7 +59,7 @@ class Collection:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._rows = Rows(path)
+        self._rows = LineIndex(path)
 
     @property
     def doc_ids(self) -> Sequence[str]:
@@ -99,7 +99,7 @@ class OwnIds:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._rows = Rows(path)
+        self._rows = LineIndex(path)
         where: dict[str, int] = {}
         for row in range(len(self._rows)):
             doc_id = ids.checked(self._fields(row)[0], "document", f"{path}:{row + 1}")

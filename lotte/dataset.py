@@ -63,7 +63,7 @@ class Dataset:
     facts: Mapping[str, str] = field(default_factory=dict)  # how its texts were joined, and the like
     notes: tuple[str, ...] = ()  # what whoever scores it should be told, a line each
 
-    def shown(self, run: Run) -> Run:
+    def scored_part(self, run: Run) -> Run:
         """Return the part of a run that the dataset's authors would score. PeerQA overrides it."""
         return run.without_own(self.qrels) if self.ignore_own else run
 

@@ -103,5 +103,5 @@ def writing(folder: Path) -> Iterator[None]:
 
 def _code(error: Exception) -> int | None:
     """Return the system's number of an error of a library in Rust, safetensors, which has it in its text alone."""
-    found = re.search(r"\(os error (\d+)\)", str(error)) if type(error).__name__ == "SafetensorError" else None
-    return int(found[1]) if found else None
+    os_error = re.search(r"\(os error (\d+)\)", str(error)) if type(error).__name__ == "SafetensorError" else None
+    return int(os_error[1]) if os_error else None

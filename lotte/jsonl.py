@@ -36,10 +36,10 @@ def string(value: dict[str, Any], key: str, where: str) -> str:
 
 def rows(value: dict[str, Any], key: str, count: int) -> list[int] | None:
     """Return the list of row numbers under this key; None if it is no such list, is empty, or has one of no row."""
-    found = value.get(key)
-    if not isinstance(found, list) or not found:
+    numbers = value.get(key)
+    if not isinstance(numbers, list) or not numbers:
         return None
-    return found if all(type(row) is int and 0 <= row < count for row in found) else None
+    return numbers if all(type(row) is int and 0 <= row < count for row in numbers) else None
 
 
 def integer(value: Any, what: str, where: str) -> int:

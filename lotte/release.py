@@ -6,13 +6,12 @@ claims to be the release and differs from it is refused. What claims nothing is
 read as it is, and its record says whether its counts are those of the release.
 """
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from lotte.artifact import write_whole
+from lotte.artifact import write_json
 from lotte.dataset import Dataset
 from lotte.errors import CorruptFileError, LotteError, UnavailableError, shown
 from lotte.lines import plain_or_gz
@@ -31,17 +30,17 @@ class Counts:
     judgments: int | None = None  # judged pairs, those of relevance 0 too
     relevant: int | None = None  # pairs above 0
 
-    def differences(self, found: "Counts") -> list[str]:
+    def differences(self, counts: "Counts") -> list[str]:
         """Return what differs, "documents: 4, published 5,183".
 
         >>> Counts(documents=5183, queries=300).differences(Counts(documents=4, queries=300, judgments=9))
         ['documents: 4, published 5,183']
         """
-        pairs = ((one.name, getattr(found, one.name), getattr(self, one.name)) for one in fields(self))
+        pairs = ((each.name, getattr(counts, each.name), getattr(self, each.name)) for each in fields(self))
         return [
-            f"{name}: {here:,}, published {published:,}"
-            for name, here, published in pairs
-            if published is not None and here is not None and here != published
+            f"{name}: {counted:,}, published {published:,}"
+            for name, counted, published in pairs
+            if published is not None and counted is not None and counted != published
         ]
 
 
@@ -115,7 +114,7 @@ def mark(folder: Path, names: Iterable[str], origin: Mapping[str, Any]) -> None:
     known = _marks(folder) or {}
     for name in names:
         known[name] = {**origin, "bytes": (folder / name).stat().st_size}
-    write_whole(folder / MARK, json.dumps({"files": known}, indent=1, sort_keys=True) + "\n")
+    write_json(folder / MARK, {"files": known})
 
 
 def claim(folder: Path, names: Iterable[str]) -> str:
@@ -145,8 +144,8 @@ def _number(value: object) -> str:
 
 def _marks(folder: Path) -> dict[str, Any] | None:
     try:
-        found = json_object(folder / MARK)["files"]
-        return dict(found)
+        files = json_object(folder / MARK)["files"]
+        return dict(files)
     except OSError:
         return None
     except (LotteError, ValueError, TypeError, KeyError):

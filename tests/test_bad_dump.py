@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lotte.builder import bzip2, dump
-from lotte.builder.xml_rows import Rows
+from lotte.builder.xml_rows import XmlRows
 from lotte.errors import CorruptFileError, LotteError
 
 SITE = "cheese.example.com"
@@ -219,7 +219,7 @@ def read_all(path: Path) -> int:
     assert found
     number = 0
     for name, blocks in found.read(["Posts.xml"], lambda used: None):
-        number += sum(1 for _ in Rows(blocks, path=name, root="posts"))
+        number += sum(1 for _ in XmlRows(blocks, path=name, root="posts"))
     return number
 
 

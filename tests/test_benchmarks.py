@@ -201,7 +201,7 @@ def test_one_version_of_touche_is_not_taken_for_the_other(tmp_path):
     write(tmp_path / "beir" / "webis-touche2020" / "v1", touche(2_962))
     assert beir.load("webis-touche2020", tmp_path).facts["version"] == "v2"
     assert beir.load("webis-touche2020/v1", tmp_path).facts["version"] == "v1"
-    assert beir.found(tmp_path) == ["webis-touche2020", "webis-touche2020/v1"]
+    assert beir.names_in(tmp_path) == ["webis-touche2020", "webis-touche2020/v1"]
     write(tmp_path / "beir" / "webis-touche2020", touche(2_962))
     with pytest.raises(MismatchError) as raised:
         beir.load("webis-touche2020", tmp_path)

@@ -251,7 +251,7 @@ def test_killed_at_any_moment_and_started_again_it_ends_in_the_same_bytes(moment
 KILL = """
 import os, signal, sys
 from lotte.builder import arrow, build, community, gooaq, topics
-from lotte import artifact, work
+from lotte import artifact, executor
 build._SMALL = 0
 step, count = sys.argv[1], int(sys.argv[2])
 
@@ -314,7 +314,7 @@ def test_a_worker_that_is_killed_is_one_line_and_nothing_is_lost(built, tmp_path
     assert tree(out) == tree(built)
 
 
-def test_workers_end_with_their_parent(tmp_path):
+def test_executorers_end_with_their_parent(tmp_path):
     dumps = tmp_path / "dumps"
     body = b'  <row Id="%d" PostTypeId="2" ParentId="1" Score="5" Body="&lt;p&gt;x&lt;/p&gt;" CreationDate="2015-01-01T00:00:00.000" />\n'
     for name in ("a.example.com", "b.example.com"):

@@ -28,7 +28,7 @@ class Silent:
 def made(out: Path, topics: str, dumps: Path = DUMPS, gooaq: Path | None = GOOAQ) -> Path:
     text = out.with_suffix(".toml")
     text.write_text(topics)
-    order = build.Order(spec.read(text), dumps, out, gooaq)
+    order = build.BuildRequest(spec.read(text), dumps, out, gooaq)
     build.build(order, lambda total, title: nullcontext(Silent()), lambda line: None)
     return out
 

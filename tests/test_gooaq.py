@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lotte.builder.counts import ChosenCounts, CommunityCounts, spelled
-from lotte.builder.gooaq import Candidate, Link, chosen, link, place, read
+from lotte.builder.gooaq import Candidate, Link, chosen, link, read, shuffle_key
 from lotte.builder.spec import Options
 from lotte.errors import CorruptFileError
 
@@ -133,7 +133,7 @@ def test_the_order_is_drawn_by_the_seed_alone():
 
 def test_the_place_in_the_shuffle_never_changes():
     """It decides which questions a collection has, so it is a promise."""
-    assert place(row(1, "a?", "u1"), 0)[0].hex()[:16] == "f9c1750b36cb8fa5"
+    assert shuffle_key(row(1, "a?", "u1"), 0)[0].hex()[:16] == "f9c1750b36cb8fa5"
 
 
 def test_a_size_caps_each_community():

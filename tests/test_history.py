@@ -8,15 +8,15 @@ from command import DUMPS, HOUSE, error
 
 from lotte.builder import community, dump, history
 from lotte.builder.spec import Options
-from lotte.builder.xml_rows import Rows
+from lotte.builder.xml_rows import XmlRows
 from lotte.errors import UnavailableError
 
 SHARED = HOUSE.parent / "shared" / "data" / "stackexchange"
 HOMELAB = "homelab.stackexchange.example"
 
 
-def table(root: str, *rows: str) -> Rows:
-    return Rows([f"<{root}>{''.join(rows)}</{root}>".encode()], path=root, root=root)
+def table(root: str, *rows: str) -> XmlRows:
+    return XmlRows([f"<{root}>{''.join(rows)}</{root}>".encode()], path=root, root=root)
 
 
 def past(tmp_path: Path, day: str, history_rows: list[str], votes: list[str]) -> history.Past:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lotte.builder.xml_rows import Rows, decode, row_of, row_of_reference
+from lotte.builder.xml_rows import XmlRows, decode, row_of, row_of_reference
 from lotte.errors import CorruptFileError
 
 HEAD = b'<?xml version="1.0" encoding="utf-8"?>\n<posts>\n'
@@ -29,8 +29,8 @@ def spelled(attributes: dict[str, str]) -> bytes:
     return f"  <row {' '.join(pairs)} />\r\n".encode()
 
 
-def rows(content: bytes, block: int = 1 << 20, root: str = "posts") -> tuple[list[dict[str, str]], Rows]:
-    found = Rows((content[at : at + block] for at in range(0, len(content), block)), path="Posts.xml", root=root)
+def rows(content: bytes, block: int = 1 << 20, root: str = "posts") -> tuple[list[dict[str, str]], XmlRows]:
+    found = XmlRows((content[at : at + block] for at in range(0, len(content), block)), path="Posts.xml", root=root)
     return [{name.decode().strip(" ="): decode(value) for name, value in row.items()} for row in found], found
 
 
@@ -46,7 +46,7 @@ def decodes(value: bytes) -> bool:
 def test_the_fast_reader_agrees_with_expat_on_rows_as_dumps_spell_them(attributes):
     piece = spelled(attributes).split(b"<row")[1]
     row, judge = row_of(piece), row_of_reference(piece)
-    if judge is None:  # a character that XML has no place for; `Rows` never asks row_of about the raw ones
+    if judge is None:  # a character that XML has no place for; `XmlRows` never asks row_of about the raw ones
         raw = re.search(rb"[\x00-\x08\x0b\x0c\x0e-\x1f]|\xef\xbf[\xbe\xbf]", piece)
         assert raw or row is None or not all(map(decodes, row.values()))
     else:
@@ -163,7 +163,7 @@ def test_a_file_that_declares_entities_is_refused_before_a_row_is_read(content):
 
 
 def test_entities_of_its_own_are_never_expanded():
-    for row in Rows([HEAD + b'<row Id="1" Body="&b;" /></posts>'], path="Posts.xml", root="posts"):
+    for row in XmlRows([HEAD + b'<row Id="1" Body="&b;" /></posts>'], path="Posts.xml", root="posts"):
         with pytest.raises(ValueError, match="begins no entity of XML"):
             decode(row[b" Body="])
 

@@ -23,9 +23,9 @@ from lotte.dataset import Dataset, Doc
 from lotte.errors import CorruptFileError, MismatchError, shown
 from lotte.jsonl import objects, parsed, string
 from lotte.judgments import Judgments, grade
+from lotte.line_index import LineIndex
 from lotte.lines import lines, plain_or_gz
 from lotte.release import Counts, File, Hub, Release, checked, counts_of
-from lotte.rows import Rows
 
 FORUMS = (
     "android", "english", "gaming", "gis", "mathematica", "physics", "programmers", "stats", "tex", "unix",
@@ -191,7 +191,7 @@ def _hub(name: str) -> Hub | None:
     return Hub(repo=repo, revision=_HUB[name], configs=tables)
 
 
-def found(data: Path) -> list[str]:
+def names_in(data: Path) -> list[str]:
     """Return the names of the sets in a data folder."""
     root = data / "beir"
     folders = {path.parent for depth in ("*", "*/*") for path in root.glob(f"{depth}/corpus.jsonl*")}
@@ -286,8 +286,8 @@ def write(folder: Path, tables: Mapping[str, Iterable[Mapping[str, Any]]]) -> No
         file.write(b"query-id\tcorpus-id\tscore\n")
         for row in tables["qrels"]:
             try:
-                found = grade(str(row["score"]), "qrels: a row")
-                file.write(f"{row['query-id']}\t{row['corpus-id']}\t{found}\n".encode())
+                relevance = grade(str(row["score"]), "qrels: a row")
+                file.write(f"{row['query-id']}\t{row['corpus-id']}\t{relevance}\n".encode())
             except KeyError:
                 raise CorruptFileError(f"qrels: expected query-id, corpus-id and score, found {dict(row)}") from None
 
@@ -309,7 +309,7 @@ class BeirCorpus:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._rows = Rows(path)
+        self._rows = LineIndex(path)
 
     @cached_property
     def doc_ids(self) -> Sequence[str]:
@@ -325,9 +325,9 @@ class BeirCorpus:
     def __getitem__(self, row: int) -> Doc:
         row = range(len(self))[row]
         where = f"{self.path}:{row + 1}"
-        found = parsed(self._rows[row], where)
-        title = string(found, "title", where) if found.get("title") else ""
-        return Doc(ids.of_json(found, "_id", "document", where), f"{title} {string(found, 'text', where)}".strip())
+        fields = parsed(self._rows[row], where)
+        title = string(fields, "title", where) if fields.get("title") else ""
+        return Doc(ids.of_json(fields, "_id", "document", where), f"{title} {string(fields, 'text', where)}".strip())
 
     def __iter__(self) -> Iterator[Doc]:
         return (self[row] for row in range(len(self)))

@@ -76,7 +76,7 @@ def release(name: str) -> Release:
     )
 
 
-def found(data: Path) -> list[str]:
+def names_in(data: Path) -> list[str]:
     """Return the names of the question sets in a folder of topics."""
     topics = sorted({path.parent for path in data.glob("*/*/collection.tsv*")})
     return [f"{topic.parent.name}/{topic.name}/{kind}" for topic in topics for kind in kinds(topic)]
@@ -173,8 +173,9 @@ def _build(root: Path) -> dict[str, Any]:
     """Return source and licence of the build that a topic lies in, if it lies in one."""
     path = root / manifest.NAME
     try:
-        found = json_object(path)
-        return {"source": f"build:{manifest.id_of(root, found)[:16]}", "licence": str(found.get("licence", "unknown"))}
+        record = json_object(path)
+        build_id = manifest.id_of(root, record)
+        return {"source": f"build:{build_id[:16]}", "licence": str(record.get("licence", "unknown"))}
     except OSError:
         if (root / ".work").is_dir():
             raise UnavailableError(f"{root} is an unfinished build; `lotte build` goes on with it") from None

@@ -70,7 +70,7 @@ def release(name: str) -> Release:
     )
 
 
-def found(data: Path) -> list[str]:
+def names_in(data: Path) -> list[str]:
     return [name for name in NAMES if release(name).is_in(data)]
 
 
@@ -113,7 +113,7 @@ def read_judgments(
     Raises  CorruptFileError for other fields, a query or a passage that is not known, a relevance
             that is none, or a pair that is judged twice and contradicts itself
     """
-    found = Judgments()
+    judgments = Judgments()
     for number, line in lines(path):
         where = f"{path}:{number}"
         try:
@@ -133,5 +133,5 @@ def read_judgments(
                 f"{where}: query {named(query_id)} is answered by passage {named(doc_id)}, but the collection "
                 f"{f'ends at {len(known) - 1}' if len(known) else 'is empty'}"
             )
-        found.add(query_id, doc_id, grade(text, where), where)
-    return found
+        judgments.add(query_id, doc_id, grade(text, where), where)
+    return judgments

@@ -46,7 +46,7 @@ def release(name: str = "") -> Release:
     )
 
 
-def found(data: Path) -> list[str]:
+def names_in(data: Path) -> list[str]:
     return [name for name in NAMES if release(name).is_in(data)]
 
 
@@ -102,7 +102,7 @@ def read(folder: Path) -> Dataset:
 class PeerQA(Dataset):
     """A dataset whose candidates are the paragraphs of the question's own paper."""
 
-    def shown(self, run: Run) -> Run:
+    def scored_part(self, run: Run) -> Run:
         return within(run)
 
 

@@ -53,7 +53,7 @@ def release(name: str) -> Release:
     )
 
 
-def found(data: Path) -> list[str]:
+def names_in(data: Path) -> list[str]:
     return [name for name in NAMES if release(name).is_in(data)]
 
 
@@ -200,7 +200,7 @@ def _number(file: IO[bytes], short: int) -> int:
 def _exactly(file: IO[bytes], length: int) -> bytes:
     if length > _LONGEST:
         raise _End
-    found = file.read(length)
-    if len(found) != length:
+    content = file.read(length)
+    if len(content) != length:
         raise _End
-    return found
+    return content

@@ -72,7 +72,7 @@ def release(name: str) -> Release:
     )
 
 
-def found(data: Path) -> list[str]:
+def names_in(data: Path) -> list[str]:
     return [name for name in NAMES if release(name).is_in(data)]
 
 

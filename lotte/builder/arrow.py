@@ -48,7 +48,7 @@ class Gathered:
     def _flush(self) -> None:
         if self._rows:
             values = zip(*self._rows, strict=True)
-            arrays = [_array(list(some), field.type) for some, field in zip(values, self._schema, strict=True)]
+            arrays = [_array(list(column), field.type) for column, field in zip(values, self._schema, strict=True)]
             if self._writer:
                 self._writer.write_batch(pa.record_batch([arrays.pop()], schema=self._spilled))
             self._batches.append(pa.record_batch(arrays, schema=self._kept))

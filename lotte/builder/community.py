@@ -30,7 +30,7 @@ from lotte.builder import arrow, history, post
 from lotte.builder.counts import CommunityCounts
 from lotte.builder.dump import READ, Advance, Dump, Hashed
 from lotte.builder.spec import Options
-from lotte.builder.xml_rows import Rows
+from lotte.builder.xml_rows import XmlRows
 from lotte.errors import writing
 
 FORMAT = 2  # of the folder; raised when a file in it changes meaning, so that a build does not go on from it
@@ -110,13 +110,13 @@ class _Builder:
         self.counts.passages = len(answers)
         return {"inputs": self.inputs, "counts": vars(self.counts), "bad": self.bad, "notes": self.notes}
 
-    def _rows(self, name: str, blocks: Iterator[bytes]) -> Rows:
+    def _rows(self, name: str, blocks: Iterator[bytes]) -> XmlRows:
         root = name.removesuffix(".xml").lower()
         path = self.dump.path / name  # an archive is named like a folder: coffee.7z/Posts.xml
         self._hashed[name] = Hashed(blocks)
-        return Rows(self._hashed[name], path=str(path), root=root)
+        return XmlRows(self._hashed[name], path=str(path), root=root)
 
-    def _close(self, name: str, rows: Rows) -> None:
+    def _close(self, name: str, rows: XmlRows) -> None:
         rows.bad.check_share(rows.count, self.options.max_bad_share)
         self.inputs[name] = self._hashed[name].identity()
         self.bad += rows.bad.named(self.dump.path, self.dump.site)
@@ -136,29 +136,30 @@ class _Builder:
         past.close()
         return past
 
-    def _posts(self, rows: Rows, past: history.Past | None) -> tuple[pa.Table, pa.Table]:
+    def _posts(self, rows: XmlRows, past: history.Past | None) -> tuple[pa.Table, pa.Table]:
         """Read Posts.xml: texts to a file, the rest of questions and answers as tables."""
         questions = arrow.Gathered(_QUESTIONS)
         answers = arrow.Gathered(_ANSWERS, spill=self.folder / "texts.arrow")
         seen: set[bytes] = set()
         pages = array("q")
-        for found in post.read(rows, self.options, self.counts, pages, past):
-            if isinstance(found, post.Question):
-                questions.add(found)
+        for question_or_answer in post.read(rows, self.options, self.counts, pages, past):
+            if isinstance(question_or_answer, post.QuestionPost):
+                questions.add(question_or_answer)
                 continue
             if self.options.duplicates == "drop":
-                text = hashlib.blake2b(found.text.encode(), digest_size=16).digest()
+                text = hashlib.blake2b(question_or_answer.text.encode(), digest_size=16).digest()
                 if text in seen:
                     self.counts.duplicates += 1
                     continue
                 seen.add(text)
-            answers.add(found)
+            answers.add(question_or_answer)
         all_questions = questions.close()
         all_answers = np.frombuffer(pages, dtype=np.int64).reshape(-1, 2)
         if past:
             accepted = past.accepted(all_answers[:, 0], all_answers[:, 1])
-            asked = arrow.ints(all_questions["question_id"]).tolist()
-            column = pa.array([accepted.get(one, 0) for one in asked], pa.int64())  # of none it would guess no type
+            question_ids = arrow.ints(all_questions["question_id"]).tolist()
+            # of none pyarrow would guess no type
+            column = pa.array([accepted.get(question_id, 0) for question_id in question_ids], pa.int64())
             all_questions = all_questions.set_column(3, _QUESTIONS.field("accepted"), column)
             self._scratch.unlink()
         self._pages(all_answers, arrow.ints(all_questions["accepted"]))
@@ -173,7 +174,7 @@ class _Builder:
         table = pa.table({"post_id": answer_ids, "question_id": pages[first, 1]})
         arrow.write(self.folder / "pages.arrow", table)
 
-    def _users(self, rows: Rows) -> pa.Table:
+    def _users(self, rows: XmlRows) -> pa.Table:
         users = arrow.Gathered(_USERS)
         for user in post.names(rows):
             users.add(user)
@@ -247,14 +248,14 @@ class _Builder:
                 part = slice(begin, begin + arrow.BATCH)
                 rows = order[starts[part][0] : ends[part][-1]]
                 offsets = np.append(starts[part], ends[part][-1:]) - starts[part][0]
-                some = questions.slice(begin, arrow.BATCH)
+                batch = questions.slice(begin, arrow.BATCH)
                 lines = _metadata(
-                    self.dump.site, some, answers.take(rows), offsets,
+                    self.dump.site, batch, answers.take(rows), offsets,
                     author.slice(begin, arrow.BATCH), author_url.slice(begin, arrow.BATCH),
                 )  # fmt: skip
-                told = [arrow.flat(some[name]) for name in ("question_id", "score", "views", "accepted", "title")]
+                columns = [arrow.flat(batch[name]) for name in ("question_id", "score", "views", "accepted", "title")]
                 lists = pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), pa.array(rows))
-                file.write_batch(pa.record_batch([*told, lists, lines], schema=schema))
+                file.write_batch(pa.record_batch([*columns, lists, lines], schema=schema))
 
 
 class _Names:
@@ -270,8 +271,8 @@ class _Names:
         ids = arrow.ints(owners)
         if len(self._ids):
             at = np.minimum(np.searchsorted(self._ids, ids), len(self._ids) - 1)
-            found = pc.take(self._names, pa.array(at))
-            named = pc.if_else(pa.array(self._ids[at] == ids), found, arrow.flat(own_names))
+            known_names = pc.take(self._names, pa.array(at))
+            named = pc.if_else(pa.array(self._ids[at] == ids), known_names, arrow.flat(own_names))
         else:
             named = arrow.flat(own_names)
         links = arrow.joined(f"https://{site}/users/", arrow.strings(owners))

@@ -55,22 +55,22 @@ class Dump:
 
     def identity(self, names: Sequence[str], advance: Advance) -> dict[str, dict[str, Any]]:
         """Return size and sha256 of these tables, the same for a folder and an archive, by reading them."""
-        found = {}
+        identities = {}
         for name, blocks in self.read(names, advance):
             hashed = Hashed(blocks)
             for _ in hashed:
                 pass
-            found[name] = hashed.identity()
-        return found
+            identities[name] = hashed.identity()
+        return identities
 
-    def read(self, wanted: Sequence[str], advance: Advance) -> Iterator[tuple[str, Iterator[bytes]]]:
+    def read(self, names: Sequence[str], advance: Advance) -> Iterator[tuple[str, Iterator[bytes]]]:
         """Give each wanted table that is there and its blocks, which must be used before the next one."""
         if self.path.is_dir():
-            for name in wanted:
+            for name in names:
                 if name in self.tables:
                     yield name, _blocks(self.path / name, advance)
         else:
-            yield from _Archive(self.path, [name for name in wanted if name in self.tables]).read(advance)
+            yield from _Archive(self.path, [name for name in names if name in self.tables]).read(advance)
 
 
 class Hashed:
@@ -169,9 +169,9 @@ class _Archive:
     The queue carries ("Posts.xml", block), then None at the end or the error that ended it.
     """
 
-    def __init__(self, path: Path, wanted: Sequence[str]) -> None:
+    def __init__(self, path: Path, names: Sequence[str]) -> None:
         self.path = path
-        self.wanted = frozenset(wanted)
+        self.wanted = frozenset(names)
         self.queue: queue.Queue[tuple[str, bytes] | BaseException | None] = queue.Queue(_IN_FLIGHT)
         self.stopped = threading.Event()
 
@@ -329,14 +329,14 @@ def _of_bzip2(archive: Any) -> list[_Bzip2]:
     """
     try:
         streams = archive.header.main_streams
-        begin, found = archive.afterheader + streams.packinfo.packpos, []
+        begin, parts = archive.afterheader + streams.packinfo.packpos, []
         for folder, size in zip(streams.unpackinfo.folders, streams.packinfo.packsizes, strict=True):
             if [coder["method"] for coder in folder.coders] != [_BZIP2]:
                 return []
-            members = [one for one in archive.files if one.folder is folder and not one.emptystream]
-            found.append(_Bzip2(begin, begin + size, members))
+            members = [file for file in archive.files if file.folder is folder and not file.emptystream]
+            parts.append(_Bzip2(begin, begin + size, members))
             begin += size
-        return found
+        return parts
     except (AttributeError, KeyError, TypeError, ValueError):
         return []
 

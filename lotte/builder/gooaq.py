@@ -188,7 +188,7 @@ def chosen(
     question_of  question id, answer id (0 for unknown) -> the question, 0 if it has no passages
     counts       takes how many rows went which way
     """
-    order = sorted(rows, key=lambda row: place(row, options.seed)) if options.search_shuffle else rows
+    order = sorted(rows, key=lambda row: shuffle_key(row, options.seed)) if options.search_shuffle else rows
     keys: set[Any] = set()
     asked: set[tuple[str, int]] = set()
     questions: list[Chosen] = []
@@ -212,7 +212,7 @@ def chosen(
     return questions
 
 
-def place(row: Candidate, seed: int) -> tuple[bytes, int]:
+def shuffle_key(row: Candidate, seed: int) -> tuple[bytes, int]:
     """Return where the shuffle puts a row: a hash, and its line where even that is equal."""
     text = f"{seed}\t{row.row_id}\t{row.text}\t{row.url}"
     return hashlib.sha256(text.encode()).digest(), row.number

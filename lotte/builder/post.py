@@ -6,6 +6,7 @@ but not wanted is counted by the reason.
 """
 
 import re
+import sys
 import unicodedata
 from array import array
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ from lotte.builder.counts import CommunityCounts
 from lotte.builder.history import Past
 from lotte.builder.html import one_line, text_of_reference, text_of_value
 from lotte.builder.spec import Options
-from lotte.builder.xml_rows import Row, Rows, decode, whole
+from lotte.builder.xml_rows import XmlRow, XmlRows, decode, whole
 
 _ID, _TYPE, _PARENT, _ACCEPTED = b" Id=", b" PostTypeId=", b" ParentId=", b" AcceptedAnswerId="
 _SCORE, _VIEWS, _BODY, _TITLE = b" Score=", b" ViewCount=", b" Body=", b" Title="
@@ -35,7 +36,9 @@ _QUOTES = {
 _TAGS = {"keep": re.compile(r"(?!)"), "drop": re.compile(r"</?[A-Za-z][^>]*>")}
 
 
-class Question(NamedTuple):
+class QuestionPost(NamedTuple):
+    """A question as a dump has it; texts that are only passed on stay bytes."""
+
     post_id: int
     score: int
     views: int
@@ -47,7 +50,9 @@ class Question(NamedTuple):
     title: str
 
 
-class Answer(NamedTuple):
+class AnswerPost(NamedTuple):
+    """An answer whose text may become a passage."""
+
     post_id: int
     question_id: int
     score: int
@@ -59,8 +64,8 @@ class Answer(NamedTuple):
 
 
 def read(
-    rows: Rows, options: Options, counts: CommunityCounts, pages: "array[int]", past: Past | None = None
-) -> Iterator[Question | Answer]:
+    rows: XmlRows, options: Options, counts: CommunityCounts, pages: "array[int]", past: Past | None = None
+) -> Iterator[QuestionPost | AnswerPost]:
     """Give the questions and answers that the options do not leave out, in the order of the file.
 
     With `include_accepted`, answers of every score are given, because which ones are accepted is known later.
@@ -69,85 +74,105 @@ def read(
     pages   takes, for every answer whatever becomes of it, its id and its question's, one behind the other
     past    what scores and texts were on the day of `as_of`
     """
-    fast, quotes, form = options.html == "fast", _QUOTES[options.passage_quotes], options.unicode
-    dropped = {b"%d" % owner: owner for owner in options.drop_owners}
-    until = options.until.encode()
-    licences: dict[bytes, str] = {}  # as stated -> as text
-    min_score, include_accepted = options.min_score, options.include_accepted
-    num_questions = num_answers = num_low = 0
+    reader = _Reader(options, counts, pages, past)
     for row in rows:
         try:
-            kind = row[_TYPE]
-            if kind not in (b"1", b"2"):
-                counts.other_posts += 1
-                continue
-            post_id, score, body = whole(row[_ID]), whole(row[_SCORE]), row[_BODY]
-            created = row.get(_CREATED, b"")
-            if post_id > options.max_post_id:
-                counts.watermarks += 1
-                continue
-            if post_id < 1:
-                raise ValueError(f"Id is {post_id}")
-            if (owner := row.get(_OWNER)) in dropped:
-                counts.owners[dropped[owner]] += 1
-                continue
-            if (until and created[: len(until)] > until) or (past and past.is_later(created)):
-                counts.later += 1
-                continue
-            if past:
-                score = past.score(post_id)
-            owner_id = NOBODY if owner is None else whole(owner)
-            owner_name = decode(row[_OWNER_NAME]) if _OWNER_NAME in row else ""
-            if kind == b"1":
-                num_questions += 1
-                closed, title = row.get(_CLOSED, b""), decode(row.get(_TITLE, b""))
-                if past:
-                    closed, title = past.is_closed(post_id, closed), past.title(post_id) or title
-                yield Question(
-                    post_id, score, whole(row.get(_VIEWS) or b"0"), whole(row.get(_ACCEPTED) or b"0"),
-                    owner_id, owner_name, created, closed, title,
-                )  # fmt: skip
-                continue
-            parent = whole(row.get(_PARENT) or b"0")
-            num_answers += 1
-            pages.extend((post_id, parent))
-            if score < min_score and not include_accepted:
-                num_low += 1
-                continue
-            if owner is None and options.deleted_owner == "drop":
-                counts.deleted_owner += 1
-                continue
-            changed = past.body(post_id) if past else None
-            if changed is not None:
-                text = text_of_reference(changed)
-            else:
-                text = text_of_value(body) if fast else text_of_reference(decode(body))
-            # the attribute is about the newest revision, so it says nothing of an older one
-            stated = row.get(_LICENCE) if changed is None else None
-            if stated is None:
-                licence = licence_on(created)
-            elif (known := licences.get(stated)) is not None:
-                licence = known
-            else:
-                licence = licences[stated] = decode(stated)
+            post = reader.post(row)
         except KeyError as error:
             rows.refuse(f"a post without {error.args[0].decode().strip(' =')}")
-            continue
         except (ValueError, OverflowError) as error:
             rows.refuse(f"{_named(row)}: {_short(error)}")
-            continue
-        if form != "none":
-            text = unicodedata.normalize(form, text)
+        else:
+            if post is not None:
+                yield post
+
+
+class _Reader:
+    """One row after another -> a post, or nothing for one that is left out, which is counted by the reason."""
+
+    def __init__(self, options: Options, counts: CommunityCounts, pages: "array[int]", past: Past | None) -> None:
+        self._options, self._counts, self._pages, self._past = options, counts, pages, past
+        self._dropped = {b"%d" % owner: owner for owner in options.drop_owners}
+        self._until = options.until.encode()
+        self._max_post_id = options.max_post_id
+        self._least = options.min_score if not options.include_accepted else -sys.maxsize
+        self._text_of = text_of_value if options.html == "fast" else lambda body: text_of_reference(decode(body))
+        self._licences: dict[bytes, str] = {}  # as stated -> as text
+
+    def post(self, row: XmlRow) -> QuestionPost | AnswerPost | None:
+        """Return the post of a row. Raises KeyError, ValueError or OverflowError for a row that is bad."""
+        counts, past = self._counts, self._past
+        kind = row[_TYPE]
+        if kind not in (b"1", b"2"):
+            counts.other_posts += 1
+            return None
+        post_id, score, body = whole(row[_ID]), whole(row[_SCORE]), row[_BODY]
+        created = row.get(_CREATED, b"")
+        if post_id > self._max_post_id:
+            counts.watermarks += 1
+            return None
+        if post_id < 1:
+            raise ValueError(f"Id is {post_id}")
+        if (owner := row.get(_OWNER)) in self._dropped:
+            counts.owners[self._dropped[owner]] += 1
+            return None
+        if (self._until and created[: len(self._until)] > self._until) or (past and past.is_later(created)):
+            counts.later += 1
+            return None
+        if past:
+            score = past.score(post_id)
+        author = NOBODY if owner is None else whole(owner), decode(row[_OWNER_NAME]) if _OWNER_NAME in row else ""
+        if kind == b"1":
+            return self._question(row, post_id, score, author, created)
+        return self._answer(row, post_id, score, author, body)
+
+    def _question(
+        self, row: XmlRow, post_id: int, score: int, author: tuple[int, str], created: bytes
+    ) -> QuestionPost:
+        self._counts.questions += 1
+        closed, title = row.get(_CLOSED, b""), decode(row.get(_TITLE, b""))
+        if self._past:
+            closed, title = self._past.is_closed(post_id, closed), self._past.title(post_id) or title
+        views, accepted = whole(row.get(_VIEWS) or b"0"), whole(row.get(_ACCEPTED) or b"0")
+        return QuestionPost(post_id, score, views, accepted, *author, created, closed, title)
+
+    def _answer(
+        self, row: XmlRow, post_id: int, score: int, author: tuple[int, str], body: bytes
+    ) -> AnswerPost | None:
+        options, counts = self._options, self._counts
+        parent = whole(row.get(_PARENT) or b"0")
+        counts.answers += 1
+        self._pages.extend((post_id, parent))
+        if score < self._least:
+            counts.low_score += 1
+            return None
+        if author[0] == NOBODY and options.deleted_owner == "drop":
+            counts.deleted_owner += 1
+            return None
+        created = row.get(_CREATED, b"")
+        changed = self._past.body(post_id) if self._past else None
+        if changed is None:
+            text, licence = self._text_of(body), self._licence(row.get(_LICENCE), created)
+        else:  # the attribute is about the newest revision, so it says nothing of an older one
+            text, licence = text_of_reference(changed), licence_on(created)
+        if options.unicode != "none":
+            text = unicodedata.normalize(options.unicode, text)
         if options.passage_quotes != "none":
-            text = one_line(quotes.sub("", text))
+            text = one_line(_QUOTES[options.passage_quotes].sub("", text))
         if len(text) < max(1, options.min_chars):
             counts.empty += 1
-            continue
-        yield Answer(post_id, parent, score, owner_id, owner_name, created, licence, text)
-    counts.questions, counts.answers, counts.low_score = num_questions, num_answers, num_low
+            return None
+        return AnswerPost(post_id, parent, score, *author, created, licence, text)
+
+    def _licence(self, stated: bytes | None, created: bytes) -> str:
+        if stated is None:
+            return licence_on(created)
+        if (known := self._licences.get(stated)) is None:
+            known = self._licences[stated] = decode(stated)
+        return known
 
 
-def names(rows: Rows) -> Iterator[tuple[int, str]]:
+def names(rows: XmlRows) -> Iterator[tuple[int, str]]:
     """Give user id and name from the rows of `Users.xml`, to the letter: whoever is credited chose it."""
     for row in rows:
         try:
@@ -186,7 +211,7 @@ def licence_on(created: bytes) -> str:
     return next(licence for day, licence in _LICENCES if created >= day)
 
 
-def _named(row: Row) -> str:
+def _named(row: XmlRow) -> str:
     return f"post {row[_ID][:20].decode(errors='replace')}" if _ID in row else "a post"
 
 

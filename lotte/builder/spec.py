@@ -224,7 +224,7 @@ def _typed(key: str, value: Any, kind: Any, path: Path) -> Any:
         return value
     if get_origin(kind) is tuple:
         inner = get_args(kind)[0]
-        if not isinstance(value, list) or not all(type(one) is inner for one in value):
+        if not isinstance(value, list) or not all(type(item) is inner for item in value):
             raise MismatchError(f"{path}: option {key} takes a list of {inner.__name__}, not {shown(value)}")
         return tuple(value)
     if kind is str and isinstance(value, date):
@@ -253,5 +253,5 @@ def _check_dates(options: Mapping[str, Any], path: Path) -> None:
 def _unknown(kind: str, name: str, known: list[str], where: object) -> LotteError:
     near = get_close_matches(name, known, n=1)
     hint = f"did you mean {near[0]!r}? " if near else ""
-    some = ", ".join(known) if len(known) <= 8 else f"{', '.join(known[:8])} and {len(known) - 8} more (docs/build.md)"
-    return UnknownNameError(f"{where}: no {kind} is named {shown(name)}; {hint}there are {some}")
+    names = ", ".join(known) if len(known) <= 8 else f"{', '.join(known[:8])} and {len(known) - 8} more (docs/build.md)"
+    return UnknownNameError(f"{where}: no {kind} is named {shown(name)}; {hint}there are {names}")

@@ -190,8 +190,7 @@ class _Build:
         A build of a past day has the titles of the dump, not of that day.
         """
         from lotte.builder import dump, post
-        from lotte.builder.xml_rows import Rows as Table
-        from lotte.builder.xml_rows import decode, whole
+        from lotte.builder.xml_rows import XmlRows, decode, whole
 
         found = dump.find(dumps, self.spec.names(site))
         if found is None:
@@ -200,7 +199,7 @@ class _Build:
         with Progress(found.size, "bytes", f"reading titles of {site}") as progress:
             for _, blocks in found.read(["Posts.xml"], progress.advance):
                 hashed = dump.Hashed(blocks)
-                for row in Table(hashed, path=str(found.path / "Posts.xml"), root="posts"):
+                for row in XmlRows(hashed, path=str(found.path / "Posts.xml"), root="posts"):
                     try:
                         if row[b" PostTypeId="] == b"1":
                             title = post.title_text(decode(row.get(b" Title=", b"")), self.spec.options)

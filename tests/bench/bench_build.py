@@ -130,7 +130,7 @@ def kept(path: Path) -> int:
     """What the parser and the stripper do alone. Returns how many passages they made."""
     options, count = spec.Options(), 0
     with path.open("rb") as file:
-        for one in xml_rows.Rows(iter(lambda: file.read(dump.BLOCK), b""), path=str(path), root="posts"):
+        for one in xml_rows.XmlRows(iter(lambda: file.read(dump.BLOCK), b""), path=str(path), root="posts"):
             if one[b" PostTypeId="] == b"2" and int(one[b" Score="]) >= options.min_score:
                 count += bool(html.text_of_value(one[b" Body="]))
     return count
@@ -138,12 +138,12 @@ def kept(path: Path) -> int:
 
 def parsed(path: Path) -> int:
     with path.open("rb") as file:
-        return sum(1 for _ in xml_rows.Rows(iter(lambda: file.read(dump.BLOCK), b""), path=str(path), root="posts"))
+        return sum(1 for _ in xml_rows.XmlRows(iter(lambda: file.read(dump.BLOCK), b""), path=str(path), root="posts"))
 
 
-def order(dumps: Path, out: Path, sites: list[str], workers: int) -> build.Order:
+def order(dumps: Path, out: Path, sites: list[str], workers: int) -> build.BuildRequest:
     shutil.rmtree(out, ignore_errors=True)
-    return build.Order(spec.Spec("bench", {"bench": {"test": tuple(sites)}}), dumps, out, workers=workers)
+    return build.BuildRequest(spec.Spec("bench", {"bench": {"test": tuple(sites)}}), dumps, out, workers=workers)
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from lotte.builder import community, diff, dump, manifest, spec
 from lotte.builder import gooaq as search
 from lotte.builder.spec import Options
 from lotte.dataset import identity
-from lotte.origin import origins
+from lotte.query_groups import query_groups
 
 HEAD = '<?xml version="1.0" encoding="utf-8"?>\n'
 DAY = 'CreationDate="2015-01-27T20:09:32.720"'
@@ -139,7 +139,7 @@ def whole(folder: Path) -> None:
 def read_build(folder: Path) -> None:
     for dataset in reading.read(folder):
         identity(dataset)
-        origins(dataset)
+        query_groups(dataset)
     for name in diff.parts(folder):
         one = summary.summarise(folder / name, name)
         one.topics(), one.sites(), one.lengths()
