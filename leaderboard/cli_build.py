@@ -83,12 +83,11 @@ def build(
 
     lotte build --dumps ~/dumps --gooaq gooaq.jsonl --out lotte
     """
-    import os
-
     from lotte.executor import check_executor, parse_shard, prepare
+    from lotte.processors import num_processors
 
     check_executor(executor)
-    if (count := workers or os.cpu_count() or 1) > 1:
+    if (count := workers or num_processors()) > 1:
         prepare(["lotte.builder.community", "lotte.builder.topics"])
     from lotte.builder import spec as specs
     from lotte.builder.build import BuildRequest

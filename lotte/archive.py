@@ -19,6 +19,8 @@ MEMBERS = 100_000
 _BLOCK = 1 << 20
 _HONEST = 40  # times its own size that a text archive grows, at the very most
 _SMALL = 1 << 30  # bytes that any archive may hold
+_OF_FORMATS = (tarfile.TarError, zipfile.BadZipFile, gzip.BadGzipFile, zlib.error, lzma.LZMAError)
+_DAMAGED = (*_OF_FORMATS, EOFError, NotImplementedError)  # what reading a damaged archive may raise
 
 
 def unpack(
@@ -42,10 +44,7 @@ def unpack(
             _untar(path, folder, strip, allowance)
         else:
             _unzip(path, folder, strip, allowance)
-    except (
-        tarfile.TarError, zipfile.BadZipFile, gzip.BadGzipFile, zlib.error, lzma.LZMAError, EOFError,
-        NotImplementedError,
-    ) as error:  # fmt: skip
+    except _DAMAGED as error:
         raise CorruptFileError(f"{path}: the archive is damaged ({error}); remove it and fetch it again") from None
 
 

@@ -107,6 +107,7 @@ class Writer:
 
     @property
     def sha256(self) -> str:
+        """Return the hash of what was written, in hexadecimal."""
         return self._sha256.hexdigest()
 
     def __enter__(self) -> "Writer":
@@ -114,11 +115,13 @@ class Writer:
         return self
 
     def write(self, content: bytes | memoryview) -> int:
+        """Write bytes behind those before. Returns how many."""
         self._sha256.update(content)
         self.size += len(content)
         return self._file.write(content)
 
     def flush(self) -> None:
+        """Hand what was written to the system."""
         self._file.flush()
 
     def __exit__(self, kind: object, error: object, trace: object) -> None:

@@ -63,6 +63,7 @@ class Collection:
 
     @property
     def doc_ids(self) -> Sequence[str]:
+        """The ids "0", "1", ... without a list of them."""
         return RowIds(len(self))
 
     def __len__(self) -> int:
@@ -112,6 +113,7 @@ class OwnIds:
 
     @property
     def doc_ids(self) -> Sequence[str]:
+        """The ids, in the order of the file."""
         return self._doc_ids
 
     def __len__(self) -> int:
@@ -144,6 +146,7 @@ class Selection:
 
     @property
     def doc_ids(self) -> Sequence[str]:
+        """The ids of these rows, in their order."""
         doc_ids = self._whole.doc_ids
         return [doc_ids[row] for row in self._rows]
 

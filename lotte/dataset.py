@@ -16,6 +16,8 @@ Qrels: TypeAlias = Mapping[str, Mapping[str, int]]  # query_id -> doc_id -> rele
 
 
 class Doc(NamedTuple):
+    """A document, of which a passage is one kind."""
+
     doc_id: str
     text: str
 
@@ -24,7 +26,9 @@ class Corpus(Protocol):
     """Documents in a fixed order. Row i is the i-th; indexes speak rows, people speak doc_ids."""
 
     @property
-    def doc_ids(self) -> Sequence[str]: ...
+    def doc_ids(self) -> Sequence[str]:
+        """The ids of all documents, by row."""
+        ...
     def __len__(self) -> int: ...
     def __getitem__(self, row: int, /) -> Doc: ...
     def __iter__(self) -> Iterator[Doc]: ...
@@ -38,6 +42,7 @@ class Docs:
 
     @property
     def doc_ids(self) -> Sequence[str]:
+        """The ids of all documents, by row."""
         return [doc.doc_id for doc in self.docs]
 
     def __len__(self) -> int:
@@ -52,6 +57,8 @@ class Docs:
 
 @dataclass(frozen=True, kw_only=True)
 class Dataset:
+    """A corpus, the questions asked of it, and which documents answer them."""
+
     name: str  # "lotte/science/test/forum"
     corpus: Corpus
     queries: Queries

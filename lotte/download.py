@@ -44,8 +44,12 @@ class _Lost(Exception):
     """This mirror will not give the file: try the next."""
 
 
+class _OtherFile(_Lost):
+    """This mirror gave another file."""
+
+
 @dataclass(frozen=True)
-class _Wanted:
+class _Goal:
     target: Path
     size: int | None
     md5: str
@@ -72,18 +76,18 @@ def download(
     size: int | None = None,
     md5: str = "",
     sha256: str = "",
-    pause: float | None = None,
     timeout: float = TIMEOUT,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Path:
     """Put the file at the first of these URLs that has it at `target`, and return `target`.
 
     size, md5, sha256  what it must be, as far as known; a file already at `target` is taken if it is that
-    pause              seconds before the second attempt, doubled each time; PAUSE if None
+    timeout            seconds without a byte after which an attempt is given up
+    sleep              waits so many seconds between two attempts
 
     Raises  UnavailableError if no mirror gives it, CorruptFileError if what the last one gave is another file
     """
-    goal = _Wanted(target, size, md5, sha256)
+    goal = _Goal(target, size, md5, sha256)
     if target.is_file() and (size or md5 or sha256) and not _wrong(target, goal):
         return target
     reasons: list[str] = []
@@ -94,14 +98,10 @@ def download(
             if not url.lower().startswith(("http://", "https://")):
                 raise LotteError(f"{url} is no http or https address")
             try:
-                _from_mirror(url, goal, PAUSE if pause is None else pause, timeout, sleep)
+                _from_mirror(url, goal, timeout, sleep)
             except _Lost as reason:
                 reasons.append(f"{url}: {reason}")
-                continue
-            if wrong := _wrong(goal.part, goal):
-                corrupt = True
-                reasons.append(f"{url}: {wrong}")
-                goal.forget()
+                corrupt = corrupt or isinstance(reason, _OtherFile)
                 continue
             goal.part.replace(target)
             goal.note.unlink(missing_ok=True)
@@ -111,8 +111,15 @@ def download(
     raise kind(f"{target.name} could not be fetched ({'; '.join(reasons) or 'no address is known'}).{kept}")
 
 
-def _from_mirror(url: str, goal: _Wanted, pause: float, timeout: float, sleep: Callable[[float], None]) -> None:
-    """Fill the part from one URL, over as many connections as it takes. Raises _Lost."""
+def _from_mirror(url: str, goal: _Goal, timeout: float, sleep: Callable[[float], None]) -> None:
+    """Fill the part from one URL, over as many connections as it takes. Raises _Lost, _OtherFile."""
+    _connect_until_whole(url, goal, timeout, sleep)
+    if wrong := _wrong(goal.part, goal):
+        goal.forget()
+        raise _OtherFile(wrong)
+
+
+def _connect_until_whole(url: str, goal: _Goal, timeout: float, sleep: Callable[[float], None]) -> None:
     if goal.size is not None and _size(goal.part) == goal.size and _version_of_part(url, goal):
         return  # all of it came, and then the process was killed
     failures, most = 0, _size(goal.part)
@@ -137,10 +144,10 @@ def _from_mirror(url: str, goal: _Wanted, pause: float, timeout: float, sleep: C
         most = max(most, _size(goal.part))
         if failures >= ATTEMPTS:
             raise _Lost(f"{reason}, {failures} times in a row")
-        sleep(min(max(wait, pause * 2 ** (failures - 1)), LONGEST_PAUSE))
+        sleep(min(max(wait, PAUSE * 2 ** (failures - 1)), LONGEST_PAUSE))
 
 
-def _connect(url: str, goal: _Wanted, timeout: float) -> None:
+def _connect(url: str, goal: _Goal, timeout: float) -> None:
     """Read one response to its end into the part, which goes on if the server agrees, and else begins anew."""
     headers = {"Accept-Encoding": "identity", "User-Agent": "lotte (https://docs.python.org/3/library/urllib)"}
     version = _version_of_part(url, goal)
@@ -180,7 +187,7 @@ def _size(path: Path) -> int:
     return path.stat().st_size if path.is_file() else 0
 
 
-def _version_of_part(url: str, goal: _Wanted) -> str:
+def _version_of_part(url: str, goal: _Goal) -> str:
     """Return what the server called the version that the part is of; "" if it cannot be gone on with."""
     try:
         note = json_object(goal.note)
@@ -189,7 +196,7 @@ def _version_of_part(url: str, goal: _Wanted) -> str:
         return ""
 
 
-def _write_note(url: str, goal: _Wanted, response: Any) -> None:
+def _write_note(url: str, goal: _Goal, response: Any) -> None:
     etag = response.headers.get("ETag", "")
     version = etag if etag and not etag.startswith("W/") else response.headers.get("Last-Modified", "")
     write_json(goal.note, {"url": url, "version": version})
@@ -217,7 +224,7 @@ def _asked_pause(error: urllib.error.HTTPError) -> float:
     return 0.0
 
 
-def _wrong(path: Path, goal: _Wanted) -> str:
+def _wrong(path: Path, goal: _Goal) -> str:
     """Return what is wrong with a file; "" if nothing is."""
     if goal.size is not None and (size := _size(path)) != goal.size:
         return f"it has {size:,} bytes, expected {goal.size:,}"

@@ -71,14 +71,26 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> UnknownNameError:
     no retriever is named 'colbert2'; did you mean 'colbertv2'? `lotte list retrievers` shows all 2
     """
     known = sorted(known)
-    near = get_close_matches(name, known, n=1)
-    hint = f"did you mean {near[0]!r}? " if near else ""
+    hint = did_you_mean(name, known)
     return UnknownNameError(f"no {kind} is named {name!r}; {hint}`lotte list {kind}s` shows all {len(known)}")
 
 
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return a question about the nearest name there is, with a blank behind it; "" if none is near.
+
+    >>> did_you_mean("colbert2", ["bm25", "colbertv2"]), did_you_mean("x", ["bm25"])
+    ("did you mean 'colbertv2'? ", '')
+    """
+    near = get_close_matches(name, list(known), n=1)
+    return f"did you mean {near[0]!r}? " if near else ""
+
+
 # EFBIG is what a file size limit (ulimit -f) gives, EDQUOT a user's quota: to a reader all three are "full"
-_FULL = {errno.ENOSPC: "no space left on the device", errno.EDQUOT: "the disk quota is used up",
-         errno.EFBIG: "a file may not grow this large here (ulimit -f, or the file system)"}  # fmt: skip
+_FULL = {
+    errno.ENOSPC: "no space left on the device",
+    errno.EDQUOT: "the disk quota is used up",
+    errno.EFBIG: "a file may not grow this large here (ulimit -f, or the file system)",
+}
 
 
 @contextmanager

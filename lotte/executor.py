@@ -38,6 +38,8 @@ class StepFunction(Protocol):
 
 @dataclass(frozen=True)
 class WorkStep:
+    """A piece of work that runs in one process."""
+
     name: str
     weight: int  # how long it takes, in any unit; bytes of input, mostly
     task: StepFunction

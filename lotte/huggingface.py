@@ -19,6 +19,7 @@ Row = Mapping[str, Any]
 
 
 def is_installed() -> bool:
+    """Whether the package `datasets` is there."""
     return find_spec("datasets") is not None
 
 

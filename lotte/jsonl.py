@@ -16,6 +16,7 @@ def objects(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 
 
 def parsed(line: str | bytes, where: str) -> dict[str, Any]:
+    """Return the object that a line spells. Raises CorruptFileError, beginning with `where`, if it is none."""
     value = json_of(line, where)
     if not isinstance(value, dict):
         raise CorruptFileError(f"{where}: expected a JSON object, found {shown(str(value), 40)}")
@@ -43,6 +44,7 @@ def rows(value: dict[str, Any], key: str, count: int) -> list[int] | None:
 
 
 def integer(value: Any, what: str, where: str) -> int:
+    """Return a value that is an integer. Raises CorruptFileError, which calls it `what`, if it is none."""
     if type(value) is not int:  # True is an int to Python, and "7" would never be equal to passage 7
         raise CorruptFileError(f"{where}: {what} must be an integer, found {shown(value)}")
     return value

@@ -77,6 +77,5 @@ def _of_release(dataset: Dataset) -> dict[str, dict[str, str]]:
     topics = [topic for topic in lotte.TOPICS if topic != "pooled"]
     sizes = [lotte.release(short.replace("pooled", topic, 1)).counts.queries or 0 for topic in topics]
     starts = list(accumulate(sizes, initial=0))
-    return {"topic": {
-        query_id: topics[bisect_right(starts, number) - 1] for number, query_id in enumerate(dataset.queries)
-    }}  # fmt: skip
+    queries = enumerate(dataset.queries)
+    return {"topic": {query_id: topics[bisect_right(starts, number) - 1] for number, query_id in queries}}

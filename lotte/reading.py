@@ -33,9 +33,8 @@ SOURCE = "SOURCE.json"
 
 def is_readable(path: Path) -> bool:
     """Whether this is a folder, or one of several sets in a folder: FOLDER/forum, FOLDER/train."""
-    return path.is_dir() or path.name in (
-        *lotte.kinds(path.parent), *_splits(path.parent), *_with_answers(path.parent)
-    )  # fmt: skip
+    folder = path.parent
+    return path.is_dir() or path.name in [*lotte.kinds(folder), *_splits(folder), *_with_answers(folder)]
 
 
 def read(path: Path) -> list[Dataset]:

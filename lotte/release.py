@@ -22,7 +22,7 @@ D = TypeVar("D", bound=Dataset)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Counts:
+class ReleaseCounts:
     """How many of each; None where nobody published it, which is then not checked."""
 
     documents: int | None = None
@@ -30,10 +30,10 @@ class Counts:
     judgments: int | None = None  # judged pairs, those of relevance 0 too
     relevant: int | None = None  # pairs above 0
 
-    def differences(self, counts: "Counts") -> list[str]:
+    def differences(self, counts: "ReleaseCounts") -> list[str]:
         """Return what differs, "documents: 4, published 5,183".
 
-        >>> Counts(documents=5183, queries=300).differences(Counts(documents=4, queries=300, judgments=9))
+        >>> ReleaseCounts(documents=5183, queries=300).differences(ReleaseCounts(documents=4, queries=300, judgments=9))
         ['documents: 4, published 5,183']
         """
         pairs = ((each.name, getattr(counts, each.name), getattr(self, each.name)) for each in fields(self))
@@ -59,6 +59,7 @@ class File:
 
     @property
     def name(self) -> str:
+        """The last part of its address."""
         return self.urls[0].rpartition("/")[2]
 
 
@@ -78,7 +79,7 @@ class Release:
     name: str
     measure: str  # its authors'
     also: tuple[str, ...] = ()  # further measures that they print
-    counts: Counts = Counts()
+    counts: ReleaseCounts = ReleaseCounts()
     licence: str
     homepage: str = ""
     files: tuple[tuple[File, ...], ...] = ()  # ways to have all of it, the first that works is taken
@@ -95,6 +96,7 @@ class Release:
                     raise UnavailableError(f"{path} is not there. {self.advice}")
 
     def is_in(self, data: Path) -> bool:
+        """Whether every file is in the data folder, plain or packed."""
         return bool(self.needs) and all(
             plain_or_gz(data / folder / name).is_file() for folder, names in self.needs.items() for name in names
         )
@@ -152,8 +154,9 @@ def _marks(folder: Path) -> dict[str, Any] | None:
         raise CorruptFileError(f"{folder / MARK}: no list of fetched files; remove it and fetch again") from None
 
 
-def counts_of(dataset: Dataset) -> Counts:
-    return Counts(
+def counts_of(dataset: Dataset) -> ReleaseCounts:
+    """Return how many documents, queries and judgments there are. ReleaseCounts them all."""
+    return ReleaseCounts(
         documents=len(dataset.corpus),
         queries=len(dataset.queries),
         judgments=sum(map(len, dataset.qrels.values())),

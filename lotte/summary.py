@@ -25,6 +25,8 @@ QUANTILES = (0, 5, 25, 50, 75, 95, 100)
 
 @dataclass(frozen=True)
 class Questions:
+    """The questions of one kind, each of them a number in an array."""
+
     words: Ints  # of each question
     answers: Ints  # of each question
     by_site: dict[str, int]

@@ -79,4 +79,5 @@ def show(
 
 
 def four_places(value: float) -> str:
+    """Return a number as tables of scores print it."""
     return f"{value:.4f}"

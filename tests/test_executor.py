@@ -171,3 +171,13 @@ def test_what_is_no_shard_is_one_line(text):
     with pytest.raises(LotteError, match="--shard takes the number of a part") as raised:
         executor.parse_shard(text)
     assert len(str(raised.value)) < 300
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="a system where a process has no processors of its own")
+def test_processors_are_counted_that_this_process_may_use():
+    code = (
+        "import os; os.sched_setaffinity(0, [min(os.sched_getaffinity(0))])\n"
+        "from lotte.processors import num_processors; print(num_processors())"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=Path(__file__).parent.parent)
+    assert (done.returncode, done.stdout) == (0, "1\n"), done.stderr

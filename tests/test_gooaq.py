@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from lotte.builder.counts import ChosenCounts, CommunityCounts, spelled
 from lotte.builder.gooaq import Candidate, Link, chosen, link, read, shuffle_key
-from lotte.builder.spec import Options
+from lotte.builder.spec import BuildOptions
 from lotte.errors import CorruptFileError
 
 SITES = {
@@ -101,7 +101,7 @@ def row(number: int, text: str, url: str, question_id: int = 1, answer: str = "x
 
 
 def texts(rows, question_of=lambda question_id, answer_id: question_id, **options) -> list[str]:
-    return [one.text for one in chosen(rows, question_of, Options(**options), ChosenCounts())]
+    return [one.text for one in chosen(rows, question_of, BuildOptions(**options), ChosenCounts())]
 
 
 ROWS = [row(1, "a?", "u1"), row(2, "b?", "u1"), row(3, "c?", "u2"), row(4, "d?", "u3", 2), row(5, "a?", "u4")]
@@ -120,7 +120,7 @@ def test_the_key_may_be_the_page_or_the_answer():
 
 def test_a_page_without_passages_gives_its_place_to_nobody():
     counts = ChosenCounts()
-    assert chosen([row(1, "a?", "u1", 9)], lambda question_id, answer_id: 0, Options(), counts) == []
+    assert chosen([row(1, "a?", "u1", 9)], lambda question_id, answer_id: 0, BuildOptions(), counts) == []
     assert counts == ChosenCounts(without_passages=1)
 
 
@@ -154,7 +154,7 @@ def test_too_many_bad_lines_are_the_fault_of_the_file_which_is_named(tmp_path):
     gooaq = tmp_path / "gooaq.jsonl"
     gooaq.write_text('{"question": "a?", "answer_url": null}\n[]\n{\n')
     with pytest.raises(CorruptFileError) as error:
-        read(gooaq, {}, Options(), tmp_path / "made", lambda used: None)
+        read(gooaq, {}, BuildOptions(), tmp_path / "made", lambda used: None)
     assert str(error.value) == (
         f"2 of 3 rows are bad, more than the 1.00% that max_bad_share allows; the first: {gooaq}:2: not an object but list. "
         "Fetch the file again, or raise max_bad_share in the spec."

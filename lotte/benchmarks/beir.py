@@ -25,7 +25,7 @@ from lotte.jsonl import objects, parsed, string
 from lotte.judgments import Judgments, grade
 from lotte.line_index import LineIndex
 from lotte.lines import lines, plain_or_gz
-from lotte.release import Counts, File, Hub, Release, checked, counts_of
+from lotte.release import File, Hub, Release, ReleaseCounts, checked, counts_of
 
 FORUMS = (
     "android", "english", "gaming", "gis", "mathematica", "physics", "programmers", "stats", "tex", "unix",
@@ -147,7 +147,7 @@ def release(name: str) -> Release:
         name=f"beir/{name}",
         measure="nDCG@10",
         also=("R@100",),
-        counts=Counts(
+        counts=ReleaseCounts(
             documents=documents, queries=queries, judgments=judgments, relevant=24_673 if name == "trec-covid" else None
         ),
         licence=licence,
@@ -199,6 +199,7 @@ def names_in(data: Path) -> list[str]:
 
 
 def load(name: str, data: Path) -> Dataset:
+    """Read a set from a data folder. Raises UnavailableError, saying how to get it, if it is not there."""
     if name in _PUBLISHED:
         release(name).require(data)
     return read(data / "beir" / name, f"beir/{name}")
@@ -213,23 +214,9 @@ def read(folder: Path, name: str) -> Dataset:
     Raises  UnavailableError if a file is not there, CorruptFileError for a line that is wrong or if the
             folder claims to be the release and is not, MismatchError for the other version of Touche-2020
     """
-    source = plain_or_gz(folder / "queries.jsonl")
-    judgments = plain_or_gz(folder / "qrels" / "test.tsv")
-    texts: dict[str, str] = {}
-    for number, query in objects(source):
-        where = f"{source}:{number}"
-        if (query_id := ids.of_json(query, "_id", "query", where)) in texts:
-            raise CorruptFileError(f"{where}: query {shown(query_id)} is there a second time")
-        texts[query_id] = string(query, "text", where)
-    judged = Judgments()
-    for number, line in lines(judgments):
-        where = f"{judgments}:{number}"
-        query_id, doc_id, text = _fields(line, where)
-        if number == 1 and query_id == "query-id" and "query-id" not in texts:
-            continue
-        if query_id not in texts:
-            raise CorruptFileError(f"{where}: query {shown(query_id)} has no line in {source.name}")
-        judged.add(query_id, ids.checked(doc_id, "document", where), grade(text, where), where)
+    queries = plain_or_gz(folder / "queries.jsonl")
+    texts = _queries(queries)
+    judged = _judgments(plain_or_gz(folder / "qrels" / "test.tsv"), texts, queries.name)
     dataset = Dataset(
         name=name,
         corpus=BeirCorpus(plain_or_gz(folder / "corpus.jsonl")),
@@ -246,6 +233,30 @@ def read(folder: Path, name: str) -> Dataset:
         return dataset
     _check_version(dataset, short, folder)
     return checked(dataset, release(short), {folder: FILES})
+
+
+def _queries(path: Path) -> dict[str, str]:
+    texts: dict[str, str] = {}
+    for number, query in objects(path):
+        where = f"{path}:{number}"
+        if (query_id := ids.of_json(query, "_id", "query", where)) in texts:
+            raise CorruptFileError(f"{where}: query {shown(query_id)} is there a second time")
+        texts[query_id] = string(query, "text", where)
+    return texts
+
+
+def _judgments(path: Path, texts: Mapping[str, str], queries: str) -> Judgments:
+    """Read the judgments of these queries. `queries` is the name of their file, for the message."""
+    judged = Judgments()
+    for number, line in lines(path):
+        where = f"{path}:{number}"
+        query_id, doc_id, text = _fields(line, where)
+        if number == 1 and query_id == "query-id" and "query-id" not in texts:
+            continue
+        if query_id not in texts:
+            raise CorruptFileError(f"{where}: query {shown(query_id)} has no line in {queries}")
+        judged.add(query_id, ids.checked(doc_id, "document", where), grade(text, where), where)
+    return judged
 
 
 def _check_version(dataset: Dataset, name: str, folder: Path) -> None:
@@ -313,6 +324,7 @@ class BeirCorpus:
 
     @cached_property
     def doc_ids(self) -> Sequence[str]:
+        """The ids, in the order of the file. Reads all of it, once."""
         rows: dict[str, int] = {}
         for row, doc in enumerate(self):
             if rows.setdefault(doc.doc_id, row) != row:

@@ -24,7 +24,7 @@ from lotte.jsonl import integer, objects
 from lotte.judgments import Judgments
 from lotte.lines import lines, plain_or_gz
 from lotte.parsing import json_object
-from lotte.release import Counts, File, Release, checked
+from lotte.release import File, Release, ReleaseCounts, checked
 
 TOPICS = ("writing", "recreation", "science", "technology", "lifestyle", "pooled")
 SPLITS = ("dev", "test")
@@ -65,7 +65,7 @@ def release(name: str) -> Release:
     return Release(
         name=f"lotte/{name}",
         measure="Success@5",
-        counts=Counts(documents=documents, queries=queries, judgments=judgments),
+        counts=ReleaseCounts(documents=documents, queries=queries, judgments=judgments),
         licence=LICENCE,
         homepage="https://github.com/stanford-futuredata/ColBERT/blob/main/LoTTE.md",
         files=(
@@ -83,6 +83,7 @@ def names_in(data: Path) -> list[str]:
 
 
 def load(name: str, data: Path) -> Dataset:
+    """Read a question set from a data folder. Raises as `read`."""
     folder, _, kind = name.rpartition("/")
     return read(data / folder, kind)
 
@@ -113,17 +114,7 @@ def read(folder: Path, kind: str, corpus: Corpus | None = None) -> Dataset:
     questions = plain_or_gz(folder / f"questions.{kind}.tsv")
     answers = plain_or_gz(folder / f"qas.{kind}.jsonl")
     queries = read_queries(questions)
-    judgments = Judgments()
-    for number, answer in objects(answers):
-        where = f"{answers}:{number}"
-        query_id = str(integer(answer.get("qid"), "qid", where))
-        if query_id not in queries:
-            raise CorruptFileError(f"{where}: query {named(query_id)} has no line in {questions.name}")
-        if query_id in judgments:
-            raise CorruptFileError(f"{where}: query {named(query_id)} is there a second time")
-        judgments[query_id] = {}
-        for doc_id in _relevant(answer, query_id, len(corpus), where):
-            judgments.add(query_id, doc_id, 1, where)
+    judgments = _judgments(answers, queries, questions.name, len(corpus))
     if silent := [query_id for query_id in queries if query_id not in judgments]:
         line = list(queries).index(silent[0]) + 1
         raise CorruptFileError(f"{questions}:{line}: query {named(silent[0])} has no line in {answers.name}")
@@ -154,6 +145,22 @@ def read_queries(path: Path) -> dict[str, str]:
             raise CorruptFileError(f"{path}:{number}: query {named(query_id)} is there a second time")
         queries[ids.checked(query_id, "query", f"{path}:{number}")] = texts[0]
     return queries
+
+
+def _judgments(path: Path, queries: dict[str, str], questions: str, num_passages: int) -> Judgments:
+    """Read the answers to these queries. `questions` is the name of their file, for the message."""
+    judgments = Judgments()
+    for number, answer in objects(path):
+        where = f"{path}:{number}"
+        query_id = str(integer(answer.get("qid"), "qid", where))
+        if query_id not in queries:
+            raise CorruptFileError(f"{where}: query {named(query_id)} has no line in {questions}")
+        if query_id in judgments:
+            raise CorruptFileError(f"{where}: query {named(query_id)} is there a second time")
+        judgments[query_id] = {}
+        for doc_id in _relevant(answer, query_id, num_passages, where):
+            judgments.add(query_id, doc_id, 1, where)
+    return judgments
 
 
 def _relevant(answer: dict[str, Any], query_id: str, num_passages: int, where: str) -> list[str]:

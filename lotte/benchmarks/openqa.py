@@ -30,7 +30,7 @@ from lotte.line_index import LineIndex
 from lotte.lines import lines, opened, plain_or_gz, whole_gz
 from lotte.parsing import json_of
 from lotte.progress import Progress
-from lotte.release import Counts, File, Release, checked
+from lotte.release import File, Release, ReleaseCounts, checked
 from lotte.run import Run
 
 FOLDER = "openqa"
@@ -115,6 +115,7 @@ class Passages:
 
     @property
     def doc_ids(self) -> Sequence[str]:
+        """The ids "1", "2", ... without a list of them."""
         return PassageIds(len(self))
 
     def __len__(self) -> int:
@@ -150,6 +151,7 @@ def _unquoted(text: str) -> str:
 
 
 def release(name: str) -> Release:
+    """Return what is published of a set in NAMES. Opens nothing."""
     file, count, licence = _LISTS[name]
     packed = file in _GZ
     passages = File(
@@ -165,7 +167,7 @@ def release(name: str) -> Release:
         name=f"openqa/{name}",
         measure="Success@5",
         also=("Success@20", "Success@100"),
-        counts=Counts(documents=COUNT, queries=count),
+        counts=ReleaseCounts(documents=COUNT, queries=count),
         licence=f"questions {licence}, lists CC BY-NC 4.0, passages CC BY-SA 3.0",
         homepage="https://github.com/facebookresearch/DPR",
         files=((passages, questions),),
@@ -174,10 +176,12 @@ def release(name: str) -> Release:
 
 
 def names_in(data: Path) -> list[str]:
+    """Return the names of the sets whose files are all in a data folder."""
     return [name for name in NAMES if release(name).is_in(data)]
 
 
 def load(name: str, data: Path) -> Dataset:
+    """Read a set from a data folder. Raises UnavailableError, saying how to get it, if it is not there."""
     release(name).require(data)
     return read(data / FOLDER, name)
 

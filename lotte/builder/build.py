@@ -12,15 +12,15 @@ machine, so it too is the same for the same dumps, spec and seed.
 import json
 import platform
 import shutil
-from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Collection, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Protocol
 
-from lotte import artifact, executor
+from lotte import artifact, executor, lock
 from lotte.builder import arrow, community, dump, gooaq, manifest, topics
 from lotte.builder.counts import ChosenCounts, CommunityCounts, GooaqCounts, spelled
 from lotte.builder.spec import Spec
@@ -94,9 +94,13 @@ def build(request: BuildRequest, show: Show, say: Callable[[str], None]) -> dict
         artifact.sweep(request.out)
         shutil.rmtree(request.workplace, ignore_errors=True)
         return whole
+    with writing(request.out):
+        request.workplace.mkdir(parents=True, exist_ok=True)
+    busy = f"another build is at work in {request.out}. Wait until it ends, or choose another --out."
     with (
         writing(request.out),
-        _alone(request),
+        # parts of one build may work in the same folder together
+        lock.alone(request.workplace, name="lock", shared=bool(request.shard), busy=busy),
         executor.Workers(request.workers, begin=arrow.without_pandas) as workers,
     ):
         readings = _readings(request, inputs)
@@ -352,24 +356,3 @@ def _same_gooaq(recorded: dict[str, Any] | None, path: Path | None) -> bool:
     if recorded is None or path is None:
         return recorded is None and path is None
     return gooaq.identity(path) == recorded
-
-
-@contextmanager
-def _alone(request: BuildRequest) -> Iterator[None]:
-    """Keep a second build out of the same folder; parts of one build may work in it together."""
-    request.workplace.mkdir(parents=True, exist_ok=True)
-    try:
-        import fcntl
-    except ImportError:  # Windows: nothing of the kind, and nothing else depends on it
-        yield
-        return
-    with (request.workplace / "lock").open("w") as file:
-        try:
-            fcntl.flock(file, (fcntl.LOCK_SH if request.shard else fcntl.LOCK_EX) | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UnavailableError(
-                f"another build is at work in {request.out}. Wait until it ends, or choose another --out."
-            ) from None
-        except OSError:
-            pass  # a file system without locks
-        yield

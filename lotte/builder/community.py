@@ -29,7 +29,7 @@ from lotte import artifact
 from lotte.builder import arrow, history, post
 from lotte.builder.counts import CommunityCounts
 from lotte.builder.dump import READ, Advance, Dump, Hashed
-from lotte.builder.spec import Options
+from lotte.builder.spec import BuildOptions
 from lotte.builder.xml_rows import XmlRows
 from lotte.errors import writing
 
@@ -48,7 +48,7 @@ _QUESTIONS = pa.schema(
 )  # fmt: skip
 
 
-def build(dump: Dump, options: Options, path: Path, advance: Advance = lambda used: None) -> None:
+def build(dump: Dump, options: BuildOptions, path: Path, advance: Advance = lambda used: None) -> None:
     """Leave the whole folder of a community at `path`.
 
     Raises  CorruptFileError if the dump is damaged, cut, or bad beyond max_bad_share;
@@ -65,12 +65,12 @@ def build(dump: Dump, options: Options, path: Path, advance: Advance = lambda us
             gc.enable()
 
 
-def key(dump: Dump, options: Options) -> str:
+def key(dump: Dump, options: BuildOptions) -> str:
     """Return what must be equal for a finished folder to be used again."""
     return artifact.digest({"format": FORMAT, "dump": dump.stamp(), "options": record(options)})
 
 
-def record(options: Options) -> dict[str, Any]:
+def record(options: BuildOptions) -> dict[str, Any]:
     """Return the options that a community's folder depends on."""
     names = (
         "until", "min_score", "include_accepted", "closed", "deleted_owner", "drop_owners", "max_post_id",
@@ -80,7 +80,7 @@ def record(options: Options) -> dict[str, Any]:
 
 
 class _Builder:
-    def __init__(self, dump: Dump, options: Options, folder: Path, advance: Advance) -> None:
+    def __init__(self, dump: Dump, options: BuildOptions, folder: Path, advance: Advance) -> None:
         self.dump, self.options, self.folder, self.advance = dump, options, folder, advance
         self.counts = CommunityCounts()
         self.inputs: dict[str, dict[str, Any]] = {}
@@ -249,10 +249,8 @@ class _Builder:
                 rows = order[starts[part][0] : ends[part][-1]]
                 offsets = np.append(starts[part], ends[part][-1:]) - starts[part][0]
                 batch = questions.slice(begin, arrow.BATCH)
-                lines = _metadata(
-                    self.dump.site, batch, answers.take(rows), offsets,
-                    author.slice(begin, arrow.BATCH), author_url.slice(begin, arrow.BATCH),
-                )  # fmt: skip
+                authors = author.slice(begin, arrow.BATCH), author_url.slice(begin, arrow.BATCH)
+                lines = _metadata(self.dump.site, batch, answers.take(rows), offsets, *authors)
                 columns = [arrow.flat(batch[name]) for name in ("question_id", "score", "views", "accepted", "title")]
                 lists = pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), pa.array(rows))
                 file.write_batch(pa.record_batch([*columns, lists, lines], schema=schema))

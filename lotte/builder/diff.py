@@ -22,6 +22,8 @@ UNKNOWN_SITE = "?"
 
 
 class Difference(NamedTuple):
+    """How many things of one kind two builds have in common, by community."""
+
     part: str  # "science/test"
     site: str
     what: str  # "passages", "search questions", "search answers", "forum questions", "forum answers"
@@ -48,8 +50,7 @@ def compare(before: Path, after: Path) -> Iterator[Difference]:
     """Give a row for each community and kind of thing; rows in which all is the same too."""
     names = sorted({*parts(before), *parts(after)})
     for name in names:
-        old, new = (_Part(folder / name) if (folder / name / "collection.tsv").is_file() else None
-                    for folder in (before, after))  # fmt: skip
+        old, new = _part(before / name), _part(after / name)
         if old and new and old.has_posts != new.has_posts:
             old, new = old.without_posts(), new.without_posts()
         kinds = sorted({*(old.things if old else ()), *(new.things if new else ())}, key=_ORDER.index)
@@ -126,6 +127,10 @@ class _Part:
             self.things[f"{kind} questions"][site][key] = query
             for gold in golds:
                 self.things[f"{kind} answers"][site][key, gold] = True
+
+
+def _part(folder: Path) -> _Part | None:
+    return _Part(folder) if (folder / "collection.tsv").is_file() else None
 
 
 def _numbered(items: Iterable[K]) -> Iterator[tuple[K, int]]:

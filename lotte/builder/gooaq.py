@@ -19,7 +19,7 @@ from lotte.builder.bad_rows import BadRows
 from lotte.builder.counts import ChosenCounts, GooaqCounts, NoLink
 from lotte.builder.dump import Advance
 from lotte.builder.post import search_text
-from lotte.builder.spec import Options
+from lotte.builder.spec import BuildOptions
 from lotte.errors import CorruptFileError, UnavailableError, writing
 
 FORMAT = 2
@@ -68,7 +68,7 @@ def link(url: str, sites: Mapping[str, str]) -> Link | NoLink:
     return Link(sites[host], question_id, answer_id) if question_id or answer_id else NoLink.NO_POST
 
 
-def read(gooaq: Path, sites: Mapping[str, str], options: Options, path: Path, advance: Advance) -> None:
+def read(gooaq: Path, sites: Mapping[str, str], options: BuildOptions, path: Path, advance: Advance) -> None:
     """Leave the rows of GooAQ that link to a community in a folder at `path`: links.jsonl and meta.json.
 
     Raises  UnavailableError if the file is not there or has no answer_url at all,
@@ -99,7 +99,7 @@ def read(gooaq: Path, sites: Mapping[str, str], options: Options, path: Path, ad
 
 
 def _candidate(
-    number: int, row: dict[str, Any], sites: Mapping[str, str], options: Options, counts: GooaqCounts
+    number: int, row: dict[str, Any], sites: Mapping[str, str], options: BuildOptions, counts: GooaqCounts
 ) -> "Candidate | None":
     """Return what a row asks and links to; None, and it is counted why, if it is of no use here.
 
@@ -129,7 +129,7 @@ def _candidate(
     return Candidate(number, row.get("id"), text, url, *post, str(row.get("answer") or row.get("short_answer") or url))
 
 
-def key(gooaq: Path, sites: Mapping[str, str], options: Options) -> str:
+def key(gooaq: Path, sites: Mapping[str, str], options: BuildOptions) -> str:
     """Return what must be equal for a finished folder to be used again."""
     if not gooaq.is_file():
         raise UnavailableError(f"{gooaq} is not there; --gooaq takes gooaq.jsonl, plain or .gz")
@@ -171,6 +171,8 @@ def candidates(path: Path) -> dict[str, list[Candidate]]:
 
 
 class Chosen(NamedTuple):
+    """A search question, and the page that answers it."""
+
     text: str
     url: str
     question_id: int
@@ -180,7 +182,7 @@ class Chosen(NamedTuple):
 def chosen(
     rows: Sequence[Candidate],
     question_of: Callable[[int, int], int],
-    options: Options,
+    options: BuildOptions,
     counts: ChosenCounts,
 ) -> list[Chosen]:
     """Return the search questions of one community, in their order.

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lotte.builder.dump import Dump
-from lotte.builder.spec import Options
+from lotte.builder.spec import BuildOptions
 from lotte.builder.xml_rows import XmlRows, decode, whole
 from lotte.errors import UnavailableError
 
@@ -29,7 +29,7 @@ _ACCEPTED, _UP, _DOWN = b"1", b"2", b"3"
 _ID, _POST, _CREATED, _TEXT = b" Id=", b" PostId=", b" CreationDate=", b" Text="
 
 
-def tables(dump: Dump, options: Options) -> list[str]:
+def tables(dump: Dump, options: BuildOptions) -> list[str]:
     """Return the tables that must be read before the posts. Raises UnavailableError if one is missing."""
     if not options.as_of:
         return []
@@ -84,9 +84,11 @@ class Past:
         self._scores = posts, np.bincount(at, weights=votes[:, 1], minlength=len(posts)).astype(np.int64)
 
     def is_later(self, created: bytes) -> bool:
+        """Whether a time, as dumps spell it, is after the day."""
         return created[: len(self.day)] > self.day
 
     def score(self, post_id: int) -> int:
+        """Return the votes for a post less those against it, 0 if it had none."""
         posts, scores = self._scores
         at = int(np.searchsorted(posts, post_id))
         return int(scores[at]) if at < len(posts) and posts[at] == post_id else 0

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from lotte.builder.counts import CommunityCounts
 from lotte.builder.history import Past
 from lotte.builder.html import one_line, text_of_reference, text_of_value
-from lotte.builder.spec import Options
+from lotte.builder.spec import BuildOptions
 from lotte.builder.xml_rows import XmlRow, XmlRows, decode, whole
 
 _ID, _TYPE, _PARENT, _ACCEPTED = b" Id=", b" PostTypeId=", b" ParentId=", b" AcceptedAnswerId="
@@ -64,7 +64,7 @@ class AnswerPost(NamedTuple):
 
 
 def read(
-    rows: XmlRows, options: Options, counts: CommunityCounts, pages: "array[int]", past: Past | None = None
+    rows: XmlRows, options: BuildOptions, counts: CommunityCounts, pages: "array[int]", past: Past | None = None
 ) -> Iterator[QuestionPost | AnswerPost]:
     """Give the questions and answers that the options do not leave out, in the order of the file.
 
@@ -90,7 +90,7 @@ def read(
 class _Reader:
     """One row after another -> a post, or nothing for one that is left out, which is counted by the reason."""
 
-    def __init__(self, options: Options, counts: CommunityCounts, pages: "array[int]", past: Past | None) -> None:
+    def __init__(self, options: BuildOptions, counts: CommunityCounts, pages: "array[int]", past: Past | None) -> None:
         self._options, self._counts, self._pages, self._past = options, counts, pages, past
         self._dropped = {b"%d" % owner: owner for owner in options.drop_owners}
         self._until = options.until.encode()
@@ -183,18 +183,18 @@ def names(rows: XmlRows) -> Iterator[tuple[int, str]]:
             rows.refuse(_short(error))
 
 
-def title_text(title: str, options: Options) -> str:
+def title_text(title: str, options: BuildOptions) -> str:
     """Return a title as a forum question: no tags, no quotation marks, one line.
 
-    >>> title_text('Why doesn\\'t <b> work in "strict" mode?', Options())
+    >>> title_text('Why doesn\\'t <b> work in "strict" mode?', BuildOptions())
     'Why doesnt work in strict mode?'
-    >>> title_text("is a < b", Options())
+    >>> title_text("is a < b", BuildOptions())
     'is a < b'
     """
     return one_line(_QUOTES[options.forum_quotes].sub("", _TAGS[options.forum_tags].sub("", title)))
 
 
-def search_text(question: str, options: Options) -> str:
+def search_text(question: str, options: BuildOptions) -> str:
     """Return a question of GooAQ as LoTTE has it: as it is, on one line."""
     return one_line(_QUOTES[options.search_quotes].sub("", question))
 

@@ -21,7 +21,7 @@ from lotte import artifact
 from lotte.builder import arrow, forum, gooaq
 from lotte.builder.counts import ChosenCounts, CommunityCounts
 from lotte.builder.post import title_text
-from lotte.builder.spec import POOLED, Options, Spec
+from lotte.builder.spec import POOLED, BuildOptions, Spec
 from lotte.errors import writing
 from lotte.executor import Advance
 from lotte.parsing import json_object
@@ -58,6 +58,10 @@ class Block:
     search: tuple[Asked, ...]
     forum: tuple[Asked, ...]
 
+    def counts(self) -> dict[str, int]:
+        """Return how many passages and questions it has, as the manifest states it."""
+        return {"passages": self.num_passages, "search": len(self.search), "forum": len(self.forum)}
+
 
 @dataclass(frozen=True)
 class TopicSplit:
@@ -85,17 +89,9 @@ class TopicSplit:
 
     def counts(self) -> dict[str, Any]:
         """Return how many passages and questions it has, in all and by community, as the manifest states it."""
-        return {
-            "passages": sum(block.num_passages for block in self.blocks),
-            "search": sum(len(block.search) for block in self.blocks),
-            "forum": sum(len(block.forum) for block in self.blocks),
-            "communities": {
-                block.site: {
-                    "passages": block.num_passages, "search": len(block.search), "forum": len(block.forum)
-                }
-                for block in self.blocks
-            },
-        }  # fmt: skip
+        by_site = {block.site: block.counts() for block in self.blocks}
+        kinds = ("passages", "search", "forum")
+        return {kind: sum(counts[kind] for counts in by_site.values()) for kind in kinds} | {"communities": by_site}
 
 
 def select(
@@ -212,7 +208,7 @@ class _Community:
             self.questions = pa.ipc.open_file(file, options=only).read_all()
         self.ids = arrow.ints(self.questions["question_id"])
 
-    def weight(self, options: Options) -> int:
+    def weight(self, options: BuildOptions) -> int:
         """Return the number that its share of the forum questions is computed from."""
         return {
             "answered": self.counts.questions_with_passages,
@@ -224,7 +220,7 @@ class _Community:
         at = int(np.searchsorted(self.ids, question_id))
         return tuple(self.questions["rows"][at].as_py())
 
-    def eligible(self, options: Options, without: set[int]) -> arrow.Ints:
+    def eligible(self, options: BuildOptions, without: set[int]) -> arrow.Ints:
         """Return the rows of the questions that may become forum questions, the most popular first."""
         numbers = {name: arrow.ints(self.questions[name]) for name in ("question_id", "score", "views", "accepted")}
         may = ~np.isin(numbers["question_id"], list(without))
@@ -233,7 +229,7 @@ class _Community:
         order = forum.order(numbers["question_id"], numbers["score"], numbers["views"], options)
         return order[may[order]]
 
-    def asked(self, eligible: arrow.Ints, quota: int, options: Options) -> Iterator[Asked]:
+    def asked(self, eligible: arrow.Ints, quota: int, options: BuildOptions) -> Iterator[Asked]:
         """Give the first so many of these questions; a title of which nothing is left is passed over."""
         titles, rows = self.questions["title"], self.questions["rows"]
         for row in eligible.tolist():
@@ -274,7 +270,7 @@ class _Community:
 
 def _blocks(
     communities: Sequence[_Community],
-    options: Options,
+    options: BuildOptions,
     links: dict[str, list[gooaq.Candidate]],
     counts: ChosenCounts,
 ) -> tuple[Block, ...]:

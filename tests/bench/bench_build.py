@@ -128,7 +128,7 @@ def straightforward(path: Path, out: Path, limit: int, strip: Callable[[str], st
 
 def kept(path: Path) -> int:
     """What the parser and the stripper do alone. Returns how many passages they made."""
-    options, count = spec.Options(), 0
+    options, count = spec.BuildOptions(), 0
     with path.open("rb") as file:
         for one in xml_rows.XmlRows(iter(lambda: file.read(dump.BLOCK), b""), path=str(path), root="posts"):
             if one[b" PostTypeId="] == b"2" and int(one[b" Score="]) >= options.min_score:
@@ -257,7 +257,7 @@ def main() -> None:
         strip = 1 / (1 / alone - 1 / rate)
         say("strip (the difference)", strip, f"{strip:8.1f} MB/s of XML")
         one = seconds(whole, dumps, out, [SITE])
-        step = seconds(community.build, dump.find(dumps, [SITE]), spec.Options(), Path(scratch) / "step")
+        step = seconds(community.build, dump.find(dumps, [SITE]), spec.BuildOptions(), Path(scratch) / "step")
         say("write topic, pool and manifest", size / (one - step) / MB, f"{size / (one - step) / MB:8.1f} MB/s of XML")
         speed = size / one / MB
         say("whole build, one worker", speed, f"{speed:8.1f} MB/s")

@@ -16,7 +16,7 @@ from lotte import reading, summary
 from lotte.benchmarks import openqa, treccar
 from lotte.builder import community, diff, dump, manifest, spec
 from lotte.builder import gooaq as search
-from lotte.builder.spec import Options
+from lotte.builder.spec import BuildOptions
 from lotte.dataset import identity
 from lotte.query_groups import query_groups
 
@@ -74,7 +74,7 @@ def tables(folder: Path) -> None:
 def build(folder: Path, **options: object) -> None:
     found = dump.find(folder, ["cheese.example.com"])
     if found:
-        community.build(found, Options(max_bad_share=0.9, **options), folder / "out")
+        community.build(found, BuildOptions(max_bad_share=0.9, **options), folder / "out")
 
 
 @cache
@@ -108,7 +108,7 @@ def gooaq(folder: Path) -> None:
 
 
 def read_gooaq(folder: Path) -> None:
-    search.read(folder / "gooaq.jsonl", {"cheese.example.com": "cheese.example.com"}, Options(), folder / "out", lambda used: None)
+    search.read(folder / "gooaq.jsonl", {"cheese.example.com": "cheese.example.com"}, BuildOptions(), folder / "out", lambda used: None)
     search.candidates(folder / "out")
 
 
