@@ -267,8 +267,6 @@ def _batches(lengths: NDArray[np.int64], budget: int) -> list[NDArray[np.int64]]
     return np.split(order, np.flatnonzero(np.diff((ends - 1) // budget)) + 1)
 
 
-
-
 def _gpu_here() -> bool:
     """Whether torch finds a GPU. Torch, whose import takes a second, is asked only where there is a driver."""
     from ctypes import CDLL
