@@ -175,11 +175,6 @@ def release(name: str) -> Release:
     )
 
 
-def names_in(data: Path) -> list[str]:
-    """Return the names of the sets whose files are all in a data folder."""
-    return [name for name in NAMES if release(name).is_in(data)]
-
-
 def load(name: str, data: Path) -> Dataset:
     """Read a set from a data folder. Raises UnavailableError, saying how to get it, if it is not there."""
     release(name).require(data)

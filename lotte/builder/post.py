@@ -91,12 +91,15 @@ class _Reader:
     """One row after another -> a post, or nothing for one that is left out, which is counted by the reason."""
 
     def __init__(self, options: BuildOptions, counts: CommunityCounts, pages: "array[int]", past: Past | None) -> None:
-        self._options, self._counts, self._pages, self._past = options, counts, pages, past
+        self._counts, self._pages, self._past = counts, pages, past
         self._dropped = {b"%d" % owner: owner for owner in options.drop_owners}
         self._until = options.until.encode()
         self._max_post_id = options.max_post_id
         self._least = options.min_score if not options.include_accepted else -sys.maxsize
         self._text_of = text_of_value if options.html == "fast" else lambda body: text_of_reference(decode(body))
+        self._form, self._min_chars = options.unicode, max(1, options.min_chars)
+        self._quotes = _QUOTES[options.passage_quotes] if options.passage_quotes != "none" else None
+        self._drops_deleted = options.deleted_owner == "drop"
         self._licences: dict[bytes, str] = {}  # as stated -> as text
 
     def post(self, row: XmlRow) -> QuestionPost | AnswerPost | None:
@@ -121,32 +124,33 @@ class _Reader:
             return None
         if past:
             score = past.score(post_id)
-        author = NOBODY if owner is None else whole(owner), decode(row[_OWNER_NAME]) if _OWNER_NAME in row else ""
+        owner_id = NOBODY if owner is None else whole(owner)
+        owner_name = decode(row[_OWNER_NAME]) if _OWNER_NAME in row else ""
         if kind == b"1":
-            return self._question(row, post_id, score, author, created)
-        return self._answer(row, post_id, score, author, body)
+            return self._question(row, post_id, score, owner_id, owner_name, created)
+        return self._answer(row, post_id, score, owner_id, owner_name, body)
 
     def _question(
-        self, row: XmlRow, post_id: int, score: int, author: tuple[int, str], created: bytes
+        self, row: XmlRow, post_id: int, score: int, owner: int, owner_name: str, created: bytes
     ) -> QuestionPost:
         self._counts.questions += 1
         closed, title = row.get(_CLOSED, b""), decode(row.get(_TITLE, b""))
         if self._past:
             closed, title = self._past.is_closed(post_id, closed), self._past.title(post_id) or title
         views, accepted = whole(row.get(_VIEWS) or b"0"), whole(row.get(_ACCEPTED) or b"0")
-        return QuestionPost(post_id, score, views, accepted, *author, created, closed, title)
+        return QuestionPost(post_id, score, views, accepted, owner, owner_name, created, closed, title)
 
     def _answer(
-        self, row: XmlRow, post_id: int, score: int, author: tuple[int, str], body: bytes
+        self, row: XmlRow, post_id: int, score: int, owner: int, owner_name: str, body: bytes
     ) -> AnswerPost | None:
-        options, counts = self._options, self._counts
+        counts = self._counts
         parent = whole(row.get(_PARENT) or b"0")
         counts.answers += 1
         self._pages.extend((post_id, parent))
         if score < self._least:
             counts.low_score += 1
             return None
-        if author[0] == NOBODY and options.deleted_owner == "drop":
+        if owner == NOBODY and self._drops_deleted:
             counts.deleted_owner += 1
             return None
         created = row.get(_CREATED, b"")
@@ -155,14 +159,14 @@ class _Reader:
             text, licence = self._text_of(body), self._licence(row.get(_LICENCE), created)
         else:  # the attribute is about the newest revision, so it says nothing of an older one
             text, licence = text_of_reference(changed), licence_on(created)
-        if options.unicode != "none":
-            text = unicodedata.normalize(options.unicode, text)
-        if options.passage_quotes != "none":
-            text = one_line(_QUOTES[options.passage_quotes].sub("", text))
-        if len(text) < max(1, options.min_chars):
+        if self._form != "none":
+            text = unicodedata.normalize(self._form, text)
+        if self._quotes:
+            text = one_line(self._quotes.sub("", text))
+        if len(text) < self._min_chars:
             counts.empty += 1
             return None
-        return AnswerPost(post_id, parent, score, *author, created, licence, text)
+        return AnswerPost(post_id, parent, score, owner, owner_name, created, licence, text)
 
     def _licence(self, stated: bytes | None, created: bytes) -> str:
         if stated is None:
