@@ -37,7 +37,7 @@ from leaderboard.verify import (
     rescore,
 )
 from lotte import artifact, lock
-from lotte.errors import LotteError, MismatchError, writing
+from lotte.errors import LotteError, MismatchError, shown, writing
 
 AGREES = 0.005  # the largest difference of the official measure at which a repetition is one
 
@@ -119,7 +119,7 @@ def _logged(
     mine, wanted = (_what_ran(one) for one in (result, first))
     if odd := sorted(key for key in wanted if mine[key] != wanted[key]):
         raise MismatchError(
-            f"{path} is no repetition of {original}: {odd[0]} was {wanted[odd[0]]!r}, and is {mine[odd[0]]!r}"
+            f"{path} is no repetition of {original}: {odd[0]} was {shown(wanted[odd[0]])}, and is {shown(mine[odd[0]])}"
         )
     if by in (named := {str(entry.get("by")) for entry in _log(first) if entry.get("what") == RESCORED}):
         raise MismatchError(

@@ -145,7 +145,7 @@ def compare(
                 _show([{"kind": kind, **head, **row} for row in rows], True)
             elif rows:
                 if number or kind != "standing":
-                    print()
+                    put("")
                 _show([{**head, **row} for row in rows], False)
         for line in part.talk:
             say(line)

@@ -174,7 +174,7 @@ def describe(
     for table in ("topics", "sites", "lengths"):
         show([row for one in summaries for row in getattr(one, table)()], as_json=as_json)
         if not as_json and table != "lengths":
-            print()
+            put("")
     if plot:
         summary.plot(summaries, plot)
         say(f"{plot}: Figures 4, 5 and 6")

@@ -29,7 +29,7 @@ from leaderboard import resample
 from leaderboard.interval import LEVEL, RESAMPLES, SEED
 from leaderboard.resample import Ends, Floats
 from leaderboard.result import Result
-from lotte.errors import CorruptFileError, LotteError, MismatchError
+from lotte.errors import CorruptFileError, LotteError, MismatchError, shown
 
 Values: TypeAlias = Mapping[str, float]  # query_id -> value
 Table: TypeAlias = Mapping[str, Values]  # system -> its values, all of the same queries
@@ -117,11 +117,11 @@ def table(results: Sequence[Result], measure: str, *, names: Sequence[str] | Non
         per_query = recorded if isinstance(recorded, Mapping) else {}
         if not isinstance(per_query.get(measure), Mapping):
             raise MismatchError(
-                f"{name!r} has no {measure} for each query of {_dataset(result)}; "
-                f"it has {', '.join(per_query) or 'no measure'}"
+                f"{shown(name)} has no {measure[:60]} for each query of {_dataset(result)}; "
+                f"it has {', '.join(per_query)[:160] or 'no measure'}"
             )
         if name in found:
-            raise LotteError(f"two records are of {name!r} on {_dataset(result)}; compare one of them")
+            raise LotteError(f"two records are of {shown(name)} on {_dataset(result)}; compare one of them")
         found[name] = per_query[measure]
     return found
 
@@ -245,7 +245,7 @@ def tally(values_a: Values, values_b: Values, groups: Mapping[str, str]) -> dict
     """
     query_ids = _query_ids("", ["a", "b"], {"a": values_a, "b": values_b}, least=1)
     if missing := [query_id for query_id in query_ids if query_id not in groups]:
-        raise MismatchError(f"{len(missing):,} queries are in no group; the first is {missing[0]!r}")
+        raise MismatchError(f"{len(missing):,} queries are in no group; the first is {shown(missing[0])}")
     members: dict[str, list[str]] = {}
     for query_id in query_ids:
         members.setdefault(groups[query_id], []).append(query_id)
@@ -324,18 +324,18 @@ def _query_ids(dataset: str, systems: Sequence[str], values: Table, *, least: in
     """Return the queries that all these systems were scored on, in order; refuse values that cannot be compared."""
     on = f" on {dataset}" if dataset else ""
     if odd := sorted(values.keys() ^ set(systems)):
-        raise MismatchError(f"{odd[0]!r} was not run on every dataset; a macro mean needs every system on each")
+        raise MismatchError(f"{shown(odd[0])} was not run on every dataset; a macro mean needs every system on each")
     first: Values = values[systems[0]] if systems else {}
     for system in systems:
         if odd := sorted(first.keys() ^ values[system].keys()):
             raise MismatchError(
                 f"{system!r} has values of {len(values[system]):,} queries{on} and {systems[0]!r} of {len(first):,}; "
-                f"the first that only one has is {odd[0]!r}. Score both against the same judgments."
+                f"the first that only one has is {shown(odd[0])}. Score both against the same judgments."
             )
         for query_id, value in values[system].items():
             if not (isinstance(value, float | Real) and abs(value) < _HUGE):  # false of NaN
                 raise CorruptFileError(
-                    f"{system!r} has {value!r} for query {query_id!r}{on}, and a value is a finite number; "
+                    f"{system!r} has {value!r} for query {shown(query_id)}{on}, and a value is a finite number; "
                     "score its run again"
                 )
     if systems and len(first) < least:
@@ -373,6 +373,7 @@ def _names(results: Sequence[Result]) -> list[str]:
     found = []
     for name, options in named:
         namesakes = [other for known, other in named if known == name]
-        shown = sorted(key for key in options if any(other.get(key) != options[key] for other in namesakes))
-        found.append(f"{name}({', '.join(f'{key}={options[key]}' for key in shown)})" if shown else name)
+        keys = sorted(key for key in options if any(one.get(key) != options[key] for one in namesakes))
+        apart = ", ".join(f"{key[:60]}={str(options[key])[:60]}" for key in keys[:9])
+        found.append(f"{name}({apart})" if keys else name)
     return found

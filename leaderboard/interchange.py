@@ -26,7 +26,7 @@ from leaderboard.shelf import find, records
 from leaderboard.verify import IMPORTED, beside, is_name, is_number, place, read, require_form
 from lotte import artifact, extras, lock
 from lotte.dataset import Dataset
-from lotte.errors import CorruptFileError, LotteError, MismatchError, UnavailableError, writing
+from lotte.errors import CorruptFileError, LotteError, MismatchError, UnavailableError, absent, writing
 from lotte.lines import lines, opened
 
 START, END = "ir_metadata.start", "ir_metadata.end"
@@ -63,7 +63,7 @@ def take_in(
     Raises  MismatchError if a place is taken; what reading and scoring the file raises
     """
     if not file.is_file():
-        raise UnavailableError(f"{file} is not there")
+        raise absent(file, "; name a run, or a result of MTEB")
     if _is_json(file):
         if dataset or system:
             raise LotteError(

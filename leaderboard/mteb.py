@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 from leaderboard.result import LARGEST, Result
 from leaderboard.verify import IMPORTED, is_number
 from lotte import artifact
-from lotte.errors import CorruptFileError, MismatchError, UnavailableError
+from lotte.errors import CorruptFileError, MismatchError, absent
 from lotte.parsing import json_object
 
 LOTTE_REVISION = "a887e9f8e3d24427fdff98c8bba3198a6853a929"
@@ -287,7 +287,7 @@ def _object(path: Path) -> dict[str, Any]:
             raise CorruptFileError(f"{path} is larger than {LARGEST >> 20} MB, which no result of a task is")
         return json_object(path, plain=True)
     except OSError:
-        raise UnavailableError(f"{path} is not there") from None
+        raise absent(path, "; name a result of MTEB") from None
 
 
 def _json(value: Any) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from lotte import artifact
-from lotte.errors import CorruptFileError, MismatchError, UnavailableError, shown, writing
+from lotte.errors import CorruptFileError, MismatchError, absent, shown, writing
 from lotte.parsing import json_of
 
 LARGEST = 1 << 28  # bytes of a record: the values of 80,000 questions take 15 MB
@@ -83,8 +83,8 @@ def read(path: Path) -> Result:
         if path.stat().st_size > LARGEST:
             raise CorruptFileError(f"{path} is larger than {LARGEST >> 20} MB, which no record is")
         record = json_of(path.read_bytes(), path)
-    except OSError:
-        raise UnavailableError(f"{path} is not there; `lotte eval` makes it") from None
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+        raise absent(path, "; `lotte eval` makes it, a record: SYSTEM/DATASET.json") from None
     except CorruptFileError as error:
         raise CorruptFileError(f"{error}; run `lotte eval` again") from None
     schema = record.get("schema") if isinstance(record, dict) else None

@@ -20,7 +20,7 @@ from leaderboard import result as results
 from leaderboard.result import Result
 from lotte import artifact, ranking
 from lotte.dataset import Corpus, Dataset, corpus_sha256, identity
-from lotte.errors import CorruptFileError, LotteError
+from lotte.errors import CorruptFileError, LotteError, shown
 from lotte.paths import why_not
 
 SELF_RUN, RESCORED, REPRODUCED, IMPORTED = "self-run", "rescored", "reproduced", "imported"
@@ -29,6 +29,7 @@ TOLERANCE = 1e-6
 HASHES = ("corpus_sha256", "queries_sha256", "qrels_sha256")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 _LONGEST = 200  # characters of it: with an ending, a file system takes it
+_LONGEST_TEXT = 1000  # characters of a name that a line is printed with
 _SHOWN = 3  # queries of a measure whose values differ, by name; the rest is counted
 _SECTIONS = ("retriever", "dataset", "measures", "run", "cost", "platform", "implementation", "verification")
 _TEXTS = {"retriever": ("name",), "dataset": ("name", "source"), "measures": ("official",), "verification": ("level",)}
@@ -69,7 +70,7 @@ def place(result: Result) -> Path:
     for part in parts:
         if not is_name(part):
             raise CorruptFileError(
-                f"the name of a system or dataset is made of letters, digits and ._+-, found {part[:60]!r}"
+                f"the name of a system or dataset is made of letters, digits and ._+-, found {shown(part, 60)}"
             )
     return Path(*parts)
 
@@ -114,14 +115,14 @@ def inspect(path: Path, result: Result) -> Iterator[str]:
         yield str(error)
     level = result.verification["level"]
     if level not in LEVELS:
-        yield f"verification.level: wanted one of {', '.join(LEVELS)}, found {level!r}"
+        yield f"verification.level: wanted one of {', '.join(LEVELS)}, found {shown(level)}"
     yield from _unlike_release(result)
     if level == IMPORTED and result.run.get("file") is None:
         return  # a score without a run: there is nothing to hold it to
     yield from _unlike_means(result)
     for key in HASHES:
         if not re.fullmatch(r"[0-9a-f]{64}", str(result.dataset.get(key))):
-            yield f"dataset.{key}: wanted a sha256, found {result.dataset.get(key)!r}"
+            yield f"dataset.{key}: wanted a sha256, found {shown(result.dataset.get(key))}"
     yield from _unlike_run(path, result)
     yield from _unlike_log(path, result)
 
@@ -169,7 +170,9 @@ def _malformed(result: Result) -> Iterator[str]:
             continue
         for key in _TEXTS.get(section, ()):
             if not isinstance(value.get(key), str):
-                yield f"{section}.{key}: wanted a text, found {value.get(key)!r:.60}"
+                yield f"{section}.{key}: wanted a text, found {shown(value.get(key), 60)}"
+            elif len(value[key]) > _LONGEST_TEXT:
+                yield f"{section}.{key}: wanted {_LONGEST_TEXT:,} characters at most, found {len(value[key]):,}"
         for key in _MAPS.get(section, ()):
             if not isinstance(value.get(key), Mapping):
                 yield f"{section}.{key}: wanted an object, found {value.get(key)!r:.60}"
@@ -221,7 +224,7 @@ def _unlike_means(result: Result) -> Iterator[str]:
     if (official := result.measures["official"]) not in aggregate:
         yield f"measures.aggregate: wanted {official}, which is official, found {', '.join(aggregate) or 'none'}"
     if odd := sorted(aggregate.keys() ^ per_query.keys()):
-        yield f"measures: wanted a mean and values by query of each measure, found one without the other: {odd[0]!r}"
+        yield f"measures: wanted a mean and values by query of each, found one without the other: {shown(odd[0])}"
     judged = result.dataset["counts"].get("judged_queries")
     for name in sorted(aggregate.keys() & per_query.keys()):
         stated, values = aggregate[name], per_query[name]
@@ -282,18 +285,18 @@ def _unlike_scores(path: Path, result: Result, dataset: Dataset) -> Iterator[str
         yield f"run.depth: the run goes {run.depth:,} deep, the record says {count(result.run.get('depth'))}"
     level = int(dataset.facts.get("relevance_level", "1"))
     if result.measures.get("relevance_level") != level:
-        yield f"measures.relevance_level: wanted {level}, found {result.measures.get('relevance_level')!r}"
+        yield f"measures.relevance_level: wanted {level}, found {shown(result.measures.get('relevance_level'))}"
         return
     measures = {name: parse(name) for name in result.measures["aggregate"]}
     computed = scores(run, dataset.judge(run), measures.values(), level=level)
     for name, measure in measures.items():
         values, stated = computed[measure], result.measures["per_query"][name]
         if odd := sorted(values.keys() ^ stated.keys()):
-            yield f"measures.per_query.{name}: query {odd[0]!r} is only in the record, or only in the dataset"
+            yield f"measures.per_query.{name}: query {shown(odd[0])} is only in the record, or only in the dataset"
             continue
         off = [query_id for query_id in values if abs(values[query_id] - stated[query_id]) > TOLERANCE]
         if off:
-            some = ", ".join(f"{i!r} {values[i]:.4f} and not {stated[i]:.4f}" for i in off[:_SHOWN])
+            some = ", ".join(f"{shown(i)} {values[i]:.4f} and not {stated[i]:.4f}" for i in off[:_SHOWN])
             yield (
                 f"measures.{name}: the run is worth {mean(values):.6f}, the record says "
                 f"{result.mean(name):.6f}; {len(off):,} queries differ: {some}"

@@ -72,7 +72,15 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> UnknownNameError:
     """
     known = sorted(known)
     hint = did_you_mean(name, known)
-    return UnknownNameError(f"no {kind} is named {name!r}; {hint}`lotte list {kind}s` shows all {len(known)}")
+    return UnknownNameError(f"no {kind} is named {shown(name)}; {hint}`lotte list {kind}s` shows all {len(known)}")
+
+
+def absent(path: Path, hint: str = "") -> UnavailableError:
+    """Return the error for a file that cannot be read, as a folder stands there, or nothing.
+
+    hint  the rest of the line: what makes it, or which file is wanted
+    """
+    return UnavailableError(f"{path} is {'a folder, and a file is wanted' if path.is_dir() else 'not there'}{hint}")
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

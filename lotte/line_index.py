@@ -14,8 +14,8 @@ from typing import TypeAlias
 import numpy as np
 
 from lotte.archive import Allowance
-from lotte.errors import CorruptFileError, UnavailableError, writing
-from lotte.lines import LONGEST, opened, whole_gz
+from lotte.errors import CorruptFileError, absent, writing
+from lotte.lines import LONGEST, opened, require_line_ends, whole_gz
 
 _BLOCK = 1 << 24
 _MARK = b"\xef\xbb\xbf"
@@ -31,7 +31,7 @@ class LineIndex:
     def __init__(self, path: Path) -> None:
         self.path = path
         if not path.is_file():
-            raise UnavailableError(f"{path} is not there. `lotte build` makes it, or point --data at a copy.")
+            raise absent(path, ". `lotte build` makes it, or point --data at a copy.")
 
     @cached_property
     def _bytes(self) -> _Bytes:
@@ -56,6 +56,8 @@ class LineIndex:
         ends = [np.flatnonzero(data[begin : begin + _BLOCK] == 10) + begin + 1 for begin in range(0, len(data), _BLOCK)]
         starts = np.concatenate([np.zeros(1, dtype=np.int64), *ends])
         starts = starts if starts[-1] == len(data) else np.append(starts, len(data) + 1)
+        if len(starts) == 2:
+            require_line_ends(data[: LONGEST].tobytes(), self.path)
         if data[:3].tobytes() == _MARK:
             starts[0] = 3
         if (sizes := np.diff(starts)).max(initial=0) > LONGEST:

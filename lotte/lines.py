@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import IO, cast
 
-from lotte.errors import CorruptFileError, UnavailableError
+from lotte.errors import CorruptFileError, absent
 
 _BLOCK = 1 << 20
 LONGEST = 64 << 20  # bytes of a line that is packed, or of a document
@@ -39,6 +39,8 @@ def lines(path: Path) -> Iterator[tuple[int, str]]:
                 elif text.endswith("\n"):
                     text = text[:-1]
                 yield number, text.removeprefix("\ufeff") if number == 1 else text
+        if number == 1:
+            require_line_ends(raw, path)
     except UnicodeDecodeError as error:
         raise CorruptFileError(f"{path}:{number}: not UTF-8 at byte {error.start} of the line") from None
     except DAMAGED as error:
@@ -57,10 +59,18 @@ def whole_gz(path: Path) -> Iterator[None]:
         raise CorruptFileError(f"{path}: the .gz is damaged ({error}); fetch it again") from None
 
 
+def require_line_ends(only: bytes, path: Path) -> None:
+    """Raise CorruptFileError if the only line of a file is several, each with a carriage return behind it."""
+    if b"\r" in only.rstrip(b"\r\n"):
+        raise CorruptFileError(
+            f"{path}:1: its only line has carriage returns in it, as old Mac files end their lines; write it with \\n"
+        )
+
+
 def opened(path: Path) -> IO[bytes]:
     """Return the file, unpacked if its name ends in .gz, to be read as bytes."""
     if not path.is_file():
-        raise UnavailableError(f"{path} is not there")
+        raise absent(path)
     if path.suffix == ".gz":
         return io.BufferedReader(cast(io.RawIOBase, gzip.open(path)), _BLOCK)
     return path.open("rb")

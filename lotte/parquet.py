@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from lotte.errors import CorruptFileError, UnavailableError, reason, shown
+from lotte.errors import CorruptFileError, absent, reason, shown
 
 
 def columns(path: Path, kinds: dict[str, type]) -> dict[str, list[Any]]:
@@ -32,7 +32,7 @@ def batches(path: Path, kinds: dict[str, type], *, nulls: bool = False) -> Itera
     import pyarrow.parquet as pq
 
     if not path.is_file():
-        raise UnavailableError(f"{path} is not there; make or fetch it again")
+        raise absent(path, "; make or fetch it again")
     try:
         with pq.ParquetFile(path, memory_map=False) as file:
             if lacking := [name for name in kinds if name not in file.schema_arrow.names]:

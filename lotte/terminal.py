@@ -13,7 +13,9 @@ import json
 import re
 import sys
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, TextIO
+
+from lotte.errors import UnavailableError
 
 # C0, DEL, C1; what else ends a line; what turns the order of text; half a character, which no stream can write
 _OBEYED = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -47,13 +49,22 @@ def json_line(value: Any) -> str:
 
 
 def say(line: object) -> None:
-    """Print a line of talk to stderr."""
-    print(visible(line), file=sys.stderr, flush=True)
+    """Print a line of talk to stderr; nothing if that is closed."""
+    if sys.stderr is not None:  # print() takes None for stdout
+        print(visible(line), file=sys.stderr, flush=True)
 
 
 def put(value: object, *, as_json: bool = False) -> None:
     """Print a line of data to stdout, at once and not in blocks: a text, whose tabs stay, or a value as JSON."""
-    print(json_line(value) if as_json else "\t".join(map(visible, str(value).split("\t"))), flush=True)
+    out = _stdout()
+    print(json_line(value) if as_json else "\t".join(map(visible, str(value).split("\t"))), file=out, flush=True)
+
+
+def _stdout() -> TextIO:
+    """Return where data goes. Raises UnavailableError if it is closed: data would be lost without a word."""
+    if sys.stdout is None:
+        raise UnavailableError("stdout is closed (>&-), and nothing can be printed; send it to a file or to /dev/null")
+    return sys.stdout
 
 
 def show(
@@ -72,10 +83,10 @@ def show(
             put(row, as_json=True)
             continue
         if head:
-            print("\t".join(map(cell, row)))
+            print("\t".join(map(cell, row)), file=_stdout())
         head = False
         fields = (number(value) if isinstance(value, float) else cell(value) for value in row.values())
-        print("\t".join(fields), flush=True)
+        print("\t".join(fields), file=_stdout(), flush=True)
 
 
 def four_places(value: float) -> str:

@@ -216,8 +216,13 @@ def write_doc_ids(path: Path, doc_ids: Sequence[str]) -> None:
     artifact.write_whole(path, "".join(f"{doc_id}\n" for doc_id in doc_ids))
 
 
+def described(path: Path) -> IndexFolder:
+    """Return what a folder says of itself, without its ids: who made it. Raises as `index_meta.read` does."""
+    return IndexFolder(path, index_meta.read(path), ())
+
+
 def read(path: Path) -> IndexFolder:
-    """Open a folder whoever made it. Raises as `index_meta.read` does."""
+    """Open a folder whoever made it. Raises as `index_meta.read` does, and CorruptFileError for damaged files."""
     meta = index_meta.read(path)
     index_meta.check_small(path, meta)
     parts = meta.get("segments") or [{"documents": meta["corpus"]["documents"], "doc_ids": DOC_IDS}]

@@ -5,10 +5,13 @@ because the file says so; what it may ask for, `folder.recorded` settles.
 
 An index knows its own bytes: `files` has the sha256 of each file, `sizes` how
 long it is, and `digest` covers `meta.json` itself. An index that was made
-before that has no `digest`, and opens.
+before that has no `digest`, and opens. `sums`, the CRC-32 of what is small, is
+what opening looks at: it takes a third of the time of a sha256.
 """
 
+import os
 import re
+import zlib
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
@@ -21,7 +24,7 @@ META = artifact.META
 FORMAT = 1  # raised when a key changes meaning
 LOCK = lock.NAME
 PLAN = "plan.json"  # of a build that is not finished: what it is to become
-SMALL = 1 << 16  # bytes of a file that is hashed whenever the index is opened: 50 microseconds
+SMALL = 1 << 14  # bytes of a file that is read whenever the index is opened
 MISSING = artifact.MISSING
 AGAIN = "copy the index again, or build it again"
 
@@ -47,6 +50,7 @@ _MORE: dict[str, Any] = {  # what not every index has
     "digest": _SHA256,
     "files": {"*": _SHA256},
     "sizes": {"*": int},
+    "sums": {},
     "segments": [_PART],
     "deleted": (_KEPT, type(None)),
     "model": {},
@@ -99,14 +103,16 @@ def write(folder: Path, meta: Mapping[str, Any]) -> None:
 
 
 def covered(folder: Path, names: Collection[str] = (), known: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """Return `files` and `sizes` of an index.
+    """Return `files`, `sizes` and `sums` of an index.
 
     names  what it may have; nothing: all that is in the folder
     known  a meta of the same folder: a file it has is not read again, as no file changes once it is whole
     """
     there = [path.name for path in folder.iterdir() if path.name not in (META, LOCK, PLAN)]
     there = [name for name in there if not names or name in names]
-    return artifact.covered(folder, known["files"] if known and known.get("sizes") else {}, there)
+    made = artifact.covered(folder, known["files"] if known and known.get("sizes") else {}, there)
+    small = [name for name, size in made["sizes"].items() if size <= SMALL]
+    return {**made, "sums": {name: zlib.crc32((folder / name).read_bytes()) for name in small}}
 
 
 def check_small(path: Path, meta: Mapping[str, Any]) -> None:
@@ -114,10 +120,29 @@ def check_small(path: Path, meta: Mapping[str, Any]) -> None:
 
     Raises  CorruptFileError with the name of the first that is not
     """
+    files, sums, folder = meta.get("files", {}), meta.get("sums", {}), f"{path}{os.sep}"
     for name, size in meta.get("sizes", {}).items():
-        if problem := artifact.unlike(path / name, size, meta.get("files", {}).get(name, ""), deep=size <= SMALL):
+        if _as_written(folder + name, size, sums.get(name)):
+            continue
+        # an index that was made before it had sums is held to its hashes
+        if problem := artifact.unlike(path / name, size, files.get(name, ""), deep=size <= SMALL):
             what = " is missing from the index" if problem == MISSING else f": {problem}"
             raise CorruptFileError(f"{path / name}{what}; {AGAIN}")
+
+
+def _as_written(path: str, size: int, sum_: Any) -> bool:
+    try:
+        if size > SMALL:
+            return os.stat(path).st_size == size
+        if sum_ is None:
+            return False
+        file = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))  # open() takes twice as long
+        try:
+            return len(content := os.read(file, size + 1)) == size and zlib.crc32(content) == sum_
+        finally:
+            os.close(file)
+    except OSError:
+        return False
 
 
 def damaged(path: Path, meta: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from board import board
+from command import error
 from conftest import TINY
 
 from leaderboard import admission, shelf
@@ -412,3 +413,9 @@ def test_the_board_asks_for_nothing_heavy_before_it_works():
         [sys.executable, "-c", code], capture_output=True, text=True, cwd=Path(__file__).parent.parent
     )
     assert (done.returncode, done.stdout) == (0, "\n")
+
+
+@pytest.mark.parametrize("words", [["add", "FOLDER"], ["add", "RECORD", "--reproduces", "FOLDER"], ["import", "FOLDER"]])
+def test_a_folder_in_place_of_a_record_is_said_to_be_one(tmp_path, record, words):
+    words = [{"FOLDER": str(tmp_path), "RECORD": str(record)}.get(word, word) for word in words]
+    assert error("board", *words, "--data", TINY).startswith(f"{tmp_path} is a folder, and a file is wanted; ")

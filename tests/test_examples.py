@@ -344,3 +344,30 @@ def test_lines_that_do_not_go_together_are_one_line():
         examples.even(lines[:2])
     with pytest.raises(MismatchError, match="question 8 has scores, and question 1 of the same batch has none"):
         examples.even(lines[::2])
+
+
+@pytest.mark.parametrize(
+    ("line", "twice"),
+    [
+        ("[0, 0, 0]", "passage 0 as the positive and a negative"), ("[7, [3, 0.5], [3, 0.2]]", "passage 3 as the positive and a negative"),
+        ("7\t3\t3", "passage 3 as the positive and a negative"), ("[7, 1, 2, 4, 2]", "passage 2 as two of the negatives"),
+    ],
+)  # fmt: skip
+def test_a_line_that_names_a_passage_twice_is_refused(tmp_path, line, twice):
+    path = tmp_path / "lines.json"
+    path.write_text(f"[1, 2, 3]\n{line}\n")
+    with pytest.raises(CorruptFileError, match=rf"lines\.json:2: question \d has {twice}; a line names a passage once"):
+        Examples(path, pairs=toy_training.pairs(tmp_path / "pairs"))[1]
+
+
+def test_a_passage_that_is_named_again_behind_nway_is_not_used(tmp_path):
+    (tmp_path / "lines.json").write_text("[0, 1, 2, 1]\n")
+    assert Examples(tmp_path / "lines.json", nway=2, pairs=toy_training.pairs(tmp_path / "pairs"))[0].pids == (1, 2)
+
+
+@pytest.mark.parametrize("score", ["NaN", "-Infinity", "1e39", "true", '"0.5"'])
+def test_a_score_that_is_none_is_named_however_far_behind_it_stands(tmp_path, score):
+    path = tmp_path / "lines.json"
+    path.write_text(f"[1, {', '.join(f'[{pid}, 0.25]' for pid in range(30))}, [77, {score}]]\n")
+    with pytest.raises(CorruptFileError, match=r"lines\.json:1: expected .* \(.* is no finite score\)$"):
+        Examples(path)[0]

@@ -9,6 +9,7 @@ import pytest
 from command import error, lotte
 
 import retrievers
+from leaderboard import cli
 from lotte import Doc, Docs, artifact
 from lotte.collection import Collection
 from lotte.errors import CorruptFileError, MismatchError, UnavailableError
@@ -220,6 +221,27 @@ def test_what_is_small_is_looked_at_whenever_an_index_is_opened(index):
     flip(index / "places.npy", -2)
     with pytest.raises(CorruptFileError, match=r"places\.npy: not what was written"):
         index_folder.read(index)
+
+
+def test_opening_hashes_no_file(index, monkeypatch):
+    """A sha256 of what is small took a tenth of opening; its sum is what is looked at."""
+    monkeypatch.setattr(artifact, "sha256", None)
+    assert index_folder.read(index).meta["sums"].keys() == {path.name for path in index.iterdir()} - {"meta.json", ".lock"}
+
+
+def test_an_index_without_sums_is_held_to_its_hashes(index):
+    rewrite(index, lambda meta: meta.pop("sums"))
+    index_folder.read(index)
+    flip(index / "places.npy", -2)
+    with pytest.raises(CorruptFileError, match=r"places\.npy: not what was written"):
+        index_folder.read(index)
+
+
+def test_searching_looks_at_an_index_once(bm25, monkeypatch, capsys):
+    looked = []
+    monkeypatch.setattr(index_meta, "check_small", lambda path, meta: looked.append(path))
+    cli.search_(bm25, "ice")
+    assert looked == [bm25] and "\tsalt melts the ice\n" in capsys.readouterr().out
 
 
 def test_what_is_large_is_as_long_as_it_was(bm25, monkeypatch):

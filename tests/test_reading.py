@@ -11,7 +11,7 @@ import pytest
 
 from lotte import Docs, archive, line_index, lines, reading
 from lotte.benchmarks import beir, lotte
-from lotte.collection import Collection
+from lotte.collection import Collection, OwnIds
 from lotte.dataset import corpus_sha256
 from lotte.errors import CorruptFileError, LotteError, UnavailableError
 
@@ -331,3 +331,33 @@ def test_a_document_without_end_is_refused_before_it_fills_the_memory(tmp_path, 
     (tmp_path / name).write_bytes(gzip.compress(content) if name.endswith(".gz") else content)
     with pytest.raises(CorruptFileError, match=rf"{name}:2: a line of more than 1 MB; it is refused"):
         len(reading.read_corpus(tmp_path))
+
+
+@pytest.mark.parametrize("rows", ["0\tthe moon\r1\tsalt", "0\tthe moon\r1\tsalt\r", "0\tthe moon\r1\tsalt\r\n", "0\ta\r1\tb\r2\tc\r"])
+def test_the_line_ends_of_old_macs_are_refused_in_a_collection(tmp_path, rows):
+    """Two rows of a number and a text are a number, a text and a title to a reader that knows no such line end."""
+    path = tmp_path / "collection.tsv"
+    path.write_bytes(rows.encode())
+    for read in (Collection, OwnIds):
+        with pytest.raises(CorruptFileError, match=r"collection\.tsv:1: its only line has carriage returns in it"):
+            list(read(path))
+
+
+def test_the_line_ends_of_old_macs_are_refused_among_questions(tmp_path):
+    (tmp_path / "queries.tsv").write_bytes(b"0 why\r1\twhat\r")
+    with pytest.raises(CorruptFileError, match=r"queries\.tsv:1: its only line has carriage returns in it"):
+        list(lines.lines(tmp_path / "queries.tsv"))
+
+
+def test_questions_that_the_answers_word_otherwise_are_told_with_their_line(tmp_path):
+    topic = write(tmp_path / "mine" / "dev", TOPIC)
+    (forum,) = reading.read(topic)
+    assert forum.notes == (
+        f"{topic}/qas.forum.jsonl:1: query 0 is 'why' here, and 'why \u201csalt\u201d' in questions.forum.tsv, which is asked",
+    )
+
+
+def test_case_blanks_and_signs_of_a_question_may_differ(tmp_path):
+    topic = write(tmp_path / "mine" / "dev", TOPIC)
+    (topic / "questions.forum.tsv").write_text("0\tWHY? \n1\t&quot;glass&quot;\u00a0?\n")
+    assert reading.read(topic)[0].notes == ()

@@ -3,6 +3,7 @@
 import copy
 import json
 import random
+from dataclasses import replace
 
 import pytest
 from command import error
@@ -151,3 +152,11 @@ def test_the_evidence_of_a_repetition_that_differs_is_held_to_its_hash_too(tmp_p
     assert problems(tmp_path / "results")[1].bad == 1
 
 
+
+
+@pytest.mark.parametrize("section", ["retriever", "dataset"])
+def test_a_name_without_end_is_refused_where_records_are_read(record, section):
+    found = results.read(record)
+    replace(found, **{section: {**getattr(found, section), "name": "n" * 5000}}).write(record)
+    with pytest.raises(CorruptFileError, match=rf"{section}\.name: wanted 1,000 characters at most, found 5,000"):
+        read(record)

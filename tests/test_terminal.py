@@ -2,11 +2,14 @@
 
 import json
 import re
+import subprocess
+import sys
 
 import pytest
-from command import error, lotte
+from command import HOUSE, error, lotte
 from conftest import TINY
 
+from leaderboard import cli
 from leaderboard.explain import coloured
 from lotte import terminal
 from lotte.progress import Progress
@@ -73,3 +76,41 @@ def test_a_record_cannot_write_to_the_terminal(tmp_path):
     path.write_text(path.read_text().replace('"overlap"', r'"overlap\u001b[31m"'))
     done = lotte("board", "verify", tmp_path / "out")
     assert done.returncode == 1 and not OBEYED.search(done.stdout + done.stderr)
+
+
+CLOSED = "error: stdout is closed (>&-), and nothing can be printed; send it to a file or to /dev/null"
+
+
+def closed(index, closing, *words):
+    """Run a command with a stream closed, as a shell does it."""
+    line = f'exec "$@" {closing}'
+    return subprocess.run(
+        ["sh", "-c", line, "sh", sys.executable, "-m", "leaderboard.cli", *words], capture_output=True, text=True, cwd=HOUSE
+    )
+
+
+@pytest.mark.parametrize("words", [["search", "INDEX", "red wing"], ["search", "INDEX", "red", "--json"], ["list", "measures"]])
+def test_data_that_nobody_can_get_is_an_error(index, words):
+    done = closed(index, ">&-", *(str(index) if word == "INDEX" else word for word in words))
+    assert (done.returncode, done.stderr.splitlines()[-1]) == (1, CLOSED)
+
+
+def test_talk_is_no_data_when_stderr_is_closed(index):
+    done = closed(index, "2>&-", "search", str(index), "ice", "--explain")
+    assert (done.returncode, done.stdout) == (1, "")
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_torch_s_folder_for_what_it_compiles_is_left_only_if_there_is_something_in_it(tmp_path, monkeypatch, compiled):
+    monkeypatch.delenv(cli.COMPILED, raising=False)
+    monkeypatch.setattr(cli.signal, "signal", lambda number, handler: None)
+
+    def app():  # what building an optimiser of torch does
+        monkeypatch.setenv(cli.COMPILED, str(tmp_path / "torchinductor"))
+        (tmp_path / "torchinductor").mkdir()
+        if compiled:
+            (tmp_path / "torchinductor" / "kernel.so").touch()
+
+    monkeypatch.setattr(cli, "app", app)
+    cli.main()
+    assert (tmp_path / "torchinductor").exists() is compiled

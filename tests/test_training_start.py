@@ -3,6 +3,7 @@
 import json
 from dataclasses import asdict
 
+import numpy as np
 import pytest
 import tiny_checkpoint
 import toy_training
@@ -13,8 +14,8 @@ import torch
 
 from lotte import artifact
 from lotte.errors import LotteError, MismatchError, UnavailableError
-from retrievers.colbert import checkpoint
-from retrievers.training import settings
+from retrievers.colbert import checkpoint, writing
+from retrievers.training import settings, teacher
 from retrievers.training.run import SETTINGS, Training
 from retrievers.training.settings import changed
 
@@ -177,3 +178,52 @@ def test_a_start_of_the_teacher_that_is_not_here_is_told_before_any_work(tmp_pat
     with pytest.raises(LotteError, match="nowhere"):
         training(tmp_path / "run", late, f"teacher_start={tmp_path / 'nowhere'}").all()
     assert [path.name for path in (tmp_path / "run").iterdir()] == [SETTINGS]
+
+
+QUICKER = "teacher_maxlen=64 crossencoder.batch=4 crossencoder.nway=4 distil.batch=4 validation=2".split()
+
+
+@pytest.mark.parametrize(
+    ("option", "says"),
+    [
+        ("v1.nway=12", r"^v1\.nway=12 asks for 11 negatives of a question, and there are 10 at most, of 40 passages; take a"),
+        ("v1.batch=13", r"^v1\.batch=13 is more than the 12 lines that 12 questions give; take a smaller batch, or more v1_p"),
+    ],
+)
+def test_lines_and_batches_of_v1_that_cannot_be_filled_are_told_before_any_work(tmp_path, late, option, says):
+    with pytest.raises(MismatchError, match=says):
+        training(tmp_path / "run", late, option).all()
+    assert [path.name for path in (tmp_path / "run").iterdir()] == [SETTINGS]
+
+
+@pytest.mark.parametrize(
+    ("option", "says"),
+    [
+        ("v1.batch=12", r"^v1\.batch=12 is more than the 10 lines that 10 questions give"),
+        ("crossencoder.nway=52", r"^crossencoder\.nway=52 asks for 51 negatives .* 39 at most, .* mine deeper \(depth\)"),
+        ("distil.nway=13", r"^distil\.nway=13 asks for 12 negatives of a question, and there are 11 at most"),
+        ("distil.batch=99", r"^distil\.batch=99 is more than the 10 lines"),
+        ("teacher_maxlen=65", "has 64 positions, and teacher_maxlen=65 tokens of a pair are asked for"),
+    ],
+)
+def test_what_a_later_step_cannot_have_is_told_before_anything_is_mined(tmp_path, late, option, says):
+    with pytest.raises(MismatchError, match=says):
+        training(tmp_path / "run", late, *QUICKER, option).all()
+    assert not (tmp_path / "run" / "bm25").exists()
+
+
+def test_a_start_in_int8_begins_a_teacher_with_its_own_weights(tmp_path, late):
+    """The checkpoint that ships is one; transformers cannot read it."""
+    found = checkpoint.find(late)
+    state = {name.removeprefix("bert."): torch.tensor(array) for name, array in found._state().items()}
+    projection = state.pop("linear.weight")
+    small = writing.write(
+        tmp_path / "int8", described=found.described, state=state, projection_HI=projection, tokenizer=late,
+        settings=found.settings, training={}, readme="", precision="int8",
+    )  # fmt: skip
+    begun = teacher.CrossEncoder.load(small, maxlen=32, fresh=True)
+    for name, weight in checkpoint.find(small).model().state_dict().items():
+        assert name.startswith("pooler.") or torch.equal(begun.model.base_model.state_dict()[name], weight)
+    assert np.isfinite(begun.score(begun.read(["how"], ["so"]), begun.rounded()).detach().numpy()).all()
+    with pytest.raises(MismatchError, match="has a model in int8 without an output, and a teacher has one"):
+        teacher.CrossEncoder.load(small, maxlen=32)

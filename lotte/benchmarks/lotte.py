@@ -11,16 +11,18 @@ CC BY-SA 4.0, and so do the posts.
 Source  counts: ir_datasets/etc/metadata.json, equal to the paper's tables 1 and 9; size and md5: its downloads.json
 """
 
+import html
 from itertools import product
 from pathlib import Path
 from typing import Any
+from unicodedata import normalize
 
 from lotte import ids
 from lotte.builder import manifest
 from lotte.collection import Collection
 from lotte.dataset import Corpus, Dataset
 from lotte.errors import CorruptFileError, UnavailableError, named, shown
-from lotte.jsonl import integer, objects
+from lotte.jsonl import integer, objects, string
 from lotte.judgments import Judgments
 from lotte.lines import lines, plain_or_gz
 from lotte.parsing import json_object
@@ -114,7 +116,7 @@ def read(folder: Path, kind: str, corpus: Corpus | None = None) -> Dataset:
     questions = plain_or_gz(folder / f"questions.{kind}.tsv")
     answers = plain_or_gz(folder / f"qas.{kind}.jsonl")
     queries = read_queries(questions)
-    judgments = _judgments(answers, queries, questions.name, len(corpus))
+    judgments, others = _judgments(answers, queries, questions.name, len(corpus))
     if silent := [query_id for query_id in queries if query_id not in judgments]:
         line = list(queries).index(silent[0]) + 1
         raise CorruptFileError(f"{questions}:{line}: query {named(silent[0])} has no line in {answers.name}")
@@ -124,12 +126,27 @@ def read(folder: Path, kind: str, corpus: Corpus | None = None) -> Dataset:
         queries=queries,
         qrels=judgments,
         measure="Success@5",
-        notes=judgments.notes(),
+        notes=(*judgments.notes(), *_note(others)),
         **build,
     )
     if (short := f"{topic}/{split}/{kind}") not in NAMES:
         return dataset
     return checked(dataset, release(short), {folder: ("collection.tsv", questions.name, answers.name)})
+
+
+def _note(others: list[str]) -> list[str]:
+    """Return a note on questions that another file words otherwise: the first, and how many there are."""
+    more = f"; {len(others):,} queries differ so: are both files of one build?" if len(others) > 1 else ""
+    return [f"{others[0]}{more}"] if others else []
+
+
+def _same(text: str, other: str) -> bool:
+    """Whether two texts have the same letters and digits in the same order: blanks, case and signs may differ."""
+    return text == other or _letters(text) == _letters(other)
+
+
+def _letters(text: str) -> list[str]:
+    return [letter for letter in normalize("NFKC", html.unescape(text)).casefold() if letter.isalnum()]
 
 
 def read_queries(path: Path) -> dict[str, str]:
@@ -147,9 +164,14 @@ def read_queries(path: Path) -> dict[str, str]:
     return queries
 
 
-def _judgments(path: Path, queries: dict[str, str], questions: str, num_passages: int) -> Judgments:
-    """Read the answers to these queries. `questions` is the name of their file, for the message."""
-    judgments = Judgments()
+def _judgments(
+    path: Path, queries: dict[str, str], questions: str, num_passages: int
+) -> tuple[Judgments, list[str]]:
+    """Read the answers to these queries. Returns with them a line for each query that is worded otherwise here.
+
+    questions  the name of the queries' file, for messages
+    """
+    judgments, others = Judgments(), list[str]()
     for number, answer in objects(path):
         where = f"{path}:{number}"
         query_id = str(integer(answer.get("qid"), "qid", where))
@@ -157,10 +179,15 @@ def _judgments(path: Path, queries: dict[str, str], questions: str, num_passages
             raise CorruptFileError(f"{where}: query {named(query_id)} has no line in {questions}")
         if query_id in judgments:
             raise CorruptFileError(f"{where}: query {named(query_id)} is there a second time")
+        if "query" in answer and not _same(string(answer, "query", where), queries[query_id]):
+            others.append(
+                f"{where}: query {named(query_id)} is {shown(answer['query'])} here, and {shown(queries[query_id])} in "
+                f"{questions}, which is asked"
+            )
         judgments[query_id] = {}
         for doc_id in _relevant(answer, query_id, num_passages, where):
             judgments.add(query_id, doc_id, 1, where)
-    return judgments
+    return judgments, others
 
 
 def _relevant(answer: dict[str, Any], query_id: str, num_passages: int, where: str) -> list[str]:

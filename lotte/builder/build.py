@@ -24,7 +24,7 @@ from lotte import artifact, executor, lock
 from lotte.builder import arrow, community, dump, gooaq, manifest, topics
 from lotte.builder.counts import ChosenCounts, CommunityCounts, GooaqCounts, spelled
 from lotte.builder.spec import Spec
-from lotte.errors import LotteError, MismatchError, UnavailableError, writing
+from lotte.errors import LotteError, MismatchError, UnavailableError, absent, writing
 from lotte.parsing import json_object
 
 WORK = ".work"
@@ -126,7 +126,7 @@ def _inputs(request: BuildRequest) -> _Inputs:
             f"{request.dumps} is no folder; --dumps takes one with <site>.7z or <site>/Posts.xml in it"
         )
     if request.gooaq is not None and not request.gooaq.is_file():
-        raise UnavailableError(f"{request.gooaq} is not there; --gooaq takes gooaq.jsonl, plain or .gz")
+        raise absent(request.gooaq, "; --gooaq takes gooaq.jsonl, plain or .gz")
     sites = request.spec.sites()
     dump_of = {site: dump.find(request.dumps, request.spec.names(site)) for site in sites}
     dumps = {site: its_dump for site, its_dump in dump_of.items() if its_dump is not None}

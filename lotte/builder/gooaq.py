@@ -20,7 +20,7 @@ from lotte.builder.counts import ChosenCounts, GooaqCounts, NoLink
 from lotte.builder.dump import Advance
 from lotte.builder.post import search_text
 from lotte.builder.spec import BuildOptions
-from lotte.errors import CorruptFileError, UnavailableError, writing
+from lotte.errors import CorruptFileError, UnavailableError, absent, writing
 
 FORMAT = 2
 _LONGEST = 16 << 20
@@ -132,7 +132,7 @@ def _candidate(
 def key(gooaq: Path, sites: Mapping[str, str], options: BuildOptions) -> str:
     """Return what must be equal for a finished folder to be used again."""
     if not gooaq.is_file():
-        raise UnavailableError(f"{gooaq} is not there; --gooaq takes gooaq.jsonl, plain or .gz")
+        raise absent(gooaq, "; --gooaq takes gooaq.jsonl, plain or .gz")
     stat = gooaq.stat()
     record = [options.search_types, options.search_quotes, options.max_bad_share]
     stamp = [str(gooaq.resolve()), stat.st_size, stat.st_mtime_ns]

@@ -11,11 +11,12 @@ Source  ColBERT, colbert/data/examples.py, evaluation/loaders.py; MS MARCO's qid
 import re
 from typing import Any, NamedTuple
 
-from lotte.errors import CorruptFileError
+from lotte.errors import CorruptFileError, shown
 from lotte.parsing import json_of
 from lotte.run import LARGEST
 
 _LARGEST_ID = 10**18
+SHOWN = 60  # characters of a line that is none
 _QUESTION = re.compile(rb"\[?([0-9]{1,18})[,\t]")  # where JSON or a triple's first column can be nothing else
 
 
@@ -38,10 +39,18 @@ def parsed(line: bytes | str, where: str) -> Example:
             pids, scores = zip(*((whole(pid), finite(score)) for pid, score in passages), strict=True)
             return Example(qid, pids, scores)
         return Example(qid, tuple(map(whole, passages)), None)
-    except (CorruptFileError, ValueError, TypeError, IndexError):
-        raise CorruptFileError(
-            f"{where}: expected [qid, pid, pid, ...] or [qid, [pid, score], ...], found {text[:60]!r}"
-        ) from None
+    except (CorruptFileError, ValueError, TypeError, IndexError) as error:
+        raise no_line(where, "[qid, pid, pid, ...] or [qid, [pid, score], ...]", text, error) from None
+
+
+def no_line(where: str, expected: str, found: str, error: Exception) -> CorruptFileError:
+    """Return the error for a line that is none, with the id or score that is none, which may stand far behind in it."""
+    why = f" ({error})" if isinstance(error, NoNumberError) and len(found) > SHOWN else ""
+    return CorruptFileError(f"{where}: expected {expected}, found {found[:SHOWN]!r}{why}")
+
+
+class NoNumberError(ValueError):
+    """A value of a line is no id, or no score."""
 
 
 def question(line: bytes, where: str) -> int:
@@ -56,11 +65,11 @@ def whole(value: Any) -> int:
         return value
     if isinstance(value, str) and value.isascii() and value.isdecimal() and len(value) < 19:
         return int(value)
-    raise ValueError(f"{value!r:.60} is no id")
+    raise NoNumberError(f"{shown(value, 60)} is no id")
 
 
 def finite(value: Any) -> float:
     """Return a score of a line; ValueError for text, true, NaN, or more than a float32 holds: weights would be none."""
     if type(value) not in (int, float) or not abs(value) <= LARGEST:
-        raise ValueError(f"{value!r:.60} is no score")
+        raise NoNumberError(f"{shown(value, 60)} is no finite score")
     return float(value)

@@ -254,16 +254,22 @@ class Examples(Sequence[Example]):
                 f"{max(1, wanted - 1)} are wanted; mine deeper, or train with a smaller nway"
             )
         if self._pairs:
-            self._check(example, where)
+            self._check(example, wanted, where)
         return Example(example.qid, example.pids[:wanted], example.scores and example.scores[:wanted])
 
-    def _check(self, example: Example, where: str) -> None:
+    def _check(self, example: Example, wanted: int, where: str) -> None:
         assert self._pairs
         if example.qid not in self._pairs.questions:
             raise MismatchError(f"{where}: question {example.qid} is not among the training questions")
         last = len(self._pairs.corpus) - 1
         if far := [pid for pid in example.pids if not 0 <= pid <= last]:
             raise MismatchError(f"{where}: passage {far[0]} is named, and the collection ends at {last}")
+        if len(set(pids := example.pids[:wanted])) < len(pids):
+            twice = next(pid for place, pid in enumerate(pids) if pid in pids[:place])
+            what = "the positive and a negative" if twice == pids[0] else "two of the negatives"
+            raise CorruptFileError(
+                f"{where}: question {example.qid} has passage {twice} as {what}; a line names a passage once"
+            )
 
 
 def even(batch: Sequence[Example]) -> None:

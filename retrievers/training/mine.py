@@ -16,7 +16,7 @@ from lotte.lines import lines
 from lotte.parsing import json_of
 from retrievers import folder as registry
 from retrievers.retriever import Retriever
-from retrievers.training.example import whole
+from retrievers.training.example import no_line, whole
 from retrievers.training.examples import Pairs, Part
 
 Mined = dict[int, list[int]]
@@ -79,7 +79,7 @@ def read(path: Path) -> Mined:
     for number, line in lines(path):
         try:
             qid, *pids = map(whole, json_of(line, path))
-        except (CorruptFileError, ValueError, TypeError):
-            raise CorruptFileError(f"{path}:{number}: expected [qid, pid, ...], found {line[:60]!r}") from None
+        except (CorruptFileError, ValueError, TypeError) as error:
+            raise no_line(f"{path}:{number}", "[qid, pid, ...]", line, error) from None
         found[qid] = pids
     return found

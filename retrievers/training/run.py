@@ -33,7 +33,7 @@ from lotte.errors import CorruptFileError, MismatchError, UnavailableError, Unkn
 from lotte.parsing import json_object
 from retrievers.colbert import checkpoint
 from retrievers.colbert.config import ModelConfig
-from retrievers.training import examples, loop, mine, teacher
+from retrievers.training import examples, loop, mine, sizes, teacher
 from retrievers.training.example import Example
 from retrievers.training.examples import Examples, Pairs
 from retrievers.training.given import Given
@@ -80,10 +80,11 @@ class Training:
         if until and until not in self.steps:
             raise UnknownNameError(f"this training has no step {until!r}; it has {', '.join(self.steps)}")
         self._check_machine_and_start()
-        for step in self.steps:
+        wanted = self.steps[: self.steps.index(until) + 1] if until else self.steps
+        for step in wanted:
             path = self.do(step)
-            if step == until:
-                return path
+            if step == "pairs":
+                sizes.require_of_pairs(self.recipe, self.pairs, wanted)
         return path
 
     def do(self, step: str) -> Path:
@@ -310,6 +311,8 @@ class Training:
             checkpoint.find(named)
         self._projection(say=self._say)
         student.reader_of(checkpoint.find(self.recipe.start), self._model_config)
+        if not self._lines:
+            sizes.require_of_datasets(self.recipe, self._datasets)
 
     def _projection(self, say: Say = lambda line: None) -> str:
         """Return which projection the first model begins with: its start's "own", a "random" or the "principal" one.

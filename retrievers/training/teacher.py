@@ -25,8 +25,9 @@ from lotte.lines import lines
 from lotte.parsing import json_of
 from lotte.progress import Progress
 from retrievers.colbert import checkpoint
+from retrievers.colbert.checkpoint import Checkpoint
 from retrievers.training import losses
-from retrievers.training.example import Example, finite, whole
+from retrievers.training.example import Example, finite, no_line, whole
 from retrievers.training.examples import Pairs, even
 from retrievers.training.loop import Fit
 from retrievers.training.objective import reciprocal_rank
@@ -61,20 +62,14 @@ class CrossEncoder(nn.Module):
         from transformers.utils import logging
 
         found = checkpoint.find(source, revision=revision)
-        outputs = found.described.get("num_labels") or len(found.described.get("id2label") or {}) or 2
-        if not fresh and outputs != 1:
-            raise MismatchError(
-                f"{found.name} has {outputs} outputs, and a teacher has one: the score of a question with a passage"
-            )
-        if -(-maxlen // STEP) * STEP > found.positions:
-            raise MismatchError(
-                f"{found.name} has {found.positions} positions, and {maxlen} tokens of a pair are asked for"
-            )
+        require_fit(found, maxlen=maxlen, fresh=fresh)
         load: Any = AutoModelForSequenceClassification.from_pretrained
         tokens: Any = AutoTokenizer.from_pretrained
         torch.manual_seed(seed)
         logging.set_verbosity_error()  # an output layer that is drawn is no news here
         logging.disable_progress_bar()
+        if found.in_bytes:  # transformers does not know our int8
+            return cls(_begun(found), tokens(found.folder, local_files_only=True), maxlen=maxlen, precision=precision)
         try:
             model, told = load(
                 found.folder, local_files_only=True, num_labels=1, use_safetensors=True, output_loading_info=True
@@ -132,6 +127,31 @@ class CrossEncoder(nn.Module):
             self.model.save_pretrained(made)
             self.tokenizer.save_pretrained(made)
         return folder
+
+
+def require_fit(found: Checkpoint, *, maxlen: int, fresh: bool) -> None:
+    """Raise MismatchError for a checkpoint that no teacher can be, or begin with, before a weight is read."""
+    outputs = found.described.get("num_labels") or len(found.described.get("id2label") or {}) or 2
+    if not fresh and (outputs != 1 or found.in_bytes):
+        has = "a model in int8 without an output" if found.in_bytes else f"{outputs} outputs"
+        raise MismatchError(f"{found.name} has {has}, and a teacher has one: the score of a question with a passage")
+    if -(-maxlen // STEP) * STEP > found.positions:
+        raise MismatchError(
+            f"{found.name} has {found.positions} positions, and teacher_maxlen={maxlen} tokens of a pair are asked for"
+        )
+
+
+def _begun(found: Checkpoint) -> Any:
+    """Return a cross-encoder with the transformer of a checkpoint, and an output that is drawn."""
+    from transformers import AutoConfig, AutoModelForSequenceClassification
+
+    build: Any = AutoModelForSequenceClassification.from_config
+    leave = ("auto_map", "torch_dtype", "dtype", "quantization_config", "architectures")
+    said = {name: value for name, value in found.described.items() if name not in leave}
+    model = build(AutoConfig.for_model(**said, num_labels=1))
+    weights = {name: weight for name, weight in found.model().state_dict().items() if not name.startswith("pooler.")}
+    model.base_model.load_state_dict(weights, strict=False)  # a pooler, which no late interaction has, is drawn too
+    return model
 
 
 class CrossTask:
@@ -207,10 +227,8 @@ def read(path: Path) -> dict[int, dict[int, float]]:
             found[whole(qid)] = made = {whole(pid): finite(value) for pid, value in scores}
             if not made:
                 raise ValueError("no scores")
-        except (CorruptFileError, ValueError, TypeError, LookupError):
-            raise CorruptFileError(
-                f"{path}:{number}: expected [qid, [[score, pid], ...]], found {line[:60]!r}"
-            ) from None
+        except (CorruptFileError, ValueError, TypeError, LookupError) as error:
+            raise no_line(f"{path}:{number}", "[qid, [[score, pid], ...]]", line, error) from None
     return found
 
 

@@ -92,7 +92,7 @@ def arguments(about: str) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--count", type=int, default=10**9, help="faults at the most")
     parser.add_argument("--seconds", type=float, default=120)
-    parser.add_argument("--scenes", default="", help="only those whose names begin so")
+    parser.add_argument("--scenes", default="", help="only those whose names begin so: add|delete")
     parser.add_argument("--foreign", type=Path, help="an index of ColBERT or fast-plaid to adopt, with --checkpoint")
     parser.add_argument("--checkpoint", type=Path, help="of that index")
     return parser.parse_args()
@@ -193,12 +193,19 @@ def scenes(place: Path, asked: argparse.Namespace) -> list[Scene]:
     made.append(Scene("add", ["index", *out, *add], there))
     made.append(Scene("delete", ["index", *out, "--delete", "3"], there))
     made.append(Scene("delete and add", ["index", *out, *gone, *add], there))
+    made.append(Scene("compact", ["index", *out, *gone], there))  # more than a quarter: what is left is rewritten
+    (place / "more.tsv").write_text("".join(f"b{row}\t{text}\n" for row, text in enumerate(texts(5, 3))))
+    changed = shutil.copytree(there, place / "changed")
+    done = lotte(["index", "--out", str(changed / "out"), "--delete", "3", *add])
+    assert done.returncode == 0, done.stderr
+    made.append(Scene("add again", ["index", *out, "--add", str(place / "more.tsv")], changed))
+    made.append(Scene("delete again", ["index", *out, "--delete", "a1", "--delete", "7"], changed))
     build = ["build", "--dumps", str(SAMPLE / "dumps"), "--gooaq", str(SAMPLE / "gooaq.jsonl"), "--workers", "1"]
     made.append(Scene("build", [*build, "--spec", str(SAMPLE / "spec.toml"), *out], place / "empty"))
     if asked.foreign:
         recipe = ["--retriever", "colbertv2", "-o", f"checkpoint={asked.checkpoint}"]
         made.append(Scene("adopt", ["index", str(asked.foreign), *recipe, *out], place / "with bm25"))
-    made = [scene for scene in made if scene.name.startswith(asked.scenes)]
+    made = [scene for scene in made if scene.name.startswith(tuple(asked.scenes.split("|")))]
     for scene in made:
         root = fresh(scene, place)
         scene.old = held(root)

@@ -1,4 +1,4 @@
-"""One bit turned over in an index of any kind, a build, a checkpoint, or a record with its run.
+"""One bit turned over in an index of any kind, a build, a checkpoint, a training's state, or a record with its run.
 
     python tests/bench/faults/flips.py [--seed N] [--seconds S] [--count N] [--scenes bm25]
 
@@ -64,7 +64,7 @@ def whole(place):  # type: ignore[no-untyped-def]
     assert done.returncode == 0, done.stderr
     shutil.rmtree(place / "build" / ".work", ignore_errors=True)
     made += [("build", place / "build", None), ("checkpoint", trained(place, checkpoint), None)]
-    made.append(("records", evaluated(place), None))
+    made += [("records", evaluated(place), None), ("state", state(place), None)]
     return made
 
 
@@ -81,6 +81,14 @@ def trained(place, source):  # type: ignore[no-untyped-def]
         place / "trained", described=found.described, state=state, projection_HI=projection, tokenizer=source,
         settings=found.settings, training={"data": [{"name": "x"}]}, readme="# card\n", extra={"more.npz": b"more"},
     )  # fmt: skip
+
+
+def state(place):  # type: ignore[no-untyped-def]
+    """Return what a training that was stopped goes on from."""
+    import toy_training
+
+    toy_training.train(place / "toy" / "run", steps=2)
+    return place / "toy" / "run" / "state-2"
 
 
 def evaluated(place):  # type: ignore[no-untyped-def]

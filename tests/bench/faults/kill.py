@@ -5,6 +5,8 @@
 
 from campaign import Table, arguments, checked, disturbed, fresh, held, scenes, turns, workplace
 
+NOT_TWICE = ("add", "delete", "compact", "add again", "delete again")
+
 
 def main() -> None:
     asked, table = arguments(__doc__ or ""), Table()
@@ -20,7 +22,7 @@ def main() -> None:
                     return "neither the old nor the new is there"
                 again = disturbed(scene, root, 0, "SIGKILL")
                 # what was done in full before the kill cannot be done twice: an added id is there, a deleted one is gone
-                done_before = again.returncode == 1 and scene.name in ("add", "delete") and held(root) == scene.new
+                done_before = again.returncode == 1 and scene.name in NOT_TWICE and held(root) == scene.new
                 if again.returncode and not done_before:
                     return f"the same command again: {again.stderr[-200:]}"
                 if held(root) != scene.new:
