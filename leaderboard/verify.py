@@ -280,7 +280,7 @@ def _unlike_scores(path: Path, result: Result, dataset: Dataset) -> Iterator[str
     except LotteError as error:
         yield str(error)
         return
-    run = dataset.shown(found.filled(dataset.queries))
+    run = dataset.scored_part(found.filled(dataset.queries))
     if run.depth != result.run.get("depth"):
         yield f"run.depth: the run goes {run.depth:,} deep, the record says {count(result.run.get('depth'))}"
     level = int(dataset.facts.get("relevance_level", "1"))

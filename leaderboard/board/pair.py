@@ -11,8 +11,8 @@ from leaderboard.board.record import Record
 from leaderboard.board.texts import Texts, Tops
 from leaderboard.compare import ALPHA, Comparison, Tally, tally
 from lotte import Dataset
-from lotte.origin import origins
 from lotte.progress import Progress
+from lotte.query_groups import query_groups
 
 SHOWN = 30  # questions of each side; the first five of both take some 5 kB
 BARS = 21  # of the drawing of differences, from -1 to 1
@@ -47,7 +47,7 @@ def write(
             best = {label: texts.tops(contest.entries[label]) for label in shown}
             dataset = texts.dataset(contest, data, say)
             known = _texts(contest, found, {label: tops for label, (tops, _) in best.items()}, dataset)
-            groups = origins(dataset) if dataset else {}
+            groups = query_groups(dataset) if dataset else {}
             for a, b in found:
                 elsewhere = _elsewhere(contests, contest, a, b)
                 tallies = by_group(contest, a, b, groups)
@@ -76,7 +76,7 @@ def bars(contest: Contest, a: str, b: str) -> list[int]:
 
 
 def by_group(contest: Contest, a: str, b: str, groups: Mapping[str, Mapping[str, str]]) -> dict[str, dict[str, Tally]]:
-    """Return grouping -> group -> wins, ties and losses of a; groups as `lotte.origin.origins` gives them."""
+    """Return grouping -> group -> wins, ties and losses of a; groups as in `lotte.query_groups`."""
     one, other = (dict(zip(entry.query_ids, entry.values.tolist(), strict=True))
                   for entry in (contest.entries[a], contest.entries[b]))  # fmt: skip
     return {grouping: tally(one, other, of) for grouping, of in groups.items()}
