@@ -33,7 +33,15 @@ def published() -> list[str]:
 
 def found(data: Path) -> list[str]:
     """Return the names of the datasets that are on this disk."""
-    return sorted(_full(file, name) for file, one in _benchmarks().items() for name in one.found(data))
+    return sorted(_full(file, name) for file, one in _benchmarks().items() for name in _names_in(one, data))
+
+
+def _names_in(benchmark: ModuleType, data: Path) -> Iterable[str]:
+    """Return the sets that a benchmark looks for by itself; else those of which all files are there."""
+    if hasattr(benchmark, "names_in"):
+        names: list[str] = benchmark.names_in(data)
+        return names
+    return (name for name in benchmark.NAMES if benchmark.release(name).is_in(data))
 
 
 def release(name: str) -> Release | None:

@@ -83,33 +83,32 @@ def build(
 
     lotte build --dumps ~/dumps --gooaq gooaq.jsonl --out lotte
     """
-    import os
+    from lotte.executor import check_executor, parse_shard, prepare
+    from lotte.processors import num_processors
 
-    from lotte import work
-
-    work.check_executor(executor)
-    if (count := workers or os.cpu_count() or 1) > 1:
-        work.prepare(["lotte.build.community", "lotte.build.pool"])
-    from lotte.build import spec as specs
-    from lotte.build.build import Order
-    from lotte.build.build import build as build_all
-    from lotte.build.manifest import build_id
+    check_executor(executor)
+    if (count := workers or num_processors()) > 1:
+        prepare(["lotte.builder.community", "lotte.builder.topics"])
+    from lotte.builder import spec as specs
+    from lotte.builder.build import BuildRequest
+    from lotte.builder.build import build as build_all
+    from lotte.builder.manifest import build_id
     from lotte.progress import Progress
 
     changes: dict[str, Any] = {"as_of": as_of} if as_of else {}
     if seed is not None:
         changes["seed"] = seed
     chosen = specs.read(spec or specs.LOTTE_SPEC, **changes).narrowed(topic or [], split or [])
-    order = Order(
+    request = BuildRequest(
         chosen,
         dumps,
         out,
         gooaq,
         count,
-        work.parse_shard(shard) if shard else None,
+        parse_shard(shard) if shard else None,
         allow_missing,
     )
-    manifest = build_all(order, lambda total, title: Progress(total, "bytes", title), say)
+    manifest = build_all(request, lambda total, title: Progress(total, "bytes", title), say)
     if as_json:
         counts = manifest["counts"]["parts"] if manifest else None
         put({"out": str(out), "id": build_id(out) if manifest else None, "parts": counts}, as_json=True)
@@ -134,10 +133,10 @@ def check(
     lotte check lotte-2021 lotte      passages, questions and answers lost, added, changed, by community
     """
     from leaderboard import whole
-    from lotte.build import drift
+    from lotte.builder import diff
 
     if other is not None:
-        show([row._asdict() for row in drift.compare(folder, other)], as_json=as_json)
+        show([row._asdict() for row in diff.compare(folder, other)], as_json=as_json)
         return
     checked, count = whole.look(folder, retriever, say), 0
     for line in checked.differences:
@@ -160,7 +159,7 @@ def describe(
     lotte describe lotte --plot lengths.png
     """
     from lotte import summary
-    from lotte.build.drift import parts
+    from lotte.builder.diff import parts
     from lotte.progress import Progress
 
     if not folder.is_dir():

@@ -3,7 +3,7 @@
 Given records, they are of one dataset. Given folders, one a system, each
 dataset that all of them have is compared, and then their mean: a dataset that
 one of them lacks is said, and left out of it. Asked for topics or communities,
-the questions are grouped as the dataset on this disk says (`lotte.origin`).
+the questions are grouped as the dataset on this disk says (`lotte.query_groups`).
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,7 +24,7 @@ from leaderboard.record.schema import Record
 from leaderboard.record.sections import IMPORTED
 from lotte.dataset import qrels_sha256, queries_sha256
 from lotte.errors import LotteError, MismatchError, UnavailableError
-from lotte.origin import GROUPINGS, origins
+from lotte.query_groups import GROUPINGS, query_groups
 
 PrintedRow: TypeAlias = dict[str, Any]
 
@@ -207,7 +207,7 @@ def _grouped(rows: ComparisonRows, record: Record, table: Table, by: str, data: 
         raise UnavailableError(
             f"{rows.dataset} in {data} is not the one of the records, so its {by} tells nothing here"
         )
-    groups = origins(dataset).get(by)
+    groups = query_groups(dataset).get(by)
     if groups is None:
         raise UnavailableError(f"nothing in {data} tells the questions of {rows.dataset} apart by {by}")
     group_rows = [

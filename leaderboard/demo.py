@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import lotte
 from leaderboard.evaluate import Order, evaluate
 from lotte import reading
-from lotte.build import build, spec
+from lotte.builder import build, spec
 from lotte.errors import UnavailableError
 from lotte.progress import Progress
 from retrievers import Retriever, load
@@ -31,7 +31,7 @@ class Score(NamedTuple):
 def run(out: Path, say: Callable[[str], None]) -> Iterator[Score]:
     """Build the sample at OUT/lotte and score the systems on it. Yields a row for each dataset."""
     collection = out / "lotte"
-    order = build.Order(spec.read(SAMPLE / "spec.toml"), SAMPLE / "dumps", collection, SAMPLE / "gooaq.jsonl")
+    order = build.BuildRequest(spec.read(SAMPLE / "spec.toml"), SAMPLE / "dumps", collection, SAMPLE / "gooaq.jsonl")
     build.build(order, lambda total, title: Progress(total, "bytes", title), say)
     datasets = reading.read(collection)
     scores: dict[str, dict[str, float]] = {dataset.name: {} for dataset in datasets}

@@ -105,7 +105,7 @@ def rescore(path: Path, name: str, dataset: Dataset, order: Order, *, header: in
             f"they count as misses. The first is {missing[0]!r}."
         )
     sha256 = _read_corpus([dataset], order)
-    run = dataset.shown(ranked := ranked.filled(dataset.queries))
+    run = dataset.scored_part(ranked := ranked.filled(dataset.queries))
     _tell(dataset, ranked, order)
     facts = {"origin": {"file": path.name, "sha256": artifact.sha256(path)}, "missing": missing}
     maker = _Maker(name=name, level=RESCORED)
@@ -260,7 +260,7 @@ def _ask(name: str, system: Retriever, dataset: Dataset, opened: _Opened, order:
     if isinstance(system, Fits) and (fitted := system.fitted(dataset.facts)) != system:
         system, index = fitted, fitted.open(opened.path)
     ranked, seconds = cost.timed_search(index, dataset.queries, k=depth, title=dataset.name)
-    run = dataset.shown(ranked).cut(order.k)
+    run = dataset.scored_part(ranked).cut(order.k)
     _tell(dataset, ranked, order)
     _tell_depth(dataset, order.k, order)
     size = cost.size_of(opened.path)

@@ -14,6 +14,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from lotte.processors import num_processors
+
 HOUSE = Path(__file__).resolve().parent.parent
 CODE = ("lotte", "retrievers", "leaderboard", "pyproject.toml", "constraints.txt")  # what a number can depend on
 LIBRARIES = (
@@ -25,7 +27,7 @@ LIBRARIES = (
 def machine() -> Mapping[str, Any]:
     return {
         "cpu": _cpu(),
-        "cores": _cores(),
+        "cores": num_processors(),
         "memory_bytes": _memory(),
         "gpu": _gpus(),
         "os": platform.platform(),
@@ -65,13 +67,6 @@ def _cpu() -> str | None:
         pass
     name = _output("sysctl", "-n", "machdep.cpu.brand_string") if sys.platform == "darwin" else None
     return (name or platform.processor() or platform.machine()).strip() or None
-
-
-def _cores() -> int | None:
-    """Return the cores this process may use, which in a container are fewer than there are."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count()
 
 
 def _memory() -> int | None:

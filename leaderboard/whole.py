@@ -33,7 +33,7 @@ def look(path: Path, retriever: str, say: Talk) -> Checked:
 
     Raises  LotteError if it is nothing that can be checked, or its own list of files cannot be read
     """
-    from lotte.build import manifest
+    from lotte.builder import manifest
     from retrievers import index_folder
 
     if (path / artifact.META).is_file():
@@ -51,7 +51,7 @@ def look(path: Path, retriever: str, say: Talk) -> Checked:
 
 
 def _build(folder: Path) -> Checked:
-    from lotte.build import manifest
+    from lotte.builder import manifest
 
     files = manifest.read(folder)["files"]
     size = sum((folder / name).stat().st_size for name in files if (folder / name).is_file())
@@ -90,7 +90,7 @@ def _index(path: Path, retriever: str, say: Talk) -> Checked:
 
 def _records(path: Path) -> list[Path]:
     """Return the records that a path is or has; none if it is no folder."""
-    from lotte.build import manifest
+    from lotte.builder import manifest
 
     if path.is_file():
         return [path]

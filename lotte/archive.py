@@ -19,6 +19,8 @@ MEMBERS = 100_000
 _BLOCK = 1 << 20
 _HONEST = 40  # times its own size that a text archive grows, at the very most
 _SMALL = 1 << 30  # bytes that any archive may hold
+_OF_FORMATS = (tarfile.TarError, zipfile.BadZipFile, gzip.BadGzipFile, zlib.error, lzma.LZMAError)
+_DAMAGED = (*_OF_FORMATS, EOFError, NotImplementedError)  # what reading a damaged archive may raise
 
 
 def unpack(
@@ -33,23 +35,20 @@ def unpack(
     Raises  CorruptFileError for an archive that is damaged, climbs out, links, or holds too much
     """
     folder.mkdir(parents=True, exist_ok=True)
-    room = Room(path, limit)
+    allowance = Allowance(path, limit)
     try:
         if kind == "gz":
             with gzip.open(path) as packed:
-                room.take(packed, folder / path.name.removesuffix(".gz"))
+                allowance.take(packed, folder / path.name.removesuffix(".gz"))
         elif kind == "tar":
-            _untar(path, folder, strip, room)
+            _untar(path, folder, strip, allowance)
         else:
-            _unzip(path, folder, strip, room)
-    except (
-        tarfile.TarError, zipfile.BadZipFile, gzip.BadGzipFile, zlib.error, lzma.LZMAError, EOFError,
-        NotImplementedError,
-    ) as error:  # fmt: skip
+            _unzip(path, folder, strip, allowance)
+    except _DAMAGED as error:
         raise CorruptFileError(f"{path}: the archive is damaged ({error}); remove it and fetch it again") from None
 
 
-class Room:
+class Allowance:
     """How many bytes and files an archive may still bring."""
 
     def __init__(self, path: Path, limit: int | None = None) -> None:
@@ -74,7 +73,7 @@ class Room:
             file.write(block)
 
 
-def _untar(path: Path, folder: Path, strip: int, room: Room) -> None:
+def _untar(path: Path, folder: Path, strip: int, allowance: Allowance) -> None:
     with tarfile.open(path, "r|*") as archive:
         for member in archive:
             target = _target(path, member.name, folder, strip)
@@ -84,10 +83,10 @@ def _untar(path: Path, folder: Path, strip: int, room: Room) -> None:
                 raise CorruptFileError(f"{path}: {member.name!r} is a link or a device; the archive is refused")
             if target is not None and (source := archive.extractfile(member)) is not None:
                 _once(path, member.name, target)
-                room.take(source, target)
+                allowance.take(source, target)
 
 
-def _unzip(path: Path, folder: Path, strip: int, room: Room) -> None:
+def _unzip(path: Path, folder: Path, strip: int, allowance: Allowance) -> None:
     with zipfile.ZipFile(path) as archive:
         for member in archive.infolist():
             target = _target(path, member.filename, folder, strip)
@@ -101,7 +100,7 @@ def _unzip(path: Path, folder: Path, strip: int, room: Room) -> None:
             if target is not None:
                 _once(path, member.filename, target)
                 with archive.open(member) as source:
-                    room.take(source, target)
+                    allowance.take(source, target)
 
 
 def _once(path: Path, name: str, target: Path) -> None:

@@ -53,6 +53,22 @@ def digest(value: Any) -> str:
     return hashlib.sha256(canonical(value).encode()).hexdigest()
 
 
+def readable(value: Any, *, ascii: bool = False, nan: bool = False) -> str:
+    """Return JSON to be read by people and compared line by line: indented, keys sorted, one line end at the end.
+
+    ascii  whether every other character is escaped, so that half a character can be written too
+    nan    whether NaN and infinities are written, which are not JSON
+
+    Raises  ValueError for one of these
+    """
+    return json.dumps(value, indent=1, sort_keys=True, ensure_ascii=ascii, allow_nan=nan) + "\n"
+
+
+def write_json(path: Path, value: Any) -> Path:
+    """Write a value as `readable` JSON into a file that is complete or absent."""
+    return write_whole(path, readable(value))
+
+
 def write_whole(path: Path, content: str | bytes) -> Path:
     """Write a file that is complete or absent."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -91,6 +107,7 @@ class Writer:
 
     @property
     def sha256(self) -> str:
+        """Return the hash of what was written, in hexadecimal."""
         return self._sha256.hexdigest()
 
     def __enter__(self) -> "Writer":
@@ -98,11 +115,13 @@ class Writer:
         return self
 
     def write(self, content: bytes | memoryview) -> int:
+        """Write bytes behind those before. Returns how many."""
         self._sha256.update(content)
         self.size += len(content)
         return self._file.write(content)
 
     def flush(self) -> None:
+        """Hand what was written to the system."""
         self._file.flush()
 
     def __exit__(self, kind: object, error: object, trace: object) -> None:
@@ -117,7 +136,7 @@ class Writer:
 
 def sealed(meta: Mapping[str, Any]) -> bytes:
     """Return what a `meta.json` holds that covers itself: `digest` is the sha256 of its bytes without the digest."""
-    text = json.dumps({**meta, "digest": ""}, indent=1, sort_keys=True) + "\n"
+    text = readable({**meta, "digest": ""}, ascii=True, nan=True)
     own = hashlib.sha256(text.encode()).hexdigest()
     return text.replace(_DIGEST.format(""), _DIGEST.format(own), 1).encode()
 
@@ -153,9 +172,9 @@ def unlike(path: Path, size: int | None, sha256_: str, *, deep: bool = True) -> 
     deep  whether all of it is read, else its size is looked at
     """
     try:
-        found = path.stat().st_size
-        if size is not None and found != size:
-            return f"{found:,} bytes, where {size:,} were written"
+        actual_size = path.stat().st_size
+        if size is not None and actual_size != size:
+            return f"{actual_size:,} bytes, where {size:,} were written"
         return "not what was written" if deep and sha256(path) != sha256_ else ""
     except (FileNotFoundError, NotADirectoryError):
         return MISSING
@@ -178,10 +197,10 @@ def damaged(path: Path, *, is_ours: Callable[[str], bool] = lambda name: False) 
     sizes = meta.get("sizes") if isinstance(meta.get("sizes"), dict) else {}
     if known and not is_sealed(text, meta.get("digest")):
         yield META, "not what was written"
-    for name, wanted in files.items():
-        if problem := unlike(path / name, sizes.get(name), wanted):
+    for name, recorded in files.items():
+        if problem := unlike(path / name, sizes.get(name), recorded):
             yield name, problem
-    for name in sorted({one.name for one in path.iterdir()} - files.keys() - {META}) if known else ():
+    for name in sorted({file.name for file in path.iterdir()} - files.keys() - {META}) if known else ():
         if not name.startswith(".") and not is_ours(name):
             yield name, "not one of its files"
 
@@ -215,8 +234,7 @@ def folder(path: Path, meta: Mapping[str, Any], *, seal: bool = False) -> Iterat
         if seal:
             (part / META).write_bytes(sealed({**meta, **covered(part)}))
         else:
-            text = json.dumps(dict(meta), indent=1, sort_keys=True, ensure_ascii=False) + "\n"
-            (part / META).write_text(text, encoding="utf-8")
+            (part / META).write_text(readable(dict(meta), nan=True), encoding="utf-8")
         put(part, path)
     finally:
         shutil.rmtree(part, ignore_errors=True)
@@ -242,13 +260,13 @@ def put(whole: Path, path: Path) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
-def _exchange(one: Path, other: Path) -> bool:
+def _exchange(first: Path, second: Path) -> bool:
     """Give each of two names what the other one stood for, at once; return whether the system could."""
     try:
         rename = ctypes.CDLL(None).renameat2
     except (AttributeError, OSError, TypeError):
         return False
-    return bool(rename(_HERE, os.fsencode(one), _HERE, os.fsencode(other), _EXCHANGE) == 0)
+    return bool(rename(_HERE, os.fsencode(first), _HERE, os.fsencode(second), _EXCHANGE) == 0)
 
 
 def recover(path: Path) -> None:
@@ -285,10 +303,10 @@ def sweep(folder: Path, name: str = "*") -> None:
 def meta(path: Path) -> dict[str, Any] | None:
     """Return what `folder` was told about this folder, or None if there is no whole one."""
     try:
-        found = json_file(path / META)
+        record = json_file(path / META)
     except (OSError, LotteError):
         return None
-    return found if isinstance(found, dict) else None
+    return record if isinstance(record, dict) else None
 
 
 def _alive(pid: str) -> bool:

@@ -13,7 +13,7 @@ from typing import overload
 from lotte import ids
 from lotte.dataset import Corpus, Doc
 from lotte.errors import CorruptFileError, shown
-from lotte.rows import Rows
+from lotte.line_index import LineIndex
 
 
 def number_of(doc_id: object) -> int:
@@ -38,7 +38,7 @@ class RowIds(Sequence[str]):
     def __getitem__(self, row: slice) -> list[str]: ...
     def __getitem__(self, row: int | slice) -> str | list[str]:
         rows = range(self._count)[row]
-        return str(rows) if isinstance(rows, int) else [str(one) for one in rows]
+        return str(rows) if isinstance(rows, int) else [str(number) for number in rows]
 
     def __contains__(self, doc_id: object) -> bool:
         return 0 <= number_of(doc_id) < self._count
@@ -59,10 +59,11 @@ class Collection:
 
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
-        self._rows = Rows(self.path)
+        self._rows = LineIndex(self.path)
 
     @property
     def doc_ids(self) -> Sequence[str]:
+        """The ids "0", "1", ... without a list of them."""
         return RowIds(len(self))
 
     def __len__(self) -> int:
@@ -99,7 +100,7 @@ class OwnIds:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._rows = Rows(path)
+        self._rows = LineIndex(path)
         where: dict[str, int] = {}
         for row in range(len(self._rows)):
             doc_id = ids.checked(self._fields(row)[0], "document", f"{path}:{row + 1}")
@@ -112,6 +113,7 @@ class OwnIds:
 
     @property
     def doc_ids(self) -> Sequence[str]:
+        """The ids, in the order of the file."""
         return self._doc_ids
 
     def __len__(self) -> int:
@@ -144,6 +146,7 @@ class Selection:
 
     @property
     def doc_ids(self) -> Sequence[str]:
+        """The ids of these rows, in their order."""
         doc_ids = self._whole.doc_ids
         return [doc_ids[row] for row in self._rows]
 

@@ -19,6 +19,8 @@ Qrels: TypeAlias = Mapping[str, Mapping[str, int]]  # query_id -> doc_id -> rele
 
 
 class Doc(NamedTuple):
+    """A document, of which a passage is one kind."""
+
     doc_id: str
     text: str
 
@@ -27,7 +29,9 @@ class Corpus(Protocol):
     """Documents in a fixed order. Row i is the i-th; indexes speak rows, people speak doc_ids."""
 
     @property
-    def doc_ids(self) -> Sequence[str]: ...
+    def doc_ids(self) -> Sequence[str]:
+        """The ids of all documents, by row."""
+        ...
     def __len__(self) -> int: ...
     def __getitem__(self, row: int, /) -> Doc: ...
     def __iter__(self) -> Iterator[Doc]: ...
@@ -51,6 +55,7 @@ class Docs:
 
     @property
     def doc_ids(self) -> Sequence[str]:
+        """The ids of all documents, by row."""
         return [doc.doc_id for doc in self.docs]
 
     def __len__(self) -> int:
@@ -65,6 +70,8 @@ class Docs:
 
 @dataclass(frozen=True, kw_only=True)
 class Dataset:
+    """A corpus, the questions asked of it, and which documents answer them."""
+
     name: str  # "lotte/science/test/forum"
     corpus: Corpus
     queries: Queries
@@ -100,11 +107,12 @@ class Dataset:
                 plain = plain and type(relevance) is int
         if not plain:
             qrels = {
-                one: {doc_id: whole(found) for doc_id, found in judged.items()} for one, judged in self.qrels.items()
+                query_id: {doc_id: whole(relevance) for doc_id, relevance in judged.items()}
+                for query_id, judged in self.qrels.items()
             }
             object.__setattr__(self, "qrels", qrels)
 
-    def shown(self, run: Run) -> Run:
+    def scored_part(self, run: Run) -> Run:
         """Return the part of a run that the dataset's authors would score. PeerQA overrides it."""
         return run.without_own(self.qrels) if self.ignore_own else run
 

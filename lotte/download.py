@@ -10,7 +10,6 @@ import contextlib
 import errno
 import hashlib
 import http.client
-import json
 import os
 import shutil
 import time
@@ -24,8 +23,8 @@ from pathlib import Path
 from pkgutil import iter_modules
 from typing import IO, Any
 
-from lotte import archive, benchmarks, extras, hub, release
-from lotte.artifact import write_whole
+from lotte import archive, benchmarks, extras, huggingface, release
+from lotte.artifact import write_json
 from lotte.errors import CorruptFileError, LotteError, UnavailableError, unknown, writing
 from lotte.parsing import json_object
 from lotte.progress import Progress
@@ -45,8 +44,12 @@ class _Lost(Exception):
     """This mirror will not give the file: try the next."""
 
 
+class _OtherFile(_Lost):
+    """This mirror gave another file."""
+
+
 @dataclass(frozen=True)
-class _Wanted:
+class _Goal:
     target: Path
     size: int | None
     md5: str
@@ -73,19 +76,19 @@ def download(
     size: int | None = None,
     md5: str = "",
     sha256: str = "",
-    pause: float | None = None,
     timeout: float = TIMEOUT,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Path:
     """Put the file at the first of these URLs that has it at `target`, and return `target`.
 
     size, md5, sha256  what it must be, as far as known; a file already at `target` is taken if it is that
-    pause              seconds before the second attempt, doubled each time; PAUSE if None
+    timeout            seconds without a byte after which an attempt is given up
+    sleep              waits so many seconds between two attempts
 
     Raises  UnavailableError if no mirror gives it, CorruptFileError if what the last one gave is another file
     """
-    wanted = _Wanted(target, size, md5, sha256)
-    if target.is_file() and (size or md5 or sha256) and not _wrong(target, wanted):
+    goal = _Goal(target, size, md5, sha256)
+    if target.is_file() and (size or md5 or sha256) and not _wrong(target, goal):
         return target
     reasons: list[str] = []
     corrupt = False
@@ -95,37 +98,40 @@ def download(
             if not url.lower().startswith(("http://", "https://")):
                 raise LotteError(f"{url} is no http or https address")
             try:
-                _from_mirror(url, wanted, PAUSE if pause is None else pause, timeout, sleep)
+                _from_mirror(url, goal, timeout, sleep)
             except _Lost as reason:
                 reasons.append(f"{url}: {reason}")
+                corrupt = corrupt or isinstance(reason, _OtherFile)
                 continue
-            if wrong := _wrong(wanted.part, wanted):
-                corrupt = True
-                reasons.append(f"{url}: {wrong}")
-                wanted.forget()
-                continue
-            wanted.part.replace(target)
-            wanted.note.unlink(missing_ok=True)
+            goal.part.replace(target)
+            goal.note.unlink(missing_ok=True)
             return target
-    kept = f" {wanted.part} is kept: run the command again, it goes on from there." if wanted.part.exists() else ""
+    kept = f" {goal.part} is kept: run the command again, it goes on from there." if goal.part.exists() else ""
     kind = CorruptFileError if corrupt else UnavailableError
     raise kind(f"{target.name} could not be fetched ({'; '.join(reasons) or 'no address is known'}).{kept}")
 
 
-def _from_mirror(url: str, wanted: _Wanted, pause: float, timeout: float, sleep: Callable[[float], None]) -> None:
-    """Fill the part from one URL, over as many connections as it takes. Raises _Lost."""
-    if wanted.size is not None and _size(wanted.part) == wanted.size and _version_of_part(url, wanted):
+def _from_mirror(url: str, goal: _Goal, timeout: float, sleep: Callable[[float], None]) -> None:
+    """Fill the part from one URL, over as many connections as it takes. Raises _Lost, _OtherFile."""
+    _connect_until_whole(url, goal, timeout, sleep)
+    if wrong := _wrong(goal.part, goal):
+        goal.forget()
+        raise _OtherFile(wrong)
+
+
+def _connect_until_whole(url: str, goal: _Goal, timeout: float, sleep: Callable[[float], None]) -> None:
+    if goal.size is not None and _size(goal.part) == goal.size and _version_of_part(url, goal):
         return  # all of it came, and then the process was killed
-    failures, most = 0, _size(wanted.part)
+    failures, most = 0, _size(goal.part)
     while True:
         wait = 0.0
         try:
-            _connect(url, wanted, timeout)
+            _connect(url, goal, timeout)
             return
         except urllib.error.HTTPError as error:
             error.close()
             if error.code == 416:  # the part is as long as the file, or longer: it is another file's
-                wanted.forget()
+                goal.forget()
             elif error.code not in _AGAIN:
                 raise _Lost(f"HTTP {error.code} {error.reason}") from None
             reason, wait = f"HTTP {error.code}", _asked_pause(error)
@@ -134,36 +140,36 @@ def _from_mirror(url: str, wanted: _Wanted, pause: float, timeout: float, sleep:
                 raise  # of our disk, not of the network
             reason = str(getattr(error, "reason", "") or error or type(error).__name__)
         # more than ever: a server may go on for ever about the same bytes
-        failures = 1 if _size(wanted.part) > most else failures + 1
-        most = max(most, _size(wanted.part))
+        failures = 1 if _size(goal.part) > most else failures + 1
+        most = max(most, _size(goal.part))
         if failures >= ATTEMPTS:
             raise _Lost(f"{reason}, {failures} times in a row")
-        sleep(min(max(wait, pause * 2 ** (failures - 1)), LONGEST_PAUSE))
+        sleep(min(max(wait, PAUSE * 2 ** (failures - 1)), LONGEST_PAUSE))
 
 
-def _connect(url: str, wanted: _Wanted, timeout: float) -> None:
+def _connect(url: str, goal: _Goal, timeout: float) -> None:
     """Read one response to its end into the part, which goes on if the server agrees, and else begins anew."""
     headers = {"Accept-Encoding": "identity", "User-Agent": "lotte (https://docs.python.org/3/library/urllib)"}
-    version = _version_of_part(url, wanted)
-    done = _size(wanted.part) if version else 0
+    version = _version_of_part(url, goal)
+    done = _size(goal.part) if version else 0
     if version and done:
         headers |= {"Range": f"bytes={done}-", "If-Range": version}
     with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=timeout) as response:
         goes_on = response.status == 206 and _starts_at(response.headers.get("Content-Range"), done)
         if response.status == 206 and not goes_on:
-            wanted.forget()
+            goal.forget()
             raise OSError("the server sent another part than it was asked for")
         done = done if goes_on else 0
         total = _total(response, done)
-        if total is not None and wanted.size is not None and total != wanted.size:
-            raise _Lost(f"it has {total:,} bytes there, expected {wanted.size:,}")
+        if total is not None and goal.size is not None and total != goal.size:
+            raise _Lost(f"it has {total:,} bytes there, expected {goal.size:,}")
         if not goes_on:
-            _write_note(url, wanted, response)
-        limit = total if total is not None else wanted.size
-        with wanted.part.open("ab" if goes_on else "wb") as file:
-            _copy(response, file, done, limit, f"downloading {wanted.target.name}")
-    if limit is not None and (found := _size(wanted.part)) < limit:
-        raise OSError(f"it broke off at {found:,} of {limit:,} bytes")
+            _write_note(url, goal, response)
+        limit = total if total is not None else goal.size
+        with goal.part.open("ab" if goes_on else "wb") as file:
+            _copy(response, file, done, limit, f"downloading {goal.target.name}")
+    if limit is not None and (received := _size(goal.part)) < limit:
+        raise OSError(f"it broke off at {received:,} of {limit:,} bytes")
 
 
 def _copy(response: Any, file: IO[bytes], done: int, limit: int | None, title: str) -> None:
@@ -181,19 +187,19 @@ def _size(path: Path) -> int:
     return path.stat().st_size if path.is_file() else 0
 
 
-def _version_of_part(url: str, wanted: _Wanted) -> str:
+def _version_of_part(url: str, goal: _Goal) -> str:
     """Return what the server called the version that the part is of; "" if it cannot be gone on with."""
     try:
-        note = json_object(wanted.note)
+        note = json_object(goal.note)
         return str(note["version"]) if note["url"] == url else ""
     except (OSError, LotteError, KeyError):
         return ""
 
 
-def _write_note(url: str, wanted: _Wanted, response: Any) -> None:
+def _write_note(url: str, goal: _Goal, response: Any) -> None:
     etag = response.headers.get("ETag", "")
     version = etag if etag and not etag.startswith("W/") else response.headers.get("Last-Modified", "")
-    write_whole(wanted.note, json.dumps({"url": url, "version": version}))
+    write_json(goal.note, {"url": url, "version": version})
 
 
 def _starts_at(content_range: str | None, done: int) -> bool:
@@ -218,13 +224,13 @@ def _asked_pause(error: urllib.error.HTTPError) -> float:
     return 0.0
 
 
-def _wrong(path: Path, wanted: _Wanted) -> str:
+def _wrong(path: Path, goal: _Goal) -> str:
     """Return what is wrong with a file; "" if nothing is."""
-    if wanted.size is not None and (found := _size(path)) != wanted.size:
-        return f"it has {found:,} bytes, expected {wanted.size:,}"
-    for name, expected in (("sha256", wanted.sha256), ("md5", wanted.md5)):
-        if expected and (found_hash := _hash(path, name)) != expected:
-            return f"its {name} is {found_hash}, expected {expected}"
+    if goal.size is not None and (size := _size(path)) != goal.size:
+        return f"it has {size:,} bytes, expected {goal.size:,}"
+    for name, expected in (("sha256", goal.sha256), ("md5", goal.md5)):
+        if expected and (actual_hash := _hash(path, name)) != expected:
+            return f"its {name} is {actual_hash}, expected {expected}"
     return ""
 
 
@@ -242,9 +248,10 @@ def release_of(name: str) -> Release:
     files = [module.name for module in iter_modules(benchmarks.__path__)]
     rest = getattr(_benchmark(file), "ALIASES", {}).get(rest, rest) if file in files else rest
     if file not in files or rest not in _benchmark(file).NAMES:
-        raise unknown("dataset", name, [f"{one}/{each}".rstrip("/") for one in files for each in _benchmark(one).NAMES])
-    found: Release = _benchmark(file).release(rest)
-    return found
+        names = [f"{benchmark}/{each}".rstrip("/") for benchmark in files for each in _benchmark(benchmark).NAMES]
+        raise unknown("dataset", name, names)
+    published: Release = _benchmark(file).release(rest)
+    return published
 
 
 def _benchmark(file: str) -> Any:
@@ -263,14 +270,14 @@ def fetch(name: str, home: Path, *, say: Callable[[str], None] = lambda line: No
     Raises  UnknownNameError, UnavailableError if it is not public or cannot be had,
             CorruptFileError if what comes is not what was published
     """
-    wanted = release_of(name)
-    where = home / next(iter(wanted.needs))
-    if _is_fetched(wanted, home):
+    published = release_of(name)
+    where = home / next(iter(published.needs))
+    if _is_fetched(published, home):
         return where
-    if not wanted.files and wanted.hub is None:
-        raise UnavailableError(f"{name} cannot be downloaded. {wanted.by_hand}")
+    if not published.files and published.hub is None:
+        raise UnavailableError(f"{name} cannot be downloaded. {published.by_hand}")
     failures: list[LotteError] = []
-    for way in wanted.files:
+    for way in published.files:
         try:
             for file in way:
                 _fetch_file(file, home)
@@ -278,14 +285,14 @@ def fetch(name: str, home: Path, *, say: Callable[[str], None] = lambda line: No
         except (UnavailableError, CorruptFileError) as error:
             failures.append(error)
             say(str(error))
-    if wanted.hub is not None and hub.is_installed():
-        return _fetch_hub(wanted, where)
-    hint = f" Or {extras.hint('datasets')}, and it comes from Hugging Face." if wanted.hub else ""
+    if published.hub is not None and huggingface.is_installed():
+        return _fetch_hub(published, where)
+    hint = f" Or {extras.hint('datasets')}, and it comes from Hugging Face." if published.hub else ""
     raise type(failures[-1])(f"{failures[-1]}{hint}")
 
 
-def _is_fetched(wanted: Release, home: Path) -> bool:
-    return all(release.claim(home / folder, names) for folder, names in wanted.needs.items())
+def _is_fetched(published: Release, home: Path) -> bool:
+    return all(release.claim(home / folder, names) for folder, names in published.needs.items())
 
 
 def _fetch_file(file: File, home: Path) -> None:
@@ -323,21 +330,21 @@ def _fetch_file(file: File, home: Path) -> None:
 def _move(staging: Path, target: Path) -> None:
     for path in sorted(staging.rglob("*")):
         if path.is_file():
-            place = target / path.relative_to(staging)
-            place.parent.mkdir(parents=True, exist_ok=True)
-            path.replace(place)
+            target_path = target / path.relative_to(staging)
+            target_path.parent.mkdir(parents=True, exist_ok=True)
+            path.replace(target_path)
 
 
-def _fetch_hub(wanted: Release, where: Path) -> Path:
+def _fetch_hub(published: Release, where: Path) -> Path:
     """Load a set from Hugging Face at its revision, and write it in the layout that is read."""
-    assert wanted.hub is not None
+    assert published.hub is not None
     staging = where.with_name(f".{where.name}.partial-{os.getpid()}")
     try:
-        _benchmark(wanted.name.partition("/")[0]).write(staging, hub.tables(wanted.hub))
+        _benchmark(published.name.partition("/")[0]).write(staging, huggingface.tables(published.hub))
         _move(staging, where)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
-    origin = {"source": f"huggingface:{wanted.hub.repo}@{wanted.hub.revision}"}
-    for names in wanted.needs.values():
+    origin = {"source": f"huggingface:{published.hub.repo}@{published.hub.revision}"}
+    for names in published.needs.values():
         release.mark(where, names, origin)
     return where

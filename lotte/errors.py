@@ -74,10 +74,8 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> UnknownNameError:
     no retriever is named 'colbert2'; did you mean 'colbertv2'? `lotte list retrievers` shows all 2
     """
     known = sorted(known)
-    near = get_close_matches(name, known, n=1)
-    hint = f"did you mean {near[0]!r}? " if near else ""
     way = f"`lotte list {kind}s` shows all {len(known)}" if kind in _LISTED else f"there are {', '.join(known)}"
-    return UnknownNameError(f"no {kind} is named {shown(name)}; {hint}{way}")
+    return UnknownNameError(f"no {kind} is named {shown(name)}; {did_you_mean(name, known)}{way}")
 
 
 def absent(path: Path, hint: str = "") -> UnavailableError:
@@ -90,9 +88,22 @@ def absent(path: Path, hint: str = "") -> UnavailableError:
     return UnavailableError(f"{path} is {'a folder, and a file is wanted' if path.is_dir() else 'not there'}{hint}")
 
 
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return a question about the nearest name there is, with a blank behind it; "" if none is near.
+
+    >>> did_you_mean("colbert2", ["bm25", "colbertv2"]), did_you_mean("x", ["bm25"])
+    ("did you mean 'colbertv2'? ", '')
+    """
+    near = get_close_matches(name, list(known), n=1)
+    return f"did you mean {near[0]!r}? " if near else ""
+
+
 # EFBIG is what a file size limit (ulimit -f) gives, EDQUOT a user's quota: to a reader all three are "full"
-_FULL = {errno.ENOSPC: "no space left on the device", errno.EDQUOT: "the disk quota is used up",
-         errno.EFBIG: "a file may not grow this large here (ulimit -f, or the file system)"}  # fmt: skip
+_FULL = {
+    errno.ENOSPC: "no space left on the device",
+    errno.EDQUOT: "the disk quota is used up",
+    errno.EFBIG: "a file may not grow this large here (ulimit -f, or the file system)",
+}
 
 
 @contextmanager
@@ -117,5 +128,5 @@ def writing(folder: Path) -> Iterator[None]:
 
 def _code(error: Exception) -> int | None:
     """Return the system's number of an error of a library in Rust, safetensors, which has it in its text alone."""
-    found = re.search(r"\(os error (\d+)\)", str(error)) if type(error).__name__ == "SafetensorError" else None
-    return int(found[1]) if found else None
+    os_error = re.search(r"\(os error (\d+)\)", str(error)) if type(error).__name__ == "SafetensorError" else None
+    return int(os_error[1]) if os_error else None

@@ -37,9 +37,9 @@ def checked(text: str, what: str, where: str) -> str:
 
 def of_json(value: dict[str, Any], key: str, what: str, where: str) -> str:
     """Return the id under a key of a JSON object: a string, or an integer, which is taken as it is written."""
-    found = value.get(key)
-    if type(found) is int:
-        return str(found)
-    if not isinstance(found, str):
-        raise CorruptFileError(f"{where}: {key!r} must be a string or an integer, found {shown(found)}")
-    return checked(found, what, where)
+    raw_id = value.get(key)
+    if type(raw_id) is int:
+        return str(raw_id)
+    if not isinstance(raw_id, str):
+        raise CorruptFileError(f"{where}: {key!r} must be a string or an integer, found {shown(raw_id)}")
+    return checked(raw_id, what, where)

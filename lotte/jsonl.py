@@ -16,6 +16,7 @@ def objects(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 
 
 def parsed(line: str | bytes, where: str) -> dict[str, Any]:
+    """Return the object that a line spells. Raises CorruptFileError, beginning with `where`, if it is none."""
     value = json_of(line, where)
     if not isinstance(value, dict):
         raise CorruptFileError(f"{where}: expected a JSON object, found {shown(str(value), 40)}")
@@ -36,13 +37,14 @@ def string(value: dict[str, Any], key: str, where: str) -> str:
 
 def rows(value: dict[str, Any], key: str, count: int) -> list[int] | None:
     """Return the list of row numbers under this key; None if it is no such list, is empty, or has one of no row."""
-    found = value.get(key)
-    if not isinstance(found, list) or not found:
+    numbers = value.get(key)
+    if not isinstance(numbers, list) or not numbers:
         return None
-    return found if all(type(row) is int and 0 <= row < count for row in found) else None
+    return numbers if all(type(row) is int and 0 <= row < count for row in numbers) else None
 
 
 def integer(value: Any, what: str, where: str) -> int:
+    """Return a value that is an integer. Raises CorruptFileError, which calls it `what`, if it is none."""
     if type(value) is not int:  # True is an int to Python, and "7" would never be equal to passage 7
         raise CorruptFileError(f"{where}: {what} must be an integer, found {shown(value)}")
     return value

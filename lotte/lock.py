@@ -40,14 +40,23 @@ def held(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def alone(folder: Path) -> Iterator[None]:
-    """Do the same without waiting, in a folder that is there. Raises UnavailableError if another process holds it."""
+def alone(folder: Path, *, name: str = NAME, shared: bool = False, busy: str = "") -> Iterator[None]:
+    """Do the same without waiting, in a folder that is there.
+
+    name    of the file
+    shared  whether others may hold it too, if they share it
+    busy    what is said if another process holds it
+
+    Raises  UnavailableError if another process holds it
+    """
     try:
-        file = _locked(folder / NAME, fcntl.LOCK_EX | fcntl.LOCK_NB) if fcntl else None
+        how = (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB if fcntl else 0
+        file = _locked(folder / name, how) if fcntl else None
         if fcntl and file is None:
             raise BlockingIOError
     except BlockingIOError:
-        raise UnavailableError(f"{folder} is being written by another process; try again when it is done") from None
+        busy = busy or f"{folder} is being written by another process; try again when it is done"
+        raise UnavailableError(busy) from None
     try:
         yield
     finally:

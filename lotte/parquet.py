@@ -13,11 +13,11 @@ from lotte.errors import CorruptFileError, absent, reason, shown
 
 def columns(path: Path, kinds: dict[str, type]) -> dict[str, list[Any]]:
     """Return the values of some columns. Raises as `batches`."""
-    found: dict[str, list[Any]] = {name: [] for name in kinds}
+    by_name: dict[str, list[Any]] = {name: [] for name in kinds}
     for batch in batches(path, kinds):
-        for name, values in found.items():
+        for name, values in by_name.items():
             values += batch[name].to_pylist()
-    return found
+    return by_name
 
 
 def batches(path: Path, kinds: dict[str, type], *, nulls: bool = False) -> Iterator[Any]:
@@ -52,9 +52,9 @@ def _expect(path: Path, name: str, column: Any, kind: type, nulls: bool) -> None
     """Raise CorruptFileError if the values of a column are of another kind, or one is missing that must not be."""
     import pyarrow as pa
 
-    found = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
-    texts = pa.types.is_string(found) or pa.types.is_large_string(found)
+    value_type = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
+    texts = pa.types.is_string(value_type) or pa.types.is_large_string(value_type)
     lacking = column.null_count > 0 and not nulls
-    if lacking or not (texts if kind is str else pa.types.is_integer(found)):
+    if lacking or not (texts if kind is str else pa.types.is_integer(value_type)):
         what = "nothing in a row" if lacking else str(column.type)
         raise CorruptFileError(f"{path}: column {name!r} must hold {kind.__name__}, found {what}")

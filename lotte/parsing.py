@@ -17,11 +17,11 @@ _WRONG = (ValueError, RecursionError)  # ValueError: not JSON or TOML, not UTF-8
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """Refuse an object that names a key twice: which of the two counts is another one in another program."""
-    found = dict(pairs)
-    if len(found) < len(pairs):
+    by_key = dict(pairs)
+    if len(by_key) < len(pairs):
         (twice, _), *_ = Counter(key for key, _ in pairs).most_common(1)
         raise ValueError(f"the key {twice[:60]!r} is there twice")
-    return found
+    return by_key
 
 
 _DECODER = json.JSONDecoder(object_pairs_hook=_unique)

@@ -40,8 +40,8 @@ def why_not(name: str) -> str:
     for part in name.split("/"):
         if part in ("", ".", ".."):
             return "it leads out of the folder" if part == ".." or name[:1] == "/" else f"a part of it is {part!r}"
-        if found := next((one for one in part if one in "\\:" or not one.isprintable()), ""):
-            return f"it has {found!r} in it"
+        if odd := next((character for character in part if character in "\\:" or not character.isprintable()), ""):
+            return f"it has {odd!r} in it"
         if _NO_FILE.fullmatch(part):
             return f"{part[:80]!r} is no name of a file on Windows"
     return "it is longer than a file system takes" if any(len(p.encode()) > 255 for p in name.split("/")) else ""

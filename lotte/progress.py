@@ -45,6 +45,7 @@ class Progress:
         return self
 
     def advance(self, amount: int = 1) -> None:
+        """Say that so much more is done, in the unit of the total."""
         with self._lock:
             self._done += amount
             if (now := monotonic()) - self._shown >= self._pause:
@@ -66,11 +67,9 @@ class Progress:
         from rich.progress import BarColumn, SpinnerColumn, TextColumn
         from rich.progress import Progress as Bar
 
+        columns = SpinnerColumn(), BarColumn(), TextColumn("{task.description}", markup=False)
         # stdout is left alone: rich would send to stderr what is printed there while the bar stands
-        self._bar = Bar(
-            SpinnerColumn(), BarColumn(), TextColumn("{task.description}", markup=False),
-            console=Console(stderr=True), redirect_stdout=False, transient=True,
-        )  # fmt: skip
+        self._bar = Bar(*columns, console=Console(stderr=True), redirect_stdout=False, transient=True)
         self._bar.add_task(self._line(self._start), total=self.total or None)
         self._bar.start()
         self._pause = BAR_PAUSE

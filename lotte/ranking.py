@@ -42,7 +42,7 @@ def read(path: Path, query_ids: Collection[str], doc_ids: Sequence[str], *, head
     with _no_garbage():
         if columns == TREC:
             scores = _read_scores(path, rows, query_ids, known)
-            return Run({query_id: tuple(ranked(found)) for query_id, found in scores.items()}, ties=BY_SCORE)
+            return Run({query_id: tuple(ranked(by_doc)) for query_id, by_doc in scores.items()}, ties=BY_SCORE)
         return Run.of_ranks(_read_ranks(path, rows, columns, query_ids, known))
 
 
@@ -64,13 +64,13 @@ def _no_garbage() -> Iterator[None]:
 def _columns(path: Path, header: int) -> int:
     """Return how many columns the format of this file has, by its first line."""
     number, first = next(islice(lines(path), header, None), (header + 1, ""))
-    found = min(len(first.split()), TREC)
-    if found not in FORMATS:
+    columns = min(len(first.split()), TREC)
+    if columns not in FORMATS:
         raise CorruptFileError(
-            f"{path}:{number}: found {found} columns; a ranking has 6 (TREC: query Q0 document rank score tag), "
+            f"{path}:{number}: found {columns} columns; a ranking has 6 (TREC: query Q0 document rank score tag), "
             "4 (LoTTE: query document rank score) or 3 (MS MARCO: query document rank)"
         )
-    return found
+    return columns
 
 
 def _read_scores(
@@ -89,17 +89,17 @@ def _read_scores(
                 what = "carriage return" if "\r" in line else "line break"
                 raise CorruptFileError(f"{path}:{number}: a {what} within the line; lines end in \\n or \\r\\n")
             seen = tag
-        if (found := scores.get(query_id)) is None:
-            found = scores[query_id] = _new_query(path, number, query_id, query_ids)
-        if doc_id in found or doc_id not in known:
-            raise _bad_document(path, number, query_id, doc_id, repeated=doc_id in found)
+        if (by_doc := scores.get(query_id)) is None:
+            by_doc = scores[query_id] = _new_query(path, number, query_id, query_ids)
+        if doc_id in by_doc or doc_id not in known:
+            raise _bad_document(path, number, query_id, doc_id, repeated=doc_id in by_doc)
         try:  # Python reads 1_0 and digits of other scripts as well, and trec_eval other numbers in them
             score = float(text if "_" not in text and text.isascii() else "")
         except ValueError:
             raise CorruptFileError(f"{path}:{number}: score {shown(text)} is no number") from None
         if not -LARGEST <= score <= LARGEST:  # false for NaN too
             raise CorruptFileError(f"{path}:{number}: score {shown(text)} is no finite float32, so it has no order")
-        found[doc_id] = score
+        by_doc[doc_id] = score
     return scores
 
 
@@ -113,17 +113,17 @@ def _read_ranks(
         if len(fields) != columns:
             raise _wrong_count(path, number, len(fields), columns)
         query_id, doc_id, text = fields[:3]
-        if (found := rankings.get(query_id)) is None:
-            found = rankings[query_id] = _new_query(path, number, query_id, query_ids)
-        if doc_id in found or doc_id not in known:
-            raise _bad_document(path, number, query_id, doc_id, repeated=doc_id in found)
-        found[doc_id] = 0.0
-        if text != str(len(found)):
+        if (ranking := rankings.get(query_id)) is None:
+            ranking = rankings[query_id] = _new_query(path, number, query_id, query_ids)
+        if doc_id in ranking or doc_id not in known:
+            raise _bad_document(path, number, query_id, doc_id, repeated=doc_id in ranking)
+        ranking[doc_id] = 0.0
+        if text != str(len(ranking)):
             raise CorruptFileError(
-                f"{path}:{number}: found rank {shown(text)} where query {shown(query_id)} has its rank {len(found)}; "
+                f"{path}:{number}: found rank {shown(text)} where query {shown(query_id)} has its rank {len(ranking)}; "
                 "ranks must be 1, 2, 3, ... down the file"
             )
-    return {query_id: list(found) for query_id, found in rankings.items()}
+    return {query_id: list(ranking) for query_id, ranking in rankings.items()}
 
 
 def _new_query(path: Path, number: int, query_id: str, query_ids: Collection[str]) -> dict[str, float]:
@@ -146,10 +146,10 @@ def _bad_document(path: Path, number: int, query_id: str, doc_id: str, *, repeat
     )
 
 
-def _wrong_count(path: Path, number: int, found: int, columns: int) -> CorruptFileError:
+def _wrong_count(path: Path, number: int, num_fields: int, columns: int) -> CorruptFileError:
     least = "at least " if columns == TREC else ""
     return CorruptFileError(
-        f"{path}:{number}: found {found} columns; the file began as {FORMATS[columns]} with {least}{columns}"
+        f"{path}:{number}: found {num_fields} columns; the file began as {FORMATS[columns]} with {least}{columns}"
     )
 
 

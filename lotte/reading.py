@@ -33,9 +33,8 @@ SOURCE = "SOURCE.json"
 
 def is_readable(path: Path) -> bool:
     """Whether this is a folder, or one of several sets in a folder: FOLDER/forum, FOLDER/train."""
-    return path.is_dir() or path.name in (
-        *lotte.kinds(path.parent), *_splits(path.parent), *_with_answers(path.parent)
-    )  # fmt: skip
+    folder = path.parent
+    return path.is_dir() or path.name in [*lotte.kinds(folder), *_splits(folder), *_with_answers(folder)]
 
 
 def read(path: Path | str) -> list[Dataset]:
@@ -44,13 +43,13 @@ def read(path: Path | str) -> list[Dataset]:
     Raises  UnavailableError if the folder has none, CorruptFileError if a file of it is wrong
     """
     path = Path(path)
-    folder, wanted = (path, "") if path.is_dir() else (path.parent, path.name)
-    if wanted in _with_answers(folder):
-        return [openqa.read_local(folder, wanted.removesuffix(ANSWERS))]
-    if not wanted and (published := _published(folder)):
+    folder, kind_or_split = (path, "") if path.is_dir() else (path.parent, path.name)
+    if kind_or_split in _with_answers(folder):
+        return [openqa.read_local(folder, kind_or_split.removesuffix(ANSWERS))]
+    if not kind_or_split and (published := _published(folder)):
         return published
-    kinds = [kind for kind in lotte.kinds(folder) if wanted in ("", kind)]
-    splits = [split for split in _splits(folder) if wanted in ("", split)]
+    kinds = [kind for kind in lotte.kinds(folder) if kind_or_split in ("", kind)]
+    splits = [split for split in _splits(folder) if kind_or_split in ("", split)]
     if kinds:
         corpus = Collection(plain_or_gz(folder / "collection.tsv"))
         return [lotte.read(folder, kind, corpus) for kind in kinds]
@@ -119,10 +118,10 @@ def _splits(folder: Path) -> list[str]:
 
 def _with_answers(folder: Path) -> list[str]:
     """Return the splits of ColBERT's layout whose questions come with answers, as "dev.answers"."""
-    found = [file for file in folder.glob("qas.*.jsonl*") if file.name.split(".")[1] not in lotte.KINDS]
-    if not found or not plain_or_gz(folder / "collection.tsv").is_file():
+    files = [file for file in folder.glob("qas.*.jsonl*") if file.name.split(".")[1] not in lotte.KINDS]
+    if not files or not plain_or_gz(folder / "collection.tsv").is_file():
         return []
-    return sorted({f"{file.name.split('.')[1]}{ANSWERS}" for file in found})
+    return sorted({f"{file.name.split('.')[1]}{ANSWERS}" for file in files})
 
 
 def _beir_name(folder: Path) -> str:

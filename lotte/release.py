@@ -6,13 +6,12 @@ claims to be the release and differs from it is refused. What claims nothing is
 read as it is, and its record says whether its counts are those of the release.
 """
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from lotte.artifact import write_whole
+from lotte.artifact import write_json
 from lotte.dataset import Dataset
 from lotte.errors import CorruptFileError, LotteError, UnavailableError, shown
 from lotte.lines import plain_or_gz
@@ -23,7 +22,7 @@ D = TypeVar("D", bound=Dataset)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Counts:
+class ReleaseCounts:
     """How many of each; None where nobody published it, which is then not checked."""
 
     documents: int | None = None
@@ -31,17 +30,17 @@ class Counts:
     judgments: int | None = None  # judged pairs, those of relevance 0 too
     relevant: int | None = None  # pairs above 0
 
-    def differences(self, found: "Counts") -> list[str]:
+    def differences(self, counts: "ReleaseCounts") -> list[str]:
         """Return what differs, "documents: 4, published 5,183".
 
-        >>> Counts(documents=5183, queries=300).differences(Counts(documents=4, queries=300, judgments=9))
+        >>> ReleaseCounts(documents=5183, queries=300).differences(ReleaseCounts(documents=4, queries=300, judgments=9))
         ['documents: 4, published 5,183']
         """
-        pairs = ((one.name, getattr(found, one.name), getattr(self, one.name)) for one in fields(self))
+        pairs = ((each.name, getattr(counts, each.name), getattr(self, each.name)) for each in fields(self))
         return [
-            f"{name}: {here:,}, published {published:,}"
-            for name, here, published in pairs
-            if published is not None and here is not None and here != published
+            f"{name}: {counted:,}, published {published:,}"
+            for name, counted, published in pairs
+            if published is not None and counted is not None and counted != published
         ]
 
 
@@ -60,6 +59,7 @@ class File:
 
     @property
     def name(self) -> str:
+        """The last part of its address."""
         return self.urls[0].rpartition("/")[2]
 
 
@@ -79,7 +79,7 @@ class Release:
     name: str
     measure: str  # its authors'
     also: tuple[str, ...] = ()  # further measures that they print
-    counts: Counts = Counts()
+    counts: ReleaseCounts = ReleaseCounts()
     licence: str
     homepage: str = ""
     files: tuple[tuple[File, ...], ...] = ()  # ways to have all of it, the first that works is taken
@@ -96,6 +96,7 @@ class Release:
                     raise UnavailableError(f"{path} is not there. {self.advice}")
 
     def is_in(self, data: Path) -> bool:
+        """Whether every file is in the data folder, plain or packed."""
         return bool(self.needs) and all(
             plain_or_gz(data / folder / name).is_file() for folder, names in self.needs.items() for name in names
         )
@@ -115,7 +116,7 @@ def mark(folder: Path, names: Iterable[str], origin: Mapping[str, Any]) -> None:
     known = _marks(folder) or {}
     for name in names:
         known[name] = {**origin, "bytes": (folder / name).stat().st_size}
-    write_whole(folder / MARK, json.dumps({"files": known}, indent=1, sort_keys=True) + "\n")
+    write_json(folder / MARK, {"files": known})
 
 
 def claim(folder: Path, names: Iterable[str]) -> str:
@@ -145,16 +146,17 @@ def _number(value: object) -> str:
 
 def _marks(folder: Path) -> dict[str, Any] | None:
     try:
-        found = json_object(folder / MARK)["files"]
-        return dict(found)
+        files = json_object(folder / MARK)["files"]
+        return dict(files)
     except OSError:
         return None
     except (LotteError, ValueError, TypeError, KeyError):
         raise CorruptFileError(f"{folder / MARK}: no list of fetched files; remove it and fetch again") from None
 
 
-def counts_of(dataset: Dataset) -> Counts:
-    return Counts(
+def counts_of(dataset: Dataset) -> ReleaseCounts:
+    """Return how many documents, queries and judgments there are. ReleaseCounts them all."""
+    return ReleaseCounts(
         documents=len(dataset.corpus),
         queries=len(dataset.queries),
         judgments=sum(map(len, dataset.qrels.values())),

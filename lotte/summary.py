@@ -25,6 +25,8 @@ QUANTILES = (0, 5, 25, 50, 75, 95, 100)
 
 @dataclass(frozen=True)
 class Questions:
+    """The questions of one kind, each of them a number in an array."""
+
     words: Ints  # of each question
     answers: Ints  # of each question
     by_site: dict[str, int]
@@ -98,15 +100,15 @@ def summarise(folder: Path, name: str) -> Summary:
         path = folder / f"qas.{kind}.jsonl"
         if path.is_file():
             lines = [(line.get("query"), rows(line, "answer_pids", len(collection))) for _, line in objects(path)]
-            told = [(query, pids) for query, pids in lines if isinstance(query, str) and pids]
-            if len(told) < len(lines):
+            asked = [(query, pids) for query, pids in lines if isinstance(query, str) and pids]
+            if len(asked) < len(lines):
                 raise CorruptFileError(
                     f"{path}: a line lacks query or answer_pids, or names a passage that is not there"
                 )
             questions[kind] = Questions(
-                np.array([len(query.split()) for query, _ in told], dtype=np.int64),
-                np.array([len(pids) for _, pids in told], dtype=np.int64),
-                dict(Counter(site_of[pids[0]] for _, pids in told)) if site_of else {},
+                np.array([len(query.split()) for query, _ in asked], dtype=np.int64),
+                np.array([len(pids) for _, pids in asked], dtype=np.int64),
+                dict(Counter(site_of[pids[0]] for _, pids in asked)) if site_of else {},
             )
     return Summary(name, words, dict(Counter(site_of)), questions)
 
@@ -117,7 +119,7 @@ def plot(summaries: Sequence[Summary], path: Path) -> None:
     if path.suffix.lower() not in (".png", ".svg", ".pdf"):
         raise UnavailableError(f"--plot takes a file that ends in .png, .svg or .pdf, not {path.name!r}")
     series: list[tuple[str, str, list[tuple[str, Ints]]]] = [
-        ("Figure 4: words per passage", "passages", [(one.name, one.words) for one in summaries]),
+        ("Figure 4: words per passage", "passages", [(each.name, each.words) for each in summaries]),
         ("Figure 5: words per query", "queries", _of_questions(summaries, "words")),
         ("Figure 6: answers per query", "queries", _of_questions(summaries, "answers")),
     ]
@@ -143,9 +145,9 @@ def plot(summaries: Sequence[Summary], path: Path) -> None:
 
 def _of_questions(summaries: Sequence[Summary], what: str) -> list[tuple[str, Ints]]:
     return [
-        (f"{one.name} {kind}", getattr(questions, what))
-        for one in summaries
-        for kind, questions in one.questions.items()
+        (f"{each.name} {kind}", getattr(questions, what))
+        for each in summaries
+        for kind, questions in each.questions.items()
     ]
 
 

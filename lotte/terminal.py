@@ -27,7 +27,7 @@ def visible(text: object) -> str:
     >>> print(visible("a\\x1b[31mb\\n" + chr(0x202e)))
     a\\x1b[31mb\\n\\u202e
     """
-    return _OBEYED.sub(lambda found: found[0].encode("unicode_escape").decode(), str(text))
+    return _OBEYED.sub(lambda match: match[0].encode("unicode_escape").decode(), str(text))
 
 
 def cell(value: object) -> str:
@@ -45,7 +45,7 @@ def json_line(value: Any) -> str:
     >>> print(json_line({"text": "caf\\u00e9 \\x9b"}))
     {"text": "caf\u00e9 \\u009b"}
     """
-    return _OBEYED.sub(lambda found: f"\\u{ord(found[0]):04x}", json.dumps(value, ensure_ascii=False))
+    return _OBEYED.sub(lambda match: f"\\u{ord(match[0]):04x}", json.dumps(value, ensure_ascii=False))
 
 
 def say(line: object) -> None:
@@ -85,9 +85,10 @@ def show(
         if head:
             print("\t".join(map(cell, row)), file=_stdout())
         head = False
-        line = "\t".join(number(one) if isinstance(one, float) else cell(one) for one in row.values())
-        print(line, file=_stdout(), flush=True)
+        fields = (number(value) if isinstance(value, float) else cell(value) for value in row.values())
+        print("\t".join(fields), file=_stdout(), flush=True)
 
 
 def four_places(value: float) -> str:
+    """Return a number as tables of scores print it."""
     return f"{value:.4f}"

@@ -7,30 +7,11 @@ from pathlib import Path
 from pkgutil import iter_modules
 from typing import Any, get_type_hints
 
-from lotte import extras
+from lotte import extras, key_value
 from lotte.errors import CorruptFileError, LotteError, MismatchError, UnknownNameError, shown, unknown
 from retrievers import systems
 from retrievers.index_meta import AGAIN
 from retrievers.retriever import Retriever
-
-
-def _number(kind: type) -> Callable[[str], Any]:
-    """Return how a number is read: as everybody writes it, not 1_2 or digits of other scripts, as Python can."""
-
-    def read(text: str) -> Any:
-        if "_" in text or not text.isascii() or text != text.strip():
-            raise ValueError(text)
-        return kind(text)
-
-    return read
-
-
-READ: dict[type, Callable[[str], Any]] = {
-    bool: {"true": True, "false": False}.__getitem__,
-    int: _number(int),
-    float: _number(float),
-    str: str,
-}
 
 
 def names() -> list[str]:
@@ -55,15 +36,10 @@ def read_options(name: str, options: Iterable[str]) -> dict[str, Any]:
     types = _options(_recipe(name))
     chosen = {}
     for pair in options:
-        key, given, text = pair.partition("=")
+        key, text = key_value.cut(pair)
         if key not in types:
             raise LotteError(f"{name} has no option {key!r}; it takes {signature(_recipe(name))}")
-        if not given:
-            raise LotteError(f"{name}: {key} has no value; write -o {key}=VALUE")
-        try:
-            chosen[key] = READ[types[key]](text)
-        except (KeyError, ValueError):
-            raise LotteError(f"{name}: {key} takes {types[key].__name__}, not {text!r}") from None
+        chosen[key] = key_value.value(text, types[key], key, where=f"{name}: ")
     return chosen
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from bs4 import BeautifulSoup, NavigableString
 
-from lotte.build.search import Candidate, place
+from lotte.builder.gooaq import Candidate, shuffle_key
 
 BLOCKS = (
     "address article aside blockquote br caption center col colgroup dd details dir div dl dt fieldset figcaption figure "
@@ -132,7 +132,7 @@ def asked(site, gooaq, pids, parent_of, seed):
             continue
         if page in pids:
             rows.append(
-                (place(Candidate(number, row["id"], row["question"], row["answer_url"], *[0] * 4), seed), row, page)
+                (shuffle_key(Candidate(number, row["id"], row["question"], row["answer_url"], *[0] * 4), seed), row, page)
             )
     kept, urls = [], set()
     for _, row, page in sorted(rows, key=lambda one: one[0]):

@@ -17,8 +17,8 @@ from command import DUMPS, GOOAQ, HOUSE, SPEC, error, lotte
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lotte.build import bzip2, dump
-from lotte.build.row import Rows
+from lotte.builder import bzip2, dump
+from lotte.builder.xml_rows import XmlRows
 from lotte.errors import CorruptFileError, LotteError
 
 SITE = "cheese.example.com"
@@ -111,7 +111,7 @@ def test_too_many_bad_rows_are_the_files_fault(place):
     path = posts(place, table(QUESTION, *[ANSWER.replace('Score="2" ', "")] * 3))
     assert error(*words(place)) == (
         f"3 of 4 rows are bad, more than the 1.00% that max_bad_share allows; the first: {path}:4: a post without Score. "
-        "Fetch the dump again, or raise max_bad_share in the spec."
+        "Fetch the file again, or raise max_bad_share in the spec."
     )
     assert_nothing_half_written(place)
 
@@ -219,7 +219,7 @@ def read_all(path: Path) -> int:
     assert found
     number = 0
     for name, blocks in found.read(["Posts.xml"], lambda used: None):
-        number += sum(1 for _ in Rows(blocks, path=name, root="posts"))
+        number += sum(1 for _ in XmlRows(blocks, path=name, root="posts"))
     return number
 
 

@@ -12,7 +12,7 @@ from leaderboard.measure import parse
 from lotte import Run, reading
 from lotte.benchmarks import beir, lotte, msmarco, openqa, peerqa, treccar, trecdl
 from lotte.errors import CorruptFileError, MismatchError, UnavailableError, UnknownNameError
-from lotte.release import Counts, mark
+from lotte.release import ReleaseCounts, mark
 
 TINY = Path(__file__).parent / "tiny" / "lotte"
 MODULES = {"lotte": lotte, "beir": beir, "openqa": openqa, "msmarco": msmarco, "trecdl": trecdl, "treccar": treccar, "peerqa": peerqa}  # fmt: skip
@@ -201,7 +201,7 @@ def test_one_version_of_touche_is_not_taken_for_the_other(tmp_path):
     write(tmp_path / "beir" / "webis-touche2020" / "v1", touche(2_962))
     assert beir.load("webis-touche2020", tmp_path).facts["version"] == "v2"
     assert beir.load("webis-touche2020/v1", tmp_path).facts["version"] == "v1"
-    assert beir.found(tmp_path) == ["webis-touche2020", "webis-touche2020/v1"]
+    assert beir.names_in(tmp_path) == ["webis-touche2020", "webis-touche2020/v1"]
     write(tmp_path / "beir" / "webis-touche2020", touche(2_962))
     with pytest.raises(MismatchError) as raised:
         beir.load("webis-touche2020", tmp_path)
@@ -314,7 +314,7 @@ def test_peerqa_asks_a_paper_about_itself(tmp_path):
 
 
 def test_what_is_not_published_is_not_compared():
-    assert Counts().differences(Counts(documents=1, queries=2, judgments=3, relevant=4)) == []
+    assert ReleaseCounts().differences(ReleaseCounts(documents=1, queries=2, judgments=3, relevant=4)) == []
 
 
 def test_a_query_that_is_called_like_the_head_of_the_table_keeps_its_judgment(tmp_path):

@@ -148,7 +148,7 @@ def test_the_bytes_do_not_depend_on(kind, built, folders, tmp_path):
 def test_processes_make_the_same_bytes_as_this_one(built, tmp_path):
     """The sample is so small that it is built in one process; here it is made to use two."""
     code = (
-        "import sys; from lotte.build import build; build._SMALL = 0\n"
+        "import sys; from lotte.builder import build; build._SMALL = 0\n"
         "from leaderboard.cli import app\n"
         "if __name__ == '__main__': app(sys.argv[1:])"
     )
@@ -250,8 +250,8 @@ def test_killed_at_any_moment_and_started_again_it_ends_in_the_same_bytes(moment
 
 KILL = """
 import os, signal, sys
-from lotte.build import build, columns, community, pool, search
-from lotte import artifact, work
+from lotte.builder import arrow, build, community, gooaq, topics
+from lotte import artifact, executor
 build._SMALL = 0
 step, count = sys.argv[1], int(sys.argv[2])
 
@@ -265,7 +265,7 @@ def dying(function):
     return wrapped
 
 where, name = step.rsplit(".", 1)
-owner = {"community": community, "builder": community._Builder, "pool": pool, "columns": columns, "search": search, "artifact": artifact,
+owner = {"community": community, "builder": community._Builder, "topics": topics, "arrow": arrow, "gooaq": gooaq, "artifact": artifact,
          "build": build}[where]
 setattr(owner, name, dying(getattr(owner, name)))
 from leaderboard.cli import app
@@ -275,8 +275,8 @@ app(sys.argv[3:])
 
 @pytest.mark.parametrize(
     "step",
-    ["builder._posts 2", "builder._pages 1", "builder._questions 3", "search.link 30", "artifact.write_whole 2",
-     "pool._attribution 2", "pool._questions 3", "columns.lines 9", "artifact.link 3", "build._report 1",
+    ["builder._posts 2", "builder._pages 1", "builder._questions 3", "gooaq.link 30", "artifact.write_whole 2",
+     "topics._attribution 2", "topics._questions 3", "arrow.lines 9", "artifact.link 3", "build._report 1",
      "build._assembled 1"],
 )  # fmt: skip
 def test_killed_inside_each_step_and_started_again_it_ends_in_the_same_bytes(step, built, tmp_path):
@@ -297,7 +297,7 @@ def test_a_worker_that_is_killed_is_one_line_and_nothing_is_lost(built, tmp_path
     script = tmp_path / "dying.py"
     script.write_text(
         "import os, signal, sys\n"
-        "from lotte.build import build, community\n"
+        "from lotte.builder import build, community\n"
         "build._SMALL = 0\n"
         "if __name__ != '__main__': community.build = lambda *a, **k: os.kill(os.getpid(), signal.SIGKILL)\n"
         "from leaderboard.cli import main\n"
@@ -314,7 +314,7 @@ def test_a_worker_that_is_killed_is_one_line_and_nothing_is_lost(built, tmp_path
     assert tree(out) == tree(built)
 
 
-def test_workers_end_with_their_parent(tmp_path):
+def test_executorers_end_with_their_parent(tmp_path):
     dumps = tmp_path / "dumps"
     body = b'  <row Id="%d" PostTypeId="2" ParentId="1" Score="5" Body="&lt;p&gt;x&lt;/p&gt;" CreationDate="2015-01-01T00:00:00.000" />\n'
     for name in ("a.example.com", "b.example.com"):
@@ -367,7 +367,7 @@ def test_ctrl_c_is_one_line_and_the_same_command_goes_on(built, tmp_path):
     out = tmp_path / "out"
     script = tmp_path / "two.py"
     script.write_text(
-        "import sys; from lotte.build import build; build._SMALL = 0\n"
+        "import sys; from lotte.builder import build; build._SMALL = 0\n"
         "from leaderboard.cli import main\n"
         "if __name__ == '__main__': main()\n"
     )

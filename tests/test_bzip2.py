@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lotte.build import bzip2
+from lotte.builder import bzip2
 
 
 def source(data: bytes, size: int = 1 << 20):

@@ -14,7 +14,7 @@ import pyarrow
 import pytest
 from pyarrow import parquet
 
-from lotte import archive, download, hub
+from lotte import archive, download, huggingface
 from lotte.benchmarks import beir
 from lotte.errors import CorruptFileError, LotteError, UnavailableError, UnknownNameError
 from lotte.release import Hub
@@ -446,7 +446,7 @@ def test_tables_in_parquet_and_json_lines_make_beirs_layout(tmp_path):
         (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     for ending in ("", ".jsonl"):
         folder = tmp_path / f"made{ending}" / "scifact"
-        beir.write(folder, {name: hub.rows(tmp_path / f"{name}{ending}") for name in ROWS})
+        beir.write(folder, {name: huggingface.rows(tmp_path / f"{name}{ending}") for name in ROWS})
         dataset = beir.read(folder, "beir/scifact")
         assert [doc.text for doc in dataset.corpus] == ["T x", "y\u2028z"]
         assert (dataset.queries, dataset.qrels) == ({"q": "asked"}, {"q": {"a": 1}})
@@ -454,7 +454,7 @@ def test_tables_in_parquet_and_json_lines_make_beirs_layout(tmp_path):
         beir.write(tmp_path / "bad", {**ROWS, "queries": [{"_id": "q"}]})
     (tmp_path / "no.parquet").write_bytes(b"PAR1 no")
     with pytest.raises(CorruptFileError, match=r"no.parquet: the file is cut or damaged"):
-        list(hub.rows(tmp_path / "no.parquet"))
+        list(huggingface.rows(tmp_path / "no.parquet"))
 
 
 class Package:
@@ -474,8 +474,8 @@ class Package:
 
 def test_a_set_comes_from_hugging_face_at_its_revision(monkeypatch, tmp_path):
     package = Package()
-    monkeypatch.setattr(hub.extras, "package", lambda name, what: package)
-    monkeypatch.setattr(hub, "is_installed", lambda: True)
+    monkeypatch.setattr(huggingface.extras, "package", lambda name, what: package)
+    monkeypatch.setattr(huggingface, "is_installed", lambda: True)
     release = replace(beir.release("scifact"), files=(), counts=replace(beir.release("scifact").counts, documents=2, queries=1, judgments=1))  # fmt: skip
     monkeypatch.setattr(beir, "release", lambda name: release)
     download.fetch("beir/scifact", tmp_path)
@@ -486,11 +486,11 @@ def test_a_set_comes_from_hugging_face_at_its_revision(monkeypatch, tmp_path):
     ]
     assert beir.load("scifact", tmp_path).source == f"huggingface:mteb/scifact@{revision}"
     with pytest.raises(UnavailableError, match=r"gone at abc: corpus/corpus could not be loaded \(no such set\)"):
-        hub.tables(Hub(repo="gone", revision="abc", configs={"corpus": ("corpus", "corpus")}))
+        huggingface.tables(Hub(repo="gone", revision="abc", configs={"corpus": ("corpus", "corpus")}))
 
 
 def test_without_the_package_one_line_says_what_to_install(monkeypatch):
-    if hub.is_installed():
+    if huggingface.is_installed():
         pytest.skip("the package datasets is installed")
     with pytest.raises(UnavailableError, match=r"mteb/nq needs datasets, .*: pip install 'lotte-bench\[data\]'"):
-        hub.tables(beir.release("nq").hub)
+        huggingface.tables(beir.release("nq").hub)

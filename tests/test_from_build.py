@@ -9,7 +9,7 @@ import pytest
 from command import DUMPS, GOOAQ, HOUSE, SPEC
 
 from lotte import reading
-from lotte.build import build, manifest, spec
+from lotte.builder import build, manifest, spec
 from lotte.errors import CorruptFileError, LotteError, MismatchError, UnavailableError, UnknownNameError
 from retrievers.contamination.check import report
 from retrievers.contamination.fingerprint import Fingerprint, normalised
@@ -28,7 +28,7 @@ class Silent:
 def made(out: Path, topics: str, dumps: Path = DUMPS, gooaq: Path | None = GOOAQ) -> Path:
     text = out.with_suffix(".toml")
     text.write_text(topics)
-    order = build.Order(spec.read(text), dumps, out, gooaq)
+    order = build.BuildRequest(spec.read(text), dumps, out, gooaq)
     build.build(order, lambda total, title: nullcontext(Silent()), lambda line: None)
     return out
 

@@ -6,17 +6,17 @@ import pyarrow as pa
 import pytest
 from command import DUMPS, HOUSE, error
 
-from lotte.build import community, dump, history
-from lotte.build.row import Rows
-from lotte.build.spec import Options
+from lotte.builder import community, dump, history
+from lotte.builder.spec import BuildOptions
+from lotte.builder.xml_rows import XmlRows
 from lotte.errors import UnavailableError
 
 SHARED = HOUSE.parent / "shared" / "data" / "stackexchange"
 HOMELAB = "homelab.stackexchange.example"
 
 
-def table(root: str, *rows: str) -> Rows:
-    return Rows([f"<{root}>{''.join(rows)}</{root}>".encode()], path=root, root=root)
+def table(root: str, *rows: str) -> XmlRows:
+    return XmlRows([f"<{root}>{''.join(rows)}</{root}>".encode()], path=root, root=root)
 
 
 def past(tmp_path: Path, day: str, history_rows: list[str], votes: list[str]) -> history.Past:
@@ -86,7 +86,7 @@ def test_the_newest_acceptance_of_the_day_counts(tmp_path):
 def posts(dumps: Path, site: str, out: Path, **options) -> dict[int, tuple[int, str]]:
     found = dump.find(dumps, [site])
     assert found
-    community.build(found, Options(**options), out)
+    community.build(found, BuildOptions(**options), out)
     with pa.OSFile(str(out / "texts.arrow")) as texts, pa.OSFile(str(out / "answers.arrow")) as answers:
         text = pa.ipc.open_file(texts).read_all()["text"].to_pylist()
         table = pa.ipc.open_file(answers).read_all()
@@ -122,9 +122,9 @@ def test_texts_of_the_dump_need_votes_only(tmp_path):
     (folder / "Votes.xml").write_bytes(b"<votes/>")
     found = dump.find(tmp_path, ["a.example.com"])
     assert found
-    assert history.tables(found, Options(as_of="2016-01-01", as_of_texts="current")) == ["Votes.xml"]
+    assert history.tables(found, BuildOptions(as_of="2016-01-01", as_of_texts="current")) == ["Votes.xml"]
     with pytest.raises(UnavailableError, match='set as_of_texts = "current"'):
-        history.tables(found, Options(as_of="2016-01-01"))
+        history.tables(found, BuildOptions(as_of="2016-01-01"))
 
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason="needs the dumps of ../shared/data/stackexchange, which is not here")
@@ -155,7 +155,7 @@ def test_a_day_before_the_first_post_and_tables_without_rows_leave_a_community_w
         root = name.removesuffix(".xml").lower()
         (site / name).write_text(f"<{root}>{'' if name == empty else rows}</{root}>")
     found = dump.find(tmp_path, ["x.example.com"])
-    community.build(found, Options(as_of=day, **options), tmp_path / "out")
+    community.build(found, BuildOptions(as_of=day, **options), tmp_path / "out")
     has_passages = day == "2015-06-01" and empty in ("", "PostHistory.xml")
     meta = community.artifact.meta(tmp_path / "out")
     assert meta["counts"]["passages"] == int(has_passages)

@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from plain_build import text as straightforward
 
-from lotte.build import dump
-from lotte.build.html import BLOCK, INLINE, one_line, text_of_reference, text_of_value
-from lotte.build.row import Rows, decode
+from lotte.builder import dump
+from lotte.builder.html import BLOCK, INLINE, one_line, text_of_reference, text_of_value
+from lotte.builder.xml_rows import XmlRows, decode
 
 SHARED = Path(__file__).parent.parent.parent / "shared" / "data" / "stackexchange"
 
@@ -108,6 +108,6 @@ def test_both_ways_agree_on_every_body_of_real_dumps(name):
     found = dump.find(SHARED, [site])
     assert found
     for _, blocks in found.read(["Posts.xml"], lambda used: None):
-        for row in Rows(blocks, path=name, root="posts"):
+        for row in XmlRows(blocks, path=name, root="posts"):
             body = row[b" Body="]
             assert text_of_value(body) == text_of_reference(decode(body))

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from lotte import artifact, reading
-from lotte.build import manifest
+from lotte.builder import manifest
 from lotte.errors import CorruptFileError, LotteError
 
 

@@ -6,7 +6,7 @@ import zlib
 import py7zr
 import pytest
 
-from lotte.build import dump, method
+from lotte.builder import dump, method
 from lotte.errors import CorruptFileError, LotteError, UnavailableError
 
 SITE = "cheese.example.com"

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from leaderboard.measure import mean, parse, score
 from lotte import Run, reading
-from lotte.answer import compile_pattern, holds, holds_pattern, holds_plainly, tokens
+from lotte.answer_match import compile_pattern, holds, holds_pattern, holds_plainly, tokens
 from lotte.benchmarks import openqa
 from lotte.errors import CorruptFileError, UnavailableError
 from lotte.release import mark

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 from command import DUMPS, GOOAQ, HOUSE
 
-from lotte.build import columns, community, dump, pool, search, spec
-from lotte.build.spec import Options
+from lotte.builder import arrow, community, dump, gooaq, spec, topics
+from lotte.builder.counts import ChosenCounts
+from lotte.builder.spec import BuildOptions
 
 SITE = "made.example.com"
 ROWS = [
@@ -29,8 +30,8 @@ def passages(tmp_path: Path, **options) -> list[str]:
     (folder / "Posts.xml").write_text("<posts>\n" + "\n".join(ROWS) + "\n</posts>", encoding="utf-8")
     found = dump.find(tmp_path / "dumps", [SITE])
     assert found
-    community.build(found, Options(**options), tmp_path / "made")
-    return [text for batch in columns.batches(tmp_path / "made" / "texts.arrow") for text in batch["text"].to_pylist()]
+    community.build(found, BuildOptions(**options), tmp_path / "made")
+    return [text for batch in arrow.batches(tmp_path / "made" / "texts.arrow") for text in batch["text"].to_pylist()]
 
 
 DEFAULT = ["It's good.", "no owner \ufb01", "no owner \ufb01"]
@@ -64,7 +65,7 @@ def test_options_of_passages(options, texts, tmp_path):
 def selected(tmp_path: Path, **options) -> dict[str, list[str]]:
     """The questions of one topic made of three of the sample's communities, chosen with these options."""
     three = tuple(f"{name}.stackexchange.example" for name in ("stargazing", "homelab", "houseplants"))
-    mine = spec.Spec("one topic", {"all": {"test": three}}, Options(**options))
+    mine = spec.Spec("one topic", {"all": {"test": three}}, BuildOptions(**options))
     folders = {}
     for site in mine.sites():
         found = dump.find(DUMPS, [site])
@@ -73,10 +74,8 @@ def selected(tmp_path: Path, **options) -> dict[str, list[str]]:
         if not folders[site].exists():
             community.build(found, mine.options, folders[site])
     sites = {site: site for site in mine.sites()}
-    search.read(GOOAQ, sites, mine.options, tmp_path / "gooaq", lambda used: None)
-    from collections import Counter
-
-    parts = pool.select(mine, folders, search.candidates(tmp_path / "gooaq"), Counter())
+    gooaq.read(GOOAQ, sites, mine.options, tmp_path / "gooaq", lambda used: None)
+    parts = topics.select(mine, folders, gooaq.candidates(tmp_path / "gooaq"), ChosenCounts())
     pooled = next(part for part in parts if part.name == "pooled/test")
     return {
         "forum": [one.text for at in pooled.forum_order for one in pooled.blocks[at].forum],
@@ -123,15 +122,15 @@ def test_options_of_questions(tmp_path):
 
 def test_every_option_is_in_the_page_about_building():
     page = (HOUSE / "docs" / "build.md").read_text(encoding="utf-8")
-    for option in fields(Options):
+    for option in fields(BuildOptions):
         default = option.default
         shown = json.dumps(list(default) if isinstance(default, tuple) else default)
         assert f"| `{option.name}` | `{shown}` |" in page, f"{option.name} = {shown}"
 
 
 def test_what_a_communitys_folder_depends_on_is_in_its_key(tmp_path):
-    recorded = set(community.record(Options()))
-    assert {option.name for option in fields(Options)} - recorded == {
+    recorded = set(community.record(BuildOptions()))
+    assert {option.name for option in fields(BuildOptions)} - recorded == {
         "forum_quotes", "forum_tags", "forum_share", "forum_accepted", "forum_rank", "forum_size", "forum_min",
         "forum_rounding", "forum_overlap", "forum_blocks", "search_quotes", "search_target", "search_key",
         "search_shuffle", "search_types", "search_repeats", "search_size", "seed",

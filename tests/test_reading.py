@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from lotte import Docs, archive, lines, reading, rows
+from lotte import Docs, archive, line_index, lines, reading
 from lotte.benchmarks import beir, lotte
 from lotte.collection import Collection, OwnIds
 from lotte.dataset import corpus_sha256
@@ -260,8 +260,8 @@ def test_names_on_this_disk(tmp_path):
     write(tmp_path / "science" / "test", TOPIC)
     write(tmp_path / "beir" / "scifact", BEIR)
     write(tmp_path / "beir" / "cqadupstack" / "tex", BEIR)
-    assert lotte.found(tmp_path) == ["science/test/forum"]
-    assert beir.found(tmp_path) == ["cqadupstack/tex", "scifact"]
+    assert lotte.names_in(tmp_path) == ["science/test/forum"]
+    assert beir.names_in(tmp_path) == ["cqadupstack/tex", "scifact"]
     assert lotte.load("science/test/forum", tmp_path).name == "lotte/science/test/forum"
     assert beir.load("cqadupstack/tex", tmp_path).name == "beir/cqadupstack/tex"
     assert len(lotte.NAMES) == 24 and "scifact" in beir.NAMES
@@ -326,7 +326,7 @@ def test_a_packed_collection_that_grows_without_end_is_refused(tmp_path, monkeyp
 
 @pytest.mark.parametrize("name", ["collection.tsv", "collection.tsv.gz"])
 def test_a_document_without_end_is_refused_before_it_fills_the_memory(tmp_path, monkeypatch, name):
-    monkeypatch.setattr(rows, "LONGEST", 1 << 20)
+    monkeypatch.setattr(line_index, "LONGEST", 1 << 20)
     content = b"0\tshort\n1\t" + b"x" * (1 << 20) + b"\n2\tshort\n"
     (tmp_path / name).write_bytes(gzip.compress(content) if name.endswith(".gz") else content)
     with pytest.raises(CorruptFileError, match=rf"{name}:2: a line of more than 1 MB; it is refused"):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from lotte.build import spec
+from lotte.builder import spec
 from lotte.errors import LotteError
 
 
@@ -43,7 +43,7 @@ def test_a_file_changes_single_options_and_the_rest_is_lottes(tmp_path):
         'name = "my"\n[options]\nforum_size = 10\nuntil = 2020-01-01\nmax_bad_share = 0\n[topics.a]\ntest = ["x.com"]',
     )
     mine = spec.read(path, seed=3)
-    assert mine.options == spec.Options(forum_size=10, until="2020-01-01", max_bad_share=0.0, seed=3)
+    assert mine.options == spec.BuildOptions(forum_size=10, until="2020-01-01", max_bad_share=0.0, seed=3)
     assert mine.names("writing.stackexchange.com") == ("writing.stackexchange.com", "writers.stackexchange.com")
 
 

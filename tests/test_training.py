@@ -160,7 +160,7 @@ def test_settings_are_read_by_their_types():
     ("teacher.lr=1", "training has no setting 'teacher.lr'; did you mean"),
     ("rounds=two", "rounds takes int, not 'two'"),
     ("distil.in_batch=yes", "distil.in_batch takes bool, not 'yes'"),
-    ("rounds", "setting 'rounds' has no value; write -o rounds=VALUE"),
+    ("rounds", "rounds has no value; write -o rounds=VALUE"),
     ("teacher_negatives=mine", "teacher_negatives is 'bm25' or 'mined', not 'mine'"),
     ("v1=3", "training has no setting 'v1'"),
 ])  # fmt: skip

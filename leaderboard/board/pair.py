@@ -10,8 +10,8 @@ from leaderboard.board.entry import Entry
 from leaderboard.board.pages import page
 from leaderboard.board.texts import Texts, Tops
 from leaderboard.compare import ALPHA, Comparison, tally
-from lotte.origin import origins
 from lotte.progress import Progress
+from lotte.query_groups import query_groups
 
 SHOWN = 30  # questions of each side; the first five of both take some 5 kB
 BARS = 21  # of the drawing of differences, from -1 to 1
@@ -100,7 +100,7 @@ def _shown(page: DatasetPage, pairs: Iterable[tuple[str, str]], data: Path, say:
             query_ids.add(flip.query_id)
             for label in pair:
                 doc_ids.update(tops[label][0].get(flip.query_id, ()))
-    return _Shown(tops=tops, texts=texts.of(dataset, sorted(query_ids), doc_ids), groups=origins(dataset))
+    return _Shown(tops=tops, texts=texts.of(dataset, sorted(query_ids), doc_ids), groups=query_groups(dataset))
 
 
 def _page(

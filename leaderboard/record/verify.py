@@ -167,7 +167,7 @@ def _unlike_scores(path: Path, record: Record, dataset: Dataset) -> Iterator[str
     except LotteError as error:
         yield str(error)
         return
-    run = dataset.shown(ranked.filled(dataset.queries))
+    run = dataset.scored_part(ranked.filled(dataset.queries))
     if run.depth != record.run.depth:
         yield f"run.depth: the run goes {run.depth:,} deep, the record says {count(record.run.depth)}"
     level = int(dataset.facts.get("relevance_level", "1"))

@@ -23,9 +23,9 @@ from lotte.dataset import Dataset, Doc
 from lotte.errors import CorruptFileError, MismatchError, shown
 from lotte.jsonl import objects, parsed, string
 from lotte.judgments import Judgments, grade
+from lotte.line_index import LineIndex
 from lotte.lines import lines, plain_or_gz
-from lotte.release import Counts, File, Hub, Release, checked, counts_of
-from lotte.rows import Rows
+from lotte.release import File, Hub, Release, ReleaseCounts, checked, counts_of
 
 FORUMS = (
     "android", "english", "gaming", "gis", "mathematica", "physics", "programmers", "stats", "tex", "unix",
@@ -147,7 +147,7 @@ def release(name: str) -> Release:
         name=f"beir/{name}",
         measure="nDCG@10",
         also=("R@100",),
-        counts=Counts(
+        counts=ReleaseCounts(
             documents=documents, queries=queries, judgments=judgments, relevant=24_673 if name == "trec-covid" else None
         ),
         licence=licence,
@@ -191,7 +191,7 @@ def _hub(name: str) -> Hub | None:
     return Hub(repo=repo, revision=_HUB[name], configs=tables)
 
 
-def found(data: Path) -> list[str]:
+def names_in(data: Path) -> list[str]:
     """Return the names of the sets in a data folder."""
     root = data / "beir"
     folders = {path.parent for depth in ("*", "*/*") for path in root.glob(f"{depth}/corpus.jsonl*")}
@@ -199,6 +199,7 @@ def found(data: Path) -> list[str]:
 
 
 def load(name: str, data: Path) -> Dataset:
+    """Read a set from a data folder. Raises UnavailableError, saying how to get it, if it is not there."""
     if name in _PUBLISHED:
         release(name).require(data)
     return read(data / "beir" / name, f"beir/{name}")
@@ -213,23 +214,9 @@ def read(folder: Path, name: str) -> Dataset:
     Raises  UnavailableError if a file is not there, CorruptFileError for a line that is wrong or if the
             folder claims to be the release and is not, MismatchError for the other version of Touche-2020
     """
-    source = plain_or_gz(folder / "queries.jsonl")
-    judgments = plain_or_gz(folder / "qrels" / "test.tsv")
-    texts: dict[str, str] = {}
-    for number, query in objects(source):
-        where = f"{source}:{number}"
-        if (query_id := ids.of_json(query, "_id", "query", where)) in texts:
-            raise CorruptFileError(f"{where}: query {shown(query_id)} is there a second time")
-        texts[query_id] = string(query, "text", where)
-    judged = Judgments()
-    for number, line in lines(judgments):
-        where = f"{judgments}:{number}"
-        query_id, doc_id, text = _fields(line, where)
-        if number == 1 and query_id == "query-id" and "query-id" not in texts:
-            continue
-        if query_id not in texts:
-            raise CorruptFileError(f"{where}: query {shown(query_id)} has no line in {source.name}")
-        judged.add(query_id, ids.checked(doc_id, "document", where), grade(text, where), where)
+    queries = plain_or_gz(folder / "queries.jsonl")
+    texts = _queries(queries)
+    judged = _judgments(plain_or_gz(folder / "qrels" / "test.tsv"), texts, queries.name)
     dataset = Dataset(
         name=name,
         corpus=BeirCorpus(plain_or_gz(folder / "corpus.jsonl")),
@@ -246,6 +233,30 @@ def read(folder: Path, name: str) -> Dataset:
         return dataset
     _check_version(dataset, short, folder)
     return checked(dataset, release(short), {folder: FILES})
+
+
+def _queries(path: Path) -> dict[str, str]:
+    texts: dict[str, str] = {}
+    for number, query in objects(path):
+        where = f"{path}:{number}"
+        if (query_id := ids.of_json(query, "_id", "query", where)) in texts:
+            raise CorruptFileError(f"{where}: query {shown(query_id)} is there a second time")
+        texts[query_id] = string(query, "text", where)
+    return texts
+
+
+def _judgments(path: Path, texts: Mapping[str, str], queries: str) -> Judgments:
+    """Read the judgments of these queries. `queries` is the name of their file, for the message."""
+    judged = Judgments()
+    for number, line in lines(path):
+        where = f"{path}:{number}"
+        query_id, doc_id, text = _fields(line, where)
+        if number == 1 and query_id == "query-id" and "query-id" not in texts:
+            continue
+        if query_id not in texts:
+            raise CorruptFileError(f"{where}: query {shown(query_id)} has no line in {queries}")
+        judged.add(query_id, ids.checked(doc_id, "document", where), grade(text, where), where)
+    return judged
 
 
 def _check_version(dataset: Dataset, name: str, folder: Path) -> None:
@@ -286,8 +297,8 @@ def write(folder: Path, tables: Mapping[str, Iterable[Mapping[str, Any]]]) -> No
         file.write(b"query-id\tcorpus-id\tscore\n")
         for row in tables["qrels"]:
             try:
-                found = grade(str(row["score"]), "qrels: a row")
-                file.write(f"{row['query-id']}\t{row['corpus-id']}\t{found}\n".encode())
+                relevance = grade(str(row["score"]), "qrels: a row")
+                file.write(f"{row['query-id']}\t{row['corpus-id']}\t{relevance}\n".encode())
             except KeyError:
                 raise CorruptFileError(f"qrels: expected query-id, corpus-id and score, found {dict(row)}") from None
 
@@ -309,10 +320,11 @@ class BeirCorpus:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._rows = Rows(path)
+        self._rows = LineIndex(path)
 
     @cached_property
     def doc_ids(self) -> Sequence[str]:
+        """The ids, in the order of the file. Reads all of it, once."""
         rows: dict[str, int] = {}
         for row, doc in enumerate(self):
             if rows.setdefault(doc.doc_id, row) != row:
@@ -325,9 +337,9 @@ class BeirCorpus:
     def __getitem__(self, row: int) -> Doc:
         row = range(len(self))[row]
         where = f"{self.path}:{row + 1}"
-        found = parsed(self._rows[row], where)
-        title = string(found, "title", where) if found.get("title") is not None else ""
-        return Doc(ids.of_json(found, "_id", "document", where), f"{title} {string(found, 'text', where)}".strip())
+        fields = parsed(self._rows[row], where)
+        title = string(fields, "title", where) if fields.get("title") is not None else ""
+        return Doc(ids.of_json(fields, "_id", "document", where), f"{title} {string(fields, 'text', where)}".strip())
 
     def __iter__(self) -> Iterator[Doc]:
         return (self[row] for row in range(len(self)))

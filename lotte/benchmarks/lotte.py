@@ -18,7 +18,7 @@ from typing import Any
 from unicodedata import normalize
 
 from lotte import ids
-from lotte.build import manifest
+from lotte.builder import manifest
 from lotte.collection import Collection
 from lotte.dataset import Corpus, Dataset
 from lotte.errors import CorruptFileError, UnavailableError, named, shown
@@ -26,7 +26,7 @@ from lotte.jsonl import integer, objects, string
 from lotte.judgments import Judgments
 from lotte.lines import lines, plain_or_gz
 from lotte.parsing import json_object
-from lotte.release import Counts, File, Release, checked
+from lotte.release import File, Release, ReleaseCounts, checked
 
 TOPICS = ("writing", "recreation", "science", "technology", "lifestyle", "pooled")
 SPLITS = ("dev", "test")
@@ -67,7 +67,7 @@ def release(name: str) -> Release:
     return Release(
         name=f"lotte/{name}",
         measure="Success@5",
-        counts=Counts(documents=documents, queries=queries, judgments=judgments),
+        counts=ReleaseCounts(documents=documents, queries=queries, judgments=judgments),
         licence=LICENCE,
         homepage="https://github.com/stanford-futuredata/ColBERT/blob/main/LoTTE.md",
         files=(
@@ -78,13 +78,14 @@ def release(name: str) -> Release:
     )
 
 
-def found(data: Path) -> list[str]:
+def names_in(data: Path) -> list[str]:
     """Return the names of the question sets in a folder of topics."""
     topics = sorted({path.parent for path in data.glob("*/*/collection.tsv*")})
     return [f"{topic.parent.name}/{topic.name}/{kind}" for topic in topics for kind in kinds(topic)]
 
 
 def load(name: str, data: Path) -> Dataset:
+    """Read a question set from a data folder. Raises as `read`."""
     folder, _, kind = name.rpartition("/")
     return read(data / folder, kind)
 
@@ -115,22 +116,7 @@ def read(folder: Path, kind: str, corpus: Corpus | None = None) -> Dataset:
     questions = plain_or_gz(folder / f"questions.{kind}.tsv")
     answers = plain_or_gz(folder / f"qas.{kind}.jsonl")
     queries = read_queries(questions)
-    judgments, others = Judgments(), list[str]()
-    for number, answer in objects(answers):
-        where = f"{answers}:{number}"
-        query_id = str(integer(answer.get("qid"), "qid", where))
-        if query_id not in queries:
-            raise CorruptFileError(f"{where}: query {named(query_id)} has no line in {questions.name}")
-        if query_id in judgments:
-            raise CorruptFileError(f"{where}: query {named(query_id)} is there a second time")
-        if "query" in answer and not _same(string(answer, "query", where), queries[query_id]):
-            others.append(
-                f"{where}: query {named(query_id)} is {shown(answer['query'])} here, and {shown(queries[query_id])} in "
-                f"{questions.name}, which is asked"
-            )
-        judgments[query_id] = {}
-        for doc_id in _relevant(answer, query_id, len(corpus), where):
-            judgments.add(query_id, doc_id, 1, where)
+    judgments, others = _judgments(answers, queries, questions.name, len(corpus))
     if silent := [query_id for query_id in queries if query_id not in judgments]:
         line = list(queries).index(silent[0]) + 1
         raise CorruptFileError(f"{questions}:{line}: query {named(silent[0])} has no line in {answers.name}")
@@ -140,7 +126,7 @@ def read(folder: Path, kind: str, corpus: Corpus | None = None) -> Dataset:
         queries=queries,
         qrels=judgments,
         measure="Success@5",
-        notes=(*judgments.notes(), *_some(others)),
+        notes=(*judgments.notes(), *_note(others)),
         **build,
     )
     if (short := f"{topic}/{split}/{kind}") not in NAMES:
@@ -148,15 +134,15 @@ def read(folder: Path, kind: str, corpus: Corpus | None = None) -> Dataset:
     return checked(dataset, release(short), {folder: ("collection.tsv", questions.name, answers.name)})
 
 
-def _some(others: list[str]) -> list[str]:
+def _note(others: list[str]) -> list[str]:
     """Return a note on questions that another file words otherwise: the first, and how many there are."""
     more = f"; {len(others):,} queries differ so: are both files of one build?" if len(others) > 1 else ""
     return [f"{others[0]}{more}"] if others else []
 
 
-def _same(one: str, other: str) -> bool:
+def _same(text: str, other: str) -> bool:
     """Whether two texts have the same letters and digits in the same order: blanks, case and signs may differ."""
-    return one == other or _letters(one) == _letters(other)
+    return text == other or _letters(text) == _letters(other)
 
 
 def _letters(text: str) -> list[str]:
@@ -178,6 +164,32 @@ def read_queries(path: Path) -> dict[str, str]:
     return queries
 
 
+def _judgments(
+    path: Path, queries: dict[str, str], questions: str, num_passages: int
+) -> tuple[Judgments, list[str]]:
+    """Read the answers to these queries. Returns with them a line for each query that is worded otherwise here.
+
+    questions  the name of the queries' file, for messages
+    """
+    judgments, others = Judgments(), list[str]()
+    for number, answer in objects(path):
+        where = f"{path}:{number}"
+        query_id = str(integer(answer.get("qid"), "qid", where))
+        if query_id not in queries:
+            raise CorruptFileError(f"{where}: query {named(query_id)} has no line in {questions}")
+        if query_id in judgments:
+            raise CorruptFileError(f"{where}: query {named(query_id)} is there a second time")
+        if "query" in answer and not _same(string(answer, "query", where), queries[query_id]):
+            others.append(
+                f"{where}: query {named(query_id)} is {shown(answer['query'])} here, and {shown(queries[query_id])} in "
+                f"{questions}, which is asked"
+            )
+        judgments[query_id] = {}
+        for doc_id in _relevant(answer, query_id, num_passages, where):
+            judgments.add(query_id, doc_id, 1, where)
+    return judgments, others
+
+
 def _relevant(answer: dict[str, Any], query_id: str, num_passages: int, where: str) -> list[str]:
     pids = answer.get("answer_pids")
     if not isinstance(pids, list):
@@ -195,8 +207,9 @@ def _build(root: Path) -> dict[str, Any]:
     """Return source and licence of the build that a topic lies in, if it lies in one."""
     path = root / manifest.NAME
     try:
-        found = json_object(path)
-        return {"source": f"build:{manifest.id_of(root, found)[:16]}", "licence": str(found.get("licence", "unknown"))}
+        record = json_object(path)
+        build_id = manifest.id_of(root, record)
+        return {"source": f"build:{build_id[:16]}", "licence": str(record.get("licence", "unknown"))}
     except OSError:
         if (root / ".work").is_dir():
             raise UnavailableError(f"{root} is an unfinished build; `lotte build` goes on with it") from None

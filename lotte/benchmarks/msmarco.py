@@ -20,7 +20,7 @@ from lotte.dataset import Corpus, Dataset
 from lotte.errors import CorruptFileError, named, shown
 from lotte.judgments import Judgments, grade
 from lotte.lines import lines, plain_or_gz
-from lotte.release import Counts, File, Release, checked
+from lotte.release import File, Release, ReleaseCounts, checked
 
 NAMES = ("dev", "eval-local")
 ALIASES = {"dev/small": "dev", "local-eval": "eval-local"}
@@ -45,8 +45,8 @@ _FILES = {  # questions, judgments
     "eval-local": ("5k-eval.queries.tsv", "5k-eval.qrels.tsv"),
 }
 _COUNTS = {
-    "dev": Counts(documents=PASSAGES, queries=6_980, judgments=7_437),
-    "eval-local": Counts(documents=PASSAGES, queries=5_000, judgments=5_324),
+    "dev": ReleaseCounts(documents=PASSAGES, queries=6_980, judgments=7_437),
+    "eval-local": ReleaseCounts(documents=PASSAGES, queries=5_000, judgments=5_324),
 }
 _LOCAL_EVAL = tuple(
     File(urls=(f"{_COLBERT}/{name}",), holds={FOLDER: (name,)}, into=FOLDER, sha256=sha256)
@@ -58,6 +58,7 @@ _LOCAL_EVAL = tuple(
 
 
 def release(name: str) -> Release:
+    """Return what is published of a set in NAMES. Opens nothing."""
     return Release(
         name=f"msmarco/{name}",
         measure="MRR@10",
@@ -70,11 +71,8 @@ def release(name: str) -> Release:
     )
 
 
-def found(data: Path) -> list[str]:
-    return [name for name in NAMES if release(name).is_in(data)]
-
-
 def load(name: str, data: Path) -> Dataset:
+    """Read a set from a data folder. Raises UnavailableError, saying how to get it, if it is not there."""
     release(name).require(data)
     return read(data / FOLDER, name)
 
@@ -113,7 +111,7 @@ def read_judgments(
     Raises  CorruptFileError for other fields, a query or a passage that is not known, a relevance
             that is none, or a pair that is judged twice and contradicts itself
     """
-    found = Judgments()
+    judgments = Judgments()
     for number, line in lines(path):
         where = f"{path}:{number}"
         try:
@@ -133,5 +131,5 @@ def read_judgments(
                 f"{where}: query {named(query_id)} is answered by passage {named(doc_id)}, but the collection "
                 f"{f'ends at {len(known) - 1}' if len(known) else 'is empty'}"
             )
-        found.add(query_id, doc_id, grade(text, where), where)
-    return found
+        judgments.add(query_id, doc_id, grade(text, where), where)
+    return judgments

@@ -1,7 +1,7 @@
 """Open-QA: questions with answer strings, over the passages of 100 words that DPR cut Wikipedia into.
 
 A passage is relevant if an answer stands in it, title included, by the rules
-of `lotte/answer.py`; so judgments are made for each run, and Success@5 is the
+of `lotte/answer_match.py`; so judgments are made for each run, and Success@5 is the
 share of all questions with an answer among the first five passages. A passage
 is `title | text`, as ColBERT's authors give it to their model and match it.
 
@@ -20,17 +20,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, overload
 
-from lotte import answer, ids
+from lotte import answer_match, ids
 from lotte.artifact import digest
 from lotte.collection import Collection, RowIds, number_of
 from lotte.dataset import Corpus, Dataset, Doc, Qrels
 from lotte.errors import CorruptFileError, named, shown
 from lotte.jsonl import objects
+from lotte.line_index import LineIndex
 from lotte.lines import lines, opened, plain_or_gz, whole_gz
 from lotte.parsing import json_of
 from lotte.progress import Progress
-from lotte.release import Counts, File, Release, checked
-from lotte.rows import Rows
+from lotte.release import File, Release, ReleaseCounts, checked
 from lotte.run import Run
 
 FOLDER = "openqa"
@@ -66,7 +66,7 @@ class OpenQA(Dataset):
         A question that the run leaves out has no relevant passage.
         """
         row_of = _rows(self.corpus)
-        make = answer.holds_pattern if self.patterns else answer.holds
+        make = answer_match.holds_pattern if self.patterns else answer_match.holds
         qrels: dict[str, dict[str, int]] = {}
         with Progress(len(self.queries), "questions", "looking for answers") as progress:
             for query_id in self.queries:
@@ -95,7 +95,7 @@ class PassageIds(RowIds):
     def __getitem__(self, row: slice) -> list[str]: ...
     def __getitem__(self, row: int | slice) -> str | list[str]:
         rows = range(1, len(self) + 1)[row]
-        return str(rows) if isinstance(rows, int) else [str(one) for one in rows]
+        return str(rows) if isinstance(rows, int) else [str(number) for number in rows]
 
     def __contains__(self, doc_id: object) -> bool:
         return 1 <= number_of(doc_id) <= len(self)
@@ -111,10 +111,11 @@ class Passages:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._rows = Rows(path)
+        self._rows = LineIndex(path)
 
     @property
     def doc_ids(self) -> Sequence[str]:
+        """The ids "1", "2", ... without a list of them."""
         return PassageIds(len(self))
 
     def __len__(self) -> int:
@@ -150,6 +151,7 @@ def _unquoted(text: str) -> str:
 
 
 def release(name: str) -> Release:
+    """Return what is published of a set in NAMES. Opens nothing."""
     file, count, licence = _LISTS[name]
     packed = file in _GZ
     passages = File(
@@ -165,7 +167,7 @@ def release(name: str) -> Release:
         name=f"openqa/{name}",
         measure="Success@5",
         also=("Success@20", "Success@100"),
-        counts=Counts(documents=COUNT, queries=count),
+        counts=ReleaseCounts(documents=COUNT, queries=count),
         licence=f"questions {licence}, lists CC BY-NC 4.0, passages CC BY-SA 3.0",
         homepage="https://github.com/facebookresearch/DPR",
         files=((passages, questions),),
@@ -173,11 +175,8 @@ def release(name: str) -> Release:
     )
 
 
-def found(data: Path) -> list[str]:
-    return [name for name in NAMES if release(name).is_in(data)]
-
-
 def load(name: str, data: Path) -> Dataset:
+    """Read a set from a data folder. Raises UnavailableError, saying how to get it, if it is not there."""
     release(name).require(data)
     return read(data / FOLDER, name)
 
@@ -212,9 +211,9 @@ def read_local(folder: Path, split: str, corpus: Corpus | None = None) -> OpenQA
 def _dataset(
     name: str, corpus: Corpus, asked: Mapping[str, tuple[str, tuple[str, ...]]], patterns: bool, text: str
 ) -> OpenQA:
-    answers = {query_id: found for query_id, (_, found) in asked.items()}
-    useless = answer.compile_pattern if patterns else answer.tokens
-    dropped = sum(not useless(one) for found in answers.values() for one in found)
+    answers = {query_id: strings for query_id, (_, strings) in asked.items()}
+    useless = answer_match.compile_pattern if patterns else answer_match.tokens
+    dropped = sum(not useless(answer) for strings in answers.values() for answer in strings)
     return OpenQA(
         name=name,
         corpus=corpus,
@@ -225,7 +224,7 @@ def _dataset(
         facts={
             "text": text,
             "relevant": f"passages with an answer, by DPR's {'patterns' if patterns else 'tokens'}",
-            "answers_sha256": digest({query_id: list(found) for query_id, found in answers.items()}),
+            "answers_sha256": digest({query_id: list(strings) for query_id, strings in answers.items()}),
             "answers_dropped": str(dropped),  # those that match nothing, as DPR's would match everything
         },
         answers=answers,
@@ -254,12 +253,12 @@ def _tsv(path: Path) -> Iterator[tuple[str, tuple[str, ...]]]:
         try:
             (fields,) = csv.reader([line], delimiter="\t")
             question, text = fields
-            found = ast.literal_eval(text)  # a list as Python writes it; nothing in it is ever run
+            answers = ast.literal_eval(text)  # a list as Python writes it; nothing in it is ever run
         except (ValueError, SyntaxError, csv.Error, RecursionError, MemoryError):
             raise CorruptFileError(
                 f"{where}: expected a question and a list of answers with a tab between, found {shown(line)}"
             ) from None
-        yield _question(question, found, where)
+        yield _question(question, answers, where)
 
 
 def _lines(path: Path) -> Iterator[tuple[str, tuple[str, ...]]]:
@@ -276,11 +275,13 @@ def _listed(path: Path) -> Iterator[tuple[str, tuple[str, ...]]]:
         yield _question(row.get("question"), row.get("answers"), f"{path}: question {number}")
 
 
-def _question(question: Any, found: Any, where: str) -> tuple[str, tuple[str, ...]]:
-    if not isinstance(question, str) or not isinstance(found, list) or not all(isinstance(a, str) for a in found):
-        raise CorruptFileError(f"{where}: expected a question and a list of answer strings, found {shown(str(found))}")
+def _question(question: Any, answers: Any, where: str) -> tuple[str, tuple[str, ...]]:
+    if not isinstance(question, str) or not isinstance(answers, list) or not all(isinstance(a, str) for a in answers):
+        raise CorruptFileError(
+            f"{where}: expected a question and a list of answer strings, found {shown(str(answers))}"
+        )
     try:
-        "".join((question, *found)).encode()
+        "".join((question, *answers)).encode()
     except UnicodeEncodeError:  # JSON can spell half of a surrogate pair; no file can hold it
         raise CorruptFileError(f"{where}: half a character in the question or an answer") from None
-    return question, tuple(found)
+    return question, tuple(answers)

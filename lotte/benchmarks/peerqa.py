@@ -21,7 +21,7 @@ from lotte.errors import CorruptFileError, shown
 from lotte.jsonl import integer, objects, string
 from lotte.judgments import Judgments
 from lotte.lines import plain_or_gz
-from lotte.release import Counts, Release, checked
+from lotte.release import Release, ReleaseCounts, checked
 from lotte.run import Run
 
 NAMES = ("",)
@@ -30,11 +30,12 @@ _FILES = ("qa.jsonl", "papers.jsonl", "qrels-paragraphs.jsonl")
 
 
 def release(name: str = "") -> Release:
+    """Return what is published of a set in NAMES. Opens nothing."""
     return Release(
         name="peerqa",
         measure="MRR",
         also=("R@10",),
-        counts=Counts(),  # 579 questions of 208 papers in all; how many have a judged paragraph is not printed
+        counts=ReleaseCounts(),  # 579 questions of 208 papers in all; how many have a judged paragraph is not printed
         licence="CC BY-NC-SA 4.0",
         homepage="https://huggingface.co/datasets/UKPLab/PeerQA",
         needs={FOLDER: _FILES},
@@ -46,11 +47,8 @@ def release(name: str = "") -> Release:
     )
 
 
-def found(data: Path) -> list[str]:
-    return [name for name in NAMES if release(name).is_in(data)]
-
-
 def load(name: str, data: Path) -> Dataset:
+    """Read a set from a data folder. Raises UnavailableError, saying how to get it, if it is not there."""
     release().require(data)
     return read(data / FOLDER)
 
@@ -61,13 +59,7 @@ def read(folder: Path) -> Dataset:
     Raises  UnavailableError if a file is not there, CorruptFileError for a line that is wrong
     """
     questions, papers, judgments = (plain_or_gz(folder / name) for name in _FILES)
-    texts: dict[str, str] = {}
-    for number, row in objects(questions):
-        where = f"{questions}:{number}"
-        query_id = _query_id(row, where)
-        if query_id in texts:
-            raise CorruptFileError(f"{where}: question {shown(query_id)} is there a second time")
-        texts[query_id] = string(row, "question", where)
+    texts = _questions(questions)
     sentences: dict[str, list[str]] = {}
     for number, row in objects(papers):
         where = f"{papers}:{number}"
@@ -99,10 +91,22 @@ def read(folder: Path) -> Dataset:
     return checked(dataset, release(), {folder: _FILES})
 
 
+def _questions(path: Path) -> dict[str, str]:
+    texts: dict[str, str] = {}
+    for number, row in objects(path):
+        where = f"{path}:{number}"
+        query_id = _query_id(row, where)
+        if query_id in texts:
+            raise CorruptFileError(f"{where}: question {shown(query_id)} is there a second time")
+        texts[query_id] = string(row, "question", where)
+    return texts
+
+
 class PeerQA(Dataset):
     """A dataset whose candidates are the paragraphs of the question's own paper."""
 
-    def shown(self, run: Run) -> Run:
+    def scored_part(self, run: Run) -> Run:
+        """Return the run without paragraphs of other papers."""
         return within(run)
 
 

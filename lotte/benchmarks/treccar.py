@@ -25,7 +25,7 @@ from lotte.collection import OwnIds
 from lotte.dataset import Corpus, Dataset
 from lotte.errors import CorruptFileError, UnavailableError
 from lotte.lines import plain_or_gz
-from lotte.release import Counts, Release, checked
+from lotte.release import Release, ReleaseCounts, checked
 
 NAMES = ("test",)
 FOLDER = "treccar"
@@ -37,11 +37,12 @@ _DEEPEST = 64  # arrays within arrays; a paragraph has four
 
 
 def release(name: str) -> Release:
+    """Return what is published of a set in NAMES. Opens nothing."""
     return Release(
         name=f"treccar/{name}",
         measure="AP",
         also=("MRR@10",),
-        counts=Counts(documents=29_678_367, judgments=5_820),
+        counts=ReleaseCounts(documents=29_678_367, judgments=5_820),
         licence="CC BY-SA 3.0",
         homepage="http://trec-car.cs.unh.edu/datareleases/",
         needs={FOLDER: (PARAGRAPHS, QRELS)},
@@ -53,11 +54,8 @@ def release(name: str) -> Release:
     )
 
 
-def found(data: Path) -> list[str]:
-    return [name for name in NAMES if release(name).is_in(data)]
-
-
 def load(name: str, data: Path) -> Dataset:
+    """Read a set from a data folder. Raises UnavailableError, saying how to get it, if it is not there."""
     release(name).require(data)
     return read(data / FOLDER, name)
 
@@ -200,7 +198,7 @@ def _number(file: IO[bytes], short: int) -> int:
 def _exactly(file: IO[bytes], length: int) -> bytes:
     if length > _LONGEST:
         raise _End
-    found = file.read(length)
-    if len(found) != length:
+    content = file.read(length)
+    if len(content) != length:
         raise _End
-    return found
+    return content

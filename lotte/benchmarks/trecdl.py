@@ -18,7 +18,7 @@ from lotte.benchmarks.lotte import read_queries
 from lotte.collection import Collection
 from lotte.dataset import Corpus, Dataset
 from lotte.lines import plain_or_gz
-from lotte.release import Counts, File, Release, checked
+from lotte.release import File, Release, ReleaseCounts, checked
 
 NAMES = ("2019", "2020")
 FOLDER = "trecdl"
@@ -28,8 +28,8 @@ _FILES = {  # questions, judgments
     "2020": ("msmarco-test2020-queries.tsv", "2020qrels-pass.txt"),
 }
 _COUNTS = {
-    "2019": Counts(documents=msmarco.PASSAGES, queries=43, judgments=9_260),
-    "2020": Counts(documents=msmarco.PASSAGES, queries=54, judgments=11_386),
+    "2019": ReleaseCounts(documents=msmarco.PASSAGES, queries=43, judgments=9_260),
+    "2020": ReleaseCounts(documents=msmarco.PASSAGES, queries=54, judgments=11_386),
 }
 _QUESTIONS = {  # bytes and sha256 of the .gz
     "2019": (4_276, "d66f01dfa8a3e60fe375ba645efc004f97ff4dd2a424536b8d5810c16182a3b5"),
@@ -39,6 +39,7 @@ _MD5 = {"2019": "2f4be390198da108f6845c822e5ada14", "2020": "0355ccee7509ac0463e
 
 
 def release(name: str) -> Release:
+    """Return what is published of a set in NAMES. Opens nothing."""
     questions, judgments = _FILES[name]
     size, sha256 = _QUESTIONS[name]
     return Release(
@@ -72,11 +73,8 @@ def release(name: str) -> Release:
     )
 
 
-def found(data: Path) -> list[str]:
-    return [name for name in NAMES if release(name).is_in(data)]
-
-
 def load(name: str, data: Path) -> Dataset:
+    """Read a set from a data folder. Raises UnavailableError, saying how to get it, if it is not there."""
     release(name).require(data)
     return read(data / FOLDER, data / msmarco.FOLDER, name)
 

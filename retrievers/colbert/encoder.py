@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from lotte import extras
 from lotte.errors import CorruptFileError, MismatchError, UnavailableError, unknown
+from lotte.processors import num_processors
 from retrievers.colbert import bert_cpu, checkpoint
 from retrievers.colbert.checkpoint import Checkpoint
 from retrievers.colbert.tokens import TextTokens, Tokens, rows_of
@@ -128,7 +129,7 @@ class Encoder:
                 precision = "int8" if found.in_bytes else "fp32"
             if plain and precision in bert_cpu.PRECISIONS:
                 lane = bert_cpu.Lane(found, precision)
-                return cls(found, [lane], precision, workers=_processors(), budget=bert_cpu.TOKENS)
+                return cls(found, [lane], precision, workers=num_processors(), budget=bert_cpu.TOKENS)
         if precision == "int8":
             where = f"{found.name} is a {found.described.get('model_type')}" if not plain else f"this is {device}"
             raise MismatchError(f"precision=int8 is for BERT models on a CPU, and {where}; take another precision")
@@ -264,10 +265,6 @@ def _batches(lengths: NDArray[np.int64], budget: int) -> list[NDArray[np.int64]]
         return []
     ends = np.cumsum(lengths[order])
     return np.split(order, np.flatnonzero(np.diff((ends - 1) // budget)) + 1)
-
-
-def _processors() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _gpu_here() -> bool:

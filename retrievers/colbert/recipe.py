@@ -4,7 +4,6 @@ What is settled here: which options make an index and which only ask it, how
 many threads work, and what a result says of both.
 """
 
-import os
 import shutil
 from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -18,6 +17,7 @@ import numpy as np
 from lotte import Corpus, artifact
 from lotte.dataset import corpus_sha256
 from lotte.errors import CorruptFileError, MismatchError, UnavailableError, shown
+from lotte.processors import num_processors
 from lotte.terminal import say
 from retrievers import index_folder, index_meta
 from retrievers.colbert import building, codec
@@ -35,11 +35,6 @@ SHIPPED = "shipped"  # the name of the checkpoint that is part of the package
 WEIGHTS = Path(__file__).parent.parent / "weights"
 LOOKS = ("probe", "candidates", "refined", "full")  # how much each stage of a search keeps
 FEW = 500  # documents that are indexed sooner than one can read how long it will take
-
-
-def threads_here() -> int:
-    """Return how many processors this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @dataclass(frozen=True)
@@ -90,7 +85,7 @@ class LateInteraction:
 
     @property
     def num_threads(self) -> int:
-        return self.threads or threads_here()
+        return self.threads or num_processors()
 
     @property
     def gpu(self) -> str | None:

@@ -23,9 +23,9 @@ from lotte.benchmarks.lotte import read_queries
 from lotte.collection import Collection
 from lotte.dataset import Corpus, Dataset, corpus_sha256, qrels_sha256, queries_sha256
 from lotte.errors import CorruptFileError, MismatchError
+from lotte.line_index import LineIndex
 from lotte.lines import lines
 from lotte.parsing import json_object
-from lotte.rows import Rows
 from retrievers.training.example import Example, parsed, whole
 
 SETS = "sets.json"  # written last: a folder of pairs that has it is whole
@@ -238,7 +238,7 @@ class Examples(Sequence[Example]):
 
     def __init__(self, path: Path, *, nway: int = 0, pairs: Pairs | None = None) -> None:
         self.path, self.nway, self._pairs = path, nway, pairs
-        self._rows = Rows(path)
+        self._rows = LineIndex(path)
 
     def __len__(self) -> int:
         return len(self._rows)

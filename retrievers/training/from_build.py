@@ -10,7 +10,6 @@ without them there are the questions that were chosen, 2,000 a topic.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +18,10 @@ from numpy.typing import NDArray
 
 from lotte import Corpus, Dataset, parquet
 from lotte.benchmarks import lotte
-from lotte.build import manifest
-from lotte.build.spec import SPLITS, Options, Spec
+from lotte.builder import manifest
+from lotte.builder.spec import SPLITS, BuildOptions, Spec
 from lotte.collection import Collection, Selection
-from lotte.errors import CorruptFileError, MismatchError, UnavailableError, UnknownNameError
+from lotte.errors import CorruptFileError, MismatchError, UnavailableError, UnknownNameError, did_you_mean
 from lotte.jsonl import integer, objects, string
 from lotte.progress import Progress
 from retrievers.contamination.fingerprint import normalised
@@ -125,7 +124,7 @@ class _Build:
             options: dict[str, Any] = {
                 key: tuple(one) if isinstance(one, list) else one for key, one in said["options"].items()
             }
-            self.spec = Spec(said["name"], said["topics"], Options(**options), said["aliases"])
+            self.spec = Spec(said["name"], said["topics"], BuildOptions(**options), said["aliases"])
             # part -> its communities, in collection order; the pool is its topics once more, and left out
             self.parts = {
                 f"{topic}/{split}": [site for site in sites if site not in missing]
@@ -143,11 +142,9 @@ class _Build:
         known = list(dict.fromkeys(site for sites in self.parts.values() for site in sites))
         for site in communities:
             if site not in known:
-                near = get_close_matches(site, known, n=1)
+                hint = did_you_mean(site, known)
                 raise UnknownNameError(
-                    f"{self.folder} has no community named {site!r}; "
-                    + (f"did you mean {near[0]!r}? " if near else "")
-                    + f"it holds {', '.join(known)}"
+                    f"{self.folder} has no community named {site!r}; {hint}it holds {', '.join(known)}"
                 )
         wanted = {}
         for part, sites in self.parts.items():
@@ -189,9 +186,8 @@ class _Build:
 
         A build of a past day has the titles of the dump, not of that day.
         """
-        from lotte.build import dump, post
-        from lotte.build.row import Rows as Table
-        from lotte.build.row import decode, whole
+        from lotte.builder import dump, post
+        from lotte.builder.xml_rows import XmlRows, decode, whole
 
         found = dump.find(dumps, self.spec.names(site))
         if found is None:
@@ -200,7 +196,7 @@ class _Build:
         with Progress(found.size, "bytes", f"reading titles of {site}") as progress:
             for _, blocks in found.read(["Posts.xml"], progress.advance):
                 hashed = dump.Hashed(blocks)
-                for row in Table(hashed, path=str(found.path / "Posts.xml"), root="posts"):
+                for row in XmlRows(hashed, path=str(found.path / "Posts.xml"), root="posts"):
                     try:
                         if row[b" PostTypeId="] == b"1":
                             title = post.title_text(decode(row.get(b" Title=", b"")), self.spec.options)

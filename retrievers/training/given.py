@@ -17,7 +17,7 @@ from lotte import artifact
 from lotte.collection import RowIds
 from lotte.dataset import Dataset, corpus_sha256, qrels_sha256, queries_sha256
 from lotte.errors import MismatchError
-from lotte.rows import Rows
+from lotte.line_index import LineIndex
 from retrievers.training.example import Example, question
 from retrievers.training.examples import Examples, Pairs, Part
 
@@ -81,7 +81,7 @@ class Given(Pairs):
 
     def lines(self, nway: int) -> "Some":
         """Return the lines that are trained on: those of questions that were not kept."""
-        kept, rows = self.validation, Rows(self.path)
+        kept, rows = self.validation, LineIndex(self.path)
         trained = [row for row in range(len(rows)) if question(rows[row], f"{self.path}:{row + 1}") not in kept]
         return Some(Examples(self.path, nway=nway, pairs=self), np.array(trained, np.int64))
 

@@ -190,7 +190,7 @@ class Training:
                 self.pairs, scored, nway=recipe.distil.nway, passes=recipe.passes, depth=recipe.depth,
                 seed=recipe.seed + number,
             ))  # fmt: skip
-            _refuse_none(path, count, recipe.distil.nway)
+            sizes.require_lines(path, count, recipe.distil.nway)
         return path
 
     def _distil(self, number: int) -> Path:
@@ -260,7 +260,7 @@ class Training:
         def make() -> Path:
             if not path.exists():
                 lines = examples.triples(self.pairs, self._training(mined), nway=nway, passes=passes, seed=seed)
-                _refuse_none(path, examples.write(path, lines), nway)
+                sizes.require_lines(path, examples.write(path, lines), nway)
             return path
 
         return Ranks.here().once(make)
@@ -374,16 +374,6 @@ def _as_first_written(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Return settings as runs have them that were begun before a start's projection was kept unless told otherwise."""
     projection = str(settings["projection"]).removeprefix("own-or-")
     return {**settings, "projection": projection, "dim": settings["dim"] or DIM}
-
-
-def _refuse_none(path: Path, count: int, nway: int) -> None:
-    """Raise MismatchError for a file of no lines, and remove it, so that it is not taken for done."""
-    if not count:
-        path.unlink()
-        raise MismatchError(
-            f"no question has {nway - 1} negatives beside its positive; mine deeper (depth, bm25_depth), or take a "
-            "smaller nway"
-        )
 
 
 def _flat(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,11 +7,10 @@ one, or change single settings with `-o v1.lr=2e-5`.
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields, replace
-from difflib import get_close_matches
 from typing import Any, get_type_hints
 
-from lotte.errors import LotteError, shown
-from retrievers.folder import READ
+from lotte import key_value
+from lotte.errors import LotteError, did_you_mean, shown
 from retrievers.training.bounds import require_bounds
 from retrievers.training.loop import Fit
 
@@ -125,13 +124,10 @@ def changed(recipe: Recipe, options: Iterable[str]) -> Recipe:
 
     Raises  LotteError for a key that does not exist, or a value of another type
     """
-    options = list(options)
-    if any(pair.partition("=")[0] == "start" for pair in options):
+    pairs = [key_value.cut(pair) for pair in options]
+    if "start" in dict(pairs):
         recipe = replace(recipe, start_seen="", start_licence="")
-    for pair in options:
-        key, given, text = pair.partition("=")
-        if not given:
-            raise LotteError(f"setting {key!r} has no value; write -o {key}=VALUE")
+    for key, text in pairs:
         outer, dot, inner = key.partition(".")
         value: Any
         if dot and isinstance(part := getattr(recipe, outer, None), Fit):
@@ -146,18 +142,14 @@ def changed(recipe: Recipe, options: Iterable[str]) -> Recipe:
     return recipe
 
 
-def _value(key: str, kind: type[Any], name: str, text: str) -> Any:
+def _value(key: str, kind: type[Any], name: str, text: str | None) -> Any:
     types = get_type_hints(kind)
-    if types.get(name) not in READ:
+    if types.get(name) not in key_value.READ:
         known = [
             spelled
             for outer, type_ in get_type_hints(Recipe).items()
             for spelled in ([f"{outer}.{field.name}" for field in fields(Fit)] if type_ is Fit else [outer])
         ]
-        near = get_close_matches(key, known, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"docs/training.md has all {len(known)}"
+        hint = did_you_mean(key, known).rstrip() or f"docs/training.md has all {len(known)}"
         raise LotteError(f"training has no setting {shown(key)}; {hint}")
-    try:
-        return READ[types[name]](text)
-    except (KeyError, ValueError):
-        raise LotteError(f"{key} takes {types[name].__name__}, not {text[:60]!r}") from None
+    return key_value.value(text, types[name], key)

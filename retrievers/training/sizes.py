@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Container, Iterable, Sequence
+from pathlib import Path
 
 from lotte.dataset import Dataset
 from lotte.errors import MismatchError
@@ -62,3 +63,13 @@ def require(recipe: Recipe, questions: int, passages: int, steps: Container[str]
             )
         if fit.batch % (count := Ranks.here().count):
             raise MismatchError(f"{name}.batch={fit.batch} cannot be dealt out to {count} processes; change it")
+
+
+def require_lines(path: Path, count: int, nway: int) -> None:
+    """Raise MismatchError for a file of examples without a line, and remove it, so that it is not taken for done."""
+    if not count:
+        path.unlink()
+        raise MismatchError(
+            f"no question has {nway - 1} negatives beside its positive; mine deeper (depth, bm25_depth), or take a "
+            "smaller nway"
+        )

@@ -32,7 +32,7 @@ from xml.sax.saxutils import escape
 
 from bs4 import BeautifulSoup
 
-from lotte.build import build, community, dump, html, row, spec
+from lotte.builder import build, community, dump, html, spec, xml_rows
 from lotte.collection import Collection
 
 MB = 1e6
@@ -128,9 +128,9 @@ def straightforward(path: Path, out: Path, limit: int, strip: Callable[[str], st
 
 def kept(path: Path) -> int:
     """What the parser and the stripper do alone. Returns how many passages they made."""
-    options, count = spec.Options(), 0
+    options, count = spec.BuildOptions(), 0
     with path.open("rb") as file:
-        for one in row.Rows(iter(lambda: file.read(dump.BLOCK), b""), path=str(path), root="posts"):
+        for one in xml_rows.XmlRows(iter(lambda: file.read(dump.BLOCK), b""), path=str(path), root="posts"):
             if one[b" PostTypeId="] == b"2" and int(one[b" Score="]) >= options.min_score:
                 count += bool(html.text_of_value(one[b" Body="]))
     return count
@@ -138,12 +138,12 @@ def kept(path: Path) -> int:
 
 def parsed(path: Path) -> int:
     with path.open("rb") as file:
-        return sum(1 for _ in row.Rows(iter(lambda: file.read(dump.BLOCK), b""), path=str(path), root="posts"))
+        return sum(1 for _ in xml_rows.XmlRows(iter(lambda: file.read(dump.BLOCK), b""), path=str(path), root="posts"))
 
 
-def order(dumps: Path, out: Path, sites: list[str], workers: int) -> build.Order:
+def order(dumps: Path, out: Path, sites: list[str], workers: int) -> build.BuildRequest:
     shutil.rmtree(out, ignore_errors=True)
-    return build.Order(spec.Spec("bench", {"bench": {"test": tuple(sites)}}), dumps, out, workers=workers)
+    return build.BuildRequest(spec.Spec("bench", {"bench": {"test": tuple(sites)}}), dumps, out, workers=workers)
 
 
 @contextmanager
@@ -257,7 +257,7 @@ def main() -> None:
         strip = 1 / (1 / alone - 1 / rate)
         say("strip (the difference)", strip, f"{strip:8.1f} MB/s of XML")
         one = seconds(whole, dumps, out, [SITE])
-        step = seconds(community.build, dump.find(dumps, [SITE]), spec.Options(), Path(scratch) / "step")
+        step = seconds(community.build, dump.find(dumps, [SITE]), spec.BuildOptions(), Path(scratch) / "step")
         say("write topic, pool and manifest", size / (one - step) / MB, f"{size / (one - step) / MB:8.1f} MB/s of XML")
         speed = size / one / MB
         say("whole build, one worker", speed, f"{speed:8.1f} MB/s")

@@ -14,10 +14,11 @@ from reader import Reader
 
 from lotte import reading, summary
 from lotte.benchmarks import openqa, treccar
-from lotte.build import community, drift, dump, manifest, search, spec
-from lotte.build.spec import Options
+from lotte.builder import community, diff, dump, manifest, spec
+from lotte.builder import gooaq as search
+from lotte.builder.spec import BuildOptions
 from lotte.dataset import identity
-from lotte.origin import origins
+from lotte.query_groups import query_groups
 
 HEAD = '<?xml version="1.0" encoding="utf-8"?>\n'
 DAY = 'CreationDate="2015-01-27T20:09:32.720"'
@@ -73,7 +74,7 @@ def tables(folder: Path) -> None:
 def build(folder: Path, **options: object) -> None:
     found = dump.find(folder, ["cheese.example.com"])
     if found:
-        community.build(found, Options(max_bad_share=0.9, **options), folder / "out")
+        community.build(found, BuildOptions(max_bad_share=0.9, **options), folder / "out")
 
 
 @cache
@@ -107,7 +108,7 @@ def gooaq(folder: Path) -> None:
 
 
 def read_gooaq(folder: Path) -> None:
-    search.read(folder / "gooaq.jsonl", {"cheese.example.com": "cheese.example.com"}, Options(), folder / "out", lambda used: None)
+    search.read(folder / "gooaq.jsonl", {"cheese.example.com": "cheese.example.com"}, BuildOptions(), folder / "out", lambda used: None)
     search.candidates(folder / "out")
 
 
@@ -138,11 +139,11 @@ def whole(folder: Path) -> None:
 def read_build(folder: Path) -> None:
     for dataset in reading.read(folder):
         identity(dataset)
-        origins(dataset)
-    for name in drift.parts(folder):
+        query_groups(dataset)
+    for name in diff.parts(folder):
         one = summary.summarise(folder / name, name)
         one.topics(), one.sites(), one.lengths()
-    list(drift.compare(folder, folder))
+    list(diff.compare(folder, folder))
 
 
 def check(folder: Path) -> None:

@@ -41,8 +41,8 @@ def plain(source: Callable[[], Chunks]) -> Chunks:
         while chunk:
             if decoder.eof:
                 decoder = bz2.BZ2Decompressor()
-            if found := decoder.decompress(chunk):
-                yield found
+            if block := decoder.decompress(chunk):
+                yield block
             chunk, fed = decoder.unused_data, True
     if fed and not decoder.eof:
         raise EOFError("the bzip2 stream ends too early")
@@ -81,8 +81,8 @@ def _side_by_side(chunks: Chunks, threads: int) -> Chunks:
         except (OSError, ValueError, EOFError):  # of bz2: a block that is none, or damaged
             raise _Odd from None
         finally:
-            for one in waiting:
-                one.cancel()
+            for future in waiting:
+                future.cancel()
 
 
 def _pieces(chunks: Chunks) -> Iterator[bytes]:
@@ -127,18 +127,18 @@ def _pieces(chunks: Chunks) -> Iterator[bytes]:
 
 def _marks(data: bytes, start: int) -> list[int]:
     """Return the bits at which the mark of a block stands, in order, from a byte on."""
-    found = []
+    marks = []
     for shift in range(8):
         # the mark begins `shift` bits into a byte, so these of its bytes are whole ones
         whole = (_BEGIN >> shift) & ((1 << 40) - 1) if shift else _BEGIN
         needle = whole.to_bytes(5 if shift else 6, "big")
-        place = data.find(needle, start)
-        while place >= 0:
-            bit = 8 * place - (8 - shift if shift else 0)
+        at = data.find(needle, start)
+        while at >= 0:
+            bit = 8 * at - (8 - shift if shift else 0)
             if bit >= 0 and bit + _MARK <= 8 * len(data) and _bits(data, bit, _MARK) == _BEGIN:
-                found.append(bit)
-            place = data.find(needle, place + 1)
-    return sorted(found)
+                marks.append(bit)
+            at = data.find(needle, at + 1)
+    return sorted(marks)
 
 
 def _bits(data: bytes, bit: int, count: int) -> int:
@@ -148,8 +148,8 @@ def _bits(data: bytes, bit: int, count: int) -> int:
 
 def _is_head(data: bytes, mark: int) -> bool:
     """Whether a stream begins in front of this mark: "BZh" and a digit."""
-    place = mark // 8 - 4
-    return mark % 8 == 0 and place >= 0 and data[place : place + 3] == b"BZh" and data[place + 3] in b"123456789"
+    at = mark // 8 - 4
+    return mark % 8 == 0 and at >= 0 and data[at : at + 3] == b"BZh" and data[at + 3] in b"123456789"
 
 
 def _require_head(data: bytes, mark: int) -> None:

@@ -13,7 +13,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from lotte.archive import Room
+from lotte.archive import Allowance
 from lotte.errors import CorruptFileError, writing
 from lotte.lines import LONGEST, opened, require_file, require_line_ends, whole_gz
 
@@ -22,7 +22,7 @@ _MARK = b"\xef\xbb\xbf"
 _Bytes: TypeAlias = "np.ndarray[tuple[int], np.dtype[np.uint8]]"
 
 
-class Rows:
+class LineIndex:
     """The lines of a file, by number, from 0, as bytes without their end.
 
     Raises  UnavailableError if there is no such file, CorruptFileError if a .gz is damaged
@@ -44,7 +44,7 @@ class Rows:
         folder = Path(tempfile.gettempdir())
         with writing(folder), tempfile.TemporaryFile(dir=folder) as file:
             with whole_gz(self.path), opened(self.path) as packed:
-                Room(self.path).copy(packed, file)
+                Allowance(self.path).copy(packed, file)
             file.flush()
             return np.memmap(file, dtype=np.uint8, mode="r") if file.tell() else np.zeros(0, dtype=np.uint8)
 

@@ -8,13 +8,20 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from datetime import date
-from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-from lotte.build import manifest
-from lotte.errors import CorruptFileError, LotteError, MismatchError, UnavailableError, UnknownNameError, shown
+from lotte.builder import manifest
+from lotte.errors import (
+    CorruptFileError,
+    LotteError,
+    MismatchError,
+    UnavailableError,
+    UnknownNameError,
+    did_you_mean,
+    shown,
+)
 from lotte.parsing import toml_file
 from lotte.paths import why_not
 
@@ -27,7 +34,7 @@ _TOPIC = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*").fullmatch
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options:
+class BuildOptions:
     """The choices of spec B.4; the number of the decision stands behind each."""
 
     # which posts
@@ -72,9 +79,11 @@ class Options:
 
 @dataclass(frozen=True)
 class Spec:
+    """Topics with their communities, and the options they are built with."""
+
     name: str
     topics: Mapping[str, Mapping[str, tuple[str, ...]]]  # topic -> split -> hosts, in collection order
-    options: Options = Options()
+    options: BuildOptions = BuildOptions()
     aliases: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # host -> names it went by
 
     def names(self, site: str) -> tuple[str, ...]:
@@ -124,7 +133,7 @@ class Spec:
 def read(path: Path = LOTTE_SPEC, **changes: Any) -> Spec:
     """Return the spec in a TOML file, with some options changed.
 
-    Raises  LotteError, in one line, for whatever is not as `Options` and the example in
+    Raises  LotteError, in one line, for whatever is not as `BuildOptions` and the example in
             docs/build.md say: unknown keys, wrong types, a community named twice
     """
     try:
@@ -144,7 +153,7 @@ def read(path: Path = LOTTE_SPEC, **changes: Any) -> Spec:
     return Spec(
         name=str(table.get("name", path.stem)),
         topics=_topics(topics, path),
-        options=Options(**options),
+        options=BuildOptions(**options),
         aliases=_aliases(table.get("aliases") or _lotte_aliases(), path),
     )
 
@@ -207,11 +216,11 @@ def _topics(table: dict[str, Any], path: Path) -> dict[str, dict[str, tuple[str,
 def _options(table: Any, path: Path) -> dict[str, Any]:
     if not isinstance(table, dict):
         raise MismatchError(f"{path}: options must be a table, [options]")
-    types = get_type_hints(Options)
+    types = get_type_hints(BuildOptions)
     chosen = {}
     for key, value in table.items():
         if key not in types:
-            raise _unknown("option", key, [option.name for option in fields(Options)], path)
+            raise _unknown("option", key, [option.name for option in fields(BuildOptions)], path)
         chosen[key] = _typed(key, value, types[key], path)
     return chosen
 
@@ -224,7 +233,7 @@ def _typed(key: str, value: Any, kind: Any, path: Path) -> Any:
         return value
     if get_origin(kind) is tuple:
         inner = get_args(kind)[0]
-        if not isinstance(value, list) or not all(type(one) is inner for one in value):
+        if not isinstance(value, list) or not all(type(item) is inner for item in value):
             raise MismatchError(f"{path}: option {key} takes a list of {inner.__name__}, not {shown(value)}")
         return tuple(value)
     if kind is str and isinstance(value, date):
@@ -251,7 +260,5 @@ def _check_dates(options: Mapping[str, Any], path: Path) -> None:
 
 
 def _unknown(kind: str, name: str, known: list[str], where: object) -> LotteError:
-    near = get_close_matches(name, known, n=1)
-    hint = f"did you mean {near[0]!r}? " if near else ""
-    some = ", ".join(known) if len(known) <= 8 else f"{', '.join(known[:8])} and {len(known) - 8} more (docs/build.md)"
-    return UnknownNameError(f"{where}: no {kind} is named {shown(name)}; {hint}there are {some}")
+    names = ", ".join(known) if len(known) <= 8 else f"{', '.join(known[:8])} and {len(known) - 8} more (docs/build.md)"
+    return UnknownNameError(f"{where}: no {kind} is named {shown(name)}; {did_you_mean(name, known)}there are {names}")

@@ -21,7 +21,9 @@ K = TypeVar("K")
 UNKNOWN_SITE = "?"
 
 
-class Row(NamedTuple):
+class Difference(NamedTuple):
+    """How many things of one kind two builds have in common, by community."""
+
     part: str  # "science/test"
     site: str
     what: str  # "passages", "search questions", "search answers", "forum questions", "forum answers"
@@ -38,18 +40,17 @@ def parts(folder: Path) -> list[str]:
     """Return the topic/split folders of a build or a release; "." if it is one itself."""
     if (folder / "collection.tsv").is_file():
         return ["."]
-    found = sorted(path.parent.relative_to(folder).as_posix() for path in folder.glob("*/*/collection.tsv"))
-    if not found:
+    names = sorted(path.parent.relative_to(folder).as_posix() for path in folder.glob("*/*/collection.tsv"))
+    if not names:
         raise UnavailableError(f"{folder} holds no collection.tsv, and no <topic>/<split>/collection.tsv")
-    return found
+    return names
 
 
-def compare(before: Path, after: Path) -> Iterator[Row]:
+def compare(before: Path, after: Path) -> Iterator[Difference]:
     """Give a row for each community and kind of thing; rows in which all is the same too."""
     names = sorted({*parts(before), *parts(after)})
     for name in names:
-        old, new = (_Part(folder / name) if (folder / name / "collection.tsv").is_file() else None
-                    for folder in (before, after))  # fmt: skip
+        old, new = _part(before / name), _part(after / name)
         if old and new and old.has_posts != new.has_posts:
             old, new = old.without_posts(), new.without_posts()
         kinds = sorted({*(old.things if old else ()), *(new.things if new else ())}, key=_ORDER.index)
@@ -62,11 +63,11 @@ def compare(before: Path, after: Path) -> Iterator[Row]:
 _ORDER = ["passages", "search questions", "search answers", "forum questions", "forum answers"]
 
 
-def _row(part: str, site: str, what: str, old: Mapping[Any, Any], new: Mapping[Any, Any]) -> Row:
+def _row(part: str, site: str, what: str, old: Mapping[Any, Any], new: Mapping[Any, Any]) -> Difference:
     both = old.keys() & new.keys()
     changed = sum(old[key] != new[key] for key in both)
     lost, added = len(old) - len(both), len(new) - len(both)
-    return Row(part, site, what, len(both) - changed, lost, added, changed)
+    return Difference(part, site, what, len(both) - changed, lost, added, changed)
 
 
 class _Part:
@@ -126,6 +127,10 @@ class _Part:
             self.things[f"{kind} questions"][site][key] = query
             for gold in golds:
                 self.things[f"{kind} answers"][site][key, gold] = True
+
+
+def _part(folder: Path) -> _Part | None:
+    return _Part(folder) if (folder / "collection.tsv").is_file() else None
 
 
 def _numbered(items: Iterable[K]) -> Iterator[tuple[K, int]]:

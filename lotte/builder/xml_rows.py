@@ -22,14 +22,14 @@ from xml.parsers import expat
 
 import numpy as np
 
+from lotte.builder.bad_rows import BadRows
 from lotte.errors import CorruptFileError, shown
 
 # A row's attributes as they stand in the file: b' Score=' -> b'7', entities not yet decoded
-Row: TypeAlias = dict[bytes, bytes]
+XmlRow: TypeAlias = dict[bytes, bytes]
 
 _LONGEST = 64 << 20  # bytes of one row; the longest posts are 30,000 characters
 _LIMIT = 1 << 62  # of a number
-_SHOWN = 20  # bad rows named in the report; all are counted
 _OPENING = 1 << 13  # bytes in front of the first row, without comments; a dump has 60
 _CONTROL = bytes(32 if 0 < code < 32 and code not in (9, 10, 13) else code for code in range(256))
 _NOT_CHARACTERS = re.compile(rb"\xef\xbf[\xbe\xbf]")  # U+FFFE and U+FFFF
@@ -40,7 +40,7 @@ _SPELLED = {b" Id=", b" Score=", b" Body="}  # names seen and found to be spelle
 _END = frozenset({b" />\n  ", b" />\r\n  ", b" />\n", b" />\r\n", b" />", b"/>"})
 
 
-def row_of(piece: bytes) -> Row | None:
+def row_of(piece: bytes) -> XmlRow | None:
     """Return the attributes of what follows `<row`, or None if it is not a row in the dumps' spelling.
 
     piece  bytes after `<row`, up to the next one, with no control characters
@@ -73,14 +73,14 @@ def row_of_reference(piece: bytes) -> dict[str, str] | None:
         return match[0] if _is_character(code) or code > sys.maxunicode else b" "
 
     piece = _NUMBER.sub(blank, piece)
-    found: list[dict[str, str]] = []
+    elements: list[dict[str, str]] = []
     parser = expat.ParserCreate("utf-8")
-    parser.StartElementHandler = lambda name, attributes: found.append(attributes)
+    parser.StartElementHandler = lambda name, attributes: elements.append(attributes)
     try:
         parser.Parse(b"<row" + piece, True)
     except expat.ExpatError:
         return None
-    return found[0] if len(found) == 1 else None
+    return elements[0] if len(elements) == 1 else None
 
 
 # What `decode` undoes one by one, "&amp;" last so that "&amp;lt;" stays "&lt;"
@@ -149,7 +149,7 @@ def _is_character(code: int) -> bool:
     return code in (9, 10, 13) or 0x20 <= code < 0xD800 or 0xE000 <= code < 0xFFFE or 0x10000 <= code < 0x110000
 
 
-class Rows:
+class XmlRows:
     """The rows of one table, and how many of them were bad.
 
     blocks  the bytes of the file, in order
@@ -163,14 +163,13 @@ class Rows:
     def __init__(self, blocks: Iterable[bytes], *, path: str, root: str) -> None:
         self.path, self.root = path, root
         self.count = 0
-        self.num_bad = 0
-        self.bad: list[str] = []  # the first few, each with its line
+        self.bad = BadRows(path)
         self._blocks = blocks
         self._line = 1  # where the pieces in hand begin
         self._pieces: list[bytes] = []
         self._at = 0  # the piece that was handed out last
 
-    def __iter__(self) -> Iterator[Row]:
+    def __iter__(self) -> Iterator[XmlRow]:
         begun, clean, rest = False, True, b""
         for block in self._blocks:
             clean_block, lines = _looked_through(block)
@@ -203,19 +202,9 @@ class Rows:
 
     def refuse(self, reason: str) -> None:
         """Count the row that was handed out last as bad."""
-        self.num_bad += 1
-        if len(self.bad) < _SHOWN:
-            self.bad.append(f"{self.path}:{self._line_of(self._at)}: {reason}")
+        self.bad.refuse(self._line_of(self._at), reason)
 
-    def check_share(self, limit: float) -> None:
-        """Raise CorruptFileError if more rows were bad than one, and than this share of all."""
-        if self.num_bad > max(1.0, limit * self.count):
-            raise CorruptFileError(
-                f"{self.num_bad:,} of {self.count:,} rows are bad, more than the {limit:.2%} that max_bad_share "
-                f"allows; the first: {self.bad[0]}. Fetch the dump again, or raise max_bad_share in the spec."
-            )
-
-    def _rows(self, pieces: list[bytes], *, clean: bool) -> Generator[Row, None, bytes]:
+    def _rows(self, pieces: list[bytes], *, clean: bool) -> Generator[XmlRow, None, bytes]:
         """Give rows. Returns what is to be read again with the next block: all from a comment on that has not ended."""
         self._pieces = pieces
         for self._at, piece in enumerate(pieces):
@@ -249,10 +238,10 @@ class Rows:
 
     def _end_in(self, text: bytes) -> int:
         """Return where the last tag ends, 0 if it is not there."""
-        found = re.search(rb"</%b\s*>" % self.root.encode(), text)
-        return found.end() if found else 0
+        end_tag = re.search(rb"</%b\s*>" % self.root.encode(), text)
+        return end_tag.end() if end_tag else 0
 
-    def _last(self, rest: bytes, begun: bool, clean: bool) -> Iterator[Row]:
+    def _last(self, rest: bytes, begun: bool, clean: bool) -> Iterator[XmlRow]:
         """What stands behind the last `<row`: a row and the end of the file."""
         head = b"<row" if begun else b""
         rest, is_open = _without_comments(head + rest, self.root)

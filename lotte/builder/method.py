@@ -68,7 +68,7 @@ class _Damaged(Exception):
 
 def _methods(header: BytesIO) -> list[bytes]:
     """Return the methods of the streams that a packed header is described by."""
-    found: list[bytes] = []
+    methods: list[bytes] = []
     if _byte(header) != _PACK:
         raise _Damaged("no packed streams")
     _number(header)
@@ -88,17 +88,17 @@ def _methods(header: BytesIO) -> list[bytes]:
     if _byte(header) != 0 or folders > _MOST:
         raise _Damaged("methods elsewhere")
     for _ in range(folders):
-        found += _folder(header)
-    return found
+        methods += _folder(header)
+    return methods
 
 
 def _folder(header: BytesIO) -> list[bytes]:
-    found, inputs, outputs = [], 0, 0
+    methods, inputs, outputs = [], 0, 0
     if (count := _number(header)) > _MOST:
         raise _Damaged("too many methods")
     for _ in range(count):
         flags = _byte(header)
-        found.append(header.read(flags & 15) or b"\x00")
+        methods.append(header.read(flags & 15) or b"\x00")
         given, taken = (_number(header), _number(header)) if flags & 16 else (1, 1)
         inputs, outputs = inputs + given, outputs + taken
         if flags & 32:
@@ -109,13 +109,13 @@ def _folder(header: BytesIO) -> list[bytes]:
         raise _Damaged("too many streams")
     for _ in range(2 * bonds + (packed if packed > 1 else 0)):
         _number(header)
-    return found
+    return methods
 
 
 def _byte(header: BytesIO) -> int:
-    if not (found := header.read(1)):
+    if not (byte := header.read(1)):
         raise _Damaged("it ends too early")
-    return found[0]
+    return byte[0]
 
 
 def _number(header: BytesIO) -> int:

@@ -1,5 +1,6 @@
 """A URL names a post or it does not; of several questions about one answer, the seed takes one."""
 
+import json
 import re
 from collections import Counter
 from urllib.parse import urlsplit
@@ -8,8 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lotte.build.search import Candidate, Link, chosen, link, place
-from lotte.build.spec import Options
+from lotte.builder.counts import ChosenCounts, CommunityCounts, spelled
+from lotte.builder.gooaq import Candidate, Link, chosen, link, read, shuffle_key
+from lotte.builder.spec import BuildOptions
+from lotte.errors import CorruptFileError
 
 SITES = {
     "coffee.stackexchange.com": "coffee.stackexchange.com",
@@ -98,7 +101,7 @@ def row(number: int, text: str, url: str, question_id: int = 1, answer: str = "x
 
 
 def texts(rows, question_of=lambda question_id, answer_id: question_id, **options) -> list[str]:
-    return [one.text for one in chosen(rows, question_of, Options(**options), Counter())]
+    return [one.text for one in chosen(rows, question_of, BuildOptions(**options), ChosenCounts())]
 
 
 ROWS = [row(1, "a?", "u1"), row(2, "b?", "u1"), row(3, "c?", "u2"), row(4, "d?", "u3", 2), row(5, "a?", "u4")]
@@ -116,9 +119,9 @@ def test_the_key_may_be_the_page_or_the_answer():
 
 
 def test_a_page_without_passages_gives_its_place_to_nobody():
-    counts: Counter[str] = Counter()
-    assert chosen([row(1, "a?", "u1", 9)], lambda question_id, answer_id: 0, Options(), counts) == []
-    assert counts == {"page without passages": 1}
+    counts = ChosenCounts()
+    assert chosen([row(1, "a?", "u1", 9)], lambda question_id, answer_id: 0, BuildOptions(), counts) == []
+    assert counts == ChosenCounts(without_passages=1)
 
 
 def test_the_order_is_drawn_by_the_seed_alone():
@@ -130,8 +133,29 @@ def test_the_order_is_drawn_by_the_seed_alone():
 
 def test_the_place_in_the_shuffle_never_changes():
     """It decides which questions a collection has, so it is a promise."""
-    assert place(row(1, "a?", "u1"), 0)[0].hex()[:16] == "f9c1750b36cb8fa5"
+    assert shuffle_key(row(1, "a?", "u1"), 0)[0].hex()[:16] == "f9c1750b36cb8fa5"
 
 
 def test_a_size_caps_each_community():
     assert len(texts(ROWS, search_size=2)) == 2
+
+
+def test_a_count_is_spelled_for_the_manifest_whether_or_not_it_was_passed_on_as_json():
+    counts = CommunityCounts(rows=Counter({"Posts.xml": 3}), owners=Counter({-2: 1}), watermarks=0, closed=0)
+    assert spelled(counts) == {
+        "accepted answers not in the file": 0, "answers": 0, "answers without their question": 0, "bad rows": 0, "closed": 0,
+        "low score": 0, "owner -2": 1, "passages": 0, "questions": 0, "questions with an accepted answer": 0,
+        "questions with passages": 0, "repeated ids": 0, "rows of Posts.xml": 3,
+    }  # fmt: skip
+    assert spelled(CommunityCounts(**json.loads(json.dumps(vars(counts))))) == spelled(counts)
+
+
+def test_too_many_bad_lines_are_the_fault_of_the_file_which_is_named(tmp_path):
+    gooaq = tmp_path / "gooaq.jsonl"
+    gooaq.write_text('{"question": "a?", "answer_url": null}\n[]\n{\n')
+    with pytest.raises(CorruptFileError) as error:
+        read(gooaq, {}, BuildOptions(), tmp_path / "made", lambda used: None)
+    assert str(error.value) == (
+        f"2 of 3 rows are bad, more than the 1.00% that max_bad_share allows; the first: {gooaq}:2: not an object but list. "
+        "Fetch the file again, or raise max_bad_share in the spec."
+    )

@@ -10,17 +10,17 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from lotte.build.columns import Ints
-from lotte.build.spec import Options
+from lotte.builder.arrow import Ints
+from lotte.builder.spec import BuildOptions
 
 
-def quotas(weights: Sequence[int], available: Sequence[int], options: Options) -> list[int]:
+def quotas(weights: Sequence[int], available: Sequence[int], options: BuildOptions) -> list[int]:
     """Return how many questions each community of a topic gives.
 
     weights    the number that a community's share is computed from
     available  how many questions of it could be taken
 
-    >>> quotas([900, 90, 10], [800, 85, 9], Options(forum_size=100, forum_min=20))
+    >>> quotas([900, 90, 10], [800, 85, 9], BuildOptions(forum_size=100, forum_min=20))
     [90, 20, 9]
     """
     total = sum(weights)
@@ -30,7 +30,7 @@ def quotas(weights: Sequence[int], available: Sequence[int], options: Options) -
     ]
 
 
-def _rounded(part: int, whole: int, options: Options) -> int:
+def _rounded(part: int, whole: int, options: BuildOptions) -> int:
     """Return part / whole as an integer, without the errors of floating point."""
     if not whole:
         return 0
@@ -38,7 +38,7 @@ def _rounded(part: int, whole: int, options: Options) -> int:
     return (part + up) // whole
 
 
-def order(question_ids: Ints, scores: Ints, views: Ints, options: Options) -> Ints:
+def order(question_ids: Ints, scores: Ints, views: Ints, options: BuildOptions) -> Ints:
     """Return the rows of a community's questions, the most popular first; ties by the lower id."""
     first, second = (scores, views) if options.forum_rank == "score" else (views, scores)
     return np.lexsort((question_ids, -second, -first))

@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from lotte.build.dump import Dump
-from lotte.build.row import Rows, decode, whole
-from lotte.build.spec import Options
+from lotte.builder.dump import Dump
+from lotte.builder.spec import BuildOptions
+from lotte.builder.xml_rows import XmlRows, decode, whole
 from lotte.errors import UnavailableError
 
 Ints = npt.NDArray[np.int64]
@@ -29,12 +29,12 @@ _ACCEPTED, _UP, _DOWN = b"1", b"2", b"3"
 _ID, _POST, _CREATED, _TEXT = b" Id=", b" PostId=", b" CreationDate=", b" Text="
 
 
-def tables(dump: Dump, options: Options) -> list[str]:
+def tables(dump: Dump, options: BuildOptions) -> list[str]:
     """Return the tables that must be read before the posts. Raises UnavailableError if one is missing."""
     if not options.as_of:
         return []
-    wanted = ["Votes.xml"] if options.as_of_texts == "current" else ["PostHistory.xml", "Votes.xml"]
-    if missing := [name for name in wanted if name not in dump.tables]:
+    names = ["Votes.xml"] if options.as_of_texts == "current" else ["PostHistory.xml", "Votes.xml"]
+    if missing := [name for name in names if name not in dump.tables]:
         raise UnavailableError(
             f"{dump.path} has no {' and no '.join(missing)}, which --as-of needs. Take a whole dump, or "
             + (
@@ -43,7 +43,7 @@ def tables(dump: Dump, options: Options) -> list[str]:
                 else "leave --as-of out."
             )
         )
-    return wanted
+    return names
 
 
 class Past:
@@ -62,7 +62,7 @@ class Past:
         self._acceptances = _Revisions()
         self._scores: tuple[Ints, Ints] = (np.zeros(0, np.int64), np.zeros(0, np.int64))
 
-    def read(self, name: str, rows: Rows) -> None:
+    def read(self, name: str, rows: XmlRows) -> None:
         """Take in PostHistory.xml or Votes.xml."""
         for row in rows:
             try:
@@ -84,9 +84,11 @@ class Past:
         self._scores = posts, np.bincount(at, weights=votes[:, 1], minlength=len(posts)).astype(np.int64)
 
     def is_later(self, created: bytes) -> bool:
+        """Whether a time, as dumps spell it, is after the day."""
         return created[: len(self.day)] > self.day
 
     def score(self, post_id: int) -> int:
+        """Return the votes for a post less those against it, 0 if it had none."""
         posts, scores = self._scores
         at = int(np.searchsorted(posts, post_id))
         return int(scores[at]) if at < len(posts) and posts[at] == post_id else 0
@@ -102,10 +104,10 @@ class Past:
 
     def is_closed(self, post_id: int, closed: bytes) -> bytes:
         """Return the day a question was closed, b"" if it was open; `closed` is what the dump says."""
-        found = self._closings.newest(post_id)
-        if found is None:  # nothing up to the day, or a dump whose history lacks it
+        newest = self._closings.newest(post_id)
+        if newest is None:  # nothing up to the day, or a dump whose history lacks it
             return b"" if self.is_later(closed) or self._closings.changed(post_id) else closed
-        return b"" if found[1] == 0 else np.datetime_as_string(np.datetime64(found[0], "ms")).encode()
+        return b"" if newest[1] == 0 else np.datetime_as_string(np.datetime64(newest[0], "ms")).encode()
 
     def accepted(self, answer_ids: Ints, question_ids: Ints) -> dict[int, int]:
         """Return question -> accepted answer, from parallel arrays of all answers and their questions."""
@@ -145,10 +147,10 @@ class Past:
                 self._file.write(text)
 
     def _old(self, revisions: "_Revisions", post_id: int) -> str | None:
-        found = revisions.newest(post_id) if revisions.changed(post_id) else None
-        if found is None:
+        newest = revisions.newest(post_id) if revisions.changed(post_id) else None
+        if newest is None:
             return None
-        _, offset, length = found
+        _, offset, length = newest
         self._file.seek(offset)
         return self._file.read(length).decode()
 

@@ -18,7 +18,7 @@ import warnings
 from html import unescape
 from html.entities import name2codepoint
 
-from lotte.build.row import decode
+from lotte.builder.xml_rows import decode
 
 # One blank for each run. `str.split` knows all of these but the control characters
 _CONTROL = {code: " " for code in (*range(0x20), 0x85, 0x2028, 0x2029)}

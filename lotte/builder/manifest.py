@@ -6,7 +6,6 @@ checked by what of it can be counted again.
 """
 
 import hashlib
-import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -27,12 +26,8 @@ _COUNTED = {"passages": "collection.tsv", "search": "questions.search.tsv", "for
 def write(folder: Path, record: dict[str, Any]) -> dict[str, Any]:
     """Write the manifest of a build, with what covers it. Returns it as it is read."""
     record = record | {DIGEST: artifact.digest(record)}
-    artifact.write_whole(folder / NAME, _spelled(record))
+    artifact.write_json(folder / NAME, record)
     return read(folder)
-
-
-def _spelled(record: dict[str, Any]) -> str:
-    return json.dumps(record, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
 
 
 def read(folder: Path) -> dict[str, Any]:
@@ -51,10 +46,10 @@ def read(folder: Path) -> dict[str, Any]:
     except (OSError, LotteError) as error:
         raise CorruptFileError(f"{path} cannot be read: {error}. Build again.") from None
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
-        found = manifest.get("format") if isinstance(manifest, dict) else type(manifest).__name__
-        raise MismatchError(f"{path} has format {shown(found)}, this is {FORMAT!r}; build again, or use its version")
+        stated = manifest.get("format") if isinstance(manifest, dict) else type(manifest).__name__
+        raise MismatchError(f"{path} has format {shown(stated)}, this is {FORMAT!r}; build again, or use its version")
     files = manifest.get("files")
-    if not isinstance(files, dict) or not all(type(one) is str for one in files.values()) or any(map(why_not, files)):
+    if not isinstance(files, dict) or {*map(type, files.values())} - {str} or any(map(why_not, files)):
         raise CorruptFileError(f"{path} lists no files of its folder with their sha256. Build again.")
     return manifest
 
@@ -72,7 +67,7 @@ def id_of(folder: Path, manifest: dict[str, Any]) -> str:
     """
     if DIGEST not in manifest:
         return artifact.sha256(folder / NAME)
-    return hashlib.sha256(_spelled(_content(manifest)).encode()).hexdigest()
+    return hashlib.sha256(artifact.readable(_content(manifest)).encode()).hexdigest()
 
 
 def _content(manifest: dict[str, Any]) -> dict[str, Any]:
@@ -83,13 +78,13 @@ def differences(folder: Path, advance: Callable[[int], None] = lambda used: None
     """Give one line for each file that is missing, changed, or not in the manifest, and for a changed manifest."""
     manifest = read(folder)
     files: dict[str, str] = manifest["files"]
-    for name, wanted in files.items():
+    for name, recorded in files.items():
         path = folder / name
         if not path.is_file():
             yield f"missing\t{name}"
             continue
-        if (found := artifact.sha256(path)) != wanted:
-            yield f"changed\t{name}\tsha256 {found[:16]}, the manifest says {wanted[:16]}"
+        if (sha256 := artifact.sha256(path)) != recorded:
+            yield f"changed\t{name}\tsha256 {sha256[:16]}, the manifest says {recorded[:16]}"
         advance(path.stat().st_size)
     yield from _own(folder, manifest)
     for path in sorted(folder.rglob("*")):
@@ -107,7 +102,7 @@ def _own(folder: Path, manifest: dict[str, Any]) -> Iterator[str]:
     try:
         if DIGEST in manifest and artifact.digest(_content(manifest)) != manifest[DIGEST]:
             yield f"changed\t{NAME}\tits digest is of another content"
-        elif _spelled(manifest).encode() != (folder / NAME).read_bytes():
+        elif artifact.readable(manifest).encode() != (folder / NAME).read_bytes():
             yield f"changed\t{NAME}\tit is not written as a build writes it"
         elif odd := sorted(manifest.keys() - _KEYS):
             yield f"changed\t{NAME}\tit holds {shown(odd[0])}, which no build writes"
@@ -128,8 +123,8 @@ def _recounted(folder: Path, manifest: dict[str, Any]) -> Iterator[str]:
         return
     for part, counts in parts.items():
         for what, file in _COUNTED.items():
-            if (path := paths[part] / file).is_file() and (found := _lines(path)) != counts[what]:
-                yield f"changed\t{NAME}\t{part}: {shown(counts[what])} {what}, and {file} has {found} lines"
+            if (path := paths[part] / file).is_file() and (num_lines := _lines(path)) != counts[what]:
+                yield f"changed\t{NAME}\t{part}: {shown(counts[what])} {what}, and {file} has {num_lines} lines"
 
 
 def _lines(path: Path) -> int:

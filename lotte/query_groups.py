@@ -24,15 +24,15 @@ from lotte.parsing import json_object
 GROUPINGS = ("topic", "community")
 
 
-def origins(dataset: Dataset) -> dict[str, dict[str, str]]:
+def query_groups(dataset: Dataset) -> dict[str, dict[str, str]]:
     """Return grouping -> query_id -> group, of each of GROUPINGS that is known and has more than one group.
 
     >>> from lotte.dataset import Docs
-    >>> origins(Dataset(name="mine", corpus=Docs(()), queries={"1": "?"}, qrels={}, measure="nDCG@10"))
+    >>> query_groups(Dataset(name="mine", corpus=Docs(()), queries={"1": "?"}, qrels={}, measure="nDCG@10"))
     {}
     """
-    found = _of_build(dataset) or _of_release(dataset)
-    return {grouping: groups for grouping, groups in found.items() if len(set(groups.values())) > 1}
+    groupings = _of_build(dataset) or _of_release(dataset)
+    return {grouping: groups for grouping, groups in groupings.items() if len(set(groups.values())) > 1}
 
 
 def _of_build(dataset: Dataset) -> dict[str, dict[str, str]]:
@@ -77,6 +77,5 @@ def _of_release(dataset: Dataset) -> dict[str, dict[str, str]]:
     topics = [topic for topic in lotte.TOPICS if topic != "pooled"]
     sizes = [lotte.release(short.replace("pooled", topic, 1)).counts.queries or 0 for topic in topics]
     starts = list(accumulate(sizes, initial=0))
-    return {"topic": {
-        query_id: topics[bisect_right(starts, place) - 1] for place, query_id in enumerate(dataset.queries)
-    }}  # fmt: skip
+    queries = enumerate(dataset.queries)
+    return {"topic": {query_id: topics[bisect_right(starts, number) - 1] for number, query_id in queries}}

@@ -9,19 +9,19 @@ folder makes no difference to anybody else: both build the same bytes.
 """
 
 import hashlib
-import os
 import queue
 import threading
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from lotte.build import bzip2, method
+from lotte.builder import bzip2, method
 from lotte.errors import CorruptFileError, UnavailableError
 from lotte.paths import inside
+from lotte.processors import num_processors
 
 BLOCK = 1 << 18  # larger ones are slower: they are mapped and unmapped each time
 READ = ("Posts.xml", "Users.xml")  # what every build reads
@@ -55,22 +55,22 @@ class Dump:
 
     def identity(self, names: Sequence[str], advance: Advance) -> dict[str, dict[str, Any]]:
         """Return size and sha256 of these tables, the same for a folder and an archive, by reading them."""
-        found = {}
+        identities = {}
         for name, blocks in self.read(names, advance):
             hashed = Hashed(blocks)
             for _ in hashed:
                 pass
-            found[name] = hashed.identity()
-        return found
+            identities[name] = hashed.identity()
+        return identities
 
-    def read(self, wanted: Sequence[str], advance: Advance) -> Iterator[tuple[str, Iterator[bytes]]]:
+    def read(self, names: Sequence[str], advance: Advance) -> Iterator[tuple[str, Iterator[bytes]]]:
         """Give each wanted table that is there and its blocks, which must be used before the next one."""
         if self.path.is_dir():
-            for name in wanted:
+            for name in names:
                 if name in self.tables:
                     yield name, _blocks(self.path / name, advance)
         else:
-            yield from _Archive(self.path, [name for name in wanted if name in self.tables]).read(advance)
+            yield from _Archive(self.path, [name for name in names if name in self.tables]).read(advance)
 
 
 class Hashed:
@@ -86,6 +86,7 @@ class Hashed:
             yield block
 
     def identity(self) -> dict[str, Any]:
+        """Return their size in bytes and sha256."""
         return {"bytes": self._size, "sha256": self._sha256.hexdigest()}
 
 
@@ -140,23 +141,20 @@ def _listed(path: Path) -> dict[str, int]:
     return tables
 
 
-class _reading:
-    """Whatever a damaged archive makes its reader stumble over becomes one line."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, MemoryError):
-            raise CorruptFileError(f"{self.path}: asks for more memory than there is here, or is damaged") from error
-        if isinstance(error, Exception) and not isinstance(error, (CorruptFileError, UnavailableError, _Stopped)):
-            what = str(error) or type(error).__name__
-            raise CorruptFileError(
-                f"{self.path}: the archive is cut or damaged ({type(error).__name__}: {what[:120]}). Fetch it again."
-            ) from error
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Turn whatever a damaged archive makes its reader stumble over into one line."""
+    try:
+        yield
+    except (CorruptFileError, UnavailableError, _Stopped):
+        raise
+    except MemoryError as error:
+        raise CorruptFileError(f"{path}: asks for more memory than there is here, or is damaged") from error
+    except Exception as error:
+        what = str(error) or type(error).__name__
+        raise CorruptFileError(
+            f"{path}: the archive is cut or damaged ({type(error).__name__}: {what[:120]}). Fetch it again."
+        ) from error
 
 
 class _Stopped(Exception):
@@ -169,25 +167,25 @@ class _Archive:
     The queue carries ("Posts.xml", block), then None at the end or the error that ended it.
     """
 
-    def __init__(self, path: Path, wanted: Sequence[str]) -> None:
+    def __init__(self, path: Path, names: Sequence[str]) -> None:
         self.path = path
-        self.wanted = frozenset(wanted)
+        self.wanted = frozenset(names)
         self.queue: queue.Queue[tuple[str, bytes] | BaseException | None] = queue.Queue(_IN_FLIGHT)
         self.stopped = threading.Event()
+        self._head: tuple[str, bytes] | None = None  # the first block of the table after the one in hand
+        self._position = 0  # bytes of the archive that were used up
 
     def read(self, advance: Advance) -> Iterator[tuple[str, Iterator[bytes]]]:
         with self.path.open("rb") as file:
             thread = threading.Thread(target=self._decompress, args=(file,), daemon=True)
             thread.start()
             try:
-                head = self._next(file, advance)
-                while head is not None:
-                    name = head[0]
-                    blocks = self._table(head, file, advance)
-                    yield name, blocks
+                self._head = self._next(file, advance)
+                while self._head is not None:
+                    blocks = self._table(self._head, file, advance)
+                    yield self._head[0], blocks
                     for _ in blocks:  # what the reader left of it
                         pass
-                    head = self._head
                 advance(self.path.stat().st_size - self._position)  # the tables behind the last one wanted
             finally:
                 self.stopped.set()
@@ -195,16 +193,12 @@ class _Archive:
                     self._drain()
                     thread.join(0.01)
 
-    _head: tuple[str, bytes] | None = None
-
     def _table(self, head: tuple[str, bytes], file: Any, advance: Advance) -> Iterator[bytes]:
         item: tuple[str, bytes] | None = head
         while item is not None and item[0] == head[0]:
             yield item[1]
             item = self._next(file, advance)
         self._head = item
-
-    _position = 0
 
     def _next(self, file: Any, advance: Advance) -> tuple[str, bytes] | None:
         while True:
@@ -236,35 +230,6 @@ class _Archive:
     def _decompress(self, file: Any) -> None:
         try:
             import py7zr
-            from py7zr.io import Py7zIO, WriterFactory
-
-            put = self.put
-
-            class Writer(Py7zIO):
-                def __init__(self, name: str) -> None:
-                    self.name = name
-                    self.written = 0
-
-                def write(self, s: bytes | bytearray) -> int:
-                    self.written += len(s)
-                    put((self.name, bytes(s)))
-                    return len(s)
-
-                def read(self, size: int | None = None) -> bytes:
-                    return b""
-
-                def seek(self, offset: int, whence: int = 0) -> int:
-                    return 0
-
-                def flush(self) -> None:
-                    pass
-
-                def size(self) -> int:
-                    return self.written
-
-            class Factory(WriterFactory):
-                def create(self, filename: str) -> Py7zIO:
-                    return Writer(PurePosixPath(filename).name)
 
             with py7zr.SevenZipFile(file) as archive:
                 names = archive.getnames()
@@ -272,16 +237,48 @@ class _Archive:
                 # all of them up to the last one wanted: they must be decompressed anyway, and so progress shows
                 if (threads := _threads()) > 1 and (parts := _of_bzip2(archive)):
                     for part in parts:
-                        if part.read(file, names[last], put, threads):
+                        if part.read(file, names[last], self.put, threads):
                             break
                 else:
-                    archive.extract(targets=names[: last + 1], factory=Factory())
+                    archive.extract(targets=names[: last + 1], factory=_members(self.put))
             self.put(None)
         except _Stopped:
             pass
         except BaseException as error:
             with suppress(_Stopped):
                 self.put(error)
+
+
+def _members(put: Callable[[tuple[str, bytes]], None]) -> Any:
+    """Return what py7zr hands the files of an archive to: each is put, block by block, under the name of its table."""
+    from py7zr.io import Py7zIO, WriterFactory
+
+    class Member(Py7zIO):
+        def __init__(self, name: str) -> None:
+            self.name, self.written = name, 0
+
+        def write(self, s: bytes | bytearray) -> int:
+            self.written += len(s)
+            put((self.name, bytes(s)))
+            return len(s)
+
+        def read(self, size: int | None = None) -> bytes:
+            return b""
+
+        def seek(self, offset: int, whence: int = 0) -> int:
+            return 0
+
+        def flush(self) -> None:
+            pass
+
+        def size(self) -> int:
+            return self.written
+
+    class Members(WriterFactory):
+        def create(self, filename: str) -> Py7zIO:
+            return Member(PurePosixPath(filename).name)
+
+    return Members()
 
 
 @dataclass(frozen=True)
@@ -329,18 +326,17 @@ def _of_bzip2(archive: Any) -> list[_Bzip2]:
     """
     try:
         streams = archive.header.main_streams
-        begin, found = archive.afterheader + streams.packinfo.packpos, []
+        begin, parts = archive.afterheader + streams.packinfo.packpos, []
         for folder, size in zip(streams.unpackinfo.folders, streams.packinfo.packsizes, strict=True):
             if [coder["method"] for coder in folder.coders] != [_BZIP2]:
                 return []
-            members = [one for one in archive.files if one.folder is folder and not one.emptystream]
-            found.append(_Bzip2(begin, begin + size, members))
+            members = [file for file in archive.files if file.folder is folder and not file.emptystream]
+            parts.append(_Bzip2(begin, begin + size, members))
             begin += size
-        return found
+        return parts
     except (AttributeError, KeyError, TypeError, ValueError):
         return []
 
 
 def _threads() -> int:
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(_THREADS, cores)
+    return min(_THREADS, num_processors())

@@ -10,19 +10,19 @@ import gzip
 import hashlib
 import json
 import re
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from lotte import artifact
-from lotte.build.dump import Advance
-from lotte.build.post import search_text
-from lotte.build.spec import Options
+from lotte.builder.bad_rows import BadRows
+from lotte.builder.counts import ChosenCounts, GooaqCounts, NoLink
+from lotte.builder.dump import Advance
+from lotte.builder.post import search_text
+from lotte.builder.spec import BuildOptions
 from lotte.errors import CorruptFileError, UnavailableError, absent, writing
 
-FORMAT = 1
-_SHOWN = 20
+FORMAT = 2
 _LONGEST = 16 << 20
 
 _URL = re.compile(r"https?://(?:www\.)?([a-z0-9.-]+)(?::80|:443)?(/[^?#]*)?(?:[?#].*)?", re.I | re.S | re.A).fullmatch
@@ -43,32 +43,32 @@ class Link(NamedTuple):
     answer_id: int
 
 
-def link(url: str, sites: Mapping[str, str]) -> Link | str:
+def link(url: str, sites: Mapping[str, str]) -> Link | NoLink:
     """Return the post that a URL names, or why it names none.
 
     sites  host -> community, for every name of every community that is built
 
     >>> link("https://coffee.stackexchange.com/questions/12/how-hot/34#34", {"coffee.stackexchange.com": "coffee"})
     Link(site='coffee', question_id=12, answer_id=34)
-    >>> link("https://coffee.stackexchange.com/questions/tagged/12", {"coffee.stackexchange.com": "coffee"})
-    'no post'
+    >>> print(link("https://coffee.stackexchange.com/questions/tagged/12", {"coffee.stackexchange.com": "coffee"}))
+    no post
     """
     parts = _URL(url)
     if parts is None:
-        return "elsewhere"
+        return NoLink.ELSEWHERE
     host = parts[1].lower()
     if host not in sites:
         if not _NETWORK(host):
-            return "elsewhere"
-        return "meta site" if "meta" in host.split(".") else "community not built"
+            return NoLink.ELSEWHERE
+        return NoLink.META_SITE if "meta" in host.split(".") else NoLink.NOT_BUILT
     path = _PATH(parts[2] or "/")
     if path is None:
-        return "no post"
+        return NoLink.NO_POST
     question_id, answer_id = int(path[1] or path[3] or 0), int(path[2] or path[4] or 0)
-    return Link(sites[host], question_id, answer_id) if question_id or answer_id else "no post"
+    return Link(sites[host], question_id, answer_id) if question_id or answer_id else NoLink.NO_POST
 
 
-def read(gooaq: Path, sites: Mapping[str, str], options: Options, path: Path, advance: Advance) -> None:
+def read(gooaq: Path, sites: Mapping[str, str], options: BuildOptions, path: Path, advance: Advance) -> None:
     """Leave the rows of GooAQ that link to a community in a folder at `path`: links.jsonl and meta.json.
 
     Raises  UnavailableError if the file is not there or has no answer_url at all,
@@ -76,48 +76,60 @@ def read(gooaq: Path, sites: Mapping[str, str], options: Options, path: Path, ad
     """
     meta: dict[str, Any] = {"key": key(gooaq, sites, options)}
     with writing(path.parent), artifact.folder(path, meta) as folder:
-        lines = _Lines(gooaq, advance)
-        counts: Counter[str] = Counter()
+        lines, counts, has_url = _Lines(gooaq, advance), GooaqCounts(), False
         with (folder / "links.jsonl").open("w", encoding="utf-8") as file:
             for number, row in lines.rows():
-                url = row.get("answer_url")
-                question = row.get("question")
-                if not isinstance(question, str) or not isinstance(url, str | None):
-                    lines.refuse(number, "question or answer_url is not a text")
+                try:
+                    candidate = _candidate(number, row, sites, options, counts)
+                except ValueError as error:
+                    lines.bad.refuse(number, str(error))
                     continue
-                if "answer_url" in row:
-                    counts["rows with the key answer_url"] += 1
-                if not url:
-                    counts["no url"] += 1
-                    continue
-                found = link(url, sites)
-                if isinstance(found, str):
-                    counts[found] += 1
-                    continue
-                if options.search_types and row.get("answer_type") not in options.search_types:
-                    counts["other answer type"] += 1
-                    continue
-                if not (text := search_text(question, options)):
-                    counts["empty question"] += 1
-                    continue
-                if not (_is_text(text) and _is_text(url)):
-                    lines.refuse(number, "half a character, which no file can hold")
-                    continue
-                counts["links"] += 1
-                answer = row.get("answer") or row.get("short_answer") or url
-                file.write(json.dumps([number, row.get("id"), text, url, *found, str(answer)]) + "\n")
-        lines.check_share(options.max_bad_share)
-        if lines.count and not counts.pop("rows with the key answer_url", 0):
+                has_url = has_url or "answer_url" in row
+                if candidate:
+                    file.write(json.dumps(candidate) + "\n")
+        lines.bad.check_share(lines.count, options.max_bad_share)
+        if lines.count and not has_url:
             raise UnavailableError(
                 f"{gooaq}: no row has an answer_url, which is what links a question to a post. Most copies of GooAQ "
                 "lack it; take gooaq.jsonl from github.com/allenai/gooaq (Git LFS, 1.9 GB)."
             )
-        counts["rows"] = lines.count
-        counts["bad rows"] = lines.num_bad
-        meta |= {"input": lines.identity(), "counts": dict(sorted(counts.items())), "bad": lines.bad}
+        counts.rows, counts.bad_rows = lines.count, lines.bad.count
+        bad = lines.bad.named(gooaq.with_name(lines.name), lines.name)
+        meta |= {"input": lines.identity(), "counts": vars(counts), "bad": bad}
 
 
-def key(gooaq: Path, sites: Mapping[str, str], options: Options) -> str:
+def _candidate(
+    number: int, row: dict[str, Any], sites: Mapping[str, str], options: BuildOptions, counts: GooaqCounts
+) -> "Candidate | None":
+    """Return what a row asks and links to; None, and it is counted why, if it is of no use here.
+
+    Raises  ValueError for a bad row
+    """
+    question, url = row.get("question"), row.get("answer_url")
+    if not isinstance(question, str) or not isinstance(url, str | None):
+        raise ValueError("question or answer_url is not a text")
+    if not url:
+        counts.no_url += 1
+        return None
+    post = link(url, sites)
+    if isinstance(post, NoLink):
+        counts.no_link[post] += 1
+        return None
+    if options.search_types and row.get("answer_type") not in options.search_types:
+        counts.other_type += 1
+        return None
+    if not (text := search_text(question, options)):
+        counts.empty_question += 1
+        return None
+    try:
+        f"{text}{url}".encode()
+    except UnicodeEncodeError:  # JSON can spell half of a surrogate pair
+        raise ValueError("half a character, which no file can hold") from None
+    counts.links += 1
+    return Candidate(number, row.get("id"), text, url, *post, str(row.get("answer") or row.get("short_answer") or url))
+
+
+def key(gooaq: Path, sites: Mapping[str, str], options: BuildOptions) -> str:
     """Return what must be equal for a finished folder to be used again."""
     if not gooaq.is_file():
         raise absent(gooaq, "; --gooaq takes gooaq.jsonl, plain or .gz")
@@ -150,15 +162,17 @@ class Candidate(NamedTuple):
 
 def candidates(path: Path) -> dict[str, list[Candidate]]:
     """Return what `read` left, by community, in the order of the file."""
-    found: dict[str, list[Candidate]] = {}
+    by_site: dict[str, list[Candidate]] = {}
     with (path / "links.jsonl").open(encoding="utf-8", newline="\n") as file:
         for line in file:
             candidate = Candidate(*json.loads(line))
-            found.setdefault(candidate.site, []).append(candidate)
-    return found
+            by_site.setdefault(candidate.site, []).append(candidate)
+    return by_site
 
 
 class Chosen(NamedTuple):
+    """A search question, and the page that answers it."""
+
     text: str
     url: str
     question_id: int
@@ -168,50 +182,42 @@ class Chosen(NamedTuple):
 def chosen(
     rows: Sequence[Candidate],
     question_of: Callable[[int, int], int],
-    options: Options,
-    counts: Counter[str],
+    options: BuildOptions,
+    counts: ChosenCounts,
 ) -> list[Chosen]:
     """Return the search questions of one community, in their order.
 
     question_of  question id, answer id (0 for unknown) -> the question, 0 if it has no passages
+    counts       takes how many rows went which way
     """
-    order = sorted(rows, key=lambda row: place(row, options.seed)) if options.search_shuffle else rows
-    taken: set[Any] = set()
+    order = sorted(rows, key=lambda row: shuffle_key(row, options.seed)) if options.search_shuffle else rows
+    keys: set[Any] = set()
     asked: set[tuple[str, int]] = set()
-    found: list[Chosen] = []
+    questions: list[Chosen] = []
     for row in order:
         question_id = question_of(row.question_id, row.answer_id)
         if not question_id:
-            counts["page without passages"] += 1
+            counts.without_passages += 1
             continue
-        one = {"url": row.url, "page": question_id, "answer": (row.answer, question_id)}[options.search_key]
-        if one in taken:
-            counts["another question for the same answer"] += 1
+        key = {"url": row.url, "page": question_id, "answer": (row.answer, question_id)}[options.search_key]
+        if key in keys:
+            counts.same_answer += 1
             continue
-        taken.add(one)
+        keys.add(key)
         if options.search_repeats == "drop" and (row.text, question_id) in asked:
-            counts["the same question for the same page"] += 1
+            counts.same_question += 1
             continue
         asked.add((row.text, question_id))
-        found.append(Chosen(row.text, row.url, question_id, row.answer_id))
-        if options.search_size and len(found) == options.search_size:
+        questions.append(Chosen(row.text, row.url, question_id, row.answer_id))
+        if options.search_size and len(questions) == options.search_size:
             break
-    return found
+    return questions
 
 
-def place(row: Candidate, seed: int) -> tuple[bytes, int]:
+def shuffle_key(row: Candidate, seed: int) -> tuple[bytes, int]:
     """Return where the shuffle puts a row: a hash, and its line where even that is equal."""
     text = f"{seed}\t{row.row_id}\t{row.text}\t{row.url}"
     return hashlib.sha256(text.encode()).digest(), row.number
-
-
-def _is_text(text: str) -> bool:
-    """Whether it can be written: JSON can spell half of a surrogate pair."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 class _Lines:
@@ -219,12 +225,13 @@ class _Lines:
 
     def __init__(self, path: Path, advance: Advance) -> None:
         self.path, self._advance = path, advance
+        self.name = path.name.removesuffix(".gz")
         self.count = 0
-        self.num_bad = 0
-        self.bad: list[str] = []
+        self.bad = BadRows(path.with_name(self.name))
         self._sha256, self._size = hashlib.sha256(), 0
 
     def rows(self) -> Iterator[tuple[int, dict[str, Any]]]:
+        """Give the number of its line and the object, for each line that is one; those that are none are refused."""
         for number, line in enumerate(self.lines(), start=1):
             if not line.strip():
                 continue
@@ -232,29 +239,18 @@ class _Lines:
             try:
                 row = json.loads(line)
             except (ValueError, RecursionError):
-                self.refuse(number, "not JSON")
+                self.bad.refuse(number, "not JSON")
                 continue
             if isinstance(row, dict):
                 yield number, row
             else:
-                self.refuse(number, f"not an object but {type(row).__name__}")
-
-    def refuse(self, number: int, reason: str) -> None:
-        self.num_bad += 1
-        if len(self.bad) < _SHOWN:
-            self.bad.append(f"{self.path.name.removesuffix('.gz')}:{number}: {reason}")
-
-    def check_share(self, limit: float) -> None:
-        if self.num_bad > max(1.0, limit * self.count):
-            raise CorruptFileError(
-                f"{self.path}: {self.num_bad:,} of {self.count:,} lines are bad, more than the {limit:.2%} that "
-                f"max_bad_share allows; the first: {self.bad[0]}. Fetch it again."
-            )
+                self.bad.refuse(number, f"not an object but {type(row).__name__}")
 
     def identity(self) -> dict[str, Any]:
         return {"bytes": self._size, "sha256": self._sha256.hexdigest()}
 
     def lines(self) -> Iterable[bytes]:
+        """Give each line as it stands in the file, unpacked. Raises CorruptFileError for a damaged .gz."""
         position = 0
         with self.path.open("rb") as raw:
             packed = raw.read(2) == b"\x1f\x8b"

@@ -45,17 +45,17 @@ def holds(answers: Sequence[str]) -> Holds:
     >>> holds(["U.S."])("the U.S.A. won"), holds(["US"])("the U.S.A. won"), holds(["  "])("anything")
     (True, False, False)
     """
-    wanted = [found for answer in dict.fromkeys(answers) if (found := tokens(answer))]
+    tokens_of_answers = [answer_tokens for answer in dict.fromkeys(answers) if (answer_tokens := tokens(answer))]
     # a passage without an answer's longest token holds it not: a quick look that spares most of the cutting
-    looks = [max(map(_folded, found), key=len) for found in wanted]
+    looks = [max(map(_folded, answer_tokens), key=len) for answer_tokens in tokens_of_answers]
 
     def test(text: str) -> bool:
         folded = _folded(unicodedata.normalize("NFD", text))
-        left = [found for found, look in zip(wanted, looks, strict=True) if look in folded]
+        left = [answer_tokens for answer_tokens, look in zip(tokens_of_answers, looks, strict=True) if look in folded]
         if not left:
             return False
         passage = tokens(text)
-        return any(_side_by_side(found, passage) for found in left)
+        return any(_side_by_side(answer_tokens, passage) for answer_tokens in left)
 
     return test
 
@@ -63,7 +63,7 @@ def holds(answers: Sequence[str]) -> Holds:
 def holds_plainly(answers: Sequence[str], text: str) -> bool:
     """The same, as obvious as it can be. The judge of `holds`."""
     passage = tokens(text)
-    return any(_side_by_side(found, passage) for answer in answers if (found := tokens(answer)))
+    return any(_side_by_side(answer_tokens, passage) for answer in answers if (answer_tokens := tokens(answer)))
 
 
 def holds_pattern(patterns: Sequence[str], patience: float = PATIENCE) -> Holds:
@@ -71,7 +71,7 @@ def holds_pattern(patterns: Sequence[str], patience: float = PATIENCE) -> Holds:
 
     Raises  UnavailableError if the package `regex` is not installed
     """
-    compiled = [found for pattern in patterns if (found := compile_pattern(pattern)) is not None]
+    compiled = [expression for pattern in patterns if (expression := compile_pattern(pattern)) is not None]
     left = [patience] * len(compiled)
 
     def test(text: str) -> bool:

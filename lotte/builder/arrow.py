@@ -34,6 +34,7 @@ class Gathered:
         self._writer = pa.ipc.new_file(str(spill), self._spilled) if spill else None
 
     def add(self, row: tuple[Any, ...]) -> None:
+        """Take a row: a value for each column of the schema."""
         self._rows.append(row)
         if len(self._rows) == BATCH:
             self._flush()
@@ -48,7 +49,7 @@ class Gathered:
     def _flush(self) -> None:
         if self._rows:
             values = zip(*self._rows, strict=True)
-            arrays = [_array(list(some), field.type) for some, field in zip(values, self._schema, strict=True)]
+            arrays = [_array(list(column), field.type) for column, field in zip(values, self._schema, strict=True)]
             if self._writer:
                 self._writer.write_batch(pa.record_batch([arrays.pop()], schema=self._spilled))
             self._batches.append(pa.record_batch(arrays, schema=self._kept))
@@ -65,10 +66,12 @@ def joined(*pieces: Any) -> pa.Array:
 
 
 def strings(column: Any) -> pa.Array:
+    """Return a column as large strings, in one piece."""
     return pc.cast(flat(column), pa.large_string())
 
 
 def flat(column: Any) -> pa.Array:
+    """Return a column in one piece."""
     return column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
 
 
@@ -138,6 +141,7 @@ def without_pandas() -> None:
 
 
 def write(path: Path, table: pa.Table) -> None:
+    """Write a table, so many rows at a time as `batches` reads."""
     with pa.ipc.new_file(str(path), table.schema) as file:
         file.write_table(table, max_chunksize=BATCH)
 

@@ -19,6 +19,7 @@ Row = Mapping[str, Any]
 
 
 def is_installed() -> bool:
+    """Whether the package `datasets` is there."""
     return find_spec("datasets") is not None
 
 
@@ -28,17 +29,17 @@ def tables(hub: Hub) -> dict[str, Iterable[Row]]:
     Raises  UnavailableError if the package is missing, or the set cannot be had
     """
     datasets = extras.package("datasets", hub.repo)
-    found: dict[str, Iterable[Row]] = {}
+    loaded: dict[str, Iterable[Row]] = {}
     for table, (config, split) in hub.configs.items():
         try:
-            found[table] = datasets.load_dataset(hub.repo, config, split=split, revision=hub.revision)
+            loaded[table] = datasets.load_dataset(hub.repo, config, split=split, revision=hub.revision)
         except LotteError:
             raise
         except Exception as error:  # its own errors have no common base
             raise UnavailableError(
                 f"{hub.repo} at {hub.revision[:12]}: {config}/{split} could not be loaded ({reason(error)})"
             ) from error
-    return found
+    return loaded
 
 
 def rows(path: Path) -> Iterator[Row]:

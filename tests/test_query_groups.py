@@ -10,7 +10,7 @@ from command import DUMPS, GOOAQ, SPEC, lotte
 from leaderboard.board import site
 from leaderboard.evaluate import Order, evaluate
 from lotte import Dataset, Docs, reading
-from lotte.origin import origins
+from lotte.query_groups import query_groups
 from retrievers import load
 
 
@@ -28,7 +28,7 @@ def pooled(built) -> Dataset:
 
 def test_the_questions_of_a_build_are_as_many_as_its_manifest_says(built, pooled):
     parts = json.loads((built / "manifest.json").read_text())["counts"]["parts"]
-    found = origins(pooled)
+    found = query_groups(pooled)
     assert Counter(found["topic"].values()) == {
         topic: parts[f"{topic}/test"]["forum"] for topic in ("science", "technology", "lifestyle")
     }
@@ -38,14 +38,14 @@ def test_the_questions_of_a_build_are_as_many_as_its_manifest_says(built, pooled
 
 
 def test_a_question_of_the_pool_is_of_the_topic_that_asks_it(built, pooled):
-    of = origins(pooled)["topic"]
+    of = query_groups(pooled)["topic"]
     for topic in set(of.values()):
         (alone,) = reading.read(built / topic / "test" / "forum")
         assert sorted(alone.queries.values()) == sorted(pooled.queries[one] for one in of if of[one] == topic)
 
 
 def test_one_group_is_no_grouping(built):
-    assert origins(reading.read(built / "science" / "test" / "forum")[0]) == {}
+    assert query_groups(reading.read(built / "science" / "test" / "forum")[0]) == {}
 
 
 def test_the_released_pool_is_its_topics_one_after_another():
@@ -53,7 +53,7 @@ def test_the_released_pool_is_its_topics_one_after_another():
     pool = Dataset(
         name="lotte/pooled/test/search", corpus=Docs(()), queries=queries, qrels={}, measure="Success@5", source="release"
     )
-    found = origins(pool)["topic"]
+    found = query_groups(pool)["topic"]
     firsts = {topic: query_id for query_id, topic in reversed(found.items())}
     # spec sheet A.7: what is added to a topic's query ids in the pool
     assert firsts == {"writing": "0", "recreation": "1071", "science": "1995", "technology": "2612", "lifestyle": "3208"}
@@ -64,7 +64,7 @@ def test_a_damaged_attribution_is_no_grouping(built, pooled, tmp_path):
     folder.mkdir(parents=True)
     for file in (built / "pooled" / "test").iterdir():
         (folder / file.name).write_bytes(file.read_bytes()[: 40 if file.suffix == ".parquet" else None])
-    assert origins(reading.read(folder / "forum")[0]) == {}
+    assert query_groups(reading.read(folder / "forum")[0]) == {}
 
 
 @pytest.fixture(scope="module")

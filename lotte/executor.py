@@ -30,17 +30,19 @@ T = TypeVar("T")
 Advance = Callable[[int], None]
 
 
-class Task(Protocol):
+class StepFunction(Protocol):
     """What a step does. It says how much of its weight is done as it goes on."""
 
     def __call__(self, advance: Advance, /) -> object: ...
 
 
 @dataclass(frozen=True)
-class Step:
+class WorkStep:
+    """A piece of work that runs in one process."""
+
     name: str
     weight: int  # how long it takes, in any unit; bytes of input, mostly
-    task: Task
+    task: StepFunction
 
 
 class Workers:
@@ -65,7 +67,7 @@ class Workers:
             self._processes.end()
             self._processes = None
 
-    def run(self, steps: Iterable[Step], *, small: int = 0, advance: Advance = lambda used: None) -> None:
+    def run(self, steps: Iterable[WorkStep], *, small: int = 0, advance: Advance = lambda used: None) -> None:
         """Run all steps, the longest first. Returns when all are done.
 
         small    when all steps together weigh no more, they run here: new processes take a third of a second to begin
@@ -164,7 +166,7 @@ def prepare(modules: Iterable[str]) -> None:
             forkserver.ensure_running()
 
 
-def _context(steps: list[Step]) -> Any:
+def _context(steps: list[WorkStep]) -> Any:
     """Return how processes begin: never as a fork of this one, whose threads (a progress bar, Arrow's) would be cut."""
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
@@ -206,7 +208,7 @@ def _function(task: Any) -> Any:
     return task.func if isinstance(task, functools.partial) else type(task)
 
 
-def _do(task: Task) -> Any:
+def _do(task: StepFunction) -> Any:
     assert _channel is not None
     return task(_channel.put)
 
@@ -214,14 +216,14 @@ def _do(task: Task) -> Any:
 class _Processes:
     """Processes that wait for steps, and the channel on which these say how far they are."""
 
-    def __init__(self, steps: list[Step], count: int, begin: Callable[[], None] | None) -> None:
+    def __init__(self, steps: list[WorkStep], count: int, begin: Callable[[], None] | None) -> None:
         context = _context(steps)
         self._channel: SimpleQueue[int] = context.SimpleQueue()
         asked = (self._channel, begin)
         most = 61 if sys.platform == "win32" else 1000  # what one wait of Windows can watch; more than there are cores
         self._pool = ProcessPoolExecutor(min(count, most), mp_context=context, initializer=_begin, initargs=asked)
 
-    def run(self, steps: list[Step], advance: Advance) -> None:
+    def run(self, steps: list[WorkStep], advance: Advance) -> None:
         with self._telling(advance):
             try:
                 with _later():

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lotte.build.row import Rows, decode, row_of, row_of_reference
+from lotte.builder.xml_rows import XmlRows, decode, row_of, row_of_reference
 from lotte.errors import CorruptFileError
 
 HEAD = b'<?xml version="1.0" encoding="utf-8"?>\n<posts>\n'
@@ -29,8 +29,8 @@ def spelled(attributes: dict[str, str]) -> bytes:
     return f"  <row {' '.join(pairs)} />\r\n".encode()
 
 
-def rows(content: bytes, block: int = 1 << 20, root: str = "posts") -> tuple[list[dict[str, str]], Rows]:
-    found = Rows((content[at : at + block] for at in range(0, len(content), block)), path="Posts.xml", root=root)
+def rows(content: bytes, block: int = 1 << 20, root: str = "posts") -> tuple[list[dict[str, str]], XmlRows]:
+    found = XmlRows((content[at : at + block] for at in range(0, len(content), block)), path="Posts.xml", root=root)
     return [{name.decode().strip(" ="): decode(value) for name, value in row.items()} for row in found], found
 
 
@@ -46,7 +46,7 @@ def decodes(value: bytes) -> bool:
 def test_the_fast_reader_agrees_with_expat_on_rows_as_dumps_spell_them(attributes):
     piece = spelled(attributes).split(b"<row")[1]
     row, judge = row_of(piece), row_of_reference(piece)
-    if judge is None:  # a character that XML has no place for; `Rows` never asks row_of about the raw ones
+    if judge is None:  # a character that XML has no place for; `XmlRows` never asks row_of about the raw ones
         raw = re.search(rb"[\x00-\x08\x0b\x0c\x0e-\x1f]|\xef\xbf[\xbe\xbf]", piece)
         assert raw or row is None or not all(map(decodes, row.values()))
     else:
@@ -109,25 +109,25 @@ def test_a_bad_row_is_named_with_its_line_and_the_others_are_read():
     )
     found, table = rows(content)
     assert [row["Id"] for row in found] == ["1", "3"]
-    assert (table.count, table.num_bad) == (4, 2)
-    assert table.bad == ["Posts.xml:4: not a row in XML", "Posts.xml:6: not a row in XML"]
+    assert (table.count, table.bad.count) == (4, 2)
+    assert table.bad.first == ["Posts.xml:4: not a row in XML", "Posts.xml:6: not a row in XML"]
 
 
 @pytest.mark.parametrize("block", [1, 7, 64, 1 << 20])
 def test_lines_are_counted_across_blocks(block):
     content = HEAD + b'  <row Id="1" Body="&#xA;" />\n\n\n  <row Id="2" Body="a < b" />\n  <row Id="3" />\n</posts>'
-    assert rows(content, block)[1].bad == ["Posts.xml:6: not a row in XML"]
+    assert rows(content, block)[1].bad.first == ["Posts.xml:6: not a row in XML"]
 
 
 def test_one_bad_row_is_forgiven_and_a_share_of_them_is_not():
     table = rows(HEAD + b'<row Id="1" ><row Id="2" /></posts>')[1]
-    table.check_share(0.0)
+    table.bad.check_share(table.count, 0.0)
     table = rows(HEAD + b'<row Id="1" >\n<row Id="2" >\n<row Id="3" /></posts>')[1]
     with pytest.raises(CorruptFileError) as error:
-        table.check_share(0.01)
+        table.bad.check_share(table.count, 0.01)
     assert str(error.value) == (
         "2 of 3 rows are bad, more than the 1.00% that max_bad_share allows; the first: Posts.xml:3: not a row in XML. "
-        "Fetch the dump again, or raise max_bad_share in the spec."
+        "Fetch the file again, or raise max_bad_share in the spec."
     )
 
 
@@ -163,7 +163,7 @@ def test_a_file_that_declares_entities_is_refused_before_a_row_is_read(content):
 
 
 def test_entities_of_its_own_are_never_expanded():
-    for row in Rows([HEAD + b'<row Id="1" Body="&b;" /></posts>'], path="Posts.xml", root="posts"):
+    for row in XmlRows([HEAD + b'<row Id="1" Body="&b;" /></posts>'], path="Posts.xml", root="posts"):
         with pytest.raises(ValueError, match="begins no entity of XML"):
             decode(row[b" Body="])
 
@@ -178,7 +178,7 @@ def test_a_reference_to_a_control_character_is_a_blank(code):
     content = HEAD + b'<row Id="1" Title="a&#x%X;b&#%d;c" Body="&amp;" /></posts>' % (code, code)
     found, table = rows(content)
     assert found == [{"Id": "1", "Title": "a b c", "Body": "&"}]
-    assert table.num_bad == 0
+    assert table.bad.count == 0
 
 
 @pytest.mark.parametrize("block", [1, 7, 1 << 20])
@@ -187,7 +187,7 @@ def test_a_control_character_as_itself_is_a_blank(code, block):
     content = HEAD + f'<row Id="1" Title="a{chr(code)}b" /><row Id="2" Title="é" /></posts>'.encode()
     found, table = rows(content, block)
     assert found == [{"Id": "1", "Title": "a b"}, {"Id": "2", "Title": "é"}]
-    assert table.num_bad == 0
+    assert table.bad.count == 0
 
 
 def test_the_fast_way_and_expat_make_the_same_of_a_reference_to_a_control_character():
@@ -197,7 +197,7 @@ def test_the_fast_way_and_expat_make_the_same_of_a_reference_to_a_control_charac
 
 def test_a_byte_of_zero_is_damage_and_no_blank():
     found, table = rows(HEAD + b'<row Id="1" Body="a\0b" /><row Id="2" /></posts>')
-    assert ([row["Id"] for row in found], table.bad) == (["2"], ["Posts.xml:3: not a row in XML"])
+    assert ([row["Id"] for row in found], table.bad.first) == (["2"], ["Posts.xml:3: not a row in XML"])
 
 
 # comments and processing instructions
@@ -221,13 +221,13 @@ def test_comments_and_instructions_are_read_as_any_parser_of_xml_reads_them(cont
     content = content.replace("'", '"')
     found, table = rows(content.encode(), block)
     assert [row["Id"] for row in found] == [row.get("Id") for row in ElementTree.fromstring(content)]
-    assert table.num_bad == 0
+    assert table.bad.count == 0
 
 
 @pytest.mark.parametrize("block", [1, 7, 1 << 20])
 def test_a_comment_that_holds_rows_does_not_change_the_numbers_of_lines(block):
     content = HEAD + b'<row Id="1" />\n<!--\n<row Id="9" />\n-->\n<row Id="2" Body="a < b" />\n<row Id="3" />\n</posts>'
-    assert rows(content, block)[1].bad == ["Posts.xml:7: not a row in XML"]
+    assert rows(content, block)[1].bad.first == ["Posts.xml:7: not a row in XML"]
 
 
 def test_what_looks_like_a_comment_within_a_bad_row_swallows_no_rows():

@@ -16,7 +16,6 @@ The folder
 import gc
 import hashlib
 from array import array
-from collections import Counter
 from collections.abc import Iterator
 from json.encoder import encode_basestring
 from pathlib import Path
@@ -27,13 +26,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from lotte import artifact
-from lotte.build import columns, history, post
-from lotte.build.dump import READ, Advance, Dump, Hashed
-from lotte.build.row import Rows
-from lotte.build.spec import Options
+from lotte.builder import arrow, history, post
+from lotte.builder.counts import CommunityCounts
+from lotte.builder.dump import READ, Advance, Dump, Hashed
+from lotte.builder.spec import BuildOptions
+from lotte.builder.xml_rows import XmlRows
 from lotte.errors import writing
 
-FORMAT = 1  # of the folder; raised when a file in it changes meaning, so that a build does not go on from it
+FORMAT = 2  # of the folder; raised when a file in it changes meaning, so that a build does not go on from it
 
 _ANSWERS = pa.schema(
     [("post_id", pa.int64()), ("question_id", pa.int64()), ("score", pa.int64()), ("owner", pa.int64()),
@@ -48,7 +48,7 @@ _QUESTIONS = pa.schema(
 )  # fmt: skip
 
 
-def build(dump: Dump, options: Options, path: Path, advance: Advance = lambda used: None) -> None:
+def build(dump: Dump, options: BuildOptions, path: Path, advance: Advance = lambda used: None) -> None:
     """Leave the whole folder of a community at `path`.
 
     Raises  CorruptFileError if the dump is damaged, cut, or bad beyond max_bad_share;
@@ -65,12 +65,12 @@ def build(dump: Dump, options: Options, path: Path, advance: Advance = lambda us
             gc.enable()
 
 
-def key(dump: Dump, options: Options) -> str:
+def key(dump: Dump, options: BuildOptions) -> str:
     """Return what must be equal for a finished folder to be used again."""
     return artifact.digest({"format": FORMAT, "dump": dump.stamp(), "options": record(options)})
 
 
-def record(options: Options) -> dict[str, Any]:
+def record(options: BuildOptions) -> dict[str, Any]:
     """Return the options that a community's folder depends on."""
     names = (
         "until", "min_score", "include_accepted", "closed", "deleted_owner", "drop_owners", "max_post_id",
@@ -80,9 +80,9 @@ def record(options: Options) -> dict[str, Any]:
 
 
 class _Builder:
-    def __init__(self, dump: Dump, options: Options, folder: Path, advance: Advance) -> None:
+    def __init__(self, dump: Dump, options: BuildOptions, folder: Path, advance: Advance) -> None:
         self.dump, self.options, self.folder, self.advance = dump, options, folder, advance
-        self.counts: Counter[str] = Counter()
+        self.counts = CommunityCounts()
         self.inputs: dict[str, dict[str, Any]] = {}
         self._hashed: dict[str, Hashed] = {}
         self.bad: list[str] = []
@@ -107,27 +107,21 @@ class _Builder:
         if self.options.as_of and not len(answers):
             self.notes.append(f"no passages: nothing that could be one was there on {self.options.as_of}")
         self._questions(questions, answers, names)
-        self.counts["passages"] = len(answers)
-        return {
-            "inputs": self.inputs,
-            "counts": dict(sorted(self.counts.items())),
-            "bad": self.bad,
-            "notes": self.notes,
-        }
+        self.counts.passages = len(answers)
+        return {"inputs": self.inputs, "counts": vars(self.counts), "bad": self.bad, "notes": self.notes}
 
-    def _rows(self, name: str, blocks: Iterator[bytes]) -> Rows:
+    def _rows(self, name: str, blocks: Iterator[bytes]) -> XmlRows:
         root = name.removesuffix(".xml").lower()
         path = self.dump.path / name  # an archive is named like a folder: coffee.7z/Posts.xml
         self._hashed[name] = Hashed(blocks)
-        return Rows(self._hashed[name], path=str(path), root=root)
+        return XmlRows(self._hashed[name], path=str(path), root=root)
 
-    def _close(self, name: str, rows: Rows) -> None:
-        rows.check_share(self.options.max_bad_share)
+    def _close(self, name: str, rows: XmlRows) -> None:
+        rows.bad.check_share(rows.count, self.options.max_bad_share)
         self.inputs[name] = self._hashed[name].identity()
-        place = str(self.dump.path)
-        self.bad += [message.replace(place, self.dump.site, 1) for message in rows.bad]
-        self.counts[f"rows of {name}"] += rows.count
-        self.counts["bad rows"] += rows.num_bad
+        self.bad += rows.bad.named(self.dump.path, self.dump.site)
+        self.counts.rows[name] += rows.count
+        self.counts.bad_rows += rows.bad.count
 
     def _past(self) -> history.Past | None:
         """Read what stood on the day of as_of, in a pass of its own: it is needed before the first post."""
@@ -142,75 +136,76 @@ class _Builder:
         past.close()
         return past
 
-    def _posts(self, rows: Rows, past: history.Past | None) -> tuple[pa.Table, pa.Table]:
+    def _posts(self, rows: XmlRows, past: history.Past | None) -> tuple[pa.Table, pa.Table]:
         """Read Posts.xml: texts to a file, the rest of questions and answers as tables."""
-        questions = columns.Gathered(_QUESTIONS)
-        answers = columns.Gathered(_ANSWERS, spill=self.folder / "texts.arrow")
+        questions = arrow.Gathered(_QUESTIONS)
+        answers = arrow.Gathered(_ANSWERS, spill=self.folder / "texts.arrow")
         seen: set[bytes] = set()
         pages = array("q")
-        for found in post.read(rows, self.options, self.counts, pages, past):
-            if isinstance(found, post.Question):
-                questions.add(found)
+        for question_or_answer in post.read(rows, self.options, self.counts, pages, past):
+            if isinstance(question_or_answer, post.QuestionPost):
+                questions.add(question_or_answer)
                 continue
             if self.options.duplicates == "drop":
-                text = hashlib.blake2b(found.text.encode(), digest_size=16).digest()
+                text = hashlib.blake2b(question_or_answer.text.encode(), digest_size=16).digest()
                 if text in seen:
-                    self.counts["duplicates"] += 1
+                    self.counts.duplicates += 1
                     continue
                 seen.add(text)
-            answers.add(found)
+            answers.add(question_or_answer)
         all_questions = questions.close()
         all_answers = np.frombuffer(pages, dtype=np.int64).reshape(-1, 2)
         if past:
             accepted = past.accepted(all_answers[:, 0], all_answers[:, 1])
-            asked = columns.ints(all_questions["question_id"]).tolist()
-            column = pa.array([accepted.get(one, 0) for one in asked], pa.int64())  # of none it would guess no type
+            question_ids = arrow.ints(all_questions["question_id"]).tolist()
+            # of none pyarrow would guess no type
+            column = pa.array([accepted.get(question_id, 0) for question_id in question_ids], pa.int64())
             all_questions = all_questions.set_column(3, _QUESTIONS.field("accepted"), column)
             self._scratch.unlink()
-        self._pages(all_answers, columns.ints(all_questions["accepted"]))
+        self._pages(all_answers, arrow.ints(all_questions["accepted"]))
         return all_questions, answers.close()
 
-    def _pages(self, pages: columns.Ints, accepted: columns.Ints) -> None:
+    def _pages(self, pages: arrow.Ints, accepted: arrow.Ints) -> None:
         """Write pages.arrow, sorted by answer, and count the acceptances that lead nowhere."""
         accepted = accepted[accepted > 0]
-        self.counts["questions with an accepted answer"] = len(accepted)
-        self.counts["accepted answers not in the file"] = int((~np.isin(accepted, pages[:, 0])).sum())
+        self.counts.accepted = len(accepted)
+        self.counts.accepted_not_there = int((~np.isin(accepted, pages[:, 0])).sum())
         answer_ids, first = np.unique(pages[:, 0], return_index=True)
         table = pa.table({"post_id": answer_ids, "question_id": pages[first, 1]})
-        columns.write(self.folder / "pages.arrow", table)
+        arrow.write(self.folder / "pages.arrow", table)
 
-    def _users(self, rows: Rows) -> pa.Table:
-        users = columns.Gathered(_USERS)
+    def _users(self, rows: XmlRows) -> pa.Table:
+        users = arrow.Gathered(_USERS)
         for user in post.names(rows):
             users.add(user)
         return users.close()
 
     def _resolved(self, questions: pa.Table, answers: pa.Table) -> pa.Table:
         """Keep the answers whose question is there, by post id, and bring texts.arrow into the same order."""
-        question_ids, num_answers = columns.ints(questions["question_id"]), len(answers)
-        post_ids, parents = columns.ints(answers["post_id"]), columns.ints(answers["question_id"])
-        accepted = columns.ints(questions["accepted"])
+        question_ids, num_answers = arrow.ints(questions["question_id"]), len(answers)
+        post_ids, parents = arrow.ints(answers["post_id"]), arrow.ints(answers["question_id"])
+        accepted = arrow.ints(questions["accepted"])
         accepted = accepted[accepted > 0]
         if self.options.include_accepted:
-            low = columns.ints(answers["score"]) < self.options.min_score
+            low = arrow.ints(answers["score"]) < self.options.min_score
             kept = ~low | np.isin(post_ids, accepted)
-            self.counts["low score"] += int((~kept).sum())
+            self.counts.low_score += int((~kept).sum())
         else:
             kept = np.ones(num_answers, dtype=bool)
         resolved = np.isin(parents, question_ids)
-        self.counts["answers without their question"] = int((kept & ~resolved).sum())
+        self.counts.without_question = int((kept & ~resolved).sum())
         kept &= resolved
         if self.options.closed == "drop":
             closed = pc.not_equal(questions["closed"], "").to_numpy()
-            self.counts["closed"] = int(closed.sum())
+            self.counts.closed = int(closed.sum())
             kept &= ~np.isin(parents, question_ids[closed])
         order = np.argsort(post_ids, kind="stable")
         repeated = np.zeros(num_answers, dtype=bool)
         repeated[order[1:]] = post_ids[order[1:]] == post_ids[order[:-1]]
-        self.counts["repeated ids"] = int((kept & repeated).sum())
+        self.counts.repeated_ids = int((kept & repeated).sum())
         order = order[(kept & ~repeated)[order]]
         if len(order) != num_answers or not np.array_equal(order, np.arange(num_answers)):
-            columns.reorder(self.folder / "texts.arrow", order)
+            arrow.reorder(self.folder / "texts.arrow", order)
         return answers.take(order)
 
     def _answers(self, answers: pa.Table, names: "_Names") -> pa.Table:
@@ -222,65 +217,63 @@ class _Builder:
                 "post_id": answers["post_id"],
                 "question_id": answers["question_id"],
                 "score": answers["score"],
-                "url": columns.joined(f"https://{site}/a/", columns.strings(answers["post_id"])),
+                "url": arrow.joined(f"https://{site}/a/", arrow.strings(answers["post_id"])),
                 "author": author,
                 "author_url": author_url,
                 "licence": answers["licence"],
                 "created": answers["created"],
             }
         )
-        columns.write(self.folder / "answers.arrow", table)
+        arrow.write(self.folder / "answers.arrow", table)
         return table
 
     def _questions(self, questions: pa.Table, answers: pa.Table, names: "_Names") -> None:
         """Write questions.arrow: each question with passages, and its line of metadata.jsonl but for the pids."""
-        parents = columns.ints(answers["question_id"])
+        parents = arrow.ints(answers["question_id"])
         order = np.argsort(parents, kind="stable")  # by question, within it by post id
         ids, starts = np.unique(parents[order], return_index=True)
         ends = np.append(starts[1:], len(order))
-        all_ids = columns.ints(questions["question_id"])
+        all_ids = arrow.ints(questions["question_id"])
         # the first row of an id counts, should a question stand there twice
         first = np.unique(all_ids, return_index=True)
         questions = questions.take(first[1][np.searchsorted(first[0], ids)])
-        self.counts["questions with passages"] = len(questions)
+        self.counts.questions_with_passages = len(questions)
         author, author_url = names.of(questions["owner"], questions["owner_name"], self.dump.site)
         schema = pa.schema(
             [("question_id", pa.int64()), ("score", pa.int64()), ("views", pa.int64()), ("accepted", pa.int64()),
              ("title", pa.string()), ("rows", pa.list_(pa.int64())), ("metadata", pa.large_string())]
         )  # fmt: skip
         with pa.ipc.new_file(str(self.folder / "questions.arrow"), schema) as file:
-            for begin in range(0, len(questions), columns.BATCH):
-                part = slice(begin, begin + columns.BATCH)
+            for begin in range(0, len(questions), arrow.BATCH):
+                part = slice(begin, begin + arrow.BATCH)
                 rows = order[starts[part][0] : ends[part][-1]]
                 offsets = np.append(starts[part], ends[part][-1:]) - starts[part][0]
-                some = questions.slice(begin, columns.BATCH)
-                lines = _metadata(
-                    self.dump.site, some, answers.take(rows), offsets,
-                    author.slice(begin, columns.BATCH), author_url.slice(begin, columns.BATCH),
-                )  # fmt: skip
-                told = [columns.flat(some[name]) for name in ("question_id", "score", "views", "accepted", "title")]
+                batch = questions.slice(begin, arrow.BATCH)
+                authors = author.slice(begin, arrow.BATCH), author_url.slice(begin, arrow.BATCH)
+                lines = _metadata(self.dump.site, batch, answers.take(rows), offsets, *authors)
+                columns = [arrow.flat(batch[name]) for name in ("question_id", "score", "views", "accepted", "title")]
                 lists = pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), pa.array(rows))
-                file.write_batch(pa.record_batch([*told, lists, lines], schema=schema))
+                file.write_batch(pa.record_batch([*columns, lists, lines], schema=schema))
 
 
 class _Names:
     """User ids -> names, from Users.xml; a user it lacks goes by the name the post itself gives."""
 
     def __init__(self, users: pa.Table) -> None:
-        ids = columns.ints(users["user"])
+        ids = arrow.ints(users["user"])
         self._ids, first = np.unique(ids, return_index=True)
-        self._names = columns.flat(users.take(first)["name"])
+        self._names = arrow.flat(users.take(first)["name"])
 
     def of(self, owners: pa.ChunkedArray, own_names: pa.ChunkedArray, site: str) -> tuple[pa.Array, pa.Array]:
         """Return names and links; "" where there is none."""
-        ids = columns.ints(owners)
+        ids = arrow.ints(owners)
         if len(self._ids):
             at = np.minimum(np.searchsorted(self._ids, ids), len(self._ids) - 1)
-            found = pc.take(self._names, pa.array(at))
-            named = pc.if_else(pa.array(self._ids[at] == ids), found, columns.flat(own_names))
+            known_names = pc.take(self._names, pa.array(at))
+            named = pc.if_else(pa.array(self._ids[at] == ids), known_names, arrow.flat(own_names))
         else:
-            named = columns.flat(own_names)
-        links = columns.joined(f"https://{site}/users/", columns.strings(owners))
+            named = arrow.flat(own_names)
+        links = arrow.joined(f"https://{site}/users/", arrow.strings(owners))
         return named, pc.if_else(pa.array(ids != post.NOBODY), links, "")
 
 
@@ -288,7 +281,7 @@ def _metadata(
     site: str,
     questions: pa.Table,
     answers: pa.Table,
-    offsets: columns.Ints,
+    offsets: arrow.Ints,
     author: pa.Array,
     author_url: pa.Array,
 ) -> pa.Array:
@@ -302,15 +295,15 @@ def _metadata(
         return pa.array([encode_basestring(item) for item in items.to_pylist()], pa.large_string())
 
     pieces = [
-        f'{{"dataset": "{site}", "question_id": ', columns.strings(questions["question_id"]),
-        ', "post_ids": [', listed(columns.strings(answers["post_id"])),
-        '], "scores": [', listed(columns.strings(answers["score"])),
-        '], "post_urls": [', listed(columns.joined('"', columns.flat(answers["url"]), '"')),
+        f'{{"dataset": "{site}", "question_id": ', arrow.strings(questions["question_id"]),
+        ', "post_ids": [', listed(arrow.strings(answers["post_id"])),
+        '], "scores": [', listed(arrow.strings(answers["score"])),
+        '], "post_urls": [', listed(arrow.joined('"', arrow.flat(answers["url"]), '"')),
         '], "post_authors": [', listed(quoted(answers["author"])),
-        '], "post_author_urls": [', listed(columns.joined('"', columns.flat(answers["author_url"]), '"')),
+        '], "post_author_urls": [', listed(arrow.joined('"', arrow.flat(answers["author_url"]), '"')),
         '], "question_author": ', quoted(author),
-        ', "question_author_url": ', columns.joined('"', author_url, '"'),
-        ', "closed": ', columns.joined('"', columns.flat(questions["closed"]), '"'),
+        ', "question_author_url": ', arrow.joined('"', author_url, '"'),
+        ', "closed": ', arrow.joined('"', arrow.flat(questions["closed"]), '"'),
         ', "pids": [',
     ]  # fmt: skip
-    return columns.joined(*pieces)
+    return arrow.joined(*pieces)
