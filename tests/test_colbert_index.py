@@ -19,11 +19,14 @@ from leaderboard.evaluate import Order, evaluate
 from lotte import Dataset, Doc, Docs, ranking
 from lotte.errors import CorruptFileError, MismatchError, UnavailableError
 from retrievers import index_folder, index_meta, load
-from retrievers.colbert import building, codec, kmeans, recipe, search
-from retrievers.colbert import index as indexes
-from retrievers.colbert.codec import CodecConfig
+from retrievers.colbert import retriever as recipe
+from retrievers.colbert.index import build, codec, kmeans
+from retrievers.colbert.index import folder as indexes
+from retrievers.colbert.index.codec import CodecConfig
 from retrievers.colbert.kernels import reference
-from retrievers.colbert.search import SearchConfig
+from retrievers.colbert.kernels.arrays import packed_width
+from retrievers.colbert.search import cpu as search
+from retrievers.colbert.search.config import SearchConfig
 
 WORDS = tiny_checkpoint.WORDS[:80]
 
@@ -126,18 +129,18 @@ def test_a_codebook_has_the_least_error_there_is(steps, error):
 
 def test_a_codec_of_the_paper_has_the_paper_s_size():
     assert (
-        codec.packed_width(128, 1) + 4 == 20
-        and codec.packed_width(128, 2) + 4 == 36
-        and codec.packed_width(128, 4) + 4 == 68
+        packed_width(128, 1) + 4 == 20
+        and packed_width(128, 2) + 4 == 36
+        and packed_width(128, 4) + 4 == 68
     )
     with pytest.raises(ValueError, match="12 dimensions of 1 bits do not end on a byte"):
-        codec.packed_width(12, 1)
+        packed_width(12, 1)
 
 
 def built(folder, rows, lengths, threads=1):
     folder.mkdir()
-    counts = building.build(
-        folder, building.Arrays(rows, lengths), CodecConfig(), threads=threads, say=lambda line: None
+    counts = build.build(
+        folder, build.Arrays(rows, lengths), CodecConfig(), threads=threads, say=lambda line: None
     )
     return counts, {file.name: file.read_bytes() for file in folder.iterdir()}
 
@@ -149,15 +152,15 @@ def test_any_number_of_threads_builds_the_same_bytes(tmp_path, monkeypatch):
 
 
 def test_a_build_that_stops_anywhere_goes_on_to_the_same_bytes(tmp_path, monkeypatch):
-    monkeypatch.setattr(building, "CHUNK", 50)
-    monkeypatch.setattr(building, "sample_rows", lambda documents, seed: list(range(0, documents, 3)))
+    monkeypatch.setattr(build, "CHUNK", 50)
+    monkeypatch.setattr(build, "sample_rows", lambda documents, seed: list(range(0, documents, 3)))
     rows, lengths = vectors(300)
     whole = built(tmp_path / "whole", rows, lengths)
 
     class Stop(Exception):
         pass
 
-    class Stopping(building.Arrays):
+    class Stopping(build.Arrays):
         left = 0
 
         def vectors(self, wanted):
@@ -170,7 +173,7 @@ def test_a_build_that_stops_anywhere_goes_on_to_the_same_bytes(tmp_path, monkeyp
     for attempt in range(20):  # noqa: B007 - how many it took
         Stopping.left = 1
         try:
-            counts = building.build(
+            counts = build.build(
                 tmp_path / "stopped", Stopping(rows, lengths), CodecConfig(), threads=1, say=lambda line: None
             )
             break
@@ -185,7 +188,7 @@ def test_a_killed_index_goes_on_where_it_was(folder, checkpoint, tmp_path):
     """kill -9 while it encodes; then the same command, and the bytes of an index that was never killed."""
     command = [
         sys.executable, "-c",
-        "import retrievers.colbert.building as b, leaderboard.cli, time\n"
+        "import retrievers.colbert.index.build as b, leaderboard.cli, time\n"
         "b.CHUNK = 7\n"
         "fill = b.SegmentWriter.append\n"
         "def slow(*args): fill(*args); time.sleep(0.05)\n"
@@ -394,7 +397,7 @@ def test_what_an_index_will_take_is_said_before_and_held_to(system, index, corpu
     line = next(line for line in capsys.readouterr().err.splitlines() if " tokens, " in line)
     assert line.startswith("60 documents of about ") and " MB on disk" in line and " MB of memory" in line
     meta = json.loads((index / "meta.json").read_text())
-    plan = building.plan(60, meta["counts"]["tokens"] / 60, 32, system.codec_config)
+    plan = build.plan(60, meta["counts"]["tokens"] / 60, 32, system.codec_config)
     arrays = sum((index / f"{name}.0000.npy").stat().st_size for name in ("cells", "residuals", "lengths", "lists"))
     assert plan.centroids == meta["counts"]["centroids"]
     assert 0.5 < plan.disk / (arrays + plan.centroids * 32) < 2
@@ -487,7 +490,7 @@ def test_a_build_that_was_stopped_before_its_last_step_is_not_made_again(system,
         with pytest.raises(InterruptedError):
             system.index(corpus, tmp_path / "index")
     with monkeypatch.context() as patch:
-        patch.setattr(building, "build", None)
+        patch.setattr(build, "build", None)
         system.index(corpus, tmp_path / "index")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["index"]
     assert list(indexes.damaged(tmp_path / "index", index_meta.read(tmp_path / "index"))) == []

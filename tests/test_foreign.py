@@ -10,11 +10,12 @@ import pytest
 from foreign_index import CENTROIDS, DOCLENS, Made, packed_their_way
 
 from lotte.errors import CorruptFileError, MismatchError, UnavailableError
-from retrievers.colbert import codec as codecs
-from retrievers.colbert import foreign
-from retrievers.colbert.foreign import convert, is_foreign, open_foreign
+from retrievers.colbert.index import codec as codecs
+from retrievers.colbert.index import foreign
+from retrievers.colbert.index.foreign import convert, is_foreign, open_foreign
 from retrievers.colbert.kernels import cpu, reference
-from retrievers.colbert.search import SearchConfig, search
+from retrievers.colbert.search.config import SearchConfig
+from retrievers.colbert.search.cpu import search
 
 torch = pytest.importorskip("torch", reason="needs lotte-bench[colbert]")
 

@@ -18,13 +18,15 @@ from hypothesis import strategies as st
 pytest.importorskip("numba", reason="needs lotte-bench[colbert]")
 
 from lotte.errors import CorruptFileError, UnavailableError
-from retrievers.colbert import building
-from retrievers.colbert import codec as codecs
-from retrievers.colbert.codec import Codec, CodecConfig, quantised
-from retrievers.colbert.index import ColbertIndex
-from retrievers.colbert.kernels import cpu, gpu, gpu_search, reference
-from retrievers.colbert.search import Found, SearchConfig, search
-from retrievers.colbert.segment import Segment
+from retrievers.colbert.index import build
+from retrievers.colbert.index import codec as codecs
+from retrievers.colbert.index.codec import CodecConfig
+from retrievers.colbert.index.folder import ColbertIndex
+from retrievers.colbert.kernels import cpu, gpu, reference
+from retrievers.colbert.kernels.arrays import Codec, Segment, quantised
+from retrievers.colbert.search import gpu as gpu_search
+from retrievers.colbert.search.config import SearchConfig
+from retrievers.colbert.search.cpu import Found, search
 
 HOME = str(Path(__file__).parent.parent)
 ENV = {**os.environ, "PYTHONPATH": HOME}
@@ -132,8 +134,8 @@ def test_an_index_built_on_a_gpu_has_the_same_bytes(tmp_path, monkeypatch):
     for name, where, threads in (("cpu", None, 1), ("gpu", gpu.device(), 2)):
         (tmp_path / name).mkdir()
         config = CodecConfig(centroids=40)
-        source = building.Arrays(rows, lengths)
-        building.build(tmp_path / name, source, config, threads=threads, say=lambda line: None, gpu=where)
+        source = build.Arrays(rows, lengths)
+        build.build(tmp_path / name, source, config, threads=threads, say=lambda line: None, gpu=where)
         made.append({file.name: file.read_bytes() for file in (tmp_path / name).iterdir()})
     assert made[0] == made[1] and "centroids.npy" in made[0]
 
@@ -378,7 +380,7 @@ def test_a_missing_package_is_named(monkeypatch, name):
 
 
 def test_importing_the_kernels_imports_neither_torch_nor_triton():
-    code = "import sys, retrievers.colbert.kernels.gpu_search; print({'torch', 'triton'} & {*sys.modules})"
+    code = "import sys, retrievers.colbert.search.gpu; print({'torch', 'triton'} & {*sys.modules})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=HOME, env=ENV)
     assert (done.stdout, done.stderr) == ("set()\n", "")
 

@@ -13,8 +13,10 @@ from hypothesis import strategies as st
 
 pytest.importorskip("numba", reason="the compiled kernels need the extra 'colbert'")
 
-from retrievers.colbert.codec import Codec, quantised
-from retrievers.colbert.kernels import cpu, cpu_cells, cpu_rows, reference
+from retrievers.colbert.kernels import candidates as cpu_rows
+from retrievers.colbert.kernels import centroids as cpu_cells
+from retrievers.colbert.kernels import cpu, reference
+from retrievers.colbert.kernels.arrays import Codec, quantised
 
 SHAPES = st.sampled_from([(128, 1), (128, 2), (128, 4), (64, 2), (96, 2), (48, 1), (24, 1), (8, 4), (20, 2), (384, 2), (96, 4)])
 

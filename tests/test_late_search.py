@@ -10,11 +10,12 @@ from command import error, lotte
 
 pytest.importorskip("numba", reason="late interaction needs the extra 'colbert'")
 
-from retrievers.colbert import building
-from retrievers.colbert.codec import CodecConfig
-from retrievers.colbert.index import ColbertIndex, open_index
+from retrievers.colbert.index import build
+from retrievers.colbert.index.codec import CodecConfig
+from retrievers.colbert.index.folder import ColbertIndex, open_index
 from retrievers.colbert.kernels import reference
-from retrievers.colbert.search import SearchConfig, search
+from retrievers.colbert.search.config import SearchConfig
+from retrievers.colbert.search.cpu import search
 
 ALGORITHMS = ("paper", "pruned", "exact")
 ORACLE = Path(__file__).parent.parent.parent / "shared/data/colbert_oracle"
@@ -46,7 +47,7 @@ def made(request, tmp_path_factory):
     vectors, lengths, queries = documents(2000)
     folder = tmp_path_factory.mktemp("index")
     config = CodecConfig(bits=request.param, centroids=256)
-    building.build(folder, building.Arrays(vectors, lengths), config, threads=1, say=lambda line: None)
+    build.build(folder, build.Arrays(vectors, lengths), config, threads=1, say=lambda line: None)
     return open_index(folder, {"segments": [{"number": 0}]}), queries
 
 

@@ -13,7 +13,7 @@ import torch
 
 from lotte import artifact
 from lotte.errors import LotteError, MismatchError, UnavailableError
-from retrievers.colbert import checkpoint
+from retrievers.colbert.model import checkpoint
 from retrievers.training import settings
 from retrievers.training.run import SETTINGS, Training
 from retrievers.training.settings import changed

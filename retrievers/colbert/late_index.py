@@ -6,32 +6,49 @@ A question is encoded by the recipe's model, and searched as the recipe says.
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from lotte import Queries, Run
 from lotte.errors import MismatchError
 from retrievers import index_folder
-from retrievers.colbert import index as indexes
-from retrievers.colbert import search
-from retrievers.colbert.codec import Bytes, Floats
-from retrievers.colbert.search import Found, SearchConfig
+from retrievers.colbert.index import folder as indexes
+from retrievers.colbert.kernels.arrays import Bytes, Floats
+from retrievers.colbert.search import cpu as search
+from retrievers.colbert.search.config import SearchConfig
+from retrievers.colbert.search.cpu import Found
 from retrievers.retriever import Answer
 
 if TYPE_CHECKING:
-    from retrievers.colbert.kernels.gpu_search import GpuIndex
-    from retrievers.colbert.recipe import LateInteraction
+    from retrievers.colbert.model.encoder import Encoder
+    from retrievers.colbert.search.gpu import GpuIndex
 
 QUERIES_AT_ONCE = 256  # encoded and asked together
 RECALL_SAMPLE = 20  # queries that are asked again with an exact search, to say what the pruning costs
+
+
+class Options(Protocol):
+    """What an index needs of the recipe that asks it."""
+
+    @property
+    def checkpoint(self) -> str: ...
+    @property
+    def encoder(self) -> "Encoder": ...
+    @property
+    def search_config(self) -> SearchConfig: ...
+    @property
+    def num_threads(self) -> int: ...
+    @property
+    def gpu(self) -> str | None: ...
+    def check_model(self, meta: Mapping[str, Any]) -> None: ...
 
 
 class LateIndex:
     """An index with the recipe that asks it."""
 
     def __init__(
-        self, recipe: "LateInteraction", found: index_folder.IndexFolder, arrays: indexes.ColbertIndex
+        self, recipe: Options, found: index_folder.IndexFolder, arrays: indexes.ColbertIndex
     ) -> None:
         self._recipe, self._found, self.arrays = recipe, found, arrays
         self._doc_ids = found.doc_ids
@@ -66,13 +83,13 @@ class LateIndex:
         if not self._recipe.gpu:
             threads = self._recipe.num_threads
             return search.search(self.arrays, vectors, k=k, config=config, threads=threads, allowed=allowed)
-        from retrievers.colbert.kernels import gpu_search
+        from retrievers.colbert.search import gpu as gpu_search
 
         return gpu_search.search(self._on_gpu, vectors, k=k, config=config, allowed=allowed)
 
     @cached_property
     def _on_gpu(self) -> "GpuIndex":
-        from retrievers.colbert.kernels.gpu_search import GpuIndex
+        from retrievers.colbert.search.gpu import GpuIndex
 
         return GpuIndex.of(self.arrays, self._recipe.gpu)
 

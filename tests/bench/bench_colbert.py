@@ -43,8 +43,9 @@ import sys, json, resource
 sys.path.insert(0, {root!r})
 import numpy as np
 from pathlib import Path
-from retrievers.colbert.index import open_index
-from retrievers.colbert.search import SearchConfig, search
+from retrievers.colbert.index.folder import open_index
+from retrievers.colbert.search.config import SearchConfig
+from retrievers.colbert.search.cpu import search
 folder = Path({folder!r})
 index = open_index(folder, json.loads((folder / "meta.json").read_text()))
 queries = np.load({queries!r})
@@ -84,8 +85,9 @@ def main() -> None:
 def bench(emb: Path, asked: argparse.Namespace) -> list[dict[str, Any]]:
     import numpy as np
 
-    from retrievers.colbert.index import open_index
-    from retrievers.colbert.search import SearchConfig, search
+    from retrievers.colbert.index.folder import open_index
+    from retrievers.colbert.search.config import SearchConfig
+    from retrievers.colbert.search.cpu import search
 
     queries = list(np.load(emb / "q.npy"))
     truth = np.load(emb / "gt.npy") if (emb / "gt.npy").is_file() else None
@@ -143,14 +145,14 @@ def build(emb: Path, folder: Path, threads: int) -> dict[str, Any]:
 
     import numpy as np
 
-    from retrievers.colbert import building
-    from retrievers.colbert.codec import CodecConfig
+    from retrievers.colbert.index import build
+    from retrievers.colbert.index.codec import CodecConfig
 
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    source = building.Arrays(np.load(emb / "emb.npy", mmap_mode="r"), np.load(emb / "doclens.npy"))
+    source = build.Arrays(np.load(emb / "emb.npy", mmap_mode="r"), np.load(emb / "doclens.npy"))
     start, before = perf_counter(), process_time()
-    counts = building.build(folder, source, CodecConfig(), threads=threads, say=print)
+    counts = build.build(folder, source, CodecConfig(), threads=threads, say=print)
     spent = {"seconds": perf_counter() - start, "cpu_seconds": process_time() - before}
     part = {"number": 0, "documents": len(source), "tokens": counts["tokens"], "distance": counts["distance"]}
     (folder / "meta.json").write_text(json.dumps({"segments": [part], "counts": counts}))
@@ -161,7 +163,8 @@ def exact_rows(folder: Path, index: Any, queries: list[Any]) -> list[Any]:
     """Return the exact top 100 over the codes; kept beside the index, because it takes a while."""
     import numpy as np
 
-    from retrievers.colbert.search import SearchConfig, search
+    from retrievers.colbert.search.config import SearchConfig
+    from retrievers.colbert.search.cpu import search
 
     if not (folder / "exact.npy").is_file():
         found = search(index, queries, k=K, config=SearchConfig(algorithm="exact"))
@@ -173,8 +176,8 @@ def scan(index: Any) -> Callable[[Any], Any]:
     """Return a search that scores every document in full by bytes."""
     import numpy as np
 
-    from retrievers.colbert.codec import quantised
     from retrievers.colbert.kernels import cpu
+    from retrievers.colbert.kernels.arrays import quantised
 
     part = index.segments[0]
     rows = np.arange(part.num_documents, dtype=np.int32)
@@ -195,7 +198,7 @@ def check(index: Any, queries: list[Any], config: Any) -> None:
     import numpy as np
 
     from retrievers.colbert.kernels import reference
-    from retrievers.colbert.search import search
+    from retrievers.colbert.search.cpu import search
 
     part = index.segments[0]
     for query, found in zip(queries, search(index, queries, k=10, config=config), strict=True):

@@ -18,10 +18,11 @@ import numpy as np
 
 from leaderboard.measure import nDCG, scores
 from lotte import Dataset, Run, read
-from retrievers.colbert import building, search
-from retrievers.colbert.codec import CodecConfig
-from retrievers.colbert.index import open_index
+from retrievers.colbert.index import build
+from retrievers.colbert.index.codec import CodecConfig
+from retrievers.colbert.index.folder import open_index
 from retrievers.colbert.kernels import cpu
+from retrievers.colbert.search import cpu as search
 
 K = 100
 
@@ -44,9 +45,9 @@ def main() -> None:
         folder.mkdir(parents=True, exist_ok=True)
         for left in folder.iterdir():
             left.unlink()
-        source = building.Arrays(vectors, np.diff(starts))
+        source = build.Arrays(vectors, np.diff(starts))
         begin = perf_counter()
-        building.build(folder, source, CodecConfig(bits=bits), threads=2, say=print)
+        build.build(folder, source, CodecConfig(bits=bits), threads=2, say=print)
         seconds = perf_counter() - begin
         index = open_index(folder, {"segments": [{"number": 0}]})
         exact = None
@@ -70,7 +71,7 @@ def minilm() -> Path:
 
 def encoded(dataset: Dataset, checkpoint: Path, kept: Path) -> tuple[Any, Any, Any]:
     if not kept.is_file():
-        from retrievers.colbert.encoder import Encoder
+        from retrievers.colbert.model.encoder import Encoder
 
         encoder = Encoder.load(checkpoint, doc_maxlen=300)
         begin = perf_counter()

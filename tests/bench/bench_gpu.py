@@ -28,12 +28,14 @@ from typing import Any
 import numpy as np
 
 from lotte.errors import UnavailableError
-from retrievers.colbert.building import Arrays, build
-from retrievers.colbert.codec import Codec, CodecConfig, quantised
-from retrievers.colbert.index import open_index
-from retrievers.colbert.kernels import cpu, gpu, gpu_search, reference
-from retrievers.colbert.search import Found, SearchConfig
-from retrievers.colbert.segment import Segment
+from retrievers.colbert.index.build import Arrays, build
+from retrievers.colbert.index.codec import CodecConfig
+from retrievers.colbert.index.folder import open_index
+from retrievers.colbert.kernels import cpu, gpu, reference
+from retrievers.colbert.kernels.arrays import Codec, Segment, quantised
+from retrievers.colbert.search import gpu as gpu_search
+from retrievers.colbert.search.config import SearchConfig
+from retrievers.colbert.search.cpu import Found
 
 DIM, QUERY_TOKENS, K = 128, 32, 100
 CONFIGS = {

@@ -27,10 +27,11 @@ import retrievers
 from leaderboard import compare
 from leaderboard.measure import Success, mean, nDCG, scores
 from lotte import Dataset, Run, artifact, read
-from retrievers.colbert import building, search
-from retrievers.colbert.codec import CodecConfig
-from retrievers.colbert.encoder import Encoder
-from retrievers.colbert.index import open_index
+from retrievers.colbert.index import build
+from retrievers.colbert.index.codec import CodecConfig
+from retrievers.colbert.index.folder import open_index
+from retrievers.colbert.model.encoder import Encoder
+from retrievers.colbert.search import cpu as search
 
 MEASURES = (Success @ 5, nDCG @ 10)
 K = 100
@@ -99,8 +100,8 @@ def late(name: str, checkpoint: Path, dataset: Dataset) -> dict[str, Run]:
     for bits in (2, 1):
         with TemporaryDirectory() as scratch:
             folder = Path(scratch)
-            source = building.Arrays(packed.vectors, np.diff(packed.starts))
-            building.build(folder, source, CodecConfig(bits=bits), threads=2, say=lambda line: None)
+            source = build.Arrays(packed.vectors, np.diff(packed.starts))
+            build.build(folder, source, CodecConfig(bits=bits), threads=2, say=lambda line: None)
             index = open_index(folder, {"segments": [{"number": 0}]})
             for algorithm in ("exact", "paper") if bits == 2 else ("exact",):
                 config = search.SearchConfig(algorithm=algorithm)

@@ -5,11 +5,12 @@ batch. The processor decides which form runs; LOTTE_KERNELS asks for less:
 "plain" loops, or "vectors" without matrix registers (AMX).
 """
 
-from retrievers.colbert.kernels.cpu_build import as_bytes, lists, residuals, sums
-from retrievers.colbert.kernels.cpu_cells import CellScores, Scratch, cell_scores, explicit, nearest
-from retrievers.colbert.kernels.cpu_decode import decode, maxsim_of, maxsims
-from retrievers.colbert.kernels.cpu_rows import best, gather, interact, leading_maxsim, promises
-from retrievers.colbert.kernels.cpu_tokens import Close, quick_maxsim, tokens_in
+from retrievers.colbert.kernels.candidates import best, gather, interact, leading_maxsim, promises
+from retrievers.colbert.kernels.centroids import CellScores, Scratch, cell_scores, nearest
+from retrievers.colbert.kernels.compile import explicit
+from retrievers.colbert.kernels.decode import decode, maxsim_of, maxsims
+from retrievers.colbert.kernels.encode import as_bytes, lists, residuals, sums
+from retrievers.colbert.kernels.maxsim import Close, quick_maxsim, tokens_in
 
 __all__ = [
     "CellScores", "Close", "Scratch", "as_bytes", "best", "cell_scores", "decode", "explicit", "gather", "interact",

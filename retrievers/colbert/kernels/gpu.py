@@ -21,8 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lotte.errors import UnavailableError
-from retrievers.colbert.codec import COARSE, LANES, UNIT, Codec, Query
-from retrievers.colbert.segment import Segment
+from retrievers.colbert.kernels.arrays import COARSE, LANES, UNIT, Codec, Query, Segment
 
 if TYPE_CHECKING:  # at run time `_kernel` puts `tl` here, where the kernels look for it
     import triton.language as tl

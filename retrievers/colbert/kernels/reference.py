@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from retrievers.colbert.codec import COARSE, LANES, UNIT, Bytes, Codec, Floats, Integers, Query
+from retrievers.colbert.kernels.arrays import COARSE, LANES, UNIT, Bytes, Codec, Floats, Integers, Query
 
 
 def as_bytes(vectors_NH: Floats) -> NDArray[np.int8]:

@@ -10,12 +10,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from retrievers.colbert.codec import LANES, Bytes, Codec, Floats, Integers, Query
-from retrievers.colbert.kernels import simd_cells, simd_scores
-from retrievers.colbert.kernels.cpu_cells import explicit
-from retrievers.colbert.kernels.cpu_tokens import Close
+from retrievers.colbert.kernels.arrays import LANES, Bytes, Codec, Floats, Integers, Query
+from retrievers.colbert.kernels.compile import explicit
+from retrievers.colbert.kernels.maxsim import Close
 from retrievers.colbert.kernels.ordered import SIDE, dot, numeric, total
 from retrievers.colbert.kernels.reference import unpack
+from retrievers.colbert.kernels.x86 import simd_cells, simd_scores
 
 
 class Tables(NamedTuple):

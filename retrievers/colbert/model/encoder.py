@@ -17,16 +17,17 @@ from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from threading import Barrier
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lotte import extras
 from lotte.errors import CorruptFileError, MismatchError, UnavailableError, unknown
-from retrievers.colbert import bert_cpu, checkpoint
-from retrievers.colbert.checkpoint import Checkpoint
-from retrievers.colbert.tokens import TextTokens, Tokens, rows_of
+from retrievers.colbert.kernels.arrays import TokenVectors
+from retrievers.colbert.model import bert_cpu, checkpoint
+from retrievers.colbert.model.checkpoint import Checkpoint
+from retrievers.colbert.model.tokens import TextTokens, Tokens, rows_of
 
 if TYPE_CHECKING:
     import torch
@@ -37,13 +38,6 @@ DEVICES = ("auto", "cpu", "cuda", "mps")
 PRECISIONS = ("auto", "fp32", "int8", "bf16", "fp16")
 
 Vectors = NDArray[np.float32] | NDArray[np.float16]
-
-
-class Packed(NamedTuple):
-    """The vectors of some documents; those of document i are vectors[starts[i]:starts[i + 1]]."""
-
-    vectors: Vectors  # (N, H), each of length 1
-    starts: NDArray[np.int64]  # (B + 1,)
 
 
 class Lane(Protocol):
@@ -137,7 +131,7 @@ class Encoder:
     @classmethod
     def _in_torch(cls, found: Checkpoint, device: str, precision: str) -> "Encoder":
         devices = _devices(device, found)
-        from retrievers.colbert import bert
+        from retrievers.colbert.model import bert
 
         cpu = devices[0].type == "cpu"
         if precision == "auto":
@@ -162,16 +156,16 @@ class Encoder:
         out[np.arange(width) < widths[:, None]] = vectors
         return out
 
-    def docs(self, texts: Sequence[str]) -> Packed:
+    def docs(self, texts: Sequence[str]) -> TokenVectors:
         """Return the vectors of documents in their order: float32 if that is the precision, else float16."""
         parts = list(self.stream(texts))
         if len(parts) == 1:
             return parts[0]
         starts = np.cumsum([0, *(length for part in parts for length in np.diff(part.starts))])
         vectors: Vectors = np.concatenate([part.vectors for part in parts] or [np.empty((0, self.dim), self._numbers)])
-        return Packed(vectors, starts.astype(np.int64))
+        return TokenVectors(vectors, starts.astype(np.int64))
 
-    def stream(self, texts: Iterable[str], *, chunk: int = CHUNK) -> Iterator[Packed]:
+    def stream(self, texts: Iterable[str], *, chunk: int = CHUNK) -> Iterator[TokenVectors]:
         """Give the vectors of any number of documents, `chunk` of them at a time.
 
         The texts are read by a thread of its own, one chunk ahead: two chunks are in memory, and no more.
@@ -214,7 +208,7 @@ class Encoder:
     def _numbers(self) -> Any:
         return np.float32 if self.precision == "fp32" else np.float16
 
-    def _encode(self, tokens: Tokens, numbers: Any) -> Packed:
+    def _encode(self, tokens: Tokens, numbers: Any) -> TokenVectors:
         if (words := self.checkpoint.words) is not None and (last := int(tokens.ids.max(initial=0))) >= words:
             raise CorruptFileError(
                 f"{self.tokens.path}: a token has the number {last:,}, and the model {words:,} embeddings"
@@ -237,7 +231,7 @@ class Encoder:
             list(self._workers.map(encode, range(len(batches))))
         elif batches:
             encode(0)  # here, with all threads for the one batch: it is what a question waits for
-        return Packed(vectors, starts)
+        return TokenVectors(vectors, starts)
 
     @cached_property
     def _workers(self) -> ThreadPoolExecutor:

@@ -10,8 +10,8 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from retrievers.colbert.codec import LANES
-from retrievers.colbert.kernels.simd import (
+from retrievers.colbert.kernels.arrays import LANES
+from retrievers.colbert.kernels.x86.simd import (
     HALVES,
     I16,
     I32,
@@ -25,7 +25,7 @@ from retrievers.colbert.kernels.simd import (
     load,
     spread,
     store,
-)  # fmt: skip
+)
 
 
 @intrinsic

@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from retrievers.colbert.checkpoint import ACTIVATIONS, Checkpoint, Dense
 from retrievers.colbert.kernels import transformer
 from retrievers.colbert.kernels.products import (
     COLUMNS,
@@ -28,7 +27,8 @@ from retrievers.colbert.kernels.products import (
     float_product,
     form,
 )
-from retrievers.colbert.tokens import Tokens
+from retrievers.colbert.model.checkpoint import ACTIVATIONS, Checkpoint, Dense
+from retrievers.colbert.model.tokens import Tokens
 
 Floats = NDArray[np.float32]
 

@@ -17,24 +17,17 @@ from numpy.typing import NDArray
 from lotte.dataset import Corpus
 from lotte.parsing import json_of
 from lotte.progress import Progress
-from retrievers.colbert import codec as codecs
-from retrievers.colbert.codec import Codec, CodecConfig, Integers
-from retrievers.colbert.segment import Column, SegmentWriter
+from retrievers.colbert.index import codec as codecs
+from retrievers.colbert.index.codec import CodecConfig
+from retrievers.colbert.index.segment import Column, SegmentWriter
+from retrievers.colbert.kernels import cpu
+from retrievers.colbert.kernels.arrays import Codec, Integers, TokenVectors
 
 if TYPE_CHECKING:
-    from retrievers.colbert.encoder import Encoder
+    from retrievers.colbert.model.encoder import Encoder
 
 CHUNK = 4096  # documents that are encoded and stored at once
 SAMPLE, SAMPLE_JOURNAL = "sample.npy", "sample.jsonl"
-
-
-class Packed(Protocol):
-    """Tokens of some documents, end to end."""
-
-    @property
-    def vectors(self) -> NDArray[Any]: ...  # (N, H), float16 or float32, rows of length 1
-    @property
-    def starts(self) -> Integers: ...  # (D + 1,): document d has the rows starts[d] to starts[d + 1]
 
 
 class Source(Protocol):
@@ -43,16 +36,9 @@ class Source(Protocol):
     dim: int
 
     def __len__(self) -> int: ...  # documents
-    def vectors(self, rows: Sequence[int]) -> Packed:
+    def vectors(self, rows: Sequence[int]) -> TokenVectors:
         """Return the vectors of some documents, in the order of the rows."""
         ...
-
-
-class Stored(NamedTuple):
-    """Vectors of tokens, end to end."""
-
-    vectors: NDArray[Any]
-    starts: Integers
 
 
 class Arrays:
@@ -67,7 +53,7 @@ class Arrays:
     def __len__(self) -> int:
         return len(self._starts) - 1
 
-    def vectors(self, rows: Sequence[int]) -> Stored:
+    def vectors(self, rows: Sequence[int]) -> TokenVectors:
         starts = self._starts
         lengths = [starts[row + 1] - starts[row] for row in rows]
         if len(rows) and rows[-1] - rows[0] == len(rows) - 1:  # side by side: one read
@@ -75,7 +61,7 @@ class Arrays:
         else:
             parts = [self._vectors[starts[row] : starts[row + 1]] for row in rows]
             vectors = np.concatenate(parts) if parts else self._vectors[:0]
-        return Stored(vectors, np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]))
+        return TokenVectors(vectors, np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]))
 
 
 class Encoding:
@@ -87,7 +73,7 @@ class Encoding:
     def __len__(self) -> int:
         return len(self._corpus)
 
-    def vectors(self, rows: Sequence[int]) -> Packed:
+    def vectors(self, rows: Sequence[int]) -> TokenVectors:
         return self._encoder.docs([self._corpus[row].text for row in rows])
 
 
@@ -189,7 +175,7 @@ class Sample:
         mapped: NDArray[Any] = np.load(self._folder / SAMPLE, mmap_mode="r")
         return mapped
 
-    def completed(self, source: Source, rows: Sequence[int]) -> Stored:
+    def completed(self, source: Source, rows: Sequence[int]) -> TokenVectors:
         """Return the vectors of documents, encoding those only that the sample has not."""
         missing = [row for row in rows if row not in self._place]
         packed = source.vectors(missing)
@@ -200,7 +186,7 @@ class Sample:
             place = self._place.get(row)
             parts.append(fresh[row] if place is None else vectors[self._starts[place] : self._starts[place + 1]])
         lengths = [len(part) for part in parts]
-        return Stored(np.concatenate(parts), np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]))
+        return TokenVectors(np.concatenate(parts), np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]))
 
     def remove(self) -> None:
         (self._folder / SAMPLE).unlink(missing_ok=True)
@@ -235,8 +221,6 @@ def plan(documents: int, tokens_per_document: float, dim: int, config: CodecConf
 
 def assignment_rate(dim: int) -> float:
     """Return how many multiplications a second one thread makes when it looks for nearest centroids: timed, 20 ms."""
-    from retrievers.colbert.kernels import cpu
-
     points, centroids = np.zeros((256, dim), np.int8), np.zeros((2048, dim), np.uint8)
     cpu.nearest(points, centroids)
     start = perf_counter()

@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 
 from lotte import artifact, extras
 from lotte.errors import CorruptFileError, MismatchError, UnavailableError, named, reason, shown
-from retrievers.colbert import config, tensors
-from retrievers.colbert.config import ModelConfig, read_json
-from retrievers.colbert.tensors import Array
+from retrievers.colbert.model import config, tensors
+from retrievers.colbert.model.config import ModelConfig, read_json
+from retrievers.colbert.model.tensors import Array
 
 WEIGHTS = "model.safetensors"
 QUANTIZED = "model.int8.safetensors"  # a name of ours: others would take the codes for numbers

@@ -21,9 +21,9 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from retrievers.colbert import bert_cpu
-from retrievers.colbert.checkpoint import Checkpoint, Dense
-from retrievers.colbert.tokens import Tokens
+from retrievers.colbert.model import bert_cpu
+from retrievers.colbert.model.checkpoint import Checkpoint, Dense
+from retrievers.colbert.model.tokens import Tokens
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

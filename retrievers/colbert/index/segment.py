@@ -16,7 +16,6 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,28 +25,11 @@ from numpy.typing import NDArray
 from lotte.errors import CorruptFileError
 from lotte.jsonl import integer, parsed, string
 from retrievers.arrays import mapped, rises
-from retrievers.colbert.codec import Bytes, Codec, Encoded, Integers
+from retrievers.colbert.kernels import cpu
+from retrievers.colbert.kernels.arrays import Codec, Encoded, Integers, Segment
 
 HEADER = 128  # bytes before the numbers of a .npy file of ours; numpy reads any length
 NAMES = ("cells", "residuals", "lengths", "starts", "lists", "list_starts")
-
-
-@dataclass(frozen=True, eq=False)
-class Segment:
-    cells: Integers
-    residuals: Bytes
-    lengths: Bytes
-    starts: NDArray[np.int64]
-    lists: Bytes
-    list_starts: NDArray[np.int64]
-
-    @property
-    def num_documents(self) -> int:
-        return len(self.starts) - 1
-
-    @property
-    def num_tokens(self) -> int:
-        return len(self.cells)
 
 
 def file(folder: Path, name: str, number: int) -> Path:
@@ -165,8 +147,6 @@ class SegmentWriter:
 
     def finish(self) -> None:
         """Write the inverted lists; then the segment is whole."""
-        from retrievers.colbert.kernels import cpu
-
         for name, column in self._columns.items():
             column.finish(self.documents + 1 if name == "starts" else self.tokens)
         cells = np.load(file(self.folder, "cells", self.number), mmap_mode="r")

@@ -18,11 +18,12 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from lotte.errors import CorruptFileError, UnavailableError
-from retrievers.colbert.codec import LANES, Bytes, Floats, Query, quantised
-from retrievers.colbert.index import ColbertIndex
+from retrievers.colbert.index.folder import ColbertIndex
 from retrievers.colbert.kernels import gpu
+from retrievers.colbert.kernels.arrays import LANES, Bytes, Floats, Query, quantised
 from retrievers.colbert.kernels.gpu import Batch, GpuCodec, GpuSegment
-from retrievers.colbert.search import Found, SearchConfig
+from retrievers.colbert.search.config import SearchConfig
+from retrievers.colbert.search.cpu import Found
 from retrievers.index_meta import AGAIN
 
 if TYPE_CHECKING:

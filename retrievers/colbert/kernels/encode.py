@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from retrievers.colbert.codec import Codec, Encoded, Floats, Integers
-from retrievers.colbert.kernels.cpu_cells import compiled
+from retrievers.colbert.kernels.arrays import Codec, Encoded, Floats, Integers
+from retrievers.colbert.kernels.compile import compiled
 
 
 @partial(compiled, fastmath={"nnan", "nsz"})  # a maximum in any order

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from lotte import extras
 from lotte.errors import CorruptFileError, MismatchError, reason, shown
-from retrievers.colbert.config import Json, ModelConfig, read_json, setting
+from retrievers.colbert.model.config import Json, ModelConfig, read_json, setting
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer

@@ -36,11 +36,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from lotte import artifact, extras
 from lotte.errors import CorruptFileError, LotteError, MismatchError, unknown, writing
-from retrievers.colbert import bert_cpu, checkpoint, config, tensors
-from retrievers.colbert.checkpoint import PROJECTION, QUANTIZED, WEIGHTS
-from retrievers.colbert.config import ModelConfig
-from retrievers.colbert.tensors import SCALE
-from retrievers.colbert.tokens import TextTokens, load
+from retrievers.colbert.model import bert_cpu, checkpoint, config, tensors
+from retrievers.colbert.model.checkpoint import PROJECTION, QUANTIZED, WEIGHTS
+from retrievers.colbert.model.config import ModelConfig
+from retrievers.colbert.model.tensors import SCALE
+from retrievers.colbert.model.tokens import TextTokens, load
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -20,16 +20,17 @@ from lotte.dataset import corpus_sha256
 from lotte.errors import CorruptFileError, MismatchError, UnavailableError, shown
 from lotte.terminal import say
 from retrievers import index_folder, index_meta
-from retrievers.colbert import building, codec
-from retrievers.colbert import index as indexes
-from retrievers.colbert.codec import CodecConfig
+from retrievers.colbert.index import build
+from retrievers.colbert.index import folder as indexes
+from retrievers.colbert.index.codec import CodecConfig
+from retrievers.colbert.kernels.arrays import BITS, packed_width
 from retrievers.colbert.late_index import LateIndex
-from retrievers.colbert.search import ALGORITHMS, SearchConfig
+from retrievers.colbert.search.config import ALGORITHMS, SearchConfig
 from retrievers.index_folder import ASKING, SPOKEN
 from retrievers.retriever import Card
 
 if TYPE_CHECKING:
-    from retrievers.colbert.encoder import Encoder
+    from retrievers.colbert.model.encoder import Encoder
 
 SHIPPED = "shipped"  # the name of the checkpoint that is part of the package
 WEIGHTS = Path(__file__).parent.parent / "weights"
@@ -68,7 +69,7 @@ class LateInteraction:
     def __post_init__(self) -> None:
         if self.search not in ALGORITHMS:
             raise ValueError(f"search is one of {', '.join(ALGORITHMS)}, not {self.search!r}")
-        if self.bits not in codec.BITS:
+        if self.bits not in BITS:
             raise ValueError(f"bits are 1, 2 or 4, not {self.bits}")
         for name in ("query_maxlen", "doc_maxlen", "centroids", *LOOKS, "threads", "seed"):
             if getattr(self, name) < 0:
@@ -127,13 +128,13 @@ class LateInteraction:
 
     def index(self, corpus: Corpus, path: Path) -> "LateIndex":
         encoder = self._ready()
-        codec.packed_width(encoder.dim, self.bits)
+        packed_width(encoder.dim, self.bits)
         if len(corpus) > FEW:
             _announce(self, corpus, path)
         with index_folder.making_on(path, self, corpus) as (folder, meta):
             if not meta:  # else all was done when a build was stopped, but for moving the folder
-                source, config = building.Encoding(encoder, corpus), self.codec_config
-                counts = building.build(folder, source, config, threads=self.num_threads, say=say, gpu=self.gpu)
+                source, config = build.Encoding(encoder, corpus), self.codec_config
+                counts = build.build(folder, source, config, threads=self.num_threads, say=say, gpu=self.gpu)
                 origin = getattr(corpus, "path", None)
                 part = _part(counts, paths=[str(origin.resolve())] if origin else [])
                 meta |= {"counts": counts, "segments": [part], "model": self.model}
@@ -141,13 +142,13 @@ class LateInteraction:
 
     def adopts(self, folder: Path) -> bool:
         """Return whether a folder is an index that another program made, and we can read."""
-        from retrievers.colbert import foreign
+        from retrievers.colbert.index import foreign
 
         return foreign.is_foreign(folder) is not None
 
     def adopt(self, folder: Path, path: Path) -> "LateIndex":
         """Make an index of one that another program made. A document's id is its place there."""
-        from retrievers.colbert import foreign
+        from retrievers.colbert.index import foreign
 
         start = perf_counter()
         with index_folder.placing(path, "") as (made, meta):
@@ -217,7 +218,7 @@ class LateInteraction:
             raise MismatchError(f"document {twice!r} is in {path} already; --delete it first, or give another id")
         source = getattr(add, "path", None)
         meta = indexes.add(
-            path, meta, building.Encoding(self._ready(), add), add.doc_ids,
+            path, meta, build.Encoding(self._ready(), add), add.doc_ids,
             str(source.resolve()) if source else None, threads=self.num_threads, gpu=self.gpu,
         )  # fmt: skip
         if (drift := indexes.drift(meta)) > indexes.DRIFT:
@@ -263,7 +264,7 @@ def _changed(meta: Mapping[str, Any], what: str, which: Any) -> str:
 def _encoder(
     checkpoint: str, revision: str, trust: bool, device: str, precision: str, query_maxlen: int, doc_maxlen: int
 ) -> "Encoder":
-    from retrievers.colbert.encoder import Encoder
+    from retrievers.colbert.model.encoder import Encoder
 
     return Encoder.load(
         WEIGHTS if checkpoint == SHIPPED else checkpoint, revision=revision or None, trust=trust, device=device,
@@ -282,10 +283,10 @@ def _announce(recipe: LateInteraction, corpus: Corpus, path: Path) -> None:
     start = perf_counter()
     lengths = np.diff(recipe.encoder.docs(texts).starts) if texts else np.zeros(1)
     seconds = (perf_counter() - start) / max(1, len(texts))
-    plan = building.plan(len(corpus), float(lengths.mean()), recipe.encoder.dim, recipe.codec_config)
+    plan = build.plan(len(corpus), float(lengths.mean()), recipe.encoder.dim, recipe.codec_config)
     total = seconds * len(corpus)  # and next to nothing for what a GPU multiplies
     if not recipe.gpu:
-        total += plan.products / building.assignment_rate(recipe.encoder.dim) / recipe.num_threads
+        total += plan.products / build.assignment_rate(recipe.encoder.dim) / recipe.num_threads
     from lotte.progress import clock
 
     say(

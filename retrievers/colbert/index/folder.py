@@ -15,11 +15,11 @@ import numpy as np
 from lotte.errors import CorruptFileError
 from retrievers import index_meta
 from retrievers.arrays import mapped
-from retrievers.colbert import codec as codecs
-from retrievers.colbert import segment as segments
-from retrievers.colbert.building import Source, fill
-from retrievers.colbert.codec import Bytes, Codec, Encoded
-from retrievers.colbert.segment import Segment, SegmentWriter
+from retrievers.colbert.index import codec as codecs
+from retrievers.colbert.index import segment as segments
+from retrievers.colbert.index.build import Source, fill
+from retrievers.colbert.index.segment import SegmentWriter
+from retrievers.colbert.kernels.arrays import Bytes, Codec, Encoded, Segment
 from retrievers.index_folder import write_doc_ids
 from retrievers.index_meta import AGAIN, LOCK, META
 

@@ -13,11 +13,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from retrievers.colbert.codec import LANES, UNIT, Bytes, Codec, Floats, Integers, Query
-from retrievers.colbert.kernels import amx, simd, simd_scores
-from retrievers.colbert.kernels.amx import TILE
-from retrievers.colbert.kernels.cpu_cells import CONFIG, compiled, explicit, grouped, tiled
-from retrievers.colbert.kernels.simd import MANY, ROWS
+from retrievers.colbert.kernels.arrays import LANES, UNIT, Bytes, Codec, Floats, Integers, Query
+from retrievers.colbert.kernels.centroids import grouped
+from retrievers.colbert.kernels.compile import CONFIG, compiled, explicit, tiled
+from retrievers.colbert.kernels.x86 import amx, simd, simd_scores
+from retrievers.colbert.kernels.x86.amx import TILE
+from retrievers.colbert.kernels.x86.simd import MANY, ROWS
 
 LOWEST = np.float32(-3.4e38)
 

@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from retrievers.colbert.codec import COARSE, LANES, Bytes, Codec, Floats, Integers, Query
-from retrievers.colbert.kernels import simd, simd_cells, simd_scores
-from retrievers.colbert.kernels.cpu_cells import Scratch, compiled, explicit
-from retrievers.colbert.kernels.cpu_tokens import Steps, explicit_for, plane_order
+from retrievers.colbert.kernels.arrays import COARSE, LANES, Bytes, Codec, Floats, Integers, Query
+from retrievers.colbert.kernels.centroids import Scratch
+from retrievers.colbert.kernels.compile import compiled, explicit
+from retrievers.colbert.kernels.maxsim import Steps, explicit_for, plane_order
+from retrievers.colbert.kernels.x86 import simd, simd_cells, simd_scores
 
 AHEAD = 8  # documents whose leading tokens are asked for before the first of them is scored
 MOST_LEADING = 1 << 16  # tokens of a document among which leaders are looked for: their places fit 16 bits

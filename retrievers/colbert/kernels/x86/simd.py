@@ -17,7 +17,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from retrievers.colbert.codec import LANES
+from retrievers.colbert.kernels.arrays import LANES
 
 ROWS = 4  # document tokens, or centroids, at the least, that share one reading of the query
 MANY = 8  # better: four rows have eight sums at work, and the instruction takes ten at a time to be busy

@@ -25,12 +25,12 @@ from lotte import extras
 from lotte.errors import CorruptFileError, MismatchError, reason, shown
 from lotte.parsing import json_file
 from retrievers.arrays import npy
-from retrievers.colbert import codec as codecs
-from retrievers.colbert import segment as segments
-from retrievers.colbert.codec import BITS, Bytes, Codec, Encoded, Floats, Integers, packed_width
-from retrievers.colbert.index import ColbertIndex
+from retrievers.colbert.index import codec as codecs
+from retrievers.colbert.index import segment as segments
+from retrievers.colbert.index.folder import ColbertIndex
+from retrievers.colbert.index.segment import SegmentWriter
+from retrievers.colbert.kernels.arrays import BITS, Bytes, Codec, Encoded, Floats, Integers, packed_width
 from retrievers.colbert.kernels.reference import unpack
-from retrievers.colbert.segment import SegmentWriter
 from retrievers.index_meta import AGAIN
 
 COLBERT, PLAID = "colbert", "fast-plaid"

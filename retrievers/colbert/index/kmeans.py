@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lotte.progress import Progress
-from retrievers.colbert.codec import Bytes
 from retrievers.colbert.kernels import cpu
+from retrievers.colbert.kernels.arrays import Bytes
 
 SHARE = 1 << 14  # points that a thread takes at once
 FEW = 8  # points for a centroid, below which an iteration takes no part of them

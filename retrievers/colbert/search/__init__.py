@@ -1,0 +1,1 @@
+"""Three ways to ask an index, on a CPU or a GPU."""
