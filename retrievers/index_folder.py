@@ -201,10 +201,13 @@ def size_of(folder: Path) -> int:
 
 def check_ids(corpus: Corpus) -> Sequence[str]:
     """Return the ids of documents. Raises MismatchError for one that a file of ids, or of a ranking, cannot hold."""
-    doc_ids = corpus.doc_ids
+    return fit_ids(corpus.doc_ids, getattr(corpus, "path", None) or "the collection")
+
+
+def fit_ids(doc_ids: Sequence[str], where: object) -> Sequence[str]:
+    """Return ids as they came. Raises MismatchError, and says where, as `check_ids` does."""
     if not isinstance(doc_ids, RowIds) and _UNFIT.search(" ".join(doc_ids)):
         wrong = next((one for one in doc_ids if _UNFIT.search(one)), "")
-        where = getattr(corpus, "path", None) or "the collection"
         raise MismatchError(
             f"{where}: the id {shown(wrong)} has a control character, a line break or a byte order mark; write it "
             "without"

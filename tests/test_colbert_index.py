@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -19,10 +20,12 @@ from leaderboard.evaluate import Order, evaluate
 from lotte import Dataset, Doc, Docs, ranking
 from lotte.errors import CorruptFileError, MismatchError, UnavailableError
 from retrievers import index_folder, index_meta, load
+from retrievers.colbert import Arrays, build_index
 from retrievers.colbert import retriever as recipe
 from retrievers.colbert.index import build, codec, kmeans
-from retrievers.colbert.index import folder as indexes
+from retrievers.colbert.index import folder as folders
 from retrievers.colbert.index.codec import CodecConfig
+from retrievers.colbert.index.meta import IndexMeta
 from retrievers.colbert.kernels import reference
 from retrievers.colbert.kernels.arrays import packed_width
 from retrievers.colbert.search import cpu as search
@@ -140,7 +143,7 @@ def test_a_codec_of_the_paper_has_the_paper_s_size():
 def built(folder, rows, lengths, threads=1):
     folder.mkdir()
     counts = build.build(
-        folder, build.Arrays(rows, lengths), CodecConfig(), threads=threads, say=lambda line: None
+        folder, Arrays(rows, lengths), CodecConfig(), threads=threads, say=lambda line: None
     )
     return counts, {file.name: file.read_bytes() for file in folder.iterdir()}
 
@@ -160,7 +163,7 @@ def test_a_build_that_stops_anywhere_goes_on_to_the_same_bytes(tmp_path, monkeyp
     class Stop(Exception):
         pass
 
-    class Stopping(build.Arrays):
+    class Stopping(Arrays):
         left = 0
 
         def vectors(self, wanted):
@@ -238,51 +241,51 @@ def test_an_index_that_is_being_built_is_no_index(tmp_path):
 
 def test_deleted_documents_are_not_found_and_the_others_keep_their_ids(system, index, corpus):
     before = answers(system, index)
-    system.delete(index, ["d3", "d17"])
+    system.change(index, delete=["d3", "d17"], add=None)
     after = answers(system, index)
     assert after.doc_ids("q") == [doc_id for doc_id in before.doc_ids("q") if doc_id not in ("d3", "d17")]
     assert dict(after.hits["q"]).items() <= dict(before.hits["q"]).items()
     with pytest.raises(MismatchError, match=r"document 'd3' is not in .*; nothing was deleted"):
-        system.delete(index, ["d4", "d3"])
+        system.change(index, delete=["d4", "d3"], add=None)
     with pytest.raises(MismatchError, match=r"document '' is not in .*; nothing was deleted"):
-        system.delete(index, [""])
+        system.change(index, delete=[""], add=None)
     assert answers(system, index) == after
 
 
 def test_added_documents_are_found_by_their_own_ids(system, index):
-    system.add(index, Docs((Doc("mine", "telescope star moon sky"), Doc("empty", ""))))
+    system.change(index, delete=(), add=Docs((Doc("mine", "telescope star moon sky"), Doc("empty", ""))))
     assert "mine" in answers(system, index, "telescope star moon sky", k=62).doc_ids("q")
     with pytest.raises(MismatchError, match=r"document 'mine' is in .* already"):
-        system.add(index, Docs((Doc("mine", "again"),)))
-    system.delete(index, ["mine"])
+        system.change(index, delete=(), add=Docs((Doc("mine", "again"),)))
+    system.change(index, delete=["mine"], add=None)
     assert "mine" not in answers(system, index, "telescope star moon sky", k=62).doc_ids("q")
-    system.add(index, Docs((Doc("mine", "bread flour"),)))
+    system.change(index, delete=(), add=Docs((Doc("mine", "bread flour"),)))
     assert "mine" in answers(system, index, k=62).doc_ids("q")
 
 
 def test_readers_are_undisturbed_while_a_writer_works(system, index, corpus):
     reader = system.open(index)
     before = reader.search({"q": "bread flour oven"}, k=60)
-    system.delete(index, [doc.doc_id for doc in corpus][:40])  # so many that what is left is rewritten
+    system.change(index, delete=[doc.doc_id for doc in corpus][:40], add=None)  # so many that what is left is rewritten
     assert len(list(index.glob("cells.*.npy"))) == 1 and not (index / "cells.0000.npy").exists()
     assert reader.search({"q": "bread flour oven"}, k=60) == before
     assert set(answers(system, index).doc_ids("q")) == {f"d{row}" for row in range(40, 60)}
 
 
 def test_a_reader_that_opens_while_files_are_replaced_opens_the_new_ones(system, index, corpus, monkeypatch):
-    real = indexes.open_index
+    real = folders.open_arrays
 
     def late(folder, meta):  # meta.json was read, and before the files are opened a writer is done
-        monkeypatch.setattr(indexes, "open_index", real)
-        system.delete(index, [doc.doc_id for doc in corpus][:40])
+        monkeypatch.setattr(folders, "open_arrays", real)
+        system.change(index, delete=[doc.doc_id for doc in corpus][:40], add=None)
         return real(folder, meta)
 
-    monkeypatch.setattr(indexes, "open_index", late)
+    monkeypatch.setattr(folders, "open_arrays", late)
     assert set(answers(system, index).doc_ids("q")) == {f"d{row}" for row in range(40, 60)}
 
 
 def test_added_ids_that_are_gone_are_not_made_up(system, index):
-    system.add(index, Docs((Doc("mine", "bread"),)))
+    system.change(index, delete=(), add=Docs((Doc("mine", "bread"),)))
     (index / "doc_ids.0001.txt").unlink()
     with pytest.raises(CorruptFileError, match=r"doc_ids\.0001\.txt is missing"):
         system.open(index)
@@ -291,16 +294,16 @@ def test_added_ids_that_are_gone_are_not_made_up(system, index):
 def test_compaction_changes_no_score(system, index, corpus):
     gone = [f"d{row}" for row in range(0, 60, 3)]  # a third
     before = dict(answers(system, index).hits["q"])
-    system.delete(index, gone)
+    system.change(index, delete=gone, add=None)
     after = answers(system, index)
     assert dict(after.hits["q"]) == pytest.approx({key: before[key] for key in before if key not in gone})
     assert not list(system.damaged(index))
-    system.add(index, Docs((Doc("new", "bread flour oven"),)))
+    system.change(index, delete=(), add=Docs((Doc("new", "bread flour oven"),)))
     assert "new" in answers(system, index).doc_ids("q")
 
 
 def test_strangers_among_the_added_are_reported(index, system, capsys):
-    system.add(index, Docs(tuple(Doc(f"x{i}", "日本語 ñ ß é ” %& 77 zq") for i in range(30))))
+    system.change(index, delete=(), add=Docs(tuple(Doc(f"x{i}", "日本語 ñ ß é ” %& 77 zq") for i in range(30))))
     assert "farther from their centroids" in capsys.readouterr().err
 
 
@@ -322,8 +325,7 @@ def test_empty_documents_lose_nothing(system, tmp_path):
 def test_a_document_without_any_token_is_found_by_nothing(tmp_path):
     rows, lengths = vectors(50)
     assert (lengths == 0).any()
-    built(tmp_path / "index", rows, lengths)
-    index = indexes.open_index(tmp_path / "index", {"segments": [{"number": 0}]})
+    index = build_index(tmp_path / "index", Arrays(rows, lengths))
     for algorithm in ("paper", "pruned", "exact"):
         found = search.search(index, [rows[:4].astype(np.float32)], k=50, config=SearchConfig(algorithm=algorithm))
         assert sorted(found[0].rows.tolist()) == np.flatnonzero(lengths).tolist()
@@ -355,7 +357,7 @@ def test_bytes_that_are_no_cells_harm_nobody(index, system):
     cells = np.load(index / "cells.0000.npy")
     cells[:] = 65_535
     np.save(index / "cells.0000.npy", cells)
-    arrays = indexes.open_index(index, index_meta.read(index))
+    arrays = folders.open_arrays(index, IndexMeta.read(index))
     query = system.encoder.queries(["moon"])[0]
     assert len(search.search(arrays, [query], k=100, config=SearchConfig())[0].rows) <= 60
 
@@ -481,7 +483,7 @@ def test_a_change_is_both_or_neither_and_the_same_command_goes_on(system, index,
     assert index_folder.read(index).meta["counts"]["deleted"] == 2
     found = answers(system, index, k=99).doc_ids("q")
     assert (found.count("d3"), found.count("d4"), len(found)) == (1, 0, 59)
-    assert list(indexes.damaged(index, index_meta.read(index))) == []
+    assert list(folders.verify(index)) == []
 
 
 def test_a_build_that_was_stopped_before_its_last_step_is_not_made_again(system, corpus, tmp_path, monkeypatch):
@@ -493,7 +495,7 @@ def test_a_build_that_was_stopped_before_its_last_step_is_not_made_again(system,
         patch.setattr(build, "build", None)
         system.index(corpus, tmp_path / "index")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["index"]
-    assert list(indexes.damaged(tmp_path / "index", index_meta.read(tmp_path / "index"))) == []
+    assert list(folders.verify(tmp_path / "index")) == []
 
 
 def test_every_flipped_byte_of_a_late_index_is_found(system, index):
@@ -542,10 +544,10 @@ def test_a_file_that_is_deeply_nested_is_one_line(index):
 
 
 def test_another_number_of_documents_than_the_arrays_have_is_one_line(index):
-    meta = index_meta.read(index)
-    meta["segments"][0]["documents"] = 61
+    meta = IndexMeta.read(index)
+    meta = replace(meta, segments=(replace(meta.segments[0], documents=61),))
     with pytest.raises(CorruptFileError, match=r"starts\.0000\.npy: 60 documents, where meta\.json says 61"):
-        indexes.open_index(index, meta)
+        folders.open_arrays(index, meta)
 
 
 def test_sigterm_ends_in_order_and_leaves_nothing(folder, tmp_path):

@@ -273,7 +273,7 @@ def some_index(rng, bits, segments, deleted):
     parts.append(listed(codec, np.tile(twice.cells, 2), np.tile(twice.residuals, (2, 1)), starts))
     index = ColbertIndex(codec, tuple(parts), None)
     kept = rng.integers(0, 3, index.num_documents).clip(max=1).astype(np.uint8)
-    return replace(index, kept=kept if deleted else None)
+    return replace(index, alive=kept if deleted else None)
 
 
 def judged(index, vectors, k, config, mask):
@@ -307,7 +307,7 @@ def judged(index, vectors, k, config, mask):
 def test_a_search_finds_what_the_judge_finds_and_exact_is_the_cpu(rng, bits, segments, config, k, lengths, deleted):
     index = some_index(rng, bits, segments, deleted)
     allowed = rng.integers(0, 4, index.num_documents).clip(max=1).astype(np.uint8)
-    mask = allowed if index.kept is None else allowed & index.kept
+    mask = allowed if index.alive is None else allowed & index.alive
     queries = [some_query(rng, 32, length) for length in lengths]
     found = gpu_search.search(gpu_search.GpuIndex.of(index), queries, k=k, config=config, allowed=allowed)
     exact = search(index, queries, k=k, config=CONFIGS[0], allowed=allowed)

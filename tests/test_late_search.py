@@ -10,12 +10,9 @@ from command import error, lotte
 
 pytest.importorskip("numba", reason="late interaction needs the extra 'colbert'")
 
-from retrievers.colbert.index import build
-from retrievers.colbert.index.codec import CodecConfig
-from retrievers.colbert.index.folder import ColbertIndex, open_index
+from retrievers.colbert import Arrays, CodecConfig, ColbertIndex, SearchConfig, build_index
 from retrievers.colbert.kernels import reference
-from retrievers.colbert.search.config import SearchConfig
-from retrievers.colbert.search.cpu import search
+from retrievers.colbert.search import search
 
 ALGORITHMS = ("paper", "pruned", "exact")
 ORACLE = Path(__file__).parent.parent.parent / "shared/data/colbert_oracle"
@@ -45,10 +42,8 @@ def documents(count, seed=0, dim=64):
 @pytest.fixture(scope="module", params=[1, 2, 4], ids=lambda bits: f"{bits} bits")
 def made(request, tmp_path_factory):
     vectors, lengths, queries = documents(2000)
-    folder = tmp_path_factory.mktemp("index")
     config = CodecConfig(bits=request.param, centroids=256)
-    build.build(folder, build.Arrays(vectors, lengths), config, threads=1, say=lambda line: None)
-    return open_index(folder, {"segments": [{"number": 0}]}), queries
+    return build_index(tmp_path_factory.mktemp("index"), Arrays(vectors, lengths), config, threads=1), queries
 
 
 def test_an_exact_search_is_maxsim_over_the_decoded_vectors(made):

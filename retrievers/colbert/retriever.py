@@ -6,27 +6,32 @@ many threads work, and what a result says of both.
 
 import os
 import shutil
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lotte import Corpus, artifact
-from lotte.dataset import corpus_sha256
-from lotte.errors import CorruptFileError, MismatchError, UnavailableError, shown
+from lotte import Corpus
+from lotte.collection import RowIds
+from lotte.errors import UnavailableError
+from lotte.progress import clock
 from lotte.terminal import say
-from retrievers import index_folder, index_meta
-from retrievers.colbert.index import build
-from retrievers.colbert.index import folder as indexes
+from retrievers import index_folder
+from retrievers.colbert.index import build, foreign, update
+from retrievers.colbert.index import folder as folders
 from retrievers.colbert.index.codec import CodecConfig
+from retrievers.colbert.index.meta import Built, Counts, IndexMeta
+from retrievers.colbert.index.update import Addition
+from retrievers.colbert.kernels import gpu
 from retrievers.colbert.kernels.arrays import BITS, packed_width
 from retrievers.colbert.late_index import LateIndex
 from retrievers.colbert.search.config import ALGORITHMS, SearchConfig
 from retrievers.index_folder import ASKING, SPOKEN
+from retrievers.index_meta import META
 from retrievers.retriever import Card
 
 if TYPE_CHECKING:
@@ -35,6 +40,7 @@ if TYPE_CHECKING:
 SHIPPED = "shipped"  # the name of the checkpoint that is part of the package
 WEIGHTS = Path(__file__).parent.parent / "weights"
 LOOKS = ("probe", "candidates", "refined", "full")  # how much each stage of a search keeps
+SYSTEM = "colbertv2"  # whose options are those of LateInteraction as they stand
 FEW = 500  # documents that are indexed sooner than one can read how long it will take
 
 
@@ -126,138 +132,114 @@ class LateInteraction:
             checkpoint=folder,
         )
 
-    def index(self, corpus: Corpus, path: Path) -> "LateIndex":
+    def index(self, corpus: Corpus, path: Path) -> LateIndex:
         encoder = self._ready()
         packed_width(encoder.dim, self.bits)
         if len(corpus) > FEW:
             _announce(self, corpus, path)
         with index_folder.making_on(path, self, corpus) as (folder, meta):
             if not meta:  # else all was done when a build was stopped, but for moving the folder
-                source, config = build.Encoding(encoder, corpus), self.codec_config
-                counts = build.build(folder, source, config, threads=self.num_threads, say=say, gpu=self.gpu)
                 origin = getattr(corpus, "path", None)
-                part = _part(counts, paths=[str(origin.resolve())] if origin else [])
-                meta |= {"counts": counts, "segments": [part], "model": self.model}
+                made = build.build(
+                    folder, build.Encoding(encoder, corpus), self.codec_config, threads=self.num_threads, say=say,
+                    gpu=self.gpu, paths=[str(origin.resolve())] if origin else [],
+                )  # fmt: skip
+                meta |= {"counts": made.counts.json(), "segments": [made.segment.json()], "model": self.model}
         return self.open(path)
+
+    def open(self, path: Path) -> LateIndex:
+        def opened() -> LateIndex:
+            found = index_folder.opened(path, self)
+            meta = IndexMeta.parse(found.meta, path / META)
+            return LateIndex(self, meta, found.doc_ids, folders.open_arrays(path, meta))
+
+        return folders.at_rest(path, opened)
+
+    def change(self, path: Path, *, delete: Sequence[str], add: Corpus | None) -> None:
+        """Take documents out of an index and put others in: see `update.change`."""
+        addition = None if add is None else Addition(add, partial(self._encoding, add), self.num_threads, self.gpu)
+        update.change(path, self, delete=delete, add=addition)
 
     def adopts(self, folder: Path) -> bool:
         """Return whether a folder is an index that another program made, and we can read."""
-        from retrievers.colbert.index import foreign
-
         return foreign.is_foreign(folder) is not None
 
-    def adopt(self, folder: Path, path: Path) -> "LateIndex":
+    def adopt(self, folder: Path, path: Path) -> LateIndex:
         """Make an index of one that another program made. A document's id is its place there."""
-        from retrievers.colbert.index import foreign
 
-        start = perf_counter()
-        with index_folder.placing(path, "") as (made, meta):
-            counts = foreign.convert(folder, made)
-            recipe = replace(self, bits=counts["bits"])
-            corpus = {"sha256": None, "path": None, "documents": counts["documents"]}  # nobody knows which it was
-            meta |= {"format": index_folder.FORMAT, "recipe": index_folder.recipe_of(recipe), "corpus": corpus,
-                     "counts": counts, "segments": [_part(counts, paths=[])], "sources": [],
-                     "seconds": round(perf_counter() - start, 3), "bytes": index_folder.size_of(made)}  # fmt: skip
-        return recipe.open(path)
+        def recipe(counts: Counts) -> Mapping[str, Any]:
+            return index_folder.recipe_of(replace(self, bits=counts.bits))
 
-    def open(self, path: Path) -> "LateIndex":
-        while True:
-            meta = artifact.meta(path)
-            try:
-                found = index_folder.opened(path, self)
-                return LateIndex(self, found, indexes.open_index(path, dict(found.meta)))
-            except CorruptFileError:
-                if artifact.meta(path) == meta:  # else a writer has put other files in their place meanwhile
-                    raise
+        counts = _place(path, partial(foreign.convert, folder), recipe)
+        return replace(self, bits=counts.bits).open(path)
+
+    def damaged(self, path: Path) -> Iterator[str]:
+        """Read all of an index; yield a line for everything that is not as it was written."""
+        yield from folders.verify(path)
 
     def _ready(self) -> "Encoder":
         """Return the encoder. Raises UnavailableError before minutes of encoding if a GPU cannot be used."""
         if self.gpu:
-            from retrievers.colbert.kernels import gpu
-
             gpu.device()
         return self.encoder
 
-    def add(self, path: Path, corpus: Corpus) -> None:
-        """Put further documents into an index; the ids are the user's own."""
-        self.change(path, delete=(), add=corpus)
-
-    def delete(self, path: Path, doc_ids: Sequence[str]) -> None:
-        """Take documents out of an index. Raises MismatchError for one that is not in it."""
-        self.change(path, delete=doc_ids, add=None)
-
-    def change(self, path: Path, *, delete: Sequence[str], add: Corpus | None) -> None:
-        """Do both, or neither: the new meta.json is what counts, and it is written last."""
-        added = "" if add is None else corpus_sha256(add)
-        with index_folder.alone(path):
-            found = index_folder.opened(path, self)
-            before, doc_ids = dict(found.meta), list(found.doc_ids)
-            asked = artifact.digest([sorted(delete), added])
-            if delete and added and before.get("changed") == asked:
-                say(f"{path} was changed in this way already; nothing is done")  # a command that was stopped at its end
-                return
-            kept = indexes.open_index(path, before).kept
-            rows = {doc_id: row for row, doc_id in enumerate(doc_ids) if kept is None or kept[row]}
-            if absent := [doc_id for doc_id in delete if doc_id not in rows]:
-                raise MismatchError(f"document {shown(absent[0])} is not in {path}; nothing was deleted")
-            meta = before
-            if delete:
-                meta = indexes.delete(path, meta, [rows.pop(doc_id) for doc_id in dict.fromkeys(delete)])
-                meta["corpus"] = {**meta["corpus"], "sha256": _changed(meta, "delete", sorted(delete))}
-            if add is not None:
-                meta = self._with(path, meta, add, rows)
-                meta["corpus"] = {**meta["corpus"], "sha256": _changed(meta, "add", added)}
-                meta["sources"] = [*index_folder.sources(before), *index_folder.source_of(add, added)]
-                doc_ids += add.doc_ids
-            self._commit(path, before, meta | {"changed": asked}, doc_ids)
-
-    def _with(self, path: Path, meta: dict[str, Any], add: Corpus, there: Container[str]) -> dict[str, Any]:
-        """Write documents as a segment; return the meta that counts it in."""
-        self.check_model(meta)
-        if twice := next((doc_id for doc_id in index_folder.check_ids(add) if doc_id in there), None):
-            raise MismatchError(f"document {twice!r} is in {path} already; --delete it first, or give another id")
-        source = getattr(add, "path", None)
-        meta = indexes.add(
-            path, meta, build.Encoding(self._ready(), add), add.doc_ids,
-            str(source.resolve()) if source else None, threads=self.num_threads, gpu=self.gpu,
-        )  # fmt: skip
-        if (drift := indexes.drift(meta)) > indexes.DRIFT:
-            say(
-                f"the added documents are {drift - 1:.0%} farther from their centroids than the first ones: "
-                "answers lose quality; build the index again from all of them when it can be done"
-            )
-        return meta
-
-    def damaged(self, path: Path) -> Iterator[str]:
-        """Read all of an index; yield a line for everything that is not as it was written."""
-        yield from indexes.damaged(path, index_meta.read(path))
-
-    def _commit(self, path: Path, before: dict[str, Any], meta: dict[str, Any], doc_ids: Sequence[str]) -> None:
-        if indexes.wants_compaction(meta):
-            say("rewriting what is left of the index, without the deleted documents")
-            meta = indexes.compact(path, meta, doc_ids)
-        meta["counts"] = {**meta["counts"], "tokens": sum(part["tokens"] for part in meta["segments"])}
-        indexes.commit(path, before, meta)
-
-    def check_model(self, meta: Mapping[str, Any]) -> None:
-        """Raise MismatchError if an index was made with other weights than the checkpoint has now."""
-        ours, theirs = self.model, meta.get("model", {})
-        if theirs.get("sha256") not in (None, ours["sha256"]):
-            raise MismatchError(
-                f"the index was made with weights {str(theirs['sha256'])[:8]}, and {self.checkpoint} has "
-                f"{str(ours['sha256'])[:8]} now; build the index again, or name the revision it was made with"
-            )
+    def _encoding(self, corpus: Corpus, meta: IndexMeta) -> build.Source:
+        meta.check_model(self.model, self.checkpoint)
+        return build.Encoding(self._ready(), corpus)
 
 
-def _part(counts: Mapping[str, Any], paths: list[str]) -> dict[str, Any]:
-    """Return what meta.json says of the first segment."""
-    same = {name: counts[name] for name in ("documents", "tokens", "distance")}
-    return {"number": 0, **same, "doc_ids": index_folder.DOC_IDS, "paths": paths}
+def build_index(
+    path: Path | str, source: build.Source, config: CodecConfig | None = None, *, doc_ids: Sequence[str] | None = None,
+    checkpoint: str = SHIPPED, threads: int = 0, gpu: str | None = None,
+) -> folders.ColbertIndex:  # fmt: skip
+    """Make an index of token vectors that are there already; leave it whole at `path`, or nothing at all.
+
+    source      `Arrays`, or anything else that is a `Source`
+    config      bits and centroids; None: the defaults
+    doc_ids     the documents' ids, all different; None: the numbers of their rows
+    checkpoint  of the model that made the vectors, for `lotte search`: it is not looked for here
+    threads     0: all there are
+    gpu         what torch calls a GPU that looks for the nearest centroids; None: the threads do
+
+    Raises  ValueError if the ids are not as many as the documents, or one is there twice
+            MismatchError if something stands at `path` that is no index, or an id has a control character
+    """
+    config = config or CodecConfig()
+    if doc_ids is not None and len(set(doc_ids)) != len(source):
+        raise ValueError(f"{len(source):,} documents need as many ids; there are {len(set(doc_ids)):,} different ones")
+    ids = index_folder.fit_ids(RowIds(len(source)) if doc_ids is None else doc_ids, "doc_ids")
+    recipe = LateInteraction(
+        checkpoint, bits=config.bits, centroids=config.centroids, iterations=config.iterations, seed=config.seed
+    )
+
+    def made(folder: Path) -> Built:
+        if not isinstance(ids, RowIds):
+            index_folder.write_doc_ids(folder / index_folder.DOC_IDS, ids)
+        return build.build(folder, source, config, threads=threads or threads_here(), say=say, gpu=gpu)
+
+    _place(Path(path), made, lambda counts: index_folder.recipe_of(recipe) | {"retriever": SYSTEM})
+    return folders.open_index(path)
 
 
-def _changed(meta: Mapping[str, Any], what: str, which: Any) -> str:
-    """Return a name for a corpus that was changed: of what it was, and of the change."""
-    return artifact.digest([meta["corpus"]["sha256"], what, which])
+def _place(path: Path, make: Callable[[Path], Built], recipe: Callable[[Counts], Mapping[str, Any]]) -> Counts:
+    """Leave at `path` an index whose texts nobody knows; return its counts.
+
+    make    fills a folder
+    recipe  returns name and options of the retriever that is to open it
+    """
+    start = perf_counter()
+    with index_folder.placing(path, "") as (folder, meta):
+        counts, segment = make(folder)
+        meta |= IndexMeta(
+            recipe=recipe(counts),
+            corpus={"sha256": None, "path": None, "documents": counts.documents},
+            counts=counts,
+            segments=(segment,),
+            sources=(),
+            seconds=round(perf_counter() - start, 3),
+            bytes=index_folder.size_of(folder),
+        ).json()
+    return counts
 
 
 @cache
@@ -287,8 +269,6 @@ def _announce(recipe: LateInteraction, corpus: Corpus, path: Path) -> None:
     total = seconds * len(corpus)  # and next to nothing for what a GPU multiplies
     if not recipe.gpu:
         total += plan.products / build.assignment_rate(recipe.encoder.dim) / recipe.num_threads
-    from lotte.progress import clock
-
     say(
         f"{len(corpus):,} documents of about {lengths.mean():.0f} tokens, {plan.centroids:,} centroids: about "
         f"{plan.disk / 1e6:,.0f} MB on disk ({plan.scratch / 1e6:,.0f} MB more while it is built), "

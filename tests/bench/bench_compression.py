@@ -18,11 +18,9 @@ import numpy as np
 
 from leaderboard.measure import nDCG, scores
 from lotte import Dataset, Run, read
-from retrievers.colbert.index import build
-from retrievers.colbert.index.codec import CodecConfig
-from retrievers.colbert.index.folder import open_index
+from retrievers.colbert import Arrays, CodecConfig, build_index
 from retrievers.colbert.kernels import cpu
-from retrievers.colbert.search import cpu as search
+from retrievers.colbert.search import SearchConfig, search
 
 K = 100
 
@@ -41,18 +39,13 @@ def main() -> None:
     truth = per_query(dataset, uncompressed(vectors, starts, queries))
     print(f"uncompressed                 nDCG@10 {np.mean(truth):.4f}")
     for bits in map(int, asked.bits.split(",")):
-        folder = asked.scratch / f"{bits}"
-        folder.mkdir(parents=True, exist_ok=True)
-        for left in folder.iterdir():
-            left.unlink()
-        source = build.Arrays(vectors, np.diff(starts))
+        folder, source = asked.scratch / f"{bits}", Arrays(vectors, np.diff(starts))
         begin = perf_counter()
-        build.build(folder, source, CodecConfig(bits=bits), threads=2, say=print)
+        index = build_index(folder, source, CodecConfig(bits=bits), threads=2)
         seconds = perf_counter() - begin
-        index = open_index(folder, {"segments": [{"number": 0}]})
         exact = None
         for algorithm in ("exact", "paper", "pruned"):
-            found = search.search(index, list(queries), k=K, config=search.SearchConfig(algorithm=algorithm), threads=2)
+            found = search(index, list(queries), k=K, config=SearchConfig(algorithm=algorithm), threads=2)
             exact = exact or found
             shared = [len(set(a.rows.tolist()) & set(b.rows.tolist())) / K for a, b in zip(found, exact, strict=True)]
             values = per_query(dataset, found)

@@ -28,13 +28,10 @@ from typing import Any
 import numpy as np
 
 from lotte.errors import UnavailableError
-from retrievers.colbert.index.build import Arrays, build
-from retrievers.colbert.index.codec import CodecConfig
-from retrievers.colbert.index.folder import open_index
+from retrievers.colbert import Arrays, SearchConfig, build_index, open_index
 from retrievers.colbert.kernels import cpu, gpu, reference
 from retrievers.colbert.kernels.arrays import Codec, Segment, quantised
 from retrievers.colbert.search import gpu as gpu_search
-from retrievers.colbert.search.config import SearchConfig
 from retrievers.colbert.search.cpu import Found
 
 DIM, QUERY_TOKENS, K = 128, 32, 100
@@ -188,9 +185,8 @@ def searched(index: gpu_search.GpuIndex, queries: Any) -> dict[str, dict[str, fl
 
 def built(folder: Path, vectors: Any, lengths: Any, threads: int, on: str | None) -> float:
     """Build an index on a GPU, or on the processor for None, and return the seconds it took."""
-    folder.mkdir()
     start = time.perf_counter()
-    build(folder, Arrays(vectors, lengths), CodecConfig(), threads=threads, say=lambda line: None, gpu=on)
+    build_index(folder, Arrays(vectors, lengths), threads=threads, gpu=on)
     return time.perf_counter() - start
 
 
@@ -243,7 +239,7 @@ def main() -> None:
             rows["build"]["cpu_seconds"] = built(other, vectors, lengths, args.threads, None)
             same = all((other / path.name).read_bytes() == path.read_bytes() for path in folder.glob("*.npy"))
             rows["build"]["same_bytes"] = float(same)
-        opened = open_index(folder, {"segments": [{"number": 0}]})
+        opened = open_index(folder)
         start = time.perf_counter()
         index = gpu_search.GpuIndex.of(opened)
         rows["build"]["move_seconds"] = time.perf_counter() - start

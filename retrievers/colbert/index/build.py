@@ -19,9 +19,11 @@ from lotte.parsing import json_of
 from lotte.progress import Progress
 from retrievers.colbert.index import codec as codecs
 from retrievers.colbert.index.codec import CodecConfig
-from retrievers.colbert.index.segment import Column, SegmentWriter
+from retrievers.colbert.index.meta import Built, Counts
+from retrievers.colbert.index.segment import NumberFile, SegmentWriter
 from retrievers.colbert.kernels import cpu
 from retrievers.colbert.kernels.arrays import Codec, Integers, TokenVectors
+from retrievers.index_folder import DOC_IDS
 
 if TYPE_CHECKING:
     from retrievers.colbert.model.encoder import Encoder
@@ -88,11 +90,12 @@ def sample_rows(documents: int, seed: int) -> list[int]:
 
 def build(
     folder: Path, source: Source, config: CodecConfig, *, threads: int, say: Callable[[str], None],
-    gpu: str | None = None,
-) -> dict[str, Any]:  # fmt: skip
-    """Fill a folder with codec and segment 0; return counts. What an earlier, stopped build left there is used.
+    gpu: str | None = None, paths: Sequence[str] = (),
+) -> Built:  # fmt: skip
+    """Fill a folder with codec and segment 0. What an earlier, stopped build left there is used.
 
-    gpu  what torch calls a GPU that looks for the nearest centroids; None: the threads do. The bytes are the same
+    paths  where the texts are
+    gpu    what torch calls a GPU that looks for the nearest centroids; None: the threads do. The bytes are the same
     """
     rows = sample_rows(len(source), config.seed)
     sample = Sample(folder, source.dim)
@@ -109,10 +112,19 @@ def build(
         say(f"going on behind document {writer.documents:,}")
     fill(writer, source, sample, threads=threads, gpu=gpu)
     sample.remove()
-    return {
-        "documents": writer.documents, "tokens": writer.tokens, "centroids": codec.num_centroids, "dim": codec.dim,
-        "bits": codec.bits, "distance": writer.distance,
-    }  # fmt: skip
+    return built(writer, paths)
+
+
+def built(writer: SegmentWriter, paths: Sequence[str] = (), maker: str | None = None) -> Built:
+    """Return what an index says of itself that has one segment.
+
+    maker  who made it, if another program did
+    """
+    counts = Counts(
+        documents=writer.documents, tokens=writer.tokens, centroids=writer.codec.num_centroids, dim=writer.codec.dim,
+        bits=writer.codec.bits, distance=writer.distance, maker=maker,
+    )  # fmt: skip
+    return Built(counts, writer.meta(DOC_IDS, paths))
 
 
 def fill(
@@ -148,8 +160,8 @@ class Sample:
         if self._journal.exists():
             for line in self._journal.read_bytes().split(b"\n")[:-1]:
                 self._lengths += json_of(line, self._journal)
-        self._column = Column(folder / SAMPLE, np.float16, dim)
-        self._column.cut(sum(self._lengths))
+        self._column = NumberFile(folder / SAMPLE, np.float16, dim)
+        self._column.truncate(sum(self._lengths))
 
     def fill(self, source: Source, rows: list[int]) -> None:
         self.rows = rows
@@ -158,13 +170,13 @@ class Sample:
             for first in range(len(self._lengths), len(rows), CHUNK):
                 packed = source.vectors(rows[first : first + CHUNK])
                 self._column.append(packed.vectors.astype(np.float16))
-                self._column.keep()
+                self._column.fsync()
                 lengths = np.diff(packed.starts).tolist()
                 with self._journal.open("a", encoding="utf-8") as journal:
                     journal.write(json.dumps(lengths) + "\n")
                 self._lengths += lengths
                 progress.advance(len(lengths))
-        self._column.finish(sum(self._lengths))
+        self._column.close(sum(self._lengths))
         self._starts = np.concatenate([[0], np.cumsum(self._lengths, dtype=np.int64)])
         self._place = {row: place for place, row in enumerate(rows)}
 

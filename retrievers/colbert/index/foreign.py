@@ -25,9 +25,11 @@ from lotte import extras
 from lotte.errors import CorruptFileError, MismatchError, reason, shown
 from lotte.parsing import json_file
 from retrievers.arrays import npy
+from retrievers.colbert.index import build
 from retrievers.colbert.index import codec as codecs
 from retrievers.colbert.index import segment as segments
 from retrievers.colbert.index.folder import ColbertIndex
+from retrievers.colbert.index.meta import Built
 from retrievers.colbert.index.segment import SegmentWriter
 from retrievers.colbert.kernels.arrays import BITS, Bytes, Codec, Encoded, Floats, Integers, packed_width
 from retrievers.colbert.kernels.reference import unpack
@@ -49,8 +51,8 @@ def is_foreign(folder: Path) -> str | None:
     return next((maker for maker, names in MARKS.items() if any((folder / name).is_file() for name in names)), None)
 
 
-def convert(folder: Path, out: Path) -> dict[str, Any]:
-    """Write somebody else's index as codec and segment 0 of ours into a folder; return counts.
+def convert(folder: Path, out: Path) -> Built:
+    """Write somebody else's index as codec and segment 0 of ours into a folder.
 
     out  a folder that may have other files, but no index
 
@@ -75,10 +77,7 @@ def convert(folder: Path, out: Path) -> dict[str, Any]:
                 some = slice(starts[rows[0]], starts[rows[-1] + 1])
                 writer.append(_ours(codec, chunk.codes[some], chunk.residuals[some]), chunk.doclens[rows], distance)
     writer.finish()
-    return {
-        "maker": theirs.maker, "documents": writer.documents, "tokens": writer.tokens,
-        "centroids": codec.num_centroids, "dim": codec.dim, "bits": codec.bits, "distance": writer.distance,
-    }  # fmt: skip
+    return build.built(writer, maker=theirs.maker)
 
 
 def open_foreign(folder: Path) -> ColbertIndex:

@@ -15,7 +15,7 @@ journal knows, so no chunk is made twice.
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from lotte.errors import CorruptFileError
 from lotte.jsonl import integer, parsed, string
 from retrievers.arrays import mapped, rises
+from retrievers.colbert.index.meta import SegmentMeta
 from retrievers.colbert.kernels import cpu
 from retrievers.colbert.kernels.arrays import Codec, Encoded, Integers, Segment
 
@@ -34,6 +35,11 @@ NAMES = ("cells", "residuals", "lengths", "starts", "lists", "list_starts")
 
 def file(folder: Path, name: str, number: int) -> Path:
     return folder / f"{name}.{number:04}.npy"
+
+
+def files(number: int) -> list[str]:
+    """Return the names of a segment's files, its journal among them."""
+    return [*(f"{name}.{number:04}.npy" for name in NAMES), _journal(Path(), number).name]
 
 
 def open_segment(folder: Path, number: int, codec: Codec) -> Segment:
@@ -56,7 +62,7 @@ def open_segment(folder: Path, number: int, codec: Codec) -> Segment:
     return segment
 
 
-class Column:
+class NumberFile:
     """A .npy file that rows are put behind."""
 
     def __init__(self, path: Path, kind: Any, width: int | None = None) -> None:
@@ -64,7 +70,7 @@ class Column:
         self._file = path.open("r+b" if path.exists() else "w+b")
         self._row = self.kind.itemsize * (width or 1)
 
-    def cut(self, rows: int) -> None:
+    def truncate(self, rows: int) -> None:
         """Keep the first rows, and go on behind them; rows that were never written are 0."""
         self._file.truncate(HEADER + rows * self._row)
         self._file.seek(0)
@@ -74,14 +80,14 @@ class Column:
     def append(self, rows: NDArray[Any]) -> None:
         self._file.write(np.ascontiguousarray(rows, self.kind).data)
 
-    def keep(self) -> None:
-        """See to it that what was written outlives the machine."""
+    def fsync(self) -> None:
+        """Have the system write what it holds, so that it outlives a machine that stops."""
         self._file.flush()
         os.fsync(self._file.fileno())
 
-    def finish(self, rows: int) -> None:
-        self.cut(rows)
-        self.keep()
+    def close(self, rows: int) -> None:
+        self.truncate(rows)
+        self.fsync()
         self._file.close()
 
 
@@ -102,23 +108,34 @@ class SegmentWriter:
         self.folder, self.number, self.codec = folder, number, codec
         self._journal = _journal(folder, number)
         self._columns = {
-            "cells": Column(file(folder, "cells", number), codec.cell_type),
-            "residuals": Column(file(folder, "residuals", number), np.uint8, codec.dim * codec.bits // 8),
-            "lengths": Column(file(folder, "lengths", number), np.uint8),
-            "starts": Column(file(folder, "starts", number), np.int64),
+            "cells": NumberFile(file(folder, "cells", number), codec.cell_type),
+            "residuals": NumberFile(file(folder, "residuals", number), np.uint8, codec.dim * codec.bits // 8),
+            "lengths": NumberFile(file(folder, "lengths", number), np.uint8),
+            "starts": NumberFile(file(folder, "starts", number), np.int64),
         }
         chunks = list(_lines(self._journal))
         self.documents = sum(chunk["documents"] for chunk in chunks)
         self.tokens = sum(chunk["tokens"] for chunk in chunks)
         self._distances = [(chunk["tokens"], chunk["distance"]) for chunk in chunks]
         for name, column in self._columns.items():
-            column.cut(self.documents + 1 if name == "starts" else self.tokens)
+            column.truncate(self.documents + 1 if name == "starts" else self.tokens)
         self._journal.write_text("".join(json.dumps(chunk) + "\n" for chunk in chunks), encoding="utf-8")
 
     @property
     def distance(self) -> float:
         """Return how far tokens are from their centroids, on average over the chunks."""
         return sum(tokens * distance for tokens, distance in self._distances) / max(1, self.tokens)
+
+    def meta(self, doc_ids: str, paths: Iterable[str]) -> SegmentMeta:
+        """Return what meta.json says of the segment.
+
+        doc_ids  name of the file with its documents' ids
+        paths    where the texts were
+        """
+        return SegmentMeta(
+            number=self.number, documents=self.documents, tokens=self.tokens, distance=self.distance,
+            doc_ids=doc_ids, paths=tuple(paths),
+        )  # fmt: skip
 
     def append(self, encoded: Encoded, lengths_D: Integers, distance: float) -> None:
         """Put a chunk of documents behind the others; when this returns, a kill does not lose it.
@@ -136,7 +153,7 @@ class SegmentWriter:
             whole = np.ascontiguousarray(rows, column.kind)
             line[name] = hashlib.sha256(whole.data).hexdigest()
             column.append(whole)
-            column.keep()
+            column.fsync()
         with self._journal.open("a", encoding="utf-8") as journal:
             journal.write(json.dumps(line) + "\n")
             journal.flush()
@@ -148,7 +165,7 @@ class SegmentWriter:
     def finish(self) -> None:
         """Write the inverted lists; then the segment is whole."""
         for name, column in self._columns.items():
-            column.finish(self.documents + 1 if name == "starts" else self.tokens)
+            column.close(self.documents + 1 if name == "starts" else self.tokens)
         cells = np.load(file(self.folder, "cells", self.number), mmap_mode="r")
         starts = np.load(file(self.folder, "starts", self.number), mmap_mode="r")
 
@@ -163,7 +180,7 @@ class SegmentWriter:
         np.save(file(self.folder, "list_starts", self.number), list_starts)
 
 
-def damaged(folder: Path, number: int) -> Iterator[tuple[str, str]]:
+def verify(folder: Path, number: int) -> Iterator[tuple[str, str]]:
     """Read every chunk of a segment; yield file and what is wrong, for each that is not what was written."""
     try:
         arrays = {name: mapped(file(folder, name, number)) for name in ("cells", "residuals", "lengths", "starts")}

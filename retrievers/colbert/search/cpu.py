@@ -49,7 +49,7 @@ def search(
     Raises  ValueError for a query of another width than the index, or with a number that is not finite
     """
     settled = config.settled(k, index.num_documents)
-    mask = _mask(index.kept, allowed)
+    mask = _mask(index.alive, allowed)
     asked = [_asked(index.codec, query) for query in queries]
     if settled.algorithm == "exact":
         return _exact(index, asked, k, mask)
@@ -78,10 +78,10 @@ def _asked(codec: Codec, vectors_QH: Floats) -> Query:
     return query
 
 
-def _mask(kept: Bytes | None, allowed: Bytes | None) -> Bytes | None:
-    if kept is None or allowed is None:
-        return allowed if kept is None else kept
-    return kept & allowed
+def _mask(alive: Bytes | None, allowed: Bytes | None) -> Bytes | None:
+    if alive is None or allowed is None:
+        return allowed if alive is None else alive
+    return alive & allowed
 
 
 def _part(mask: Bytes | None, base: int, segment: Segment) -> Bytes | None:

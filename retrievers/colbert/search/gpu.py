@@ -41,7 +41,7 @@ class GpuIndex:
     codec: GpuCodec
     segments: tuple[GpuSegment, ...]
     bases: list[int]
-    kept: Bytes | None
+    alive: Bytes | None
     device: str
     num_documents: int
 
@@ -64,7 +64,7 @@ class GpuIndex:
                 f"the index takes {stored / 1e9:.1f} GB, and about {sort / 1e9:.1f} more while its lists are made; "
                 f"{where} has {free / 1e9:.1f} of {total / 1e9:.1f} GB free. Use device=cpu, or a GPU with more memory."
             ) from None
-        return cls(codec, parts, index.bases, index.kept, where, index.num_documents)
+        return cls(codec, parts, index.bases, index.alive, where, index.num_documents)
 
 
 class Probed(NamedTuple):
@@ -157,7 +157,7 @@ def search(
 
 def _masks(index: GpuIndex, allowed: Bytes | None) -> list[Tensor | None]:
     """Return which documents of each segment may be found; None for all."""
-    mask = allowed if index.kept is None else index.kept if allowed is None else index.kept & allowed
+    mask = allowed if index.alive is None else index.alive if allowed is None else index.alive & allowed
     if mask is None:
         return [None] * len(index.segments)
     parts = zip(index.bases, index.segments, strict=True)
