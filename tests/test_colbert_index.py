@@ -115,10 +115,10 @@ def test_more_bits_keep_more_of_a_vector(bits, least):
     rows, _ = vectors(400)
     made = codec.train(rows, len(rows), CodecConfig(bits=bits, centroids=32))
     encoded = codec.encode(made, rows)
-    decoded = reference.decode(made, encoded.cells_N, encoded.residuals_NP)
+    decoded = reference.decode(made, encoded.centroid_ids_N, encoded.residuals_NP)
     cosines = (decoded * rows.astype(np.float32)).sum(axis=1)
     assert least < cosines.mean() <= 1
-    assert encoded.residuals_NP.shape[1] == 32 * bits // 8 and encoded.cells_N.dtype == np.uint16
+    assert encoded.residuals_NP.shape[1] == 32 * bits // 8 and encoded.centroid_ids_N.dtype == np.uint16
 
 
 @pytest.mark.parametrize("steps, error", [(2, 0.3634), (4, 0.1175), (16, 0.009497)])
@@ -353,10 +353,10 @@ def test_a_file_that_is_cut_or_gone_is_one_line(index, system, name):
         system.open(index)
 
 
-def test_bytes_that_are_no_cells_harm_nobody(index, system):
-    cells = np.load(index / "cells.0000.npy")
-    cells[:] = 65_535
-    np.save(index / "cells.0000.npy", cells)
+def test_numbers_of_no_centroid_harm_nobody(index, system):
+    centroid_ids = np.load(index / "cells.0000.npy")
+    centroid_ids[:] = 65_535
+    np.save(index / "cells.0000.npy", centroid_ids)
     arrays = folders.open_arrays(index, IndexMeta.read(index))
     query = system.encoder.queries(["moon"])[0]
     assert len(search.search(arrays, [query], k=100, config=SearchConfig())[0].rows) <= 60

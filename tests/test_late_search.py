@@ -49,7 +49,7 @@ def made(request, tmp_path_factory):
 def test_an_exact_search_is_maxsim_over_the_decoded_vectors(made):
     index, queries = made
     part = index.segments[0]
-    vectors = reference.decode(index.codec, part.cells, part.residuals)
+    vectors = reference.decode(index.codec, part.centroid_ids, part.residuals)
     for query, found in zip(
         queries[:5], search(index, queries[:5], k=50, config=SearchConfig(algorithm="exact")), strict=True
     ):
@@ -116,10 +116,10 @@ def test_a_filter_is_a_search_of_the_documents_it_allows(made, algorithm):
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
-def test_few_documents_of_which_the_cells_find_too_few_are_all_scored(made, algorithm):
+def test_few_documents_of_which_the_centroids_find_too_few_are_all_scored(made, algorithm):
     index, queries = made
     allowed = (np.random.default_rng(1).random(index.num_documents) < 0.05).astype(np.uint8)
-    short = [query[:2] for query in queries]  # few tokens probe few cells
+    short = [query[:2] for query in queries]  # few tokens probe few centroids
     found, every = (
         search(index, short, k=80, config=SearchConfig(algorithm=way), allowed=allowed) for way in (algorithm, "exact")
     )

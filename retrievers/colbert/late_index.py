@@ -17,7 +17,7 @@ from retrievers.colbert.index.meta import IndexMeta
 from retrievers.colbert.kernels import cpu
 from retrievers.colbert.kernels.arrays import Bytes, Floats
 from retrievers.colbert.search.config import SearchConfig
-from retrievers.colbert.search.cpu import Found, search
+from retrievers.colbert.search.cpu import TopK, search
 from retrievers.retriever import Answer
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ class LateIndex:
                 }
         return Run.of(hits, depth=k)
 
-    def _found_by(self, vectors: list[Floats], k: int, config: SearchConfig, allowed: Bytes | None) -> list[Found]:
+    def _found_by(self, vectors: list[Floats], k: int, config: SearchConfig, allowed: Bytes | None) -> list[TopK]:
         """Search where the recipe says: on a GPU if it names one."""
         if not self._recipe.gpu:
             threads = self._recipe.num_threads
@@ -121,7 +121,7 @@ class LateIndex:
         doc_tokens = encoder.tokens_of_doc(text)
         if len(doc_tokens) != tokens.stop - tokens.start:
             raise MismatchError(f"document {doc_id!r} is not the text that was indexed; it cannot be explained")
-        vectors = cpu.decode(self.arrays.codec, segment.cells[tokens], segment.residuals[tokens])
+        vectors = cpu.decode(self.arrays.codec, segment.centroid_ids[tokens], segment.residuals[tokens])
         sims_QN = encoder.queries([question])[0] @ vectors.T
         best = sims_QN.argmax(axis=1).tolist()
         return [

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 SHIPPED = "shipped"  # the name of the checkpoint that is part of the package
 WEIGHTS = Path(__file__).parent.parent / "weights"
-LOOKS = ("probe", "candidates", "refined", "full")  # how much each stage of a search keeps
+STAGE_SIZES = ("probe", "candidates", "refined", "full")  # how much each stage of a search keeps
 SYSTEM = "colbertv2"  # whose options are those of LateInteraction as they stand
 FEW = 500  # documents that are indexed sooner than one can read how long it will take
 
@@ -77,7 +77,7 @@ class LateInteraction:
             raise ValueError(f"search is one of {', '.join(ALGORITHMS)}, not {self.search!r}")
         if self.bits not in BITS:
             raise ValueError(f"bits are 1, 2 or 4, not {self.bits}")
-        for name in ("query_maxlen", "doc_maxlen", "centroids", *LOOKS, "threads", "seed"):
+        for name in ("query_maxlen", "doc_maxlen", "centroids", *STAGE_SIZES, "threads", "seed"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} is 0 or more, not {getattr(self, name)}")
         if self.iterations < 1:
@@ -111,7 +111,7 @@ class LateInteraction:
     @property
     def search_config(self) -> SearchConfig:
         algorithm = "exact" if self.exact else self.search
-        return SearchConfig(algorithm=algorithm, **{name: getattr(self, name) for name in LOOKS})
+        return SearchConfig(algorithm=algorithm, **{name: getattr(self, name) for name in STAGE_SIZES})
 
     def fitted(self, facts: Mapping[str, str]) -> "LateInteraction":
         """Return the recipe with the length of a query that the paper took for a dataset, if it took another there."""

@@ -171,17 +171,15 @@ def scan(index: Any) -> Callable[[Any], Any]:
     import numpy as np
 
     from retrievers.colbert.kernels import cpu
-    from retrievers.colbert.kernels.arrays import quantised
+    from retrievers.colbert.kernels.arrays import SearchContext, quantised
 
     part = index.segments[0]
     rows = np.arange(part.num_documents, dtype=np.int32)
 
     def one(vectors: Any) -> Any:
         query = quantised(vectors)
-        scores = cpu.cell_scores(index.codec, query, 1).fine
-        found = cpu.quick_maxsim(
-            index.codec, query, part.cells, part.residuals, part.lengths, part.starts, scores, rows
-        )
+        context = SearchContext(index.codec, query, cpu.centroid_scores(index.codec, query, 1))
+        found = cpu.quantized_maxsim(part, context, rows)
         return np.argpartition(-found, K)[:K]
 
     return one
@@ -198,7 +196,7 @@ def check(index: Any, queries: list[Any], config: Any) -> None:
     for query, found in zip(queries, search(index, queries, k=10, config=config), strict=True):
         for row, score in zip(found.rows, found.scores, strict=True):
             tokens = slice(part.starts[row], part.starts[row + 1])
-            vectors = reference.decode(index.codec, part.cells[tokens], part.residuals[tokens])
+            vectors = reference.decode(index.codec, part.centroid_ids[tokens], part.residuals[tokens])
             truth = reference.maxsim(query, vectors, np.array([0, len(vectors)]))[0]
             if abs(truth - score) > 0.02:
                 raise SystemExit(f"error: document {row} scores {score}, and exactly {truth}: nothing is timed")

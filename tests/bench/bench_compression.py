@@ -21,6 +21,7 @@ from lotte import Dataset, Run, read
 from retrievers.colbert import Arrays, CodecConfig, build_index
 from retrievers.colbert.kernels import cpu
 from retrievers.colbert.search import SearchConfig, search
+from retrievers.colbert.search.cpu import TopK
 
 K = 100
 
@@ -76,7 +77,7 @@ def encoded(dataset: Dataset, checkpoint: Path, kept: Path) -> tuple[Any, Any, A
     return loaded["vectors"], loaded["starts"], loaded["queries"]
 
 
-def uncompressed(vectors: Any, starts: Any, queries: Any) -> list[search.Found]:
+def uncompressed(vectors: Any, starts: Any, queries: Any) -> list[TopK]:
     """Return the top of an exact search over the vectors themselves."""
     columns = np.arange(len(queries) + 1) * queries.shape[1]
     every = np.empty((len(queries), len(starts) - 1), np.float32)
@@ -86,10 +87,10 @@ def uncompressed(vectors: Any, starts: Any, queries: Any) -> list[search.Found]:
         sims = block @ queries.reshape(-1, queries.shape[2]).T
         every[:, first:last] = cpu.maxsims(sims, starts[first : last + 1] - starts[first], columns)
     best = np.argsort(-every, axis=1)[:, :K]
-    return [search.Found(rows, row_scores[rows]) for rows, row_scores in zip(best, every, strict=True)]
+    return [TopK(rows, row_scores[rows]) for rows, row_scores in zip(best, every, strict=True)]
 
 
-def per_query(dataset: Dataset, found: list[search.Found]) -> Any:
+def per_query(dataset: Dataset, found: list[TopK]) -> Any:
     doc_ids = list(dataset.corpus.doc_ids)
     hits = {
         query_id: {doc_ids[row]: float(score) for row, score in zip(one.rows, one.scores, strict=True)}

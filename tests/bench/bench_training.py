@@ -29,7 +29,7 @@ from leaderboard.measure import Success, mean, nDCG, scores
 from lotte import Dataset, Run, artifact, read
 from retrievers.colbert import Arrays, CodecConfig, Encoder, build_index
 from retrievers.colbert.search import SearchConfig, search
-from retrievers.colbert.search.cpu import Found
+from retrievers.colbert.search.cpu import TopK
 
 MEASURES = (Success @ 5, nDCG @ 10)
 K = 100
@@ -109,7 +109,7 @@ def late(name: str, checkpoint: Path, dataset: Dataset) -> dict[str, Run]:
     return found
 
 
-def as_run(dataset: Dataset, found: list[Found]) -> Run:
+def as_run(dataset: Dataset, found: list[TopK]) -> Run:
     doc_ids = dataset.corpus.doc_ids
     hits = {
         query_id: {doc_ids[row]: float(score) for row, score in zip(one.rows, one.scores, strict=True)}

@@ -138,15 +138,15 @@ def fill(
             packed = sample.completed(source, rows) if sample else source.vectors(rows)
             vectors = packed.vectors.astype(np.float16, copy=False)  # as the sample: a resumed build sees the same
             encoded = codecs.encode(writer.codec, vectors, threads=threads, gpu=gpu)
-            writer.append(encoded, np.diff(packed.starts), _distance(writer.codec, vectors, encoded.cells_N))
+            writer.append(encoded, np.diff(packed.starts), _distance(writer.codec, vectors, encoded.centroid_ids_N))
             progress.advance(len(rows))
     writer.finish()
 
 
-def _distance(codec: Codec, vectors_NH: NDArray[Any], cells_N: Integers) -> float:
+def _distance(codec: Codec, vectors_NH: NDArray[Any], centroid_ids_N: Integers) -> float:
     """Return how far tokens are from their centroids, on average over a thousand of them."""
     some = slice(None, None, max(1, len(vectors_NH) // 1000))
-    gaps = vectors_NH[some].astype(np.float32) - codec.centroids[cells_N[some]]
+    gaps = vectors_NH[some].astype(np.float32) - codec.centroids[centroid_ids_N[some]]
     return float(np.linalg.norm(gaps, axis=1).mean()) if len(gaps) else 0.0
 
 

@@ -70,11 +70,11 @@ def train(
     vectors = sample_NH[held_out].astype(np.float32)
     points = _points(sample_NH, np.sort(rest[: wanted * config.points]), float(np.abs(vectors).max()))
     found = kmeans(points, wanted, iterations=config.iterations, seed=config.seed, threads=threads, gpu=gpu)
-    cells = nearest(cpu.as_bytes(vectors), found.shifted, threads=threads, gpu=gpu)
-    residuals = vectors - (found.shifted[cells].astype(np.float32) - 128) * np.float32(found.step)
+    centroid_ids = nearest(cpu.as_bytes(vectors), found.shifted, threads=threads, gpu=gpu)
+    residuals = vectors - (found.shifted[centroid_ids].astype(np.float32) - 128) * np.float32(found.step)
     cutoffs, weights = codebook(residuals.ravel(), 2**config.bits)
     codec = Codec(found.shifted, found.step, cutoffs, weights, np.ones(256, np.float32))
-    inverse = 1 / _lengths(codec, cpu.residuals(codec, vectors, cells))
+    inverse = 1 / _lengths(codec, cpu.residuals(codec, vectors, centroid_ids))
     middle = float(np.median(inverse))  # a vector that decodes to next to nothing must not coarsen the table
     low, high = max(float(inverse.min()), 0.8 * middle), min(float(inverse.max()), 1.25 * middle)
     return replace(codec, inverse_lengths=np.linspace(low, high, 256).astype(np.float32))
@@ -114,7 +114,7 @@ def _points(sample_NH: Any, rows: Integers, top: float) -> NDArray[np.int8]:
 
 def _lengths(codec: Codec, encoded: Encoded) -> Floats:
     """Return the lengths of decoded vectors before they are scaled, (N,)."""
-    vectors = codec.centroids[encoded.cells_N] + codec.weights[unpack(encoded.residuals_NP, bits=codec.bits)]
+    vectors = codec.centroids[encoded.centroid_ids_N] + codec.weights[unpack(encoded.residuals_NP, bits=codec.bits)]
     lengths: Floats = np.linalg.norm(vectors, axis=1)
     return lengths
 
@@ -134,8 +134,8 @@ def encode(codec: Codec, vectors_NH: NDArray[Any], *, threads: int = 1, gpu: str
         if not gpu:
             return cpu.residuals(codec, vectors, cpu.nearest(points, codec.shifted))
         with turns:
-            cells = nearest(points, codec.shifted, threads=1, gpu=gpu)
-        return cpu.residuals(codec, vectors, cells)
+            centroid_ids = nearest(points, codec.shifted, threads=1, gpu=gpu)
+        return cpu.residuals(codec, vectors, centroid_ids)
 
     firsts = range(0, max(1, len(vectors_NH)), step)
     if threads == 1 or len(firsts) == 1:

@@ -247,9 +247,9 @@ def _fitted(theirs: Theirs) -> tuple[Theirs, float]:
     inverses, distances = [np.empty(0, np.float32)], [np.empty(0, np.float32)]
     for chunk in theirs.chunks():
         some = slice(None, None, max(1, len(chunk.codes) * theirs.num_chunks // SAMPLE))
-        cells, residuals = np.asarray(chunk.codes[some]), swapped(theirs.codec.bits)[chunk.residuals[some]]
-        for first in range(0, len(cells), BLOCK):
-            block = cells[first : first + BLOCK]
+        centroid_ids, residuals = np.asarray(chunk.codes[some]), swapped(theirs.codec.bits)[chunk.residuals[some]]
+        for first in range(0, len(centroid_ids), BLOCK):
+            block = centroid_ids[first : first + BLOCK]
             vectors, inverse = _decoded(theirs.codec, block, residuals[first : first + BLOCK])
             inverses.append(inverse)
             distances.append(np.linalg.norm(vectors * inverse[:, None] - theirs.codec.centroids[block], axis=1))
@@ -262,25 +262,25 @@ def _fitted(theirs: Theirs) -> tuple[Theirs, float]:
     return replace(theirs, codec=codec), float(np.concatenate(distances).mean())
 
 
-def _decoded(codec: Codec, cells_N: Integers, residuals_NP: Bytes) -> tuple[Floats, Floats]:
+def _decoded(codec: Codec, centroid_ids_N: Integers, residuals_NP: Bytes) -> tuple[Floats, Floats]:
     """Return vectors before they are scaled to length 1, (N, H), and what to scale them by, (N,)."""
     of_byte = codec.weights[unpack(np.arange(256, dtype=np.uint8)[:, None], bits=codec.bits)]  # (256, 8 / bits)
-    vectors_NH = codec.centroids[cells_N] + of_byte[residuals_NP].reshape(len(cells_N), codec.dim)
+    vectors_NH = codec.centroids[centroid_ids_N] + of_byte[residuals_NP].reshape(len(centroid_ids_N), codec.dim)
     return vectors_NH, 1 / np.maximum(np.linalg.norm(vectors_NH, axis=1), np.float32(1e-12))
 
 
 def _ours(codec: Codec, codes: Integers, residuals: Bytes) -> Encoded:
     """Return tokens of theirs as our index stores them."""
-    cells_N = np.ascontiguousarray(codes).astype(codec.cell_type)
+    centroid_ids_N = np.ascontiguousarray(codes).astype(codec.id_type)
     residuals_NP = swapped(codec.bits)[residuals]
-    lengths_N = np.empty(len(cells_N), np.uint8)
+    lengths_N = np.empty(len(centroid_ids_N), np.uint8)
     low, high = codec.inverse_lengths[[0, -1]]
-    for first in range(0, len(cells_N), BLOCK):
+    for first in range(0, len(centroid_ids_N), BLOCK):
         some = slice(first, first + BLOCK)
-        _, inverse = _decoded(codec, cells_N[some], residuals_NP[some])
+        _, inverse = _decoded(codec, centroid_ids_N[some], residuals_NP[some])
         place = (inverse - low) / max(high - low, np.float32(1e-12)) * 255
         lengths_N[some] = np.rint(place).clip(0, 255)
-    return Encoded(cells_N, residuals_NP, lengths_N)
+    return Encoded(centroid_ids_N, residuals_NP, lengths_N)
 
 
 def _tensors(path: Path, count: int) -> list[NDArray[Any]]:

@@ -40,10 +40,10 @@ def nearest(
         return np.asarray(kernels.nearest(kernels.moved(points_NH, gpu), centroids_KH).cpu())
 
     def share(first: int) -> NDArray[np.int32]:
-        cells = cpu.nearest(points_NH[first : first + SHARE], centroids_KH)
+        centroid_ids = cpu.nearest(points_NH[first : first + SHARE], centroids_KH)
         if progress:
-            progress.advance(len(cells))
-        return cells
+            progress.advance(len(centroid_ids))
+        return centroid_ids
 
     firsts = range(0, len(points_NH), SHARE)
     if threads == 1 or len(firsts) < 2:
@@ -78,8 +78,8 @@ def kmeans(
             if gpu:
                 sums, counts = _clusters_on_gpu(part_NH, centroids.shifted, gpu, progress)
             else:
-                cells = nearest(part_NH, centroids.shifted, threads=threads, progress=progress)
-                sums, counts = cpu.sums(part_NH, cells, num_centroids)
+                centroid_ids = nearest(part_NH, centroids.shifted, threads=threads, progress=progress)
+                sums, counts = cpu.sums(part_NH, centroid_ids, num_centroids)
             empty = np.flatnonzero(counts == 0)
             sums[empty] = points_NH[random.choice(len(points_NH), len(empty), replace=False)]
             centroids = _rounded(sums)

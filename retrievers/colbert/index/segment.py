@@ -4,12 +4,12 @@ A segment is some documents, coded and listed; its files never change once it
 is whole. What a killed build leaves is cut back to the last chunk that its
 journal knows, so no chunk is made twice.
 
-    cells.NNNN.npy       (N,)      number of each token's centroid
+    centroids.NNNN.npy       (N,)      number of each token's centroid
     residuals.NNNN.npy   (N, P)    packed codes
     lengths.NNNN.npy     (N,)      what to scale each decoded token by
     starts.NNNN.npy      (D + 1,)  where each document's tokens start
-    lists.NNNN.npy       bytes     the rows of each cell, as differences
-    list_starts.NNNN.npy (K + 1,)  where each cell's rows start
+    lists.NNNN.npy       bytes     the rows of each centroid, as differences
+    list_starts.NNNN.npy (K + 1,)  where each centroid's rows start
 """
 
 import hashlib
@@ -50,10 +50,10 @@ def open_segment(folder: Path, number: int, codec: Codec) -> Segment:
     def column(name: str, kind: Any, *shape: int | None) -> Any:
         return mapped(file(folder, name, number), kind, *shape)
 
-    cells = column("cells", codec.cell_type, None)
-    tokens, width = len(cells), codec.dim * codec.bits // 8
+    centroid_ids = column("cells", codec.id_type, None)
+    tokens, width = len(centroid_ids), codec.dim * codec.bits // 8
     segment = Segment(
-        cells, column("residuals", np.uint8, tokens, width), column("lengths", np.uint8, tokens),
+        centroid_ids, column("residuals", np.uint8, tokens, width), column("lengths", np.uint8, tokens),
         column("starts", np.int64, None), column("lists", np.uint8, None),
         column("list_starts", np.int64, codec.num_centroids + 1),
     )  # fmt: skip
@@ -108,7 +108,7 @@ class SegmentWriter:
         self.folder, self.number, self.codec = folder, number, codec
         self._journal = _journal(folder, number)
         self._columns = {
-            "cells": NumberFile(file(folder, "cells", number), codec.cell_type),
+            "cells": NumberFile(file(folder, "cells", number), codec.id_type),
             "residuals": NumberFile(file(folder, "residuals", number), np.uint8, codec.dim * codec.bits // 8),
             "lengths": NumberFile(file(folder, "lengths", number), np.uint8),
             "starts": NumberFile(file(folder, "starts", number), np.int64),
@@ -144,9 +144,12 @@ class SegmentWriter:
         """
         starts = self.tokens + np.cumsum(lengths_D, dtype=np.int64)
         parts = {
-            "cells": encoded.cells_N, "residuals": encoded.residuals_NP, "lengths": encoded.lengths_N, "starts": starts,
-        }  # fmt: skip
-        tokens = len(encoded.cells_N)
+            "cells": encoded.centroid_ids_N,
+            "residuals": encoded.residuals_NP,
+            "lengths": encoded.lengths_N,
+            "starts": starts,
+        }
+        tokens = len(encoded.centroid_ids_N)
         line: dict[str, Any] = {"documents": len(lengths_D), "tokens": tokens, "distance": distance}
         for name, rows in parts.items():
             column = self._columns[name]
@@ -166,7 +169,7 @@ class SegmentWriter:
         """Write the inverted lists; then the segment is whole."""
         for name, column in self._columns.items():
             column.close(self.documents + 1 if name == "starts" else self.tokens)
-        cells = np.load(file(self.folder, "cells", self.number), mmap_mode="r")
+        centroid_ids = np.load(file(self.folder, "cells", self.number), mmap_mode="r")
         starts = np.load(file(self.folder, "starts", self.number), mmap_mode="r")
 
         def stream(size: int) -> NDArray[np.uint8]:
@@ -176,7 +179,7 @@ class SegmentWriter:
                 return np.empty(0, np.uint8)
             return np.lib.format.open_memmap(path, "w+", np.uint8, (size,))
 
-        list_starts = cpu.lists(cells, starts, self.codec.num_centroids, stream)
+        list_starts = cpu.lists(centroid_ids, starts, self.codec.num_centroids, stream)
         np.save(file(self.folder, "list_starts", self.number), list_starts)
 
 

@@ -134,7 +134,7 @@ def _compacted(folder: Path, meta: IndexMeta, doc_ids: Sequence[str]) -> IndexMe
         for first in range(0, len(rows), CHUNK):
             some = rows[first : first + CHUNK]
             tokens = np.concatenate([np.arange(segment.starts[row], segment.starts[row + 1]) for row in some])
-            encoded = Encoded(segment.cells[tokens], segment.residuals[tokens], segment.lengths[tokens])
+            encoded = Encoded(segment.centroid_ids[tokens], segment.residuals[tokens], segment.lengths[tokens])
             writer.append(encoded, segment.starts[some + 1] - segment.starts[some], part.distance)
             left += [doc_ids[base + row] for row in some.tolist()]
     writer.finish()

@@ -18,12 +18,12 @@ from numpy.typing import NDArray
 
 Bytes: TypeAlias = NDArray[np.uint8]
 Floats: TypeAlias = NDArray[np.float32]
-Integers: TypeAlias = NDArray[Any]  # of any width: rows, starts, cells
+Integers: TypeAlias = NDArray[Any]  # of any width: rows, starts, centroids
 
 BITS = (1, 2, 4)
 LANES = 32  # query tokens that the kernels score at once
-UNIT = 2.0**-14  # a step of a cell score in 16 bits: from -2 to 2, as vectors have length 1
-COARSE = 7  # bits that a cell score in 8 bits has less: steps of 2 ** -7, from -1 to 1
+UNIT = 2.0**-14  # a step of a centroid score in 16 bits: from -2 to 2, as vectors have length 1
+COARSE = 7  # bits that a centroid score in 8 bits has less: steps of 2 ** -7, from -1 to 1
 
 
 class TokenVectors(NamedTuple):
@@ -34,9 +34,9 @@ class TokenVectors(NamedTuple):
 
 
 class Encoded(NamedTuple):
-    """Tokens as an index stores them: 2 or 4 bytes for the cell, H * bits / 8 for the residual, 1 for the length."""
+    """Tokens as stored: 2 or 4 bytes for the centroid, H * bits / 8 for the residual, 1 for the length."""
 
-    cells_N: Integers  # number of the centroid, uint16 where that is enough, else uint32
+    centroid_ids_N: Integers  # number of the centroid, uint16 where that is enough, else uint32
     residuals_NP: Bytes
     lengths_N: Bytes  # of the decoded vector before it is scaled to length 1, by `Codec.inverse_lengths`
 
@@ -63,7 +63,7 @@ class Codec:
         return int(self.shifted.shape[1])
 
     @property
-    def cell_type(self) -> Any:
+    def id_type(self) -> Any:
         return np.uint16 if self.num_centroids <= 2**16 else np.uint32
 
     @cached_property
@@ -120,8 +120,8 @@ class Query:
         """Return how far below the best of a document's scores by bytes one may be that is the best, (B, 32).
 
         The rounding of a query, of levels, and of centroids of others, adds up over the dimensions as chance does: six
-        standard deviations of the difference of two tokens, and all that lengths and cell scores are rounded by. In a
-        lane without a token nobody is close: -inf.
+        standard deviations of the difference of two tokens, and all that lengths and centroid scores are rounded by.
+        In a lane without a token nobody is close: -inf.
         """
         low, scale = float(codec.inverse_lengths[0]), float(codec.inverse_lengths[-1])
         of_token = codec.level_error**2 + (0 if codec.exact is None else codec.step**2 / 12)
@@ -147,16 +147,42 @@ def quantised(vectors_QH: Floats) -> Query:
     return Query(vectors, lanes.reshape(blocks, LANES, -1), step)
 
 
+class CentroidScores(NamedTuple):
+    """Centroids times query, with the least weight of the residual added, and the centroids to probe."""
+
+    fine: NDArray[np.int16]  # (B, K, 32), in steps of UNIT
+    coarse: NDArray[np.int8]  # the same in steps that are 2 ** COARSE times as large
+    probed: NDArray[np.int32]  # (Q, P): of each query token the best centroids, best first
+
+
+@dataclass(frozen=True, eq=False)
+class SearchContext:
+    """A query as it meets the segments of one index."""
+
+    codec: Codec
+    query: Query
+    scores: CentroidScores
+
+
+class TokenArrays(NamedTuple):
+    """The tokens of a segment, as compiled code takes them."""
+
+    centroid_ids: Integers  # (N,) uint16 or uint32
+    residuals: Bytes  # (N, P)
+    lengths: Bytes  # (N,)
+    starts: NDArray[np.int64]  # (D + 1,): document d has the tokens starts[d] to starts[d + 1]
+
+
 @dataclass(frozen=True, eq=False)
 class Segment:
     """Some documents, coded and listed. The arrays may lie in mapped files that are larger than memory."""
 
-    cells: Integers
-    residuals: Bytes
-    lengths: Bytes
-    starts: NDArray[np.int64]
-    lists: Bytes
-    list_starts: NDArray[np.int64]
+    centroid_ids: Integers  # (N,) uint16 or uint32
+    residuals: Bytes  # (N, P)
+    lengths: Bytes  # (N,)
+    starts: NDArray[np.int64]  # (D + 1,)
+    lists: Bytes  # the rows of each centroid, ascending, as differences of 7 bits a byte
+    list_starts: NDArray[np.int64]  # (K + 1,): where each centroid's rows start
 
     @property
     def num_documents(self) -> int:
@@ -164,4 +190,8 @@ class Segment:
 
     @property
     def num_tokens(self) -> int:
-        return len(self.cells)
+        return len(self.centroid_ids)
+
+    @cached_property
+    def tokens(self) -> TokenArrays:
+        return TokenArrays(self.centroid_ids, self.residuals, self.lengths, self.starts)

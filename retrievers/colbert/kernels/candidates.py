@@ -1,29 +1,29 @@
-"""Which documents are worth scoring in full, compiled: those in the probed cells, and three looks at them.
+"""Which documents are worth scoring in full, compiled: those in the probed centroids, and three looks at them.
 
-What the probed cells promise, then what all of a document's cells say
-(centroid interaction), then the tokens that its cells say are best.
+What the probed centroids promise, then what all of a document's centroids say
+(centroid interaction), then the tokens that its centroids say are best.
 
 Legend  as in `reference`
 """
 
 from collections.abc import Callable
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from retrievers.colbert.kernels.arrays import COARSE, LANES, Bytes, Codec, Floats, Integers, Query
+from retrievers.colbert.kernels.arrays import COARSE, LANES, Bytes, Floats, Integers, SearchContext, Segment
 from retrievers.colbert.kernels.centroids import Scratch
-from retrievers.colbert.kernels.compile import compiled, explicit
-from retrievers.colbert.kernels.maxsim import Steps, explicit_for, plane_order
-from retrievers.colbert.kernels.x86 import simd, simd_cells, simd_scores
+from retrievers.colbert.kernels.compile import compiled, explicit, inlined
+from retrievers.colbert.kernels.maxsim import KernelTables, explicit_for, plane_order
+from retrievers.colbert.kernels.x86 import simd, simd_centroids, simd_scores
 
 AHEAD = 8  # documents whose leading tokens are asked for before the first of them is scored
-MOST_LEADING = 1 << 16  # tokens of a document among which leaders are looked for: their places fit 16 bits
+MOST_TOKENS = 1 << 16  # tokens of a document among which leaders are looked for: their places fit 16 bits
 COARSE_UNITS = np.array([2**COARSE, 1], np.float32)
 
-# in the probed cells --------------------------------------------------------------------------------------------
+# in the probed centroids --------------------------------------------------------------------------------------------
 
 
 @compiled
@@ -41,9 +41,9 @@ def _next(stream: Any, at: Any, stop: Any) -> Any:
 
 
 @compiled
-def _gather(stream: Any, list_starts: Any, cells: Any, num_rows: int, marks: Any) -> Any:
-    for cell in cells:
-        at, stop = list_starts[cell], list_starts[cell + 1]
+def _gather(stream: Any, list_starts: Any, centroid_ids: Any, num_rows: int, marks: Any) -> Any:
+    for centroid_id in centroid_ids:
+        at, stop = list_starts[centroid_id], list_starts[centroid_id + 1]
         row = np.int64(-1)
         while at < stop:
             delta, at = _next(stream, at, stop)
@@ -53,37 +53,40 @@ def _gather(stream: Any, list_starts: Any, cells: Any, num_rows: int, marks: Any
             marks[row >> 6] |= np.uint64(1) << np.uint64(row & 63)
     found = 0
     for word in marks:
-        found += simd_cells.count_ones(word)
+        found += simd_centroids.count_ones(word)
     rows = np.empty(found, np.int32)
     found = 0
     for place in range(len(marks)):
         word = marks[place]
         marks[place] = 0
         while word:
-            rows[found] = 64 * place + simd_cells.trailing_zeros(word)
+            rows[found] = 64 * place + simd_centroids.trailing_zeros(word)
             found += 1
             word &= word - np.uint64(1)
     return rows
 
 
 def gather(
-    stream: Bytes, list_starts: Integers, cells_QP: NDArray[np.int32], allowed_D: Bytes | None, scratch: Scratch
+    segment: Segment, context: SearchContext, allowed_D: Bytes | None, scratch: Scratch
 ) -> NDArray[np.int32]:
     """Return the rows that `reference.gather` returns, of those that are allowed."""
-    rows: NDArray[np.int32] = _gather(stream, list_starts, np.unique(cells_QP), len(scratch.seen), scratch.marks)
+    probed = np.unique(context.scores.probed)
+    rows: NDArray[np.int32] = _gather(
+        segment.lists, segment.list_starts, probed, len(scratch.seen), scratch.marks
+    )
     return rows if allowed_D is None else rows[allowed_D[rows] > 0]
 
 
 @compiled
-def _promises(
-    stream: Any, list_starts: Any, cells: Any, gains: Any, stamp: int, promise: Any, seen: Any, rows: Any
+def _probe_gains(
+    stream: Any, list_starts: Any, centroid_ids: Any, gains: Any, stamp: int, gains_of_rows: Any, seen: Any, rows: Any
 ) -> None:
     for row in rows:
-        promise[row] = 0
-    for token in range(cells.shape[0]):
-        for probe in range(cells.shape[1]):
-            cell, gain = cells[token, probe], gains[token, probe]
-            at, stop = list_starts[cell], list_starts[cell + 1]
+        gains_of_rows[row] = 0
+    for token in range(centroid_ids.shape[0]):
+        for probe in range(centroid_ids.shape[1]):
+            centroid_id, gain = centroid_ids[token, probe], gains[token, probe]
+            at, stop = list_starts[centroid_id], list_starts[centroid_id + 1]
             row = np.int64(-1)
             while at < stop:
                 delta, at = _next(stream, at, stop)
@@ -92,24 +95,25 @@ def _promises(
                     break  # of a damaged file
                 if seen[row] != stamp + token:
                     seen[row] = stamp + token
-                    promise[row] += gain
+                    gains_of_rows[row] += gain
 
 
-def promises(
-    stream: Bytes, list_starts: Integers, cells_QP: NDArray[np.int32], scores_BKL: NDArray[np.int16],
-    rows_C: NDArray[np.int32], scratch: Scratch,
-) -> NDArray[np.int32]:  # fmt: skip
-    """Return what `reference.gather` says that the probed cells promise, of rows that `gather` found."""
-    if scratch.stamp > 2**31 - 2 * len(cells_QP) - 1:
+def probe_gains(
+    segment: Segment, context: SearchContext, rows_C: NDArray[np.int32], scratch: Scratch
+) -> NDArray[np.int32]:
+    """Return what `reference.gather` says that the probed centroids give, of rows that `gather` found."""
+    fine, probed_QP = context.scores.fine, context.scores.probed
+    if scratch.stamp > 2**31 - 2 * len(probed_QP) - 1:
         scratch.seen[:] = 0
         scratch.stamp = 1
-    tokens = np.arange(len(cells_QP))[:, None]
-    values = scores_BKL[tokens // LANES, cells_QP, tokens % LANES].astype(np.int32)
-    _promises(
-        stream, list_starts, cells_QP, values - values[:, -1:], scratch.stamp, scratch.promise, scratch.seen, rows_C
+    tokens = np.arange(len(probed_QP))[:, None]
+    values = fine[tokens // LANES, probed_QP, tokens % LANES].astype(np.int32)
+    lists = (segment.lists, segment.list_starts)
+    _probe_gains(
+        *lists, probed_QP, values - values[:, -1:], scratch.stamp, scratch.gains, scratch.seen, rows_C
     )
-    scratch.stamp += len(cells_QP)
-    return scratch.promise[rows_C]
+    scratch.stamp += len(probed_QP)
+    return scratch.gains[rows_C]
 
 
 def best(rows_C: NDArray[np.int32], values_C: Integers, count: int) -> NDArray[np.int32]:
@@ -125,154 +129,175 @@ def best(rows_C: NDArray[np.int32], values_C: Integers, count: int) -> NDArray[n
 
 
 @cache
-def _interact_explicit(cell_bytes: int) -> Callable[..., None]:
+def _interaction_explicit(id_bytes: int) -> Callable[..., None]:
     @compiled
-    def run(cells: Any, starts: Any, scores: Any, rows: Any, out: Any) -> None:
-        last = scores.shape[1] - 1
+    def run(tokens: Any, coarse: Any, rows: Any, out: Any) -> None:
+        last, starts, ids_at = coarse.shape[1] - 1, tokens.starts, np.int64(tokens.centroid_ids.ctypes.data)
         for i in range(len(rows)):
             start, stop = starts[rows[i]], starts[rows[i] + 1]
             if i + 4 < len(rows):
                 ahead, end = starts[rows[i + 4]], starts[rows[i + 4] + 1]
-                simd.prefetch(cells.ctypes.data + ahead * cell_bytes, (end - ahead) * cell_bytes)
+                simd.prefetch(ids_at + ahead * id_bytes, (end - ahead) * id_bytes)
             if start < stop:
-                total, of_document = np.int64(0), cells.ctypes.data + start * cell_bytes
-                for block in range(scores.shape[0]):
-                    at = scores.ctypes.data + block * scores.shape[1] * LANES
-                    total += simd_cells.cells_maxsim(of_document, stop - start, at, last, cell_bytes)
+                total, of_document = np.int64(0), ids_at + start * id_bytes
+                for block in range(coarse.shape[0]):
+                    at = coarse.ctypes.data + block * coarse.shape[1] * LANES
+                    total += simd_centroids.centroids_maxsim(of_document, stop - start, at, last, id_bytes)
                 out[i] = total
 
     return run
 
 
 @compiled
-def _interact_portable(cells: Any, starts: Any, scores: Any, rows: Any, out: Any) -> None:
+def _interaction_portable(tokens: Any, coarse: Any, rows: Any, out: Any) -> None:
     top = np.empty(LANES, np.int8)
     for i in range(len(rows)):
-        start, stop = starts[rows[i]], starts[rows[i] + 1]
+        start, stop = tokens.starts[rows[i]], tokens.starts[rows[i] + 1]
         if start < stop:
             total = np.int64(0)
-            for block in range(scores.shape[0]):
+            for block in range(coarse.shape[0]):
                 top[:] = -(2**7)
                 for token in range(start, stop):
-                    of_cell = scores[block, min(np.int64(cells[token]), scores.shape[1] - 1)]
+                    of_centroid = coarse[block, min(np.int64(tokens.centroid_ids[token]), coarse.shape[1] - 1)]
                     for lane in range(LANES):
-                        top[lane] = max(top[lane], of_cell[lane])
+                        top[lane] = max(top[lane], of_centroid[lane])
                 for lane in range(LANES):
                     total += np.int64(top[lane])
             out[i] = total
 
 
-def interact(
-    cells_N: Integers, starts_D: Integers, coarse_BKL: NDArray[np.int8], rows_C: NDArray[np.int32]
-) -> NDArray[np.int64]:
-    """Return what `reference.interact` returns."""
+def centroid_interaction(segment: Segment, context: SearchContext, rows_C: NDArray[np.int32]) -> NDArray[np.int64]:
+    """Return what `reference.centroid_interaction` returns."""
     out = np.full(len(rows_C), np.iinfo(np.int64).min // 2, np.int64)
-    run = _interact_explicit(cells_N.itemsize) if explicit() else _interact_portable
-    run(cells_N, starts_D, coarse_BKL, rows_C, out)
+    run = _interaction_explicit(segment.centroid_ids.itemsize) if explicit() else _interaction_portable
+    run(segment.tokens, context.scores.coarse, rows_C, out)
     return out
 
 
-# by the tokens that cells say are best --------------------------------------------------------------------------
+# one token for each query token ------------------------------------------------------------------------------------
 
 
 @cache
-def _leading_explicit(dim: int, bits: int, cell_bytes: int) -> Callable[..., None]:
+def _best_tokens(dim: int, bits: int, id_bytes: int) -> Callable[..., None]:
+    """Return code that writes for all lanes which of a document's tokens has the best coarse score, and that score."""
     width = dim * bits // 8
 
+    @inlined
+    def run(tokens: Any, coarse: Any, row: Any, count: Any, places: Any, tops: Any) -> None:
+        start, last = tokens.starts[row], coarse.shape[1] - 1
+        size = min(tokens.starts[row + 1] - start, MOST_TOKENS)
+        ids_at = tokens.centroid_ids.ctypes.data + start * id_bytes
+        for block in range(len(coarse) if size else 0):
+            coarse_at = coarse.ctypes.data + block * coarse.shape[1] * LANES
+            places_at, tops_at = places[block].ctypes.data, tops[block].ctypes.data
+            simd_centroids.best_tokens(ids_at, size, coarse_at, last, places_at, tops_at, id_bytes)
+            for lane in range(min(LANES, count - LANES * block)):
+                simd.prefetch(tokens.residuals.ctypes.data + (start + places[block, lane]) * width, width)
+
+    return run
+
+
+@cache
+def _score_of_best(dim: int, bits: int) -> Callable[..., Any]:
+    """Return code that adds up the scores of those tokens, each with the query token that it is the best for."""
+    width = dim * bits // 8
+
+    @inlined
+    def run(tables: Any, tokens: Any, start: Any, count: Any, places: Any, tops: Any, room: Any) -> Any:
+        score = np.float32(0)
+        for block in range(len(tables.query)):
+            lanes = min(LANES, count - LANES * block)
+            for lane in range(lanes):  # unpacked for each that it is best for: sooner than telling them apart
+                source = tokens.residuals.ctypes.data + (start + places[block, lane]) * width
+                simd.copy(source, room.packed.ctypes.data + lane * width, width)
+            unpacked_at = room.unpacked.ctypes.data
+            simd.unpack(room.packed.ctypes.data, lanes * width, tables.levels.ctypes.data, unpacked_at, bits, width)
+            room.scales[lanes:] = 0
+            for lane in range(lanes):
+                room.dots[lane] = simd.dot(unpacked_at + lane * dim, tables.query[block, lane].ctypes.data, dim)
+                room.scales[lane] = tables.inverse_lengths[tokens.lengths[start + places[block, lane]]]
+            for lane in range(LANES):
+                near = (np.float32(tops[block, lane]) + np.float32(0.5)) * tables.units[0]
+                room.scales[lane] *= near + room.dots[lane] * tables.units[1]
+            score += simd_scores.total(room.scales.ctypes.data)
+        return score
+
+    return run
+
+
+class _Room(NamedTuple):
+    """What is written for each document."""
+
+    packed: Bytes
+    unpacked: Bytes
+    dots: Floats
+    scales: Floats
+
+
+@cache
+def _one_token_explicit(dim: int, bits: int, id_bytes: int) -> Callable[..., None]:
+    width = dim * bits // 8
+    find, score = _best_tokens(dim, bits, id_bytes), _score_of_best(dim, bits)
+
     @compiled
-    def run(
-        query: Any, levels: Any, table: Any, units: Any, cells: Any, residuals: Any, lengths: Any, starts: Any,
-        coarse: Any, rows: Any, count: int, out: Any,
-    ) -> None:  # fmt: skip
-        places = np.empty((AHEAD, len(query), LANES), np.uint16)
-        tops = np.empty((AHEAD, len(query), LANES), np.int8)
-        packed, unpacked = np.empty(LANES * width + 64, np.uint8), np.empty(LANES * dim + 64, np.uint8)
-        dots, scales = np.zeros(LANES, np.float32), np.zeros(LANES, np.float32)
-        last = coarse.shape[1] - 1
+    def run(tables: Any, tokens: Any, coarse: Any, rows: Any, count: int, out: Any) -> None:
+        places = np.empty((AHEAD, len(tables.query), LANES), np.uint16)
+        tops = np.empty((AHEAD, len(tables.query), LANES), np.int8)
+        room = _Room(
+            np.empty(LANES * width + 64, np.uint8), np.empty(LANES * dim + 64, np.uint8),
+            np.zeros(LANES, np.float32), np.zeros(LANES, np.float32),
+        )  # fmt: skip
         for first in range(0, len(rows), AHEAD):
             group = min(AHEAD, len(rows) - first)
             for i in range(group):
-                start = starts[rows[first + i]]
-                size = min(starts[rows[first + i] + 1] - start, MOST_LEADING)
                 if first + i + AHEAD < len(rows):
-                    then = rows[first + i + AHEAD]
-                    tokens = starts[then + 1] - starts[then]
-                    simd.prefetch(cells.ctypes.data + starts[then] * cell_bytes, tokens * cell_bytes)
-                    simd.prefetch(lengths.ctypes.data + starts[then], tokens)
-                for block in range(len(query) if size else 0):
-                    at = coarse.ctypes.data + block * coarse.shape[1] * LANES
-                    found_at, tops_at = places[i, block].ctypes.data, tops[i, block].ctypes.data
-                    of_document = cells.ctypes.data + start * cell_bytes
-                    simd_cells.leading(of_document, size, at, last, found_at, tops_at, cell_bytes)
-                    for lane in range(min(LANES, count - LANES * block)):
-                        simd.prefetch(residuals.ctypes.data + (start + places[i, block, lane]) * width, width)
+                    start, stop = tokens.starts[rows[first + i + AHEAD]], tokens.starts[rows[first + i + AHEAD] + 1]
+                    simd.prefetch(tokens.centroid_ids.ctypes.data + start * id_bytes, (stop - start) * id_bytes)
+                    simd.prefetch(tokens.lengths.ctypes.data + start, stop - start)
+                find(tokens, coarse, rows[first + i], count, places[i], tops[i])
             for i in range(group):
-                start = starts[rows[first + i]]
-                if start == starts[rows[first + i] + 1]:
-                    continue
-                score = np.float32(0)
-                for block in range(len(query)):
-                    lanes = min(LANES, count - LANES * block)
-                    for lane in range(lanes):  # unpacked for each that it leads: sooner than telling them apart
-                        source = residuals.ctypes.data + (start + places[i, block, lane]) * width
-                        simd.copy(source, packed.ctypes.data + lane * width, width)
-                    size = lanes * width
-                    simd.unpack(packed.ctypes.data, size, levels.ctypes.data, unpacked.ctypes.data, bits, width)
-                    scales[lanes:] = 0
-                    for lane in range(lanes):
-                        levels_at = unpacked.ctypes.data + lane * dim
-                        dots[lane] = simd.dot(levels_at, query[block, lane].ctypes.data, dim)
-                        scales[lane] = table[lengths[start + places[i, block, lane]]]
-                    for lane in range(LANES):
-                        near = (np.float32(tops[i, block, lane]) + np.float32(0.5)) * units[0]
-                        scales[lane] *= near + dots[lane] * units[1]
-                    score += simd_scores.total(scales.ctypes.data)
-                out[first + i] = score
+                start = tokens.starts[rows[first + i]]
+                if start < tokens.starts[rows[first + i] + 1]:
+                    out[first + i] = score(tables, tokens, start, count, places[i], tops[i], room)
 
     return run
 
 
 @compiled
-def _leading_portable(
-    query: Any, levels: Any, table: Any, units: Any, cells: Any, residuals: Any, lengths: Any, starts: Any, coarse: Any,
-    rows: Any, count: int, out: Any,
-) -> None:  # fmt: skip
+def _one_token_portable(tables: Any, tokens: Any, coarse: Any, rows: Any, count: int, out: Any) -> None:
     """Do the same in plain loops, for any shape."""
-    dim = query.shape[2]
-    per_byte, last = dim // residuals.shape[1], coarse.shape[1] - 1
+    dim = tables.query.shape[2]
+    per_byte, last = dim // tokens.residuals.shape[1], coarse.shape[1] - 1
     bits = 8 // per_byte
     for i in range(len(rows)):
-        start = starts[rows[i]]
-        size = min(starts[rows[i] + 1] - start, MOST_LEADING)
+        start = tokens.starts[rows[i]]
+        size = min(tokens.starts[rows[i] + 1] - start, MOST_TOKENS)
         total = np.float32(0)
         for number in range(count if size else 0):
             block, lane = number // LANES, number % LANES
-            best, leader = np.int64(-(2**7) - 1), start
+            best, best_token = np.int64(-(2**7) - 1), start
             for token in range(start, start + size):
-                score = np.int64(coarse[block, min(np.int64(cells[token]), last), lane])
+                score = np.int64(coarse[block, min(np.int64(tokens.centroid_ids[token]), last), lane])
                 if score > best:
-                    best, leader = score, token
+                    best, best_token = score, token
             dot = np.int32(0)
             for d in range(dim):
-                code = residuals[leader, d // per_byte] >> (8 - bits * (d % per_byte + 1)) & (2**bits - 1)
-                dot += np.int32(levels[code]) * np.int32(query[block, lane, d])
-            near = (np.float32(best) + np.float32(0.5)) * units[0]
-            total += (near + np.float32(dot) * units[1]) * table[lengths[leader]]
+                code = tokens.residuals[best_token, d // per_byte] >> (8 - bits * (d % per_byte + 1)) & (2**bits - 1)
+                dot += np.int32(tables.levels[code]) * np.int32(tables.query[block, lane, d])
+            near = (np.float32(best) + np.float32(0.5)) * tables.units[0]
+            total += (near + np.float32(dot) * tables.units[1]) * tables.inverse_lengths[tokens.lengths[best_token]]
         if size:
             out[i] = total
 
 
-def leading_maxsim(
-    codec: Codec, query: Query, cells_N: Integers, residuals_NP: Bytes, lengths_N: Bytes, starts_D: Integers,
-    coarse_BKL: NDArray[np.int8], rows_C: NDArray[np.int32],
-) -> Floats:  # fmt: skip
-    """Return what `reference.leading_maxsim` returns."""
-    out = np.full(len(rows_C), -np.inf, np.float32)
-    lanes, run = query.lanes, _leading_portable
+def one_token_maxsim(segment: Segment, context: SearchContext, rows_C: NDArray[np.int32]) -> Floats:
+    """Return what `reference.one_token_maxsim` returns."""
+    codec, lanes, run = context.codec, context.query.lanes, _one_token_portable
     if explicit_for(codec):
         lanes = np.ascontiguousarray(lanes[:, :, plane_order(codec.dim, codec.bits)])
-        run = _leading_explicit(codec.dim, codec.bits, cells_N.itemsize)
-    steps = Steps.of(codec, query, lanes)
-    arrays = (cells_N, residuals_NP, lengths_N, starts_D)
-    run(*steps._replace(units=steps.units * COARSE_UNITS), *arrays, coarse_BKL, rows_C, query.count, out)
+        run = _one_token_explicit(codec.dim, codec.bits, segment.centroid_ids.itemsize)
+    out = np.full(len(rows_C), -np.inf, np.float32)
+    tables = KernelTables.of(codec, context.query, lanes)
+    tables = tables._replace(units=tables.units * COARSE_UNITS)
+    run(tables, segment.tokens, context.scores.coarse, rows_C, context.query.count, out)
     return out

@@ -5,14 +5,14 @@ Legend  as in `reference`
 
 from collections.abc import Callable
 from functools import cache
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from retrievers.colbert.kernels.arrays import COARSE, LANES, UNIT, Bytes, Codec, Integers, Query
+from retrievers.colbert.kernels.arrays import COARSE, LANES, UNIT, Bytes, CentroidScores, Codec, Integers, Query
 from retrievers.colbert.kernels.compile import CONFIG, compiled, explicit, tiled
-from retrievers.colbert.kernels.x86 import amx, simd, simd_cells
+from retrievers.colbert.kernels.x86 import amx, simd, simd_centroids
 from retrievers.colbert.kernels.x86.amx import TILE
 
 
@@ -37,7 +37,7 @@ def _together(rows: int, tiles: int) -> int:
 @cache
 def _nearest(dim: int, tiles: int, step: int) -> Callable[..., None]:
     @compiled
-    def run(points: Any, centroids: Any, best: Any, cells: Any, config: Any) -> None:
+    def run(points: Any, centroids: Any, best: Any, centroid_ids: Any, config: Any) -> None:
         dots = np.empty((step, LANES), np.int32)
         if tiles:
             amx.begin(config.ctypes.data)
@@ -52,7 +52,8 @@ def _nearest(dim: int, tiles: int, step: int) -> Callable[..., None]:
                 else:
                     simd.dots(rows_at, query_at, dots.ctypes.data, step, dim)
                 offset = 4 * LANES * block
-                simd_cells.largest(dots.ctypes.data, step, first, best.ctypes.data + offset, cells.ctypes.data + offset)
+                ids_at = centroid_ids.ctypes.data + offset
+                simd_centroids.largest(dots.ctypes.data, step, first, best.ctypes.data + offset, ids_at)
         if tiles:
             amx.end()
 
@@ -68,10 +69,10 @@ def nearest(points_NH: NDArray[np.int8], centroids_KH: Bytes) -> NDArray[np.int3
     padded[: len(points_NH)] = points_NH
     blocks = grouped(padded.reshape(-1, LANES, dim))
     best = np.full(len(padded), np.iinfo(np.int32).min, np.int32)
-    cells = np.zeros(len(padded), np.int32)
+    centroid_ids = np.zeros(len(padded), np.int32)
     tiles = tiled(dim, rows)
-    _nearest(dim, tiles, _together(rows, tiles))(blocks, centroids_KH, best, cells, CONFIG)
-    return cells[: len(points_NH)]
+    _nearest(dim, tiles, _together(rows, tiles))(blocks, centroids_KH, best, centroid_ids, CONFIG)
+    return centroid_ids[: len(points_NH)]
 
 
 def _nearest_by_product(points_NH: NDArray[np.int8], centroids_KH: Bytes) -> NDArray[np.int32]:
@@ -80,37 +81,37 @@ def _nearest_by_product(points_NH: NDArray[np.int8], centroids_KH: Bytes) -> NDA
     for first in range(0, len(points_NH), 1024):
         points = points_NH[first : first + 1024].astype(np.float32)
         best = np.full(len(points), -np.inf, np.float32)
-        cells = np.zeros(len(points), np.int32)
+        centroid_ids = np.zeros(len(points), np.int32)
         for start in range(0, len(centroids_KH), 2048):
             dots = points @ (centroids_KH[start : start + 2048].astype(np.float32) - 128).T
             place = dots.argmax(axis=1)
             top = dots[np.arange(len(points)), place]
-            cells[top > best] = place[top > best] + start
+            centroid_ids[top > best] = place[top > best] + start
             np.maximum(best, top, out=best)
-        out[first : first + 1024] = cells
+        out[first : first + 1024] = centroid_ids
     return out
 
 
-# centroids times query, and the cells to probe ------------------------------------------------------------------
+# centroids times query, and the centroids to probe ------------------------------------------------------------------
 
 
 @compiled
-def _insert(values: Any, cells: Any, value: int, cell: int) -> None:
+def _insert(values: Any, centroid_ids: Any, value: int, centroid_id: int) -> None:
     """Put a value into a short list that is sorted from large to small; it goes behind its equals."""
     place = len(values) - 1
     while place > 0 and values[place - 1] < value:
         values[place] = values[place - 1]
-        cells[place] = cells[place - 1]
+        centroid_ids[place] = centroid_ids[place - 1]
         place -= 1
     values[place] = value
-    cells[place] = cell
+    centroid_ids[place] = centroid_id
 
 
 @cache
-def _cell_scores(dim: int, tiles: int, step: int) -> Callable[..., None]:
+def _centroid_scores(dim: int, tiles: int, step: int) -> Callable[..., None]:
     @compiled
     def run(
-        centroids: Any, query: Any, start: Any, unit: Any, out: Any, coarse: Any, values: Any, cells: Any, config: Any
+        centroids: Any, query: Any, start: Any, unit: Any, out: Any, coarse: Any, values: Any, ids: Any, config: Any
     ) -> None:  # fmt: skip
         probe = values.shape[2]
         floors = np.empty(LANES, np.int16)
@@ -129,7 +130,7 @@ def _cell_scores(dim: int, tiles: int, step: int) -> Callable[..., None]:
                 else:
                     simd.dots(rows_at, query_at, dots.ctypes.data, step, dim)
                 place = LANES * (block * len(centroids) + first)
-                passed = simd_cells.steps(
+                passed = simd_centroids.steps(
                     dots.ctypes.data, step, start.ctypes.data + 4 * LANES * block, unit.ctypes.data,
                     out.ctypes.data + 2 * place, coarse.ctypes.data + place, floors.ctypes.data,
                 )  # fmt: skip
@@ -139,7 +140,7 @@ def _cell_scores(dim: int, tiles: int, step: int) -> Callable[..., None]:
                     if passed >> (row - first) & 1 or row < probe:
                         for lane in range(LANES):
                             if out[block, row, lane] > floors[lane] or row < probe:
-                                _insert(values[block, lane], cells[block, lane], out[block, row, lane], row)
+                                _insert(values[block, lane], ids[block, lane], out[block, row, lane], row)
                                 floors[lane] = max(values[block, lane, probe - 1], -(2**15))
         if tiles:
             amx.end()
@@ -147,48 +148,40 @@ def _cell_scores(dim: int, tiles: int, step: int) -> Callable[..., None]:
     return run
 
 
-class CellScores(NamedTuple):
-    """Centroids times query, with the least weight of the residual added, and the cells to probe."""
-
-    fine: NDArray[np.int16]  # (B, K, 32), in steps of UNIT
-    coarse: NDArray[np.int8]  # the same in steps that are 2 ** COARSE times as large
-    cells: NDArray[np.int32]  # (Q, probe): of each query token the best, best first
-
-
-def cell_scores(codec: Codec, query: Query, probe: int, scratch: "Scratch | None" = None) -> CellScores:
-    """Return what `reference.cell_scores`, `coarse` and `best_cells` return, in one pass over the centroids.
+def centroid_scores(codec: Codec, query: Query, probe: int, scratch: "Scratch | None" = None) -> CentroidScores:
+    """Return what `reference.centroid_scores`, `coarse` and `best_centroids` return, in one pass over the centroids.
 
     scratch  has room for the scores, which the next query then writes over
     """
     probe = min(probe, codec.num_centroids)
     if probe**2 > 4 * codec.num_centroids:  # to sort all of them is sooner than to keep so many in order
-        best = cell_scores(codec, query, 1, scratch)
-        return best._replace(cells=_sorted_cells(best.fine, query.count, probe))
+        best = centroid_scores(codec, query, 1, scratch)
+        return best._replace(probed=_sorted_centroids(best.fine, query.count, probe))
     shape = (len(query.lanes), codec.num_centroids, LANES)
     out, coarse = (Scratch(0) if scratch is None else scratch).scores(shape)
     unit = np.float32(query.step * codec.step / UNIT)
     values = np.full((len(out), LANES, probe), -(2**31), np.int32)
-    cells = np.zeros((len(out), LANES, probe), np.int32)
+    centroid_ids = np.zeros((len(out), LANES, probe), np.int32)
     if explicit() and codec.dim % 4 == 0 and codec.num_centroids % simd.ROWS == 0:
         start = query.least(codec) - 128 * query.lanes.sum(axis=2, dtype=np.int32)
         lanes = grouped(query.lanes)
         tiles = tiled(codec.dim, codec.num_centroids)
-        run = _cell_scores(codec.dim, tiles, _together(codec.num_centroids, tiles))
-        run(codec.shifted, lanes, start, np.array([unit]), out, coarse, values, cells, CONFIG)
+        run = _centroid_scores(codec.dim, tiles, _together(codec.num_centroids, tiles))
+        run(codec.shifted, lanes, start, np.array([unit]), out, coarse, values, centroid_ids, CONFIG)
     else:
         _scores_by_product(codec, query, unit, out)
         np.clip(out >> COARSE, -128, 127, out=coarse, casting="unsafe")
-        _best_cells(out, values, cells)
-    return CellScores(out, coarse, cells.reshape(-1, probe)[: query.count])
+        _best_centroids(out, values, centroid_ids)
+    return CentroidScores(out, coarse, centroid_ids.reshape(-1, probe)[: query.count])
 
 
-def _sorted_cells(scores: NDArray[np.int16], count: int, probe: int) -> NDArray[np.int32]:
-    cells = np.empty((count, probe), np.int32)
+def _sorted_centroids(scores: NDArray[np.int16], count: int, probe: int) -> NDArray[np.int32]:
+    centroid_ids = np.empty((count, probe), np.int32)
     for token in range(count):
         # the complement turns the order round and cannot overflow; two bytes are sorted by their digits
         falling = ~scores[token // LANES, :, token % LANES]
-        cells[token] = np.argsort(falling, kind="stable")[:probe]
-    return cells
+        centroid_ids[token] = np.argsort(falling, kind="stable")[:probe]
+    return centroid_ids
 
 
 def _scores_by_product(codec: Codec, query: Query, unit: np.float32, out: NDArray[np.int16]) -> None:
@@ -201,13 +194,13 @@ def _scores_by_product(codec: Codec, query: Query, unit: np.float32, out: NDArra
 
 
 @compiled
-def _best_cells(scores: Any, values: Any, cells: Any) -> None:
+def _best_centroids(scores: Any, values: Any, ids: Any) -> None:
     last = values.shape[2] - 1
     for block in range(scores.shape[0]):
-        for cell in range(scores.shape[1]):
+        for centroid in range(scores.shape[1]):
             for lane in range(LANES):
-                if scores[block, cell, lane] > values[block, lane, last]:
-                    _insert(values[block, lane], cells[block, lane], scores[block, cell, lane], cell)
+                if scores[block, centroid, lane] > values[block, lane, last]:
+                    _insert(values[block, lane], ids[block, lane], scores[block, centroid, lane], centroid)
 
 
 class Scratch:
@@ -215,7 +208,7 @@ class Scratch:
 
     def __init__(self, num_rows: int) -> None:
         self.marks = np.zeros(num_rows // 64 + 1, np.uint64)  # a bit for each row; all 0 between two queries
-        self.promise = np.empty(num_rows, np.int32)
+        self.gains = np.empty(num_rows, np.int32)
         self.seen = np.zeros(num_rows, np.int32)  # the number of the query token that last saw a row
         self.stamp = 1
         self._fine, self._coarse = np.empty(0, np.int16), np.empty(0, np.int8)

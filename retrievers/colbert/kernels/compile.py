@@ -35,8 +35,10 @@ def _say_once() -> None:
 def compiled(function: Callable[..., Any], **options: Any) -> Any:
     """Compile a function, once for all processes until one of the sources changes.
 
-    Numba looks at the file of the function alone, and most of what is compiled here is written elsewhere. Where it may
-    write nowhere, as in an image that is read-only, every process compiles what it calls.
+    Numba looks at the file of the function alone, and most of what is compiled here is written elsewhere. And it never
+    finds again what closes over another compiled function, which has another name in every process. So both are said
+    here: what the sources are, and what a function closes over. Where numba may write nowhere, as in an image that is
+    read-only, every process compiles what it calls.
     """
     try:
         made = nb.njit(function, nogil=True, cache=True, **options)
@@ -45,7 +47,29 @@ def compiled(function: Callable[..., Any], **options: Any) -> Any:
         return nb.njit(function, nogil=True, **options)
     if kept := getattr(getattr(made, "_cache", None), "_cache_file", None):  # none, where numba may not write
         kept._source_stamp = SOURCES
+        key = hashlib.sha256(repr(_identity(function)).encode()).hexdigest()
+        made._cache._index_key = lambda signature, codegen: (signature, codegen.magic_tuple(), key)
     return made
+
+
+def _identity(value: Any) -> Any:
+    """Return what a function, or something it closes over, is in every process.
+
+    Raises  TypeError for anything but numbers, names and functions: a kernel must not close over an array
+    """
+    if (function := getattr(value, "py_func", value)) and hasattr(function, "__closure__"):
+        cells = function.__closure__ or ()
+        return function.__module__, function.__qualname__, [_identity(cell.cell_contents) for cell in cells]
+    if isinstance(value, tuple):
+        return [_identity(part) for part in value]
+    if value is not None and not isinstance(value, int | float | str):
+        raise TypeError(f"a kernel closes over {type(value).__name__}; give it as an argument")
+    return value
+
+
+def inlined(function: Callable[..., Any]) -> Any:
+    """Make a function part of each kernel that calls it: it is compiled there, and nowhere else."""
+    return nb.njit(function, inline="always")
 
 
 @cache

@@ -10,12 +10,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from retrievers.colbert.kernels.arrays import LANES, Bytes, Codec, Floats, Integers, Query
-from retrievers.colbert.kernels.compile import explicit
+from retrievers.colbert.kernels.arrays import LANES, Bytes, Codec, Floats, Integers, SearchContext, Segment
+from retrievers.colbert.kernels.compile import explicit, inlined
 from retrievers.colbert.kernels.maxsim import Close
 from retrievers.colbert.kernels.ordered import SIDE, dot, numeric, total
 from retrievers.colbert.kernels.reference import unpack
-from retrievers.colbert.kernels.x86 import simd_cells, simd_scores
+from retrievers.colbert.kernels.x86 import simd_centroids, simd_scores
 
 
 class Tables(NamedTuple):
@@ -66,18 +66,36 @@ def _product(dim: int) -> Callable[..., Any]:
 
 
 @cache
+def _decoded_token(dim: int, bits: int, floats: int, with_vectors: int) -> Callable[..., Any]:
+    """Return code that writes a token's numbers before they are scaled to length 1, and returns what scales them."""
+    product, width, row_bytes = _product(dim), dim * bits // 8, dim * (4 if floats else 1)
+
+    @inlined
+    def run(tables: Any, centroid_ids: Any, residuals: Any, token: Any, out: Any, sums: Any) -> Any:
+        centroid_id = min(np.int64(centroid_ids[token]), len(tables.centroids) - 1)
+        if with_vectors:
+            square = simd_scores.decoded(
+                residuals.ctypes.data + token * width, tables.weights.ctypes.data,
+                tables.centroids.ctypes.data + centroid_id * row_bytes, tables.step, out.ctypes.data, dim, bits, floats,
+            )  # fmt: skip
+        else:
+            _decoded(tables.values, tables.centroids[centroid_id], tables.step, residuals[token], out)
+            square = product(out, out, sums)
+        return np.float32(1) / max(np.sqrt(square), np.float32(1e-12))
+
+    return run
+
+
+@cache
 def _scores_of_close(dim: int, bits: int, floats: int, with_vectors: int) -> Callable[..., None]:
-    product = _product(dim)
+    product, decoded_token = _product(dim), _decoded_token(dim, bits, floats, with_vectors)
 
     @numeric
-    def run(
-        vectors: Any, values: Any, weights: Any, centroids: Any, step: Any, cells: Any, residuals: Any, lengths: Any,
-        starts: Any, rows: Any, places: Any, masks: Any, mask_starts: Any, out: Any,
-    ) -> None:  # fmt: skip
+    def run(vectors: Any, tables: Any, tokens: Any, rows: Any, places: Any, close: Any, out: Any) -> None:
         decoded, best = np.empty(dim, np.float32), np.empty(len(vectors), np.float32)
-        sums = np.empty(SIDE, np.float32)
+        sums, masks, lengths = np.empty(SIDE, np.float32), close.masks, tokens.lengths
         for i in range(len(rows)):
-            start, stop, first = starts[rows[i]], starts[rows[i] + 1], mask_starts[places[i]]
+            start, stop, first = tokens.starts[rows[i]], tokens.starts[rows[i] + 1], close.starts[places[i]]
             if start == stop:
                 continue
             unsure = 0  # of a length that no byte stands for, the bytes say nothing
@@ -91,18 +109,9 @@ def _scores_of_close(dim: int, bits: int, floats: int, with_vectors: int) -> Cal
                         mask = np.uint32(2**32 - 1)
                     if not mask:
                         continue
-                    cell = min(np.int64(cells[token]), len(centroids) - 1)
-                    if with_vectors:
-                        square = simd_scores.decoded(
-                            residuals[token].ctypes.data, weights.ctypes.data, centroids[cell].ctypes.data, step,
-                            decoded.ctypes.data, dim, bits, floats,
-                        )  # fmt: skip
-                    else:
-                        _decoded(values, centroids[cell], step, residuals[token], decoded)
-                        square = product(decoded, decoded, sums)
-                    scale = np.float32(1) / max(np.sqrt(square), np.float32(1e-12))
+                    scale = decoded_token(tables, tokens.centroid_ids, tokens.residuals, token, decoded, sums)
                     while mask:
-                        q = LANES * block + simd_cells.trailing_zeros(mask)
+                        q = LANES * block + simd_centroids.trailing_zeros(mask)
                         mask &= mask - np.uint32(1)
                         if q >= len(vectors):
                             break
@@ -112,51 +121,38 @@ def _scores_of_close(dim: int, bits: int, floats: int, with_vectors: int) -> Cal
     return run
 
 
-def maxsim_of(
-    codec: Codec, query: Query, cells_N: Integers, residuals_NP: Bytes, lengths_N: Bytes, starts_D: Integers,
-    rows_C: NDArray[np.int32], close: Close, places_C: Integers,
-) -> Floats:  # fmt: skip
-    """Return what `reference.full_maxsim` returns, looking at those tokens only that may be the best.
+def exact_maxsim(
+    segment: Segment, context: SearchContext, rows_C: NDArray[np.int32], close: Close, places_C: Integers
+) -> Floats:
+    """Return what `reference.exact_maxsim` returns, looking at those tokens only that may be the best.
 
-    close     of more documents, by `quick_maxsim`; places_C  where these stand among them
+    close     of more documents, by `quantized_maxsim`; places_C  where these stand among them
     """
-    out = np.full(len(rows_C), -np.inf, np.float32)
+    codec, out = context.codec, np.full(len(rows_C), -np.inf, np.float32)
     run = _scores_of_close(*_decoding_for(codec))
-    arrays = (cells_N, residuals_NP, lengths_N, starts_D)
-    run(query.vectors, *Tables.of(codec), *arrays, rows_C, places_C, close.masks, close.starts, out)
+    run(context.query.vectors, Tables.of(codec), segment.tokens, rows_C, places_C, close, out)
     return out
 
 
 @cache
 def _decode(dim: int, bits: int, floats: int, with_vectors: int) -> Callable[..., None]:
-    product = _product(dim)
+    decoded_token = _decoded_token(dim, bits, floats, with_vectors)
 
     @numeric
-    def run(
-        values: Any, weights: Any, centroids: Any, step: Any, cells: Any, residuals: Any, out: Any
-    ) -> None:  # fmt: skip
+    def run(tables: Any, centroid_ids: Any, residuals: Any, out: Any) -> None:
         sums = np.empty(SIDE, np.float32)
-        for token in range(len(cells)):
-            cell = min(np.int64(cells[token]), len(centroids) - 1)
-            if with_vectors:
-                square = simd_scores.decoded(
-                    residuals[token].ctypes.data, weights.ctypes.data, centroids[cell].ctypes.data, step,
-                    out[token].ctypes.data, dim, bits, floats,
-                )  # fmt: skip
-            else:
-                _decoded(values, centroids[cell], step, residuals[token], out[token])
-                square = product(out[token], out[token], sums)
-            scale = np.float32(1) / max(np.sqrt(square), np.float32(1e-12))
+        for token in range(len(centroid_ids)):
+            scale = decoded_token(tables, centroid_ids, residuals, token, out[token], sums)
             for d in range(out.shape[1]):
                 out[token, d] *= scale
 
     return run
 
 
-def decode(codec: Codec, cells_N: Integers, residuals_NP: Bytes) -> Floats:
+def decode(codec: Codec, centroid_ids_N: Integers, residuals_NP: Bytes) -> Floats:
     """Return what `reference.decode` returns."""
-    out = np.empty((len(cells_N), codec.dim), np.float32)
-    _decode(*_decoding_for(codec))(*Tables.of(codec), cells_N, residuals_NP, out)
+    out = np.empty((len(centroid_ids_N), codec.dim), np.float32)
+    _decode(*_decoding_for(codec))(Tables.of(codec), centroid_ids_N, np.ascontiguousarray(residuals_NP), out)
     return out
 
 

@@ -32,39 +32,39 @@ def as_bytes(vectors_NH: Floats) -> NDArray[np.int8]:
 
 
 @compiled
-def _sums(points: Any, cells: Any, out: Any, counts: Any) -> None:
+def _sums(points: Any, centroid_ids: Any, out: Any, counts: Any) -> None:
     for i in range(len(points)):
-        cell = cells[i]
-        counts[cell] += 1
+        centroid = centroid_ids[i]
+        counts[centroid] += 1
         for d in range(points.shape[1]):
-            out[cell, d] += points[i, d]
+            out[centroid, d] += points[i, d]
 
 
 def sums(
-    points_NH: NDArray[np.int8], cells_N: NDArray[np.int32], num_cells: int
+    points_NH: NDArray[np.int8], centroid_ids_N: NDArray[np.int32], num_centroids: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the sum of the points of every cell, (K, H), and how many they are, (K,)."""
-    out = np.zeros((num_cells, points_NH.shape[1]), np.int64)
-    counts = np.zeros(num_cells, np.int64)
-    _sums(points_NH, cells_N, out, counts)
+    """Return the sum of the points of every centroid, (K, H), and how many they are, (K,)."""
+    out = np.zeros((num_centroids, points_NH.shape[1]), np.int64)
+    counts = np.zeros(num_centroids, np.int64)
+    _sums(points_NH, centroid_ids_N, out, counts)
     return out, counts
 
 
 @compiled
 def _residuals(
-    vectors: Any, cells: Any, shifted: Any, step: Any, exact: Any, cutoffs: Any, weights: Any, lengths_table: Any,
-    bits: int, packed: Any, lengths: Any,
+    vectors: Any, centroid_ids: Any, shifted: Any, step: Any, exact: Any, cutoffs: Any, weights: Any,
+    lengths_table: Any, bits: int, packed: Any, lengths: Any,
 ) -> None:  # fmt: skip
     per_byte = 8 // bits
     low, high = lengths_table[0], lengths_table[-1]
     for token in range(len(vectors)):
-        cell = cells[token]
+        centroid = centroid_ids[token]
         square = np.float32(0)
         for byte in range(packed.shape[1]):
             whole = 0
             for field in range(per_byte):
                 d = byte * per_byte + field
-                near = exact[cell, d] if len(exact) else (np.float32(shifted[cell, d]) - np.float32(128)) * step
+                near = exact[centroid, d] if len(exact) else (np.float32(shifted[centroid, d]) - np.float32(128)) * step
                 rest = vectors[token, d] - near
                 code = 0
                 for cutoff in cutoffs:
@@ -78,60 +78,59 @@ def _residuals(
         lengths[token] = np.uint8(min(max(np.rint(place), np.float32(0)), np.float32(255)))
 
 
-def residuals(codec: Codec, vectors_NH: Floats, cells_N: NDArray[np.int32]) -> Encoded:
-    """Return tokens as they are stored, given their cells: the codes that `codec.cutoffs` ask for."""
+def residuals(codec: Codec, vectors_NH: Floats, centroid_ids_N: NDArray[np.int32]) -> Encoded:
+    """Return tokens as they are stored, given their centroids: the codes that `codec.cutoffs` ask for."""
     packed = np.empty((len(vectors_NH), codec.dim * codec.bits // 8), np.uint8)
     lengths = np.empty(len(vectors_NH), np.uint8)
     exact = np.zeros((0, 0), np.float32) if codec.exact is None else codec.exact
     _residuals(
-        np.ascontiguousarray(vectors_NH, np.float32), cells_N, codec.shifted, np.float32(codec.step), exact,
+        np.ascontiguousarray(vectors_NH, np.float32), centroid_ids_N, codec.shifted, np.float32(codec.step), exact,
         codec.cutoffs, codec.weights, codec.inverse_lengths, codec.bits, packed, lengths,
     )  # fmt: skip
-    return Encoded(cells_N.astype(codec.cell_type), packed, lengths)
+    return Encoded(centroid_ids_N.astype(codec.id_type), packed, lengths)
 
 
 @compiled
-def _list_sizes(cells: Any, starts: Any, last: Any, sizes: Any) -> None:
+def _list_sizes(centroid_ids: Any, starts: Any, last: Any, sizes: Any) -> None:
     for row in range(len(starts) - 1):
         for token in range(starts[row], starts[row + 1]):
-            cell = cells[token]
-            if last[cell] != row:
-                delta = row - last[cell] - 1
-                sizes[cell] += 1
+            centroid = centroid_ids[token]
+            if last[centroid] != row:
+                delta = row - last[centroid] - 1
+                sizes[centroid] += 1
                 while delta > 127:
                     delta >>= 7
-                    sizes[cell] += 1
-                last[cell] = row
+                    sizes[centroid] += 1
+                last[centroid] = row
 
 
 @compiled
-def _list_bytes(cells: Any, starts: Any, last: Any, at: Any, stream: Any) -> None:
+def _list_bytes(centroid_ids: Any, starts: Any, last: Any, at: Any, stream: Any) -> None:
     for row in range(len(starts) - 1):
         for token in range(starts[row], starts[row + 1]):
-            cell = cells[token]
-            if last[cell] != row:
-                delta = row - last[cell] - 1
+            centroid = centroid_ids[token]
+            if last[centroid] != row:
+                delta = row - last[centroid] - 1
                 while delta > 127:
-                    stream[at[cell]] = np.uint8(delta & 127 | 128)
-                    at[cell] += 1
+                    stream[at[centroid]] = np.uint8(delta & 127 | 128)
+                    at[centroid] += 1
                     delta >>= 7
-                stream[at[cell]] = np.uint8(delta)
-                at[cell] += 1
-                last[cell] = row
+                stream[at[centroid]] = np.uint8(delta)
+                at[centroid] += 1
+                last[centroid] = row
 
 
-def lists(cells_N: Integers, starts_D: Integers, num_cells: int, stream: Any) -> Integers:
-    """Write the rows of every cell, ascending and once each, as differences of 7 bits a byte; return where each starts.
+def lists(centroid_ids_N: Integers, starts_D: Integers, num_centroids: int, stream: Any) -> Integers:
+    """Write the rows of every centroid, ascending, once each, as differences of 7 bits a byte; return their starts.
 
     stream   a function that makes the array of bytes to write to, given its size
     returns  (K + 1,) int64
 
-    Two passes over the tokens and a number for each cell are all it takes, however large the index is.
+    Two passes over the tokens and a number for each centroid are all it takes, however large the index is.
     """
-    sizes = np.zeros(num_cells + 1, np.int64)
-    _list_sizes(cells_N, starts_D, np.full(num_cells, -1, np.int64), sizes[1:])
+    sizes = np.zeros(num_centroids + 1, np.int64)
+    _list_sizes(centroid_ids_N, starts_D, np.full(num_centroids, -1, np.int64), sizes[1:])
     list_starts = np.cumsum(sizes)
-    _list_bytes(
-        cells_N, starts_D, np.full(num_cells, -1, np.int64), list_starts[:-1].copy(), stream(int(list_starts[-1]))
-    )
+    last, at = np.full(num_centroids, -1, np.int64), list_starts[:-1].copy()
+    _list_bytes(centroid_ids_N, starts_D, last, at, stream(int(list_starts[-1])))
     return list_starts

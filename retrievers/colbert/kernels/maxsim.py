@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from retrievers.colbert.kernels.arrays import LANES, UNIT, Bytes, Codec, Floats, Integers, Query
+from retrievers.colbert.kernels.arrays import LANES, UNIT, Bytes, Codec, Floats, Integers, Query, SearchContext, Segment
 from retrievers.colbert.kernels.centroids import grouped
-from retrievers.colbert.kernels.compile import CONFIG, compiled, explicit, tiled
+from retrievers.colbert.kernels.compile import CONFIG, compiled, explicit, inlined, tiled
 from retrievers.colbert.kernels.x86 import amx, simd, simd_scores
 from retrievers.colbert.kernels.x86.amx import TILE
 from retrievers.colbert.kernels.x86.simd import MANY, ROWS
@@ -41,26 +41,27 @@ class Close(NamedTuple):
     doubts: Floats  # (B, 32): how far below the best a score may be that is the best
 
     @classmethod
-    def of(cls, codec: Codec, query: Query, starts_D: Integers, rows_C: NDArray[np.int32]) -> "Close":
+    def of(cls, segment: Segment, context: SearchContext, rows_C: NDArray[np.int32]) -> "Close":
         """Return room for the tokens of some documents."""
         starts = np.zeros(len(rows_C) + 1, np.int64)
-        np.cumsum(starts_D[rows_C + 1] - starts_D[rows_C], out=starts[1:])
-        return cls(np.empty((starts[-1], len(query.lanes)), np.uint32), starts, query.doubts(codec))
+        np.cumsum(segment.starts[rows_C + 1] - segment.starts[rows_C], out=starts[1:])
+        masks = np.empty((starts[-1], len(context.query.lanes)), np.uint32)
+        return cls(masks, starts, context.query.doubts(context.codec))
 
 
 NOBODY = Close(np.empty((0, 0), np.uint32), np.empty(0, np.int64), np.empty((0, 0), np.float32))
 
 
-class Steps(NamedTuple):
+class KernelTables(NamedTuple):
     """What the compiled functions need of a codec and a query beside the arrays of an index."""
 
     query: NDArray[np.int8]  # (B, H / 4, 32, 4), or (B, 32, H) for plain loops and for a query token at a time
     levels: Bytes  # (64,): 16 levels, four times over
     inverse_lengths: Floats  # (256,)
-    units: Floats  # (2,): the worth of a step of a cell score, and of a step of levels . query
+    units: Floats  # (2,): the worth of a step of a centroid score, and of a step of levels . query
 
     @classmethod
-    def of(cls, codec: Codec, query: Query, lanes: NDArray[np.int8]) -> "Steps":
+    def of(cls, codec: Codec, query: Query, lanes: NDArray[np.int8]) -> "KernelTables":
         levels = np.zeros(16, np.uint8)
         levels[: len(codec.levels)] = codec.levels
         units = np.array([UNIT, query.step * codec.level_step], np.float32)
@@ -78,167 +79,263 @@ def plane_order(dim: int, bits: int) -> Integers:
     return np.arange(dim).reshape(-1, 8 // bits).T.ravel()
 
 
+# of vectors: a document's tokens, 16 at a time, meet a block of 32 query tokens ------------------------------------
+
+
+class _Block(NamedTuple):
+    """A block of the query: addresses."""
+
+    lanes: int
+    scores: int  # of its centroids
+    last: int  # the largest centroid number there is
+
+
+class _Room(NamedTuple):
+    """Addresses of tables, and of what is written for each tile."""
+
+    levels: int
+    lengths: int
+    units: int
+    best: int  # 32 float32
+    kept: int  # of a document: (tokens, 32) float32, in the cache when it is read again
+    unpacked: int
+    dots: int
+
+
+class _Copies(NamedTuple):
+    """Tokens that do not lie side by side, or too near the end of a file."""
+
+    residuals: Bytes
+    centroid_ids: Integers
+    lengths: Bytes
+
+
+class _Tile(NamedTuple):
+    """Up to 16 tokens side by side: addresses."""
+
+    residuals: Any  # as int64
+    centroid_ids: Any
+    lengths: Any
+    size: int
+
+
 @cache
-def _explicit(dim: int, bits: int, cell_bytes: int, keep: int, tiles: int) -> Callable[..., None]:
+def _tile_scores(dim: int, bits: int, id_bytes: int, keep: int, tiles: int) -> Callable[..., None]:
+    """Return code that raises the best scores of a block to those of a tile; with `keep` = 1 it writes them all."""
+    width = dim * bits // 8
+
+    @inlined
+    def run(tile: Any, block: Any, room: Any, kept: Any) -> None:
+        rows = max(tile.size, ROWS)
+        simd.unpack(tile.residuals, rows * width, room.levels, room.unpacked, bits, width)
+        if tiles:
+            amx.dots(room.unpacked, room.dots, dim)
+            simd.take_best(
+                room.dots, tile.size, tile.centroid_ids, block.scores, tile.lengths, room.lengths, room.units,
+                room.best, kept, block.last, id_bytes, keep,
+            )  # fmt: skip
+            return
+        first = 0
+        while first < rows:  # duplicated on purpose: the number of rows must be known when this is compiled
+            if rows - first >= MANY:
+                simd.tokens_scores(
+                    room.unpacked + first * dim, block.lanes, tile.centroid_ids + first * id_bytes, block.scores,
+                    tile.lengths + first, room.lengths, room.units, room.best, kept + first * 4 * LANES, block.last,
+                    MANY, dim, id_bytes, keep,
+                )  # fmt: skip
+                first += MANY
+            else:
+                first = min(first, rows - ROWS)
+                simd.tokens_scores(
+                    room.unpacked + first * dim, block.lanes, tile.centroid_ids + first * id_bytes, block.scores,
+                    tile.lengths + first, room.lengths, room.units, room.best, kept + first * 4 * LANES, block.last,
+                    ROWS, dim, id_bytes, keep,
+                )  # fmt: skip
+                first += ROWS
+
+    return run
+
+
+@cache
+def _copied(width: int) -> Callable[..., Any]:
+    """Return code that makes a tile of the tokens at [at, stop), or of those listed there, from copies of them."""
+
+    @inlined
+    def run(tokens: Any, listed: Any, at: Any, stop: Any, copies: Any) -> Any:
+        count = min(TILE, stop - at)
+        for place in range(max(count, ROWS)):
+            token = at + min(place, count - 1)  # the last one again, until there are four
+            if len(listed):
+                token = listed[token]
+            copies.centroid_ids[place], copies.lengths[place] = tokens.centroid_ids[token], tokens.lengths[token]
+            source = tokens.residuals.ctypes.data + token * width
+            simd.copy(source, copies.residuals.ctypes.data + place * width, width)
+        return _Tile(
+            np.int64(copies.residuals.ctypes.data), np.int64(copies.centroid_ids.ctypes.data),
+            np.int64(copies.lengths.ctypes.data), count,
+        )  # fmt: skip
+
+    return run
+
+
+@inlined
+def _in_place(tokens: Any, at: Any, stop: Any) -> Any:
+    """Return the tile of the tokens at [at, stop), where they lie: four at least, and 64 bytes more behind the last."""
+    width, id_bytes = tokens.residuals.shape[1], tokens.centroid_ids.itemsize
+    return _Tile(
+        tokens.residuals.ctypes.data + at * width, tokens.centroid_ids.ctypes.data + at * id_bytes,
+        tokens.lengths.ctypes.data + at, min(TILE, stop - at),
+    )  # fmt: skip
+
+
+@inlined
+def _prefetch(tokens: Any, start: Any, stop: Any) -> None:
+    """Ask for tokens that lie side by side."""
+    width, id_bytes = tokens.residuals.shape[1], tokens.centroid_ids.itemsize
+    simd.prefetch(tokens.centroid_ids.ctypes.data + start * id_bytes, (stop - start) * id_bytes)
+    simd.prefetch(tokens.lengths.ctypes.data + start, stop - start)
+    simd.prefetch(tokens.residuals.ctypes.data + start * width, (stop - start) * width)
+
+
+@inlined
+def _prefetch_listed(tokens: Any, listed: Any, start: Any, stop: Any) -> None:
+    width = tokens.residuals.shape[1]
+    for place in range(start, stop):
+        simd.prefetch(tokens.residuals.ctypes.data + listed[place] * width, width)
+
+
+@compiled
+def _longest(tokens: Any, rows: Any) -> Any:
+    longest = 0
+    for row in rows:
+        longest = max(longest, tokens.starts[row + 1] - tokens.starts[row])
+    return longest
+
+
+@cache
+def _explicit(dim: int, bits: int, id_bytes: int, keep: int, tiles: int) -> Callable[..., None]:
     """Return the vector code for a shape; with `keep` = 1, it says which tokens are close to the best too.
 
     tiles  whether dot products are made in matrix registers
     """
     width = dim * bits // 8
+    score_tile, copied = _tile_scores(dim, bits, id_bytes, keep, tiles), _copied(width)
 
     @compiled
     def run(
-        query: Any, levels: Any, table: Any, units: Any, cells: Any, residuals: Any, lengths: Any, starts: Any,
-        scores: Any, rows: Any, listed: Any, list_starts: Any, out: Any, masks: Any, mask_starts: Any, doubts: Any,
-        config: Any,
-    ) -> None:  # fmt: skip
+        tables: Any, tokens: Any, scores: Any, rows: Any, listed: Any, out: Any, close: Any, config: Any
+    ) -> None:
         best, floors = np.empty(LANES, np.float32), np.empty(LANES, np.float32)
-        longest = 0
-        if keep:
-            for row in rows:
-                longest = max(longest, starts[row + 1] - starts[row])
-        kept = np.empty((longest + TILE, LANES), np.float32)  # of a document: in the cache when it is read again
-        packed, unpacked = np.empty(TILE * width + 64, np.uint8), np.zeros(TILE * dim + 64, np.uint8)
-        some_cells, some_lengths = np.empty(TILE, cells.dtype), np.empty(TILE, np.uint8)
-        dots = np.empty((TILE, LANES), np.int32)
-        safe = residuals.size - 64  # unpacking reads 64 bytes at a time, and must not pass the end of a mapped file
-        last, some = scores.shape[1] - 1, len(list_starts) > 0
+        kept = np.empty(((_longest(tokens, rows) if keep else 0) + TILE, LANES), np.float32)
+        copies = _Copies(
+            np.empty(TILE * width + 64, np.uint8), np.empty(TILE, tokens.centroid_ids.dtype), np.empty(TILE, np.uint8)
+        )
+        unpacked, dots = np.zeros(TILE * dim + 64, np.uint8), np.empty((TILE, LANES), np.int32)
+        room = _Room(
+            tables.levels.ctypes.data, tables.inverse_lengths.ctypes.data, tables.units.ctypes.data, best.ctypes.data,
+            kept.ctypes.data, unpacked.ctypes.data, dots.ctypes.data,
+        )  # fmt: skip
+        safe = tokens.residuals.size - 64  # unpacking reads 64 bytes, and must not pass the end of a mapped file
+        some, num_blocks = len(listed.starts) > 0, len(tables.query)
         if tiles:
             amx.begin(config.ctypes.data)
-        for block in range(len(query)):
-            query_at = query.ctypes.data + block * LANES * dim
-            scores_at = scores.ctypes.data + block * scores.shape[1] * 2 * LANES
+        for number in range(num_blocks):
+            lanes_at = tables.query.ctypes.data + number * LANES * dim
+            scores_at = scores.ctypes.data + number * scores.shape[1] * 2 * LANES
+            block = _Block(lanes_at, scores_at, scores.shape[1] - 1)
             if tiles:
-                amx.hold(query_at, dim)
+                amx.hold(lanes_at, dim)
             for i in range(len(rows)):
                 best[:] = LOWEST
-                start, stop = starts[rows[i]], starts[rows[i] + 1]
+                start, stop = tokens.starts[rows[i]], tokens.starts[rows[i] + 1]
                 if some:
-                    start, stop = list_starts[i], list_starts[i + 1]
-                    if i + 2 < len(list_starts):
-                        for place in range(stop, list_starts[i + 2]):
-                            simd.prefetch(residuals.ctypes.data + listed[place] * width, width)
+                    start, stop = listed.starts[i], listed.starts[i + 1]
+                    if i + 1 < len(rows):
+                        _prefetch_listed(tokens, listed.tokens, stop, listed.starts[i + 2])
                 elif i + 1 < len(rows):
-                    ahead = starts[rows[i + 1]]
-                    tokens = starts[rows[i + 1] + 1] - ahead
-                    simd.prefetch(cells.ctypes.data + ahead * cell_bytes, tokens * cell_bytes)
-                    simd.prefetch(lengths.ctypes.data + ahead, tokens)
-                    simd.prefetch(residuals.ctypes.data + ahead * width, tokens * width)
-                in_place = not some and stop - start >= ROWS and stop * width < safe
-                at = start
+                    _prefetch(tokens, tokens.starts[rows[i + 1]], tokens.starts[rows[i + 1] + 1])
+                in_place, at = not some and stop - start >= ROWS and stop * width < safe, start
                 while at < stop:
                     if in_place:
                         at = min(at, stop - ROWS)  # some are seen twice: a maximum does not mind
-                        count = min(TILE, stop - at)
-                        source = residuals.ctypes.data + at * width
-                        cells_at, lengths_at = cells.ctypes.data + at * cell_bytes, lengths.ctypes.data + at
+                        tile = _in_place(tokens, at, stop)
                     else:
-                        count = min(TILE, stop - at)
-                        for place in range(max(count, ROWS)):
-                            token = at + min(place, count - 1)  # the last one again, until there are four
-                            if some:
-                                token = listed[token]
-                            some_cells[place], some_lengths[place] = cells[token], lengths[token]
-                            simd.copy(
-                                residuals.ctypes.data + token * width, packed.ctypes.data + place * width, width
-                            )
-                        source = np.int64(packed.ctypes.data)
-                        cells_at, lengths_at = np.int64(some_cells.ctypes.data), np.int64(some_lengths.ctypes.data)
-                    rest, kept_at = max(count, ROWS), kept.ctypes.data + (at - start) * 4 * LANES * keep
-                    simd.unpack(source, rest * width, levels.ctypes.data, unpacked.ctypes.data, bits, width)
-                    if tiles:
-                        amx.dots(unpacked.ctypes.data, dots.ctypes.data, dim)
-                        simd.take_best(
-                            dots.ctypes.data, count, cells_at, scores_at, lengths_at, table.ctypes.data,
-                            units.ctypes.data, best.ctypes.data, kept_at, last, cell_bytes, keep,
-                        )  # fmt: skip
-                    else:
-                        first = 0
-                        while first < rest:  # said twice, because what is compiled has to know the number of rows
-                            if rest - first >= MANY:
-                                simd.tokens_scores(
-                                    unpacked.ctypes.data + first * dim, query_at, cells_at + first * cell_bytes,
-                                    scores_at, lengths_at + first, table.ctypes.data, units.ctypes.data,
-                                    best.ctypes.data, kept_at + first * 4 * LANES, last, MANY, dim, cell_bytes, keep,
-                                )  # fmt: skip
-                                first += MANY
-                            else:
-                                first = min(first, rest - ROWS)
-                                simd.tokens_scores(
-                                    unpacked.ctypes.data + first * dim, query_at, cells_at + first * cell_bytes,
-                                    scores_at, lengths_at + first, table.ctypes.data, units.ctypes.data,
-                                    best.ctypes.data, kept_at + first * 4 * LANES, last, ROWS, dim, cell_bytes, keep,
-                                )  # fmt: skip
-                                first += ROWS
-                    at += count
+                        tile = copied(tokens, listed.tokens, at, stop, copies)
+                    score_tile(tile, block, room, room.kept + (at - start) * 4 * LANES * keep)
+                    at += tile.size
                 if start < stop:
                     score = simd_scores.total(best.ctypes.data)
-                    out[i] = score if block == 0 else out[i] + score
+                    out[i] = score if number == 0 else out[i] + score
                     if keep:
                         for lane in range(LANES):
-                            floors[lane] = best[lane] - doubts[block, lane]
-                        masks_at = masks.ctypes.data + 4 * (mask_starts[i] * len(query) + block)
-                        simd_scores.close(kept.ctypes.data, stop - start, floors.ctypes.data, masks_at, 4 * len(query))
+                            floors[lane] = best[lane] - close.doubts[number, lane]
+                        masks_at = close.masks.ctypes.data + 4 * (close.starts[i] * num_blocks + number)
+                        simd_scores.close(kept.ctypes.data, stop - start, floors.ctypes.data, masks_at, 4 * num_blocks)
         if tiles:
             amx.end()
 
     return run
 
 
+# of plain loops, for any shape -------------------------------------------------------------------------------------
+
+
+@inlined
+def _token_scores(tables: Any, tokens: Any, scores: Any, token: Any, levels: Any, out: Any) -> None:
+    """Write the scores of a token with all query tokens. `levels` is room for its numbers."""
+    blocks, _, dim = tables.query.shape
+    per_byte = dim // tokens.residuals.shape[1]
+    bits = 8 // per_byte
+    for d in range(dim):
+        code = tokens.residuals[token, d // per_byte] >> (8 - bits * (d % per_byte + 1)) & (2**bits - 1)
+        levels[d] = tables.levels[code]
+    centroid_id = min(np.int64(tokens.centroid_ids[token]), scores.shape[1] - 1)
+    for block in range(blocks):
+        for lane in range(LANES):
+            dot = np.int32(0)
+            for d in range(dim):
+                dot += np.int32(levels[d]) * np.int32(tables.query[block, lane, d])
+            near = np.float32(scores[block, centroid_id, lane]) * tables.units[0]
+            score = (near + np.float32(dot) * tables.units[1]) * tables.inverse_lengths[tokens.lengths[token]]
+            out[block, lane] = score
+
+
 @compiled
 def _portable(
-    query: Any, levels: Any, table: Any, units: Any, cells: Any, residuals: Any, lengths: Any, starts: Any,
-    scores: Any, rows: Any, listed: Any, list_starts: Any, out: Any, masks: Any, mask_starts: Any, doubts: Any,
-    config: Any,
-) -> None:  # fmt: skip
-    """Do the same in plain loops, for any shape."""
-    blocks, _, dim = query.shape
-    per_byte = dim // residuals.shape[1]
-    bits = 8 // per_byte
-    best, row, longest = np.empty((blocks, LANES), np.float32), np.empty(dim, np.int16), 0
-    if len(mask_starts):
-        for one in rows:
-            longest = max(longest, starts[one + 1] - starts[one])
-    kept = np.empty((longest, blocks, LANES), np.float32)
+    tables: Any, tokens: Any, scores: Any, rows: Any, listed: Any, out: Any, close: Any, config: Any
+) -> None:
+    """Do the same in plain loops."""
+    blocks, _, dim = tables.query.shape
+    keep, some, levels = len(close.starts) > 0, len(listed.starts) > 0, np.empty(dim, np.int16)
+    best = np.empty((blocks, LANES), np.float32)
+    kept = np.empty((_longest(tokens, rows) if keep else 1, blocks, LANES), np.float32)
     for i in range(len(rows)):
         best[:] = LOWEST
-        start, stop = starts[rows[i]], starts[rows[i] + 1]
-        if len(list_starts):
-            start, stop = list_starts[i], list_starts[i + 1]
+        start, stop = tokens.starts[rows[i]], tokens.starts[rows[i] + 1]
+        if some:
+            start, stop = listed.starts[i], listed.starts[i + 1]
         for at in range(start, stop):
-            token = listed[at] if len(list_starts) else at
-            cell = min(np.int64(cells[token]), scores.shape[1] - 1)
-            for byte in range(residuals.shape[1]):
-                packed = residuals[token, byte]
-                for field in range(per_byte):
-                    row[byte * per_byte + field] = levels[(packed >> (8 - bits * (field + 1))) & (2**bits - 1)]
+            now = kept[at - start if keep else 0]
+            _token_scores(tables, tokens, scores, listed.tokens[at] if some else at, levels, now)
             for block in range(blocks):
                 for lane in range(LANES):
-                    dot = np.int32(0)
-                    for d in range(dim):
-                        dot += np.int32(row[d]) * np.int32(query[block, lane, d])
-                    near = np.float32(scores[block, cell, lane]) * units[0]
-                    score = (near + np.float32(dot) * units[1]) * table[lengths[token]]
-                    best[block, lane] = max(best[block, lane], score)
-                    if len(mask_starts):
-                        kept[at - start, block, lane] = score
+                    best[block, lane] = max(best[block, lane], now[block, lane])
         if start < stop:
             out[i] = best.sum()
-        for at in range(stop - start if len(mask_starts) else 0):
+        for at in range(stop - start if keep else 0):
             for block in range(blocks):
                 mask = np.uint32(0)
                 for lane in range(LANES):
-                    if kept[at, block, lane] >= best[block, lane] - doubts[block, lane]:
+                    if kept[at, block, lane] >= best[block, lane] - close.doubts[block, lane]:
                         mask |= np.uint32(1) << np.uint32(lane)
-                masks[mask_starts[i] + at, block] = mask
+                close.masks[close.starts[i] + at, block] = mask
 
 
-def quick_maxsim(
-    codec: Codec, query: Query, cells_N: Integers, residuals_NP: Bytes, lengths_N: Bytes, starts_D: Integers,
-    scores_BKL: NDArray[np.int16], rows_C: NDArray[np.int32], listed: Listed | None = None,
+def quantized_maxsim(
+    segment: Segment, context: SearchContext, rows_C: NDArray[np.int32], listed: Listed | None = None,
     close: Close | None = None,
 ) -> Floats:  # fmt: skip
-    """Return what `reference.quick_maxsim` returns.
+    """Return what `reference.quantized_maxsim` returns.
 
     close  if given, takes what `reference.close_tokens` returns
 
@@ -246,35 +343,33 @@ def quick_maxsim(
     """
     if listed is not None and close is not None:
         raise ValueError("the close tokens are those of whole documents, not of listed ones")
-    out = np.full(len(rows_C), -np.inf, np.float32)
-    lanes, run = query.lanes, _portable
+    codec, lanes, run = context.codec, context.query.lanes, _portable
     if explicit_for(codec):
         lanes = grouped(lanes, plane_order(codec.dim, codec.bits))
-        run = _explicit(codec.dim, codec.bits, cells_N.itemsize, int(close is not None), tiled(codec.dim))
-    arrays = (cells_N, residuals_NP, lengths_N, starts_D)
-    steps = Steps.of(codec, query, lanes)
-    run(*steps, *arrays, scores_BKL, rows_C, *(listed or NOT_LISTED), out, *(close or NOBODY), CONFIG)
+        id_bytes, keep = segment.centroid_ids.itemsize, int(close is not None)
+        run = _explicit(codec.dim, codec.bits, id_bytes, keep, tiled(codec.dim))
+    out = np.full(len(rows_C), -np.inf, np.float32)
+    tables = KernelTables.of(codec, context.query, lanes)
+    run(tables, segment.tokens, context.scores.fine, rows_C, listed or NOT_LISTED, out, close or NOBODY, CONFIG)
     return out
 
 
 @compiled
-def _tokens_in(cells: Any, starts: Any, rows: Any, wanted: Any, tokens: Any, ends: Any) -> None:
+def _tokens_in(all_tokens: Any, rows: Any, wanted: Any, tokens: Any, ends: Any) -> None:
     found = 0
     for i in range(len(rows)):
-        for token in range(starts[rows[i]], starts[rows[i] + 1]):
-            if wanted[min(np.int64(cells[token]), len(wanted) - 1)]:
+        for token in range(all_tokens.starts[rows[i]], all_tokens.starts[rows[i] + 1]):
+            if wanted[min(np.int64(all_tokens.centroid_ids[token]), len(wanted) - 1)]:
                 if len(tokens):
                     tokens[found] = token
                 found += 1
         ends[i + 1] = found
 
 
-def tokens_in(
-    cells_N: Integers, starts_D: Integers, wanted_K: NDArray[np.bool_], rows_C: NDArray[np.int32]
-) -> Listed:  # fmt: skip
+def tokens_in(segment: Segment, wanted_K: NDArray[np.bool_], rows_C: NDArray[np.int32]) -> Listed:
     """List the tokens that `reference.tokens_in` returns."""
     starts = np.zeros(len(rows_C) + 1, np.int64)
-    _tokens_in(cells_N, starts_D, rows_C, wanted_K, np.empty(0, np.int64), starts)
+    _tokens_in(segment.tokens, rows_C, wanted_K, np.empty(0, np.int64), starts)
     tokens = np.empty(starts[-1], np.int64)
-    _tokens_in(cells_N, starts_D, rows_C, wanted_K, tokens, starts)
+    _tokens_in(segment.tokens, rows_C, wanted_K, tokens, starts)
     return Listed(tokens, starts)

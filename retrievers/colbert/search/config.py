@@ -10,9 +10,9 @@ class SearchConfig:
     """0 is a rule in words: see `settled`."""
 
     algorithm: str = "paper"
-    probe: int = 0  # cells looked into for each query token
+    probe: int = 0  # centroids looked into for each query token
     candidates: int = 0  # documents that survive the first look
-    refined: int = 0  # documents that survive the second look of the pruned search, at cells alone
+    refined: int = 0  # documents that survive the second look of the pruned search, at centroids alone
     full: int = 0  # documents scored in full by the pruned search
 
     def settled(self, k: int, documents: int) -> "SearchConfig":

@@ -79,8 +79,8 @@ def _index(b: Builder, number: Value) -> Value:
     return number if number.type == I64 else b.zext(number, I64)
 
 
-def cell_number(b: Builder, number: Value, last: Value) -> Value:
-    """Return a cell's number as 64 bits; a damaged file reads the last cell, and not somebody else's memory."""
+def clipped_id(b: Builder, number: Value, last: Value) -> Value:
+    """Return a centroid's number as 64 bits; a damaged file reads the last centroid, and not somebody else's memory."""
     number = _index(b, number)
     return b.select(b.icmp_unsigned(">", number, last), last, number)
 
@@ -174,17 +174,17 @@ def unpack(typingctx: Any, packed: Any, count: Any, table: Any, out: Any, bits: 
 
 
 def _raise(
-    b: Builder, args: dict[str, Value], cell_bytes: int, row: Value, sums: list[Value], tops: list[Value], keep: int
+    b: Builder, args: dict[str, Value], id_bytes: int, row: Value, sums: list[Value], tops: list[Value], keep: int
 ) -> list[Value]:
-    """Return the best scores after the token `row`: its cell score and its sums; keep its own if that is asked for."""
-    number = load(b, args["cells"], ir.IntType(8 * cell_bytes), b.mul(row, ir.Constant(I64, cell_bytes)))
-    cell = cell_number(b, number, args["last"])
+    """Return the best scores after the token `row`: its centroid score and its sums; keep its own if asked to."""
+    number = load(b, args["centroid_ids"], ir.IntType(8 * id_bytes), b.mul(row, ir.Constant(I64, id_bytes)))
+    centroid_id = clipped_id(b, number, args["last"])
     length = _index(b, load(b, args["lengths"], I8, row))
     scale = spread(b, load(b, args["table"], F32, b.mul(length, ir.Constant(I64, 4))), V16F32)
     near_unit, rest_unit = (spread(b, load(b, args["unit"], F32, 4 * i), V16F32) for i in range(2))
     tops = list(tops)
     for half in HALVES:
-        offset = b.add(b.mul(cell, ir.Constant(I64, 2 * LANES)), ir.Constant(I64, 32 * half))
+        offset = b.add(b.mul(centroid_id, ir.Constant(I64, 2 * LANES)), ir.Constant(I64, 32 * half))
         near = b.sitofp(b.sext(load(b, args["scores"], V16I16, offset), V16I32), V16F32)
         rest = b.fmul(b.sitofp(sums[half], V16F32), rest_unit)
         score = b.fmul(b.fadd(b.fmul(near, near_unit), rest), scale)
@@ -196,26 +196,26 @@ def _raise(
 
 @intrinsic(prefer_literal=True)
 def tokens_scores(
-    typingctx: Any, levels: Any, query: Any, cells: Any, scores: Any, lengths: Any, table: Any, unit: Any, best: Any,
-    kept: Any, last: Any, count: Any, dim: Any, cell_bytes: Any, keep: Any,
+    typingctx: Any, levels: Any, query: Any, centroid_ids: Any, scores: Any, lengths: Any, table: Any, unit: Any,
+    best: Any, kept: Any, last: Any, count: Any, dim: Any, id_bytes: Any, keep: Any,
 ) -> Any:  # fmt: skip
-    """Raise `best` to the scores of `count` document tokens: (cell score + levels . query) * inverse length.
+    """Raise `best` to the scores of `count` document tokens: (centroid score + levels . query) * inverse length.
 
     levels  address of (count, H) unsigned bytes
     query   address of (H / 4, 32, 4) signed bytes, in the order of the levels
-    cells   address of the tokens' cells, of `cell_bytes` each
+    centroid_ids  address of the tokens' centroids, of `id_bytes` each
     scores  address of (K, 32) int16: centroids times query
     lengths address of the tokens' bytes; table  address of 256 float32: what they stand for
     unit    address of 2 float32: the worth of a step of `scores`, and of a step of `levels . query`
     best    address of 32 float32; kept  with keep = 1, address of (count, 32) float32 for the scores of these tokens
-    last    the largest cell number there is
+    last    the largest centroid number there is
     """
-    if (known := literals(count, dim, cell_bytes, keep)) is None:
+    if (known := literals(count, dim, id_bytes, keep)) is None:
         return None
     num_rows, num_dims, num_bytes, to_keep = known
 
     def codegen(context: Any, b: Builder, signature: Any, args: Any) -> Value:
-        names = ("levels", "query", "cells", "scores", "lengths", "table", "unit", "best", "kept", "last")
+        names = ("levels", "query", "centroid_ids", "scores", "lengths", "table", "unit", "best", "kept", "last")
         given = dict(zip(names, args, strict=False))
         zero = ir.Constant(V16I32, [0] * 16)
         rows = [b.add(given["levels"], ir.Constant(I64, r * num_dims)) for r in range(num_rows)]
@@ -227,21 +227,21 @@ def tokens_scores(
             store(b, tops[half], given["best"], 64 * half)
         return context.get_dummy_value()
 
-    return types.void(*[types.intp] * 10, count, dim, cell_bytes, keep), codegen
+    return types.void(*[types.intp] * 10, count, dim, id_bytes, keep), codegen
 
 
 @intrinsic(prefer_literal=True)
 def take_best(
-    typingctx: Any, dots: Any, count: Any, cells: Any, scores: Any, lengths: Any, table: Any, unit: Any, best: Any,
-    kept: Any, last: Any, cell_bytes: Any, keep: Any,
+    typingctx: Any, dots: Any, count: Any, centroid_ids: Any, scores: Any, lengths: Any, table: Any, unit: Any,
+    best: Any, kept: Any, last: Any, id_bytes: Any, keep: Any,
 ) -> Any:  # fmt: skip
     """Do the second half of `tokens_scores` for tokens whose dot products are there: (count, 32) int32 at `dots`."""
-    if (known := literals(cell_bytes, keep)) is None:
+    if (known := literals(id_bytes, keep)) is None:
         return None
     num_bytes, to_keep = known
 
     def codegen(context: Any, b: Builder, signature: Any, args: Any) -> Value:
-        names = ("dots", "count", "cells", "scores", "lengths", "table", "unit", "best", "kept", "last")
+        names = ("dots", "count", "centroid_ids", "scores", "lengths", "table", "unit", "best", "kept", "last")
         given = dict(zip(names, args, strict=False))
         tops = [cgutils.alloca_once_value(b, load(b, given["best"], V16F32, 64 * half)) for half in HALVES]
         zero, one = ir.Constant(I64, 0), ir.Constant(I64, 1)
@@ -255,7 +255,7 @@ def take_best(
             store(b, b.load(tops[half]), given["best"], 64 * half)
         return context.get_dummy_value()
 
-    return types.void(*[types.intp] * 10, cell_bytes, keep), codegen
+    return types.void(*[types.intp] * 10, id_bytes, keep), codegen
 
 
 @intrinsic(prefer_literal=True)

@@ -1,4 +1,4 @@
-"""The inner steps of `cpu` that look at cells, as vector code: cell scores, the largest, centroid interaction.
+"""The inner steps of `cpu` that look at centroids, as vector code: centroid scores, the largest, centroid interaction.
 
 Legend  as in `simd`
 """
@@ -25,7 +25,7 @@ from retrievers.colbert.kernels.x86.simd import (
     V32I16,
     Builder,
     Value,
-    cell_number,
+    clipped_id,
     larger,
     literals,
     load,
@@ -36,7 +36,7 @@ from retrievers.colbert.kernels.x86.simd import (
 
 @intrinsic
 def steps(typingctx: Any, dots: Any, count: Any, start: Any, unit: Any, out: Any, coarse: Any, floors: Any) -> Any:
-    """Turn dot products of centroids with a query into cell scores; return a bit for each row that passes a floor.
+    """Turn dot products of centroids with a query into centroid scores; return a bit for each row that passes a floor.
 
     dots    address of (count, 32) int32; start  address of 32 int32 to add to them
     unit    address of a float32: int16 steps for a step of a dot product
@@ -88,17 +88,17 @@ def trailing_zeros(typingctx: Any, word: Any) -> Any:
 
 
 @intrinsic
-def largest(typingctx: Any, dots: Any, count: Any, first: Any, best: Any, cell: Any) -> Any:
-    """Raise `best` to the largest of the dot products of 32 points, `cell` to whose it is; the first of equals.
+def largest(typingctx: Any, dots: Any, count: Any, first: Any, best: Any, centroid_id: Any) -> Any:
+    """Raise `best` to the largest of the dot products of 32 points, `centroid` to whose it is; the first of equals.
 
     dots        address of (count, 32) int32, of centroids from number `first` on
-    best, cell  addresses of 32 int32
+    best, centroid  addresses of 32 int32
     """
 
     def codegen(context: Any, b: Builder, signature: Any, args: Any) -> Value:
-        dots_at, count_v, first_v, best_at, cell_at = args
+        dots_at, count_v, first_v, best_at, ids_at = args
         tops = [cgutils.alloca_once_value(b, load(b, best_at, V16I32, 64 * half)) for half in HALVES]
-        ids = [cgutils.alloca_once_value(b, load(b, cell_at, V16I32, 64 * half)) for half in HALVES]
+        ids = [cgutils.alloca_once_value(b, load(b, ids_at, V16I32, 64 * half)) for half in HALVES]
         zero, one = ir.Constant(I64, 0), ir.Constant(I64, 1)
         with cgutils.for_range_slice(b, zero, count_v, one, I64) as (row, _):
             number = spread(b, b.trunc(b.add(first_v, row), I32), V16I32)
@@ -110,70 +110,70 @@ def largest(typingctx: Any, dots: Any, count: Any, first: Any, best: Any, cell: 
                 b.store(b.select(above, number, b.load(ids[half])), ids[half])
         for half in HALVES:
             store(b, b.load(tops[half]), best_at, 64 * half)
-            store(b, b.load(ids[half]), cell_at, 64 * half)
+            store(b, b.load(ids[half]), ids_at, 64 * half)
         return context.get_dummy_value()
 
     return types.void(*[types.intp] * 5), codegen
 
 
 @intrinsic(prefer_literal=True)
-def cells_maxsim(typingctx: Any, cells: Any, count: Any, scores: Any, last: Any, cell_bytes: Any) -> Any:
-    """Return the sum over lanes of the best of a document's cell scores: centroid interaction, in int8 steps.
+def centroids_maxsim(typingctx: Any, centroid_ids: Any, count: Any, scores: Any, last: Any, id_bytes: Any) -> Any:
+    """Return the sum over lanes of the best of a document's centroid scores: centroid interaction, in int8 steps.
 
-    cells   address of `count` cells, at least one, of `cell_bytes` each
+    centroid_ids  address of `count` of them, at least one, of `id_bytes` each
     scores  address of (K, 32) int8
-    last    the largest cell number there is
+    last    the largest centroid number there is
     """
-    if (known := literals(cell_bytes)) is None:
+    if (known := literals(id_bytes)) is None:
         return None
     (num_bytes,) = known
 
     def codegen(context: Any, b: Builder, signature: Any, args: Any) -> Value:
-        cells_at, count_v, scores_at, last = args[:4]
+        ids_at, count_v, scores_at, last = args[:4]
         best = cgutils.alloca_once_value(b, ir.Constant(V32I8, [-(2**7)] * LANES))
         with cgutils.for_range(b, count_v) as loop:
-            score = _cell_score(b, cells_at, loop.index, num_bytes, last, scores_at)
+            score = _centroid_score(b, ids_at, loop.index, num_bytes, last, scores_at)
             b.store(larger(b, score, b.load(best)), best)
         wide = b.sext(b.load(best), ir.VectorType(I32, LANES))
         add = b.module.declare_intrinsic("llvm.vector.reduce.add.v32i32", (), ir.FunctionType(I32, [wide.type]))
         return b.sext(b.call(add, [wide]), I64)
 
-    return types.int64(*[types.intp] * 4, cell_bytes), codegen
+    return types.int64(*[types.intp] * 4, id_bytes), codegen
 
 
 @intrinsic(prefer_literal=True)
-def leading(
-    typingctx: Any, cells: Any, count: Any, scores: Any, last: Any, out: Any, tops: Any, cell_bytes: Any
+def best_tokens(
+    typingctx: Any, centroid_ids: Any, count: Any, scores: Any, last: Any, out: Any, tops: Any, id_bytes: Any
 ) -> Any:  # fmt: skip
-    """Write for every lane which of a document's tokens has the best cell score, the first of equals.
+    """Write for every lane which of a document's tokens has the best centroid score, the first of equals.
 
-    cells   address of `count` cells, from one to 65,536, of `cell_bytes` each
+    centroid_ids  address of `count` of them, from one to 65,536, of `id_bytes` each
     scores  address of (K, 32) int8
-    out     address of 32 uint16: places among the cells; tops  address of 32 int8: the scores there
+    out     address of 32 uint16: places among the centroids; tops  address of 32 int8: the scores there
     """
-    if (known := literals(cell_bytes)) is None:
+    if (known := literals(id_bytes)) is None:
         return None
     (num_bytes,) = known
 
     def codegen(context: Any, b: Builder, signature: Any, args: Any) -> Value:
-        cells_at, count_v, scores_at, last, out_at, tops_at = args[:6]
-        first, one = _cell_score(b, cells_at, ir.Constant(I64, 0), num_bytes, last, scores_at), ir.Constant(I64, 1)
+        ids_at, count_v, scores_at, last, out_at, tops_at = args[:6]
+        first, one = _centroid_score(b, ids_at, ir.Constant(I64, 0), num_bytes, last, scores_at), ir.Constant(I64, 1)
         best = cgutils.alloca_once_value(b, first)
-        whose, place = (cgutils.alloca_once_value(b, ir.Constant(V32I16, [0] * LANES)) for _ in range(2))
+        argmax, place = (cgutils.alloca_once_value(b, ir.Constant(V32I16, [0] * LANES)) for _ in range(2))
         with cgutils.for_range_slice(b, one, count_v, one, I64) as (row, _):
-            score, top = _cell_score(b, cells_at, row, num_bytes, last, scores_at), b.load(best)
+            score, top = _centroid_score(b, ids_at, row, num_bytes, last, scores_at), b.load(best)
             b.store(b.add(b.load(place), ir.Constant(V32I16, [1] * LANES)), place)
             above = b.icmp_signed(">", score, top)
-            b.store(b.select(above, b.load(place), b.load(whose)), whose)
+            b.store(b.select(above, b.load(place), b.load(argmax)), argmax)
             b.store(larger(b, score, top), best)  # not by `above`: it would wait for the comparison
-        store(b, b.load(whose), out_at)
+        store(b, b.load(argmax), out_at)
         store(b, b.load(best), tops_at)
         return context.get_dummy_value()
 
-    return types.void(*[types.intp] * 6, cell_bytes), codegen
+    return types.void(*[types.intp] * 6, id_bytes), codegen
 
 
-def _cell_score(b: Builder, cells: Value, row: Value, cell_bytes: int, last: Value, scores: Value) -> Value:
-    """Return the coarse scores of a token's cell with all lanes."""
-    number = load(b, cells, ir.IntType(8 * cell_bytes), b.mul(row, ir.Constant(I64, cell_bytes)))
-    return load(b, scores, V32I8, b.mul(cell_number(b, number, last), ir.Constant(I64, LANES)))
+def _centroid_score(b: Builder, centroid_ids: Value, row: Value, id_bytes: int, last: Value, scores: Value) -> Value:
+    """Return the coarse scores of a token's centroid with all lanes."""
+    number = load(b, centroid_ids, ir.IntType(8 * id_bytes), b.mul(row, ir.Constant(I64, id_bytes)))
+    return load(b, scores, V32I8, b.mul(clipped_id(b, number, last), ir.Constant(I64, LANES)))
