@@ -43,7 +43,9 @@ def test_an_index_of_vectors_is_checked_as_any_other(made):
 
 
 def test_an_index_of_vectors_is_searched_with_the_model_it_names(made):
-    rows = [line.split("\t") for line in lotte("search", str(made), "why is the sky blue", "-k", "12").stdout.splitlines()]
+    rows = [
+        line.split("\t") for line in lotte("search", str(made), "why is the sky blue", "-k", "12").stdout.splitlines()
+    ]
     assert sorted(row[2] for row in rows) == sorted(f"d{row}" for row in range(12))
 
 

@@ -47,6 +47,7 @@ def open_segment(folder: Path, number: int, codec: Codec) -> Segment:
 
     Raises  CorruptFileError if one is missing, or its shape is not the shape the others ask for
     """
+
     def column(name: str, kind: Any, *shape: int | None) -> Any:
         return mapped(file(folder, name, number), kind, *shape)
 

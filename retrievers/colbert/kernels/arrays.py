@@ -115,7 +115,6 @@ class Query:
         sums_BL = self.lanes.sum(axis=2, dtype=np.int32)
         return np.rint(sums_BL * (float(codec.weights[0]) / codec.step)).astype(np.int32)
 
-
     def doubts(self, codec: Codec) -> Floats:
         """Return how far below the best of a document's scores by bytes one may be that is the best, (B, 32).
 
@@ -173,6 +172,13 @@ class TokenArrays(NamedTuple):
     starts: NDArray[np.int64]  # (D + 1,): document d has the tokens starts[d] to starts[d + 1]
 
 
+class InvertedLists(NamedTuple):
+    """The rows of each centroid, as compiled code takes them."""
+
+    stream: Bytes  # of each centroid the rows, ascending, as differences of 7 bits a byte
+    starts: NDArray[np.int64]  # (K + 1,): where each centroid's bytes start
+
+
 @dataclass(frozen=True, eq=False)
 class Segment:
     """Some documents, coded and listed. The arrays may lie in mapped files that are larger than memory."""
@@ -195,3 +201,7 @@ class Segment:
     @cached_property
     def tokens(self) -> TokenArrays:
         return TokenArrays(self.centroid_ids, self.residuals, self.lengths, self.starts)
+
+    @cached_property
+    def inverted(self) -> InvertedLists:
+        return InvertedLists(self.lists, self.list_starts)

@@ -41,7 +41,8 @@ def _next(stream: Any, at: Any, stop: Any) -> Any:
 
 
 @compiled
-def _gather(stream: Any, list_starts: Any, centroid_ids: Any, num_rows: int, marks: Any) -> Any:
+def _gather(inverted: Any, centroid_ids: Any, num_rows: int, marks: Any) -> Any:
+    stream, list_starts = inverted.stream, inverted.starts
     for centroid_id in centroid_ids:
         at, stop = list_starts[centroid_id], list_starts[centroid_id + 1]
         row = np.int64(-1)
@@ -66,26 +67,21 @@ def _gather(stream: Any, list_starts: Any, centroid_ids: Any, num_rows: int, mar
     return rows
 
 
-def gather(
-    segment: Segment, context: SearchContext, allowed_D: Bytes | None, scratch: Scratch
-) -> NDArray[np.int32]:
+def gather(segment: Segment, context: SearchContext, allowed_D: Bytes | None, scratch: Scratch) -> NDArray[np.int32]:
     """Return the rows that `reference.gather` returns, of those that are allowed."""
     probed = np.unique(context.scores.probed)
-    rows: NDArray[np.int32] = _gather(
-        segment.lists, segment.list_starts, probed, len(scratch.seen), scratch.marks
-    )
+    rows: NDArray[np.int32] = _gather(segment.inverted, probed, len(scratch.seen), scratch.marks)
     return rows if allowed_D is None else rows[allowed_D[rows] > 0]
 
 
 @compiled
-def _probe_gains(
-    stream: Any, list_starts: Any, centroid_ids: Any, gains: Any, stamp: int, gains_of_rows: Any, seen: Any, rows: Any
-) -> None:
+def _probe_gains(inverted: Any, probed: Any, gains: Any, stamp: int, gains_of_rows: Any, seen: Any, rows: Any) -> None:
+    stream, list_starts = inverted.stream, inverted.starts
     for row in rows:
         gains_of_rows[row] = 0
-    for token in range(centroid_ids.shape[0]):
-        for probe in range(centroid_ids.shape[1]):
-            centroid_id, gain = centroid_ids[token, probe], gains[token, probe]
+    for token in range(probed.shape[0]):
+        for probe in range(probed.shape[1]):
+            centroid_id, gain = probed[token, probe], gains[token, probe]
             at, stop = list_starts[centroid_id], list_starts[centroid_id + 1]
             row = np.int64(-1)
             while at < stop:
@@ -108,10 +104,8 @@ def probe_gains(
         scratch.stamp = 1
     tokens = np.arange(len(probed_QP))[:, None]
     values = fine[tokens // LANES, probed_QP, tokens % LANES].astype(np.int32)
-    lists = (segment.lists, segment.list_starts)
-    _probe_gains(
-        *lists, probed_QP, values - values[:, -1:], scratch.stamp, scratch.gains, scratch.seen, rows_C
-    )
+    gains = values - values[:, -1:]
+    _probe_gains(segment.inverted, probed_QP, gains, scratch.stamp, scratch.gains, scratch.seen, rows_C)
     scratch.stamp += len(probed_QP)
     return scratch.gains[rows_C]
 

@@ -5,12 +5,12 @@ Legend  as in `reference`
 
 from collections.abc import Callable
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from retrievers.colbert.kernels.arrays import COARSE, LANES, UNIT, Bytes, CentroidScores, Codec, Integers, Query
+from retrievers.colbert.kernels.arrays import COARSE, LANES, UNIT, Bytes, CentroidScores, Codec, Floats, Integers, Query
 from retrievers.colbert.kernels.compile import CONFIG, compiled, explicit, tiled
 from retrievers.colbert.kernels.x86 import amx, simd, simd_centroids
 from retrievers.colbert.kernels.x86.amx import TILE
@@ -107,17 +107,22 @@ def _insert(values: Any, centroid_ids: Any, value: int, centroid_id: int) -> Non
     centroid_ids[place] = centroid_id
 
 
+class _QueryTables(NamedTuple):
+    query: NDArray[np.int8]  # (B, H / 4, 32, 4)
+    start: NDArray[np.int32]  # (B, 32): what is added to every dot product
+    unit: Floats  # (1,): steps of UNIT for a step of a dot product
+    tiles: Bytes  # (64,): how matrix registers are laid out
+
+
 @cache
 def _centroid_scores(dim: int, tiles: int, step: int) -> Callable[..., None]:
     @compiled
-    def run(
-        centroids: Any, query: Any, start: Any, unit: Any, out: Any, coarse: Any, values: Any, ids: Any, config: Any
-    ) -> None:  # fmt: skip
-        probe = values.shape[2]
+    def run(centroids: Any, tables: Any, out: Any, coarse: Any, values: Any, ids: Any) -> None:
+        query, start, unit, probe = tables.query, tables.start, tables.unit, values.shape[2]
         floors = np.empty(LANES, np.int16)
         dots = np.empty((step, LANES), np.int32)
         if tiles:
-            amx.begin(config.ctypes.data)
+            amx.begin(tables.tiles.ctypes.data)
         for block in range(len(query)):
             query_at = query.ctypes.data + block * LANES * dim
             if tiles:
@@ -164,10 +169,10 @@ def centroid_scores(codec: Codec, query: Query, probe: int, scratch: "Scratch | 
     centroid_ids = np.zeros((len(out), LANES, probe), np.int32)
     if explicit() and codec.dim % 4 == 0 and codec.num_centroids % simd.ROWS == 0:
         start = query.least(codec) - 128 * query.lanes.sum(axis=2, dtype=np.int32)
-        lanes = grouped(query.lanes)
+        tables = _QueryTables(grouped(query.lanes), start, np.array([unit]), CONFIG)
         tiles = tiled(codec.dim, codec.num_centroids)
         run = _centroid_scores(codec.dim, tiles, _together(codec.num_centroids, tiles))
-        run(codec.shifted, lanes, start, np.array([unit]), out, coarse, values, centroid_ids, CONFIG)
+        run(codec.shifted, tables, out, coarse, values, centroid_ids)
     else:
         _scores_by_product(codec, query, unit, out)
         np.clip(out >> COARSE, -128, 127, out=coarse, casting="unsafe")

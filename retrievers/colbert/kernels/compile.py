@@ -18,9 +18,7 @@ from retrievers.colbert.kernels.x86 import amx, simd
 from retrievers.colbert.kernels.x86.amx import TILE
 
 CONFIG = amx.config()
-SOURCES = hashlib.sha256(
-    b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.rglob("*.py")))
-).digest()
+SOURCES = hashlib.sha256(b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.rglob("*.py")))).digest()
 
 
 @cache

@@ -72,7 +72,7 @@ def _decoded_token(dim: int, bits: int, floats: int, with_vectors: int) -> Calla
 
     @inlined
     def run(tables: Any, centroid_ids: Any, residuals: Any, token: Any, out: Any, sums: Any) -> Any:
-        centroid_id = min(np.int64(centroid_ids[token]), len(tables.centroids) - 1)
+        centroid_id: Any = min(np.int64(centroid_ids[token]), len(tables.centroids) - 1)
         if with_vectors:
             square = simd_scores.decoded(
                 residuals.ctypes.data + token * width, tables.weights.ctypes.data,

@@ -4,12 +4,12 @@ Legend  as in `reference`
 """
 
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from retrievers.colbert.kernels.arrays import Codec, Encoded, Floats, Integers
+from retrievers.colbert.kernels.arrays import Bytes, Codec, Encoded, Floats, Integers
 from retrievers.colbert.kernels.compile import compiled
 
 
@@ -50,13 +50,22 @@ def sums(
     return out, counts
 
 
+class _CodecArrays(NamedTuple):
+    """What encoding needs of a codec."""
+
+    shifted: Bytes
+    step: np.float32
+    exact: Floats  # (0, 0), or the centroids of others
+    cutoffs: Floats
+    weights: Floats
+    inverse_lengths: Floats
+
+
 @compiled
-def _residuals(
-    vectors: Any, centroid_ids: Any, shifted: Any, step: Any, exact: Any, cutoffs: Any, weights: Any,
-    lengths_table: Any, bits: int, packed: Any, lengths: Any,
-) -> None:  # fmt: skip
+def _residuals(vectors: Any, centroid_ids: Any, codec: Any, bits: int, packed: Any, lengths: Any) -> None:
+    shifted, step, exact, cutoffs, weights, inverse_lengths = codec
     per_byte = 8 // bits
-    low, high = lengths_table[0], lengths_table[-1]
+    low, high = inverse_lengths[0], inverse_lengths[-1]
     for token in range(len(vectors)):
         centroid = centroid_ids[token]
         square = np.float32(0)
@@ -83,10 +92,11 @@ def residuals(codec: Codec, vectors_NH: Floats, centroid_ids_N: NDArray[np.int32
     packed = np.empty((len(vectors_NH), codec.dim * codec.bits // 8), np.uint8)
     lengths = np.empty(len(vectors_NH), np.uint8)
     exact = np.zeros((0, 0), np.float32) if codec.exact is None else codec.exact
-    _residuals(
-        np.ascontiguousarray(vectors_NH, np.float32), centroid_ids_N, codec.shifted, np.float32(codec.step), exact,
-        codec.cutoffs, codec.weights, codec.inverse_lengths, codec.bits, packed, lengths,
-    )  # fmt: skip
+    tables = _CodecArrays(
+        codec.shifted, np.float32(codec.step), exact, codec.cutoffs, codec.weights, codec.inverse_lengths
+    )
+    vectors = np.ascontiguousarray(vectors_NH, np.float32)
+    _residuals(vectors, centroid_ids_N, tables, codec.bits, packed, lengths)
     return Encoded(centroid_ids_N.astype(codec.id_type), packed, lengths)
 
 

@@ -59,13 +59,14 @@ class KernelTables(NamedTuple):
     levels: Bytes  # (64,): 16 levels, four times over
     inverse_lengths: Floats  # (256,)
     units: Floats  # (2,): the worth of a step of a centroid score, and of a step of levels . query
+    tiles: Bytes  # (64,): how matrix registers are laid out
 
     @classmethod
     def of(cls, codec: Codec, query: Query, lanes: NDArray[np.int8]) -> "KernelTables":
         levels = np.zeros(16, np.uint8)
         levels[: len(codec.levels)] = codec.levels
         units = np.array([UNIT, query.step * codec.level_step], np.float32)
-        return cls(lanes, np.tile(levels, 4), codec.inverse_lengths, units)
+        return cls(lanes, np.tile(levels, 4), codec.inverse_lengths, units, CONFIG)
 
 
 def explicit_for(codec: Codec) -> bool:
@@ -188,6 +189,28 @@ def _in_place(tokens: Any, at: Any, stop: Any) -> Any:
     )  # fmt: skip
 
 
+@cache
+def _document(dim: int, bits: int, id_bytes: int, keep: int, tiles: int) -> Callable[..., None]:
+    """Return code that raises the best scores of a block to those of the tokens at [start, stop), or listed there."""
+    width = dim * bits // 8
+    score, copied = _tile_scores(dim, bits, id_bytes, keep, tiles), _copied(width)
+
+    @inlined
+    def run(tokens: Any, listed: Any, start: Any, stop: Any, block: Any, room: Any, copies: Any) -> None:
+        safe = tokens.residuals.size - 64  # unpacking reads 64 bytes, and must not pass the end of a mapped file
+        in_place, at = len(listed) == 0 and stop - start >= ROWS and stop * width < safe, start
+        while at < stop:
+            if in_place:
+                at = min(at, stop - ROWS)  # some are seen twice: a maximum does not mind
+                tile = _in_place(tokens, at, stop)
+            else:
+                tile = copied(tokens, listed, at, stop, copies)
+            score(tile, block, room, room.kept + (at - start) * 4 * LANES * keep)
+            at += tile.size
+
+    return run
+
+
 @inlined
 def _prefetch(tokens: Any, start: Any, stop: Any) -> None:
     """Ask for tokens that lie side by side."""
@@ -218,13 +241,10 @@ def _explicit(dim: int, bits: int, id_bytes: int, keep: int, tiles: int) -> Call
 
     tiles  whether dot products are made in matrix registers
     """
-    width = dim * bits // 8
-    score_tile, copied = _tile_scores(dim, bits, id_bytes, keep, tiles), _copied(width)
+    width, score_document = dim * bits // 8, _document(dim, bits, id_bytes, keep, tiles)
 
     @compiled
-    def run(
-        tables: Any, tokens: Any, scores: Any, rows: Any, listed: Any, out: Any, close: Any, config: Any
-    ) -> None:
+    def run(tables: Any, tokens: Any, scores: Any, rows: Any, listed: Any, out: Any, close: Any) -> None:
         best, floors = np.empty(LANES, np.float32), np.empty(LANES, np.float32)
         kept = np.empty(((_longest(tokens, rows) if keep else 0) + TILE, LANES), np.float32)
         copies = _Copies(
@@ -235,10 +255,9 @@ def _explicit(dim: int, bits: int, id_bytes: int, keep: int, tiles: int) -> Call
             tables.levels.ctypes.data, tables.inverse_lengths.ctypes.data, tables.units.ctypes.data, best.ctypes.data,
             kept.ctypes.data, unpacked.ctypes.data, dots.ctypes.data,
         )  # fmt: skip
-        safe = tokens.residuals.size - 64  # unpacking reads 64 bytes, and must not pass the end of a mapped file
         some, num_blocks = len(listed.starts) > 0, len(tables.query)
         if tiles:
-            amx.begin(config.ctypes.data)
+            amx.begin(tables.tiles.ctypes.data)
         for number in range(num_blocks):
             lanes_at = tables.query.ctypes.data + number * LANES * dim
             scores_at = scores.ctypes.data + number * scores.shape[1] * 2 * LANES
@@ -254,23 +273,16 @@ def _explicit(dim: int, bits: int, id_bytes: int, keep: int, tiles: int) -> Call
                         _prefetch_listed(tokens, listed.tokens, stop, listed.starts[i + 2])
                 elif i + 1 < len(rows):
                     _prefetch(tokens, tokens.starts[rows[i + 1]], tokens.starts[rows[i + 1] + 1])
-                in_place, at = not some and stop - start >= ROWS and stop * width < safe, start
-                while at < stop:
-                    if in_place:
-                        at = min(at, stop - ROWS)  # some are seen twice: a maximum does not mind
-                        tile = _in_place(tokens, at, stop)
-                    else:
-                        tile = copied(tokens, listed.tokens, at, stop, copies)
-                    score_tile(tile, block, room, room.kept + (at - start) * 4 * LANES * keep)
-                    at += tile.size
-                if start < stop:
-                    score = simd_scores.total(best.ctypes.data)
-                    out[i] = score if number == 0 else out[i] + score
-                    if keep:
-                        for lane in range(LANES):
-                            floors[lane] = best[lane] - close.doubts[number, lane]
-                        masks_at = close.masks.ctypes.data + 4 * (close.starts[i] * num_blocks + number)
-                        simd_scores.close(kept.ctypes.data, stop - start, floors.ctypes.data, masks_at, 4 * num_blocks)
+                if start == stop:
+                    continue
+                score_document(tokens, listed.tokens, start, stop, block, room, copies)
+                score = simd_scores.total(best.ctypes.data)
+                out[i] = score if number == 0 else out[i] + score
+                if keep:
+                    for lane in range(LANES):
+                        floors[lane] = best[lane] - close.doubts[number, lane]
+                    masks_at = close.masks.ctypes.data + 4 * (close.starts[i] * num_blocks + number)
+                    simd_scores.close(kept.ctypes.data, stop - start, floors.ctypes.data, masks_at, 4 * num_blocks)
         if tiles:
             amx.end()
 
@@ -301,9 +313,7 @@ def _token_scores(tables: Any, tokens: Any, scores: Any, token: Any, levels: Any
 
 
 @compiled
-def _portable(
-    tables: Any, tokens: Any, scores: Any, rows: Any, listed: Any, out: Any, close: Any, config: Any
-) -> None:
+def _portable(tables: Any, tokens: Any, scores: Any, rows: Any, listed: Any, out: Any, close: Any) -> None:
     """Do the same in plain loops."""
     blocks, _, dim = tables.query.shape
     keep, some, levels = len(close.starts) > 0, len(listed.starts) > 0, np.empty(dim, np.int16)
@@ -350,7 +360,7 @@ def quantized_maxsim(
         run = _explicit(codec.dim, codec.bits, id_bytes, keep, tiled(codec.dim))
     out = np.full(len(rows_C), -np.inf, np.float32)
     tables = KernelTables.of(codec, context.query, lanes)
-    run(tables, segment.tokens, context.scores.fine, rows_C, listed or NOT_LISTED, out, close or NOBODY, CONFIG)
+    run(tables, segment.tokens, context.scores.fine, rows_C, listed or NOT_LISTED, out, close or NOBODY)
     return out
 
 
