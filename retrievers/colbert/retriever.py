@@ -141,9 +141,14 @@ class LateInteraction:
             if not meta:  # else all was done when a build was stopped, but for moving the folder
                 origin = getattr(corpus, "path", None)
                 made = build.build(
-                    folder, build.Encoding(encoder, corpus), self.codec_config, threads=self.num_threads, say=say,
-                    gpu=self.gpu, paths=[str(origin.resolve())] if origin else [],
-                )  # fmt: skip
+                    folder,
+                    build.Encoding(encoder, corpus),
+                    self.codec_config,
+                    threads=self.num_threads,
+                    say=say,
+                    gpu=self.gpu,
+                    paths=[str(origin.resolve())] if origin else [],
+                )
                 meta |= {"counts": made.counts.json(), "segments": [made.segment.json()], "model": self.model}
         return self.open(path)
 
@@ -189,9 +194,15 @@ class LateInteraction:
 
 
 def build_index(
-    path: Path | str, source: build.Source, config: CodecConfig | None = None, *, doc_ids: Sequence[str] | None = None,
-    checkpoint: str = SHIPPED, threads: int = 0, gpu: str | None = None,
-) -> folders.ColbertIndex:  # fmt: skip
+    path: Path | str,
+    source: build.Source,
+    config: CodecConfig | None = None,
+    *,
+    doc_ids: Sequence[str] | None = None,
+    checkpoint: str = SHIPPED,
+    threads: int = 0,
+    gpu: str | None = None,
+) -> folders.ColbertIndex:
     """Make an index of token vectors that are there already; leave it whole at `path`, or nothing at all.
 
     source      `Arrays`, or anything else that is a `Source`
@@ -249,9 +260,14 @@ def _encoder(
     from retrievers.colbert.model.encoder import Encoder
 
     return Encoder.load(
-        WEIGHTS if checkpoint == SHIPPED else checkpoint, revision=revision or None, trust=trust, device=device,
-        precision=precision, query_maxlen=query_maxlen or None, doc_maxlen=doc_maxlen or None,
-    )  # fmt: skip
+        WEIGHTS if checkpoint == SHIPPED else checkpoint,
+        revision=revision or None,
+        trust=trust,
+        device=device,
+        precision=precision,
+        query_maxlen=query_maxlen or None,
+        doc_maxlen=doc_maxlen or None,
+    )
 
 
 def _announce(recipe: LateInteraction, corpus: Corpus, path: Path) -> None:

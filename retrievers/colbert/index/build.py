@@ -89,9 +89,15 @@ def sample_rows(documents: int, seed: int) -> list[int]:
 
 
 def build(
-    folder: Path, source: Source, config: CodecConfig, *, threads: int, say: Callable[[str], None],
-    gpu: str | None = None, paths: Sequence[str] = (),
-) -> Built:  # fmt: skip
+    folder: Path,
+    source: Source,
+    config: CodecConfig,
+    *,
+    threads: int,
+    say: Callable[[str], None],
+    gpu: str | None = None,
+    paths: Sequence[str] = (),
+) -> Built:
     """Fill a folder with codec and segment 0. What an earlier, stopped build left there is used.
 
     paths  where the texts are
@@ -121,9 +127,14 @@ def built(writer: SegmentWriter, paths: Sequence[str] = (), maker: str | None = 
     maker  who made it, if another program did
     """
     counts = Counts(
-        documents=writer.documents, tokens=writer.tokens, centroids=writer.codec.num_centroids, dim=writer.codec.dim,
-        bits=writer.codec.bits, distance=writer.distance, maker=maker,
-    )  # fmt: skip
+        documents=writer.documents,
+        tokens=writer.tokens,
+        centroids=writer.codec.num_centroids,
+        dim=writer.codec.dim,
+        bits=writer.codec.bits,
+        distance=writer.distance,
+        maker=maker,
+    )
     return Built(counts, writer.meta(DOC_IDS, paths))
 
 

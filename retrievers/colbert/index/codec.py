@@ -48,9 +48,7 @@ def num_centroids(tokens: float, config: CodecConfig) -> int:
     return config.centroids or 1 << int(np.log2(max(1.0, 16 * np.sqrt(max(tokens, 1.0)))))
 
 
-def train(
-    sample_NH: Any, tokens: float, config: CodecConfig, *, threads: int = 1, gpu: str | None = None
-) -> Codec:
+def train(sample_NH: Any, tokens: float, config: CodecConfig, *, threads: int = 1, gpu: str | None = None) -> Codec:
     """Return the codec for an index of about so many tokens, from vectors of a sample of its documents.
 
     sample_NH  float16 or float32, (N, H), rows of length 1; may be a mapped file
@@ -176,10 +174,16 @@ def load(folder: Path) -> Codec:
         raise CorruptFileError(f"{folder / TABLES} is not whole ({error}); {AGAIN}") from None
     numbers = np.concatenate([[step, low, high], cutoffs.ravel(), weights.ravel()])
     if (
-        step.ndim or cutoffs.ndim != 1 or weights.ndim != 1 or len(weights) not in (2, 4, 16)
-        or len(cutoffs) != len(weights) - 1 or not np.isfinite(numbers).all() or step <= 0
-        or (np.diff(cutoffs) < 0).any() or (np.diff(weights) < 0).any()
-    ):  # fmt: skip
+        step.ndim
+        or cutoffs.ndim != 1
+        or weights.ndim != 1
+        or len(weights) not in (2, 4, 16)
+        or len(cutoffs) != len(weights) - 1
+        or not np.isfinite(numbers).all()
+        or step <= 0
+        or (np.diff(cutoffs) < 0).any()
+        or (np.diff(weights) < 0).any()
+    ):
         raise CorruptFileError(f"{folder / TABLES}: expected rising numbers, 2, 4 or 16 weights of them; {AGAIN}")
     if not shifted.size or shifted.shape[1] * (len(weights).bit_length() - 1) % 8:
         raise CorruptFileError(f"{folder / CENTROIDS}: no centroids of {len(weights)} weights; {AGAIN}")

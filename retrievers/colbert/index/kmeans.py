@@ -27,9 +27,13 @@ class Centroids(NamedTuple):
 
 
 def nearest(
-    points_NH: NDArray[np.int8], centroids_KH: Bytes, *, threads: int, gpu: str | None = None,
+    points_NH: NDArray[np.int8],
+    centroids_KH: Bytes,
+    *,
+    threads: int,
+    gpu: str | None = None,
     progress: Progress | None = None,
-) -> NDArray[np.int32]:  # fmt: skip
+) -> NDArray[np.int32]:
     """Return for every point the centroid with the largest dot product, the first of equals.
 
     threads  share the points, unless a GPU is named, in torch's words, which then takes them all
@@ -53,9 +57,14 @@ def nearest(
 
 
 def kmeans(
-    points_NH: NDArray[np.int8], num_centroids: int, *, iterations: int, seed: int, threads: int = 1,
+    points_NH: NDArray[np.int8],
+    num_centroids: int,
+    *,
+    iterations: int,
+    seed: int,
+    threads: int = 1,
     gpu: str | None = None,
-) -> Centroids:  # fmt: skip
+) -> Centroids:
     """Return centroids of length 1, to the precision of a byte.
 
     points_NH      vectors of length 1 in bytes, all with the same step; at least one

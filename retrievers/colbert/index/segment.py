@@ -54,10 +54,13 @@ def open_segment(folder: Path, number: int, codec: Codec) -> Segment:
     centroid_ids = column("cells", codec.id_type, None)
     tokens, width = len(centroid_ids), codec.dim * codec.bits // 8
     segment = Segment(
-        centroid_ids, column("residuals", np.uint8, tokens, width), column("lengths", np.uint8, tokens),
-        column("starts", np.int64, None), column("lists", np.uint8, None),
+        centroid_ids,
+        column("residuals", np.uint8, tokens, width),
+        column("lengths", np.uint8, tokens),
+        column("starts", np.int64, None),
+        column("lists", np.uint8, None),
         column("list_starts", np.int64, codec.num_centroids + 1),
-    )  # fmt: skip
+    )
     rises(file(folder, "starts", number), segment.starts, tokens)
     rises(file(folder, "list_starts", number), segment.list_starts, len(segment.lists))
     return segment
@@ -134,9 +137,13 @@ class SegmentWriter:
         paths    where the texts were
         """
         return SegmentMeta(
-            number=self.number, documents=self.documents, tokens=self.tokens, distance=self.distance,
-            doc_ids=doc_ids, paths=tuple(paths),
-        )  # fmt: skip
+            number=self.number,
+            documents=self.documents,
+            tokens=self.tokens,
+            distance=self.distance,
+            doc_ids=doc_ids,
+            paths=tuple(paths),
+        )
 
     def append(self, encoded: Encoded, lengths_D: Integers, distance: float) -> None:
         """Put a chunk of documents behind the others; when this returns, a kill does not lose it.

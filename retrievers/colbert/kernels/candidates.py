@@ -238,9 +238,11 @@ def _one_token_explicit(dim: int, bits: int, id_bytes: int) -> Callable[..., Non
         places = np.empty((AHEAD, len(tables.query), LANES), np.uint16)
         tops = np.empty((AHEAD, len(tables.query), LANES), np.int8)
         room = _Room(
-            np.empty(LANES * width + 64, np.uint8), np.empty(LANES * dim + 64, np.uint8),
-            np.zeros(LANES, np.float32), np.zeros(LANES, np.float32),
-        )  # fmt: skip
+            np.empty(LANES * width + 64, np.uint8),
+            np.empty(LANES * dim + 64, np.uint8),
+            np.zeros(LANES, np.float32),
+            np.zeros(LANES, np.float32),
+        )
         for first in range(0, len(rows), AHEAD):
             group = min(AHEAD, len(rows) - first)
             for i in range(group):

@@ -75,9 +75,15 @@ def _decoded_token(dim: int, bits: int, floats: int, with_vectors: int) -> Calla
         centroid_id: Any = min(np.int64(centroid_ids[token]), len(tables.centroids) - 1)
         if with_vectors:
             square = simd_scores.decoded(
-                residuals.ctypes.data + token * width, tables.weights.ctypes.data,
-                tables.centroids.ctypes.data + centroid_id * row_bytes, tables.step, out.ctypes.data, dim, bits, floats,
-            )  # fmt: skip
+                residuals.ctypes.data + token * width,
+                tables.weights.ctypes.data,
+                tables.centroids.ctypes.data + centroid_id * row_bytes,
+                tables.step,
+                out.ctypes.data,
+                dim,
+                bits,
+                floats,
+            )
         else:
             _decoded(tables.values, tables.centroids[centroid_id], tables.step, residuals[token], out)
             square = product(out, out, sums)

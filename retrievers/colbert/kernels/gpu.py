@@ -10,18 +10,18 @@ Legend  N tokens  D documents  K centroids  H dimensions  P bytes of a packed re
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from contextlib import nullcontext
 from functools import cache
-from importlib import import_module
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from lotte.errors import UnavailableError
 from retrievers.colbert.kernels.arrays import COARSE, LANES, UNIT, Codec, Query, Segment
+from retrievers.colbert.kernels.device import device as device
+from retrievers.colbert.kernels.device import moved as moved
+from retrievers.colbert.kernels.device import package as package
+from retrievers.colbert.kernels.device import power_of_two as power_of_two
 
 if TYPE_CHECKING:  # at run time `_kernel` puts `tl` here, where the kernels look for it
     import triton.language as tl
@@ -29,18 +29,8 @@ if TYPE_CHECKING:  # at run time `_kernel` puts `tl` here, where the kernels loo
 
 EMPTY = -(2**62)  # what `centroid_interaction` gives for no tokens, as in `reference`
 LOW_HALF = 0xFFFFFFFF
-MOVED = 1 << 26  # bytes that are on their way to the GPU at once
 POINTS = 1 << 22  # that are assigned or added up at once
 TOGETHER = 128  # query tokens, of one or more queries, that meet an unpacked token
-
-
-def package(name: str) -> Any:
-    """Import torch or triton. Raises UnavailableError where it is not installed."""
-    try:
-        return import_module(name)
-    except ImportError:
-        hint = "pip install torch" if name == "torch" else "pip install triton (Linux; PyTorch for CUDA brings it)"
-        raise UnavailableError(f"code for a GPU needs {name}, which is not installed: {hint}") from None
 
 
 @cache
@@ -55,35 +45,6 @@ def _launch(name: str, grid: int, *args: Any, **options: Any) -> None:
     """Run a kernel where its first argument is: Triton by itself takes the first GPU, whatever it is given."""
     with package("torch").cuda.device(args[0].device) if args[0].is_cuda else nullcontext():
         _kernel(name)[(grid,)](*args, **options)
-
-
-def device() -> str:
-    """Return where kernels run: "cuda", or "cpu" under Triton's interpreter. Raises UnavailableError without either."""
-    package("triton")  # first: the quicker one to look for
-    torch = package("torch")
-    if torch.cuda.is_available():
-        return "cuda"
-    if os.environ.get("TRITON_INTERPRET") == "1":
-        return "cpu"
-    raise UnavailableError(
-        f"torch {torch.__version__} finds no CUDA GPU; use device=cpu (TRITON_INTERPRET=1 runs GPU code slowly)"
-    )
-
-
-def power_of_two(least: int, number: int) -> int:
-    """Return the power of two at or above a number, and no less than `least`."""
-    return max(least, 1 << (number - 1).bit_length())
-
-
-def moved(array: NDArray[Any], where: Any) -> Tensor:
-    """Return a mapped file's numbers on a device, with no second copy of it in memory on the way."""
-    torch = package("torch")
-    whole = array.view(np.int32) if array.dtype == np.uint32 else array  # below 2 ** 31, and torch is at home there
-    out: Tensor = torch.empty(whole.shape, dtype=torch.from_numpy(np.empty(0, whole.dtype)).dtype, device=where)
-    step = max(1, MOVED // max(1, whole[:1].nbytes))
-    for first in range(0, len(whole), step):
-        out[first : first + step] = torch.from_numpy(np.array(whole[first : first + step]))
-    return out
 
 
 # nearest centroids ----------------------------------------------------------------------------------------------

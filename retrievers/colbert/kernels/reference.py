@@ -190,9 +190,11 @@ def token_scores(
 
 
 def quantized_maxsim(
-    segment: Segment, context: SearchContext, rows_C: NDArray[np.int32],
+    segment: Segment,
+    context: SearchContext,
+    rows_C: NDArray[np.int32],
     listed: Sequence[NDArray[np.int64]] | None = None,
-) -> Floats:  # fmt: skip
+) -> Floats:
     """Return MaxSim by the byte arithmetic, (C,) float32; over the listed tokens of each document, if those are given.
 
     Over some tokens it is a lower bound: with those of the probed centroids, the paper's. Over no token it is -inf.

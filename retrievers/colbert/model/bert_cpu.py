@@ -63,10 +63,13 @@ class Projection:
 
     def __init__(self, steps: Sequence[Dense]) -> None:
         self._steps = [
-            (step, FloatWeights(step.weight_HI, step.bias_H),
-             None if step.residual_HI is None else FloatWeights(step.residual_HI, None))
+            (
+                step,
+                FloatWeights(step.weight_HI, step.bias_H),
+                None if step.residual_HI is None else FloatWeights(step.residual_HI, None),
+            )
             for step in steps
-        ]  # fmt: skip
+        ]
 
     def __call__(self, x_NI: Floats) -> Floats:
         """Return (N, H)."""

@@ -29,8 +29,17 @@ LARGEST = 1 << 24  # of any other count: tokens of a vocabulary, positions of a 
 DEEPEST = 1000  # layers of a transformer: what config.json says is read before the tensors are
 _KINDS = {bool: "true or false", str: "a text", list: "a list", dict: "settings with names"}
 # what the transformer's config.json says, if it says it; the words of BERT, and those of others for the same
-_COUNTS = ("hidden_size", "dim", "num_attention_heads", "n_heads", "intermediate_size", "hidden_dim", "vocab_size",
-           "max_position_embeddings", "type_vocab_size")  # fmt: skip
+_COUNTS = (
+    "hidden_size",
+    "dim",
+    "num_attention_heads",
+    "n_heads",
+    "intermediate_size",
+    "hidden_dim",
+    "vocab_size",
+    "max_position_embeddings",
+    "type_vocab_size",
+)
 _LAYERS = ("num_hidden_layers", "n_layers")
 _FRACTIONS = ("layer_norm_eps", "layer_norm_epsilon")
 _TEXTS = ("model_type", "hidden_act", "position_embedding_type")

@@ -60,9 +60,15 @@ class Encoder:
     """
 
     def __init__(
-        self, found: Checkpoint, lanes: Sequence[Lane], precision: str, *, workers: int, budget: int,
+        self,
+        found: Checkpoint,
+        lanes: Sequence[Lane],
+        precision: str,
+        *,
+        workers: int,
+        budget: int,
         torch_cpu: bool = False,
-    ) -> None:  # fmt: skip
+    ) -> None:
         projection = found.steps()
         self.checkpoint, self.config, self.precision = found, found.settings, precision
         self.tokens = TextTokens(found.tokenizer, found.settings)
@@ -104,18 +110,7 @@ class Encoder:
             raise unknown("precision", precision, PRECISIONS)
         if device.partition(":")[0] not in DEVICES:
             raise unknown("device", device, DEVICES)
-        found = checkpoint.find(source, revision=revision, trust=trust)
-        positions = found.positions
-        for name, asked in (("query_maxlen", query_maxlen), ("doc_maxlen", doc_maxlen)):
-            if asked is not None and asked > positions:
-                raise MismatchError(f"{name}={asked} is more than the {positions} positions of {found.name}")
-        settings = replace(
-            found.settings,
-            query_maxlen=query_maxlen or min(found.settings.query_maxlen, positions),
-            doc_maxlen=doc_maxlen or min(found.settings.doc_maxlen, positions),
-            expansion_length=min(found.settings.expansion_length, positions),
-        )
-        found = replace(found, settings=settings)
+        found = _of_lengths(checkpoint.find(source, revision=revision, trust=trust), query_maxlen, doc_maxlen)
         plain = bert_cpu.fits(found.described)
         if device == "cpu" or (device == "auto" and not _gpu_here()):
             if precision == "auto" and plain:
@@ -138,9 +133,7 @@ class Encoder:
             precision = "fp32" if cpu else "fp16"
         lanes = [bert.Lane(found, device, precision) for device in devices]
         workers = bert.threads() if cpu else 2 * len(lanes)  # two a GPU, so that it need not wait
-        return cls(
-            found, lanes, precision, workers=workers, budget=TORCH_TOKENS if cpu else GPU_TOKENS, torch_cpu=cpu
-        )
+        return cls(found, lanes, precision, workers=workers, budget=TORCH_TOKENS if cpu else GPU_TOKENS, torch_cpu=cpu)
 
     def queries(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Return (B, Q, H), each vector of length 1.
@@ -248,6 +241,21 @@ class Encoder:
         started.wait()
         torch.set_num_threads(cores)  # what the last thread has set would hold for every thread to come
         return workers
+
+
+def _of_lengths(found: Checkpoint, query_maxlen: int | None, doc_maxlen: int | None) -> Checkpoint:
+    """Return a checkpoint with the lengths that are asked for. Raises MismatchError if it has not so many positions."""
+    positions = found.positions
+    for name, asked in (("query_maxlen", query_maxlen), ("doc_maxlen", doc_maxlen)):
+        if asked is not None and asked > positions:
+            raise MismatchError(f"{name}={asked} is more than the {positions} positions of {found.name}")
+    settings = replace(
+        found.settings,
+        query_maxlen=query_maxlen or min(found.settings.query_maxlen, positions),
+        doc_maxlen=doc_maxlen or min(found.settings.doc_maxlen, positions),
+        expansion_length=min(found.settings.expansion_length, positions),
+    )
+    return replace(found, settings=settings)
 
 
 def _batches(lengths: NDArray[np.int64], budget: int) -> list[NDArray[np.int64]]:

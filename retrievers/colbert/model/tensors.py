@@ -18,8 +18,18 @@ from lotte.extras import package
 from lotte.parsing import json_of
 
 SCALE = ".scale"  # name + SCALE: what an int8 tensor is multiplied with
-_KINDS = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2", "I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "i1",
-          "U8": "u1", "BOOL": "?"}  # fmt: skip
+_KINDS = {
+    "F64": "<f8",
+    "F32": "<f4",
+    "F16": "<f2",
+    "BF16": "<u2",
+    "I64": "<i8",
+    "I32": "<i4",
+    "I16": "<i2",
+    "I8": "i1",
+    "U8": "u1",
+    "BOOL": "?",
+}
 
 Array = NDArray[Any]
 
@@ -91,9 +101,12 @@ def _restored(path: Path, arrays: dict[str, Array]) -> dict[str, Array]:
             raise CorruptFileError(f"{path} lacks the tensor {shown(name + SCALE)}, which its int8 {shown(name)} needs")
         code, scale = list(code_RC.shape), list(scale_RG.shape)
         if not (
-            len(code) == len(scale) == 2 and code[0] == scale[0] and scale[1] and code[1] % scale[1] == 0
+            len(code) == len(scale) == 2
+            and code[0] == scale[0]
+            and scale[1]
+            and code[1] % scale[1] == 0
             and scale_RG.dtype.kind == "f"
-        ):  # fmt: skip
+        ):
             raise CorruptFileError(
                 f"{path}: the int8 {named(name)} is {shown(code)}, its {SCALE} {shown(scale)} of {scale_RG.dtype}; "
                 "no match"

@@ -38,9 +38,14 @@ class TopK(NamedTuple):
 
 
 def search(
-    index: ColbertIndex, queries: Sequence[Floats], *, k: int, config: SearchConfig, threads: int = 1,
+    index: ColbertIndex,
+    queries: Sequence[Floats],
+    *,
+    k: int,
+    config: SearchConfig,
+    threads: int = 1,
     allowed: Bytes | None = None,
-) -> list[TopK]:  # fmt: skip
+) -> list[TopK]:
     """Answer queries, each (Q, H) float32 with rows of length 1.
 
     allowed  (D,) uint8: 0 for a document that is not to be found; None: all are
