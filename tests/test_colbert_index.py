@@ -381,7 +381,7 @@ def test_other_weights_of_the_same_name_are_noticed(corpus, tmp_path):
         "load('colbertv2', ['checkpoint=' + sys.argv[1]]).open(__import__('pathlib').Path(sys.argv[2])).search({'q': 'x'}, k=1)"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code, tmp_path / "model", tmp_path / "index"], capture_output=True, text=True
+        [sys.executable, "-O", "-c", code, tmp_path / "model", tmp_path / "index"], capture_output=True, text=True
     )
     assert "the index was made with weights" in done.stderr
 
