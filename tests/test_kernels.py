@@ -180,11 +180,11 @@ def test_vectors_become_the_same_bytes(seed, count, dim):
     st.integers(0, 200), st.integers(1, 300), st.sampled_from([4, 24, 64, 128]), st.integers(0, 2**32), st.booleans()
 )
 @settings(max_examples=60, deadline=None)
-def test_the_nearest_centroid_is_the_first_of_equals(points, centroids, dim, seed, coarse):
+def test_the_nearest_centroid_is_the_first_of_equals(points, num_centroids, dim, seed, coarse):
     random = np.random.default_rng(seed)
     top = 2 if coarse else 127  # coarse numbers make ties
     points_NH = random.integers(-top, top + 1, (points, dim)).astype(np.int8)
-    centroids_KH = random.integers(128 - top, 129 + top, (centroids, dim)).astype(np.uint8)
+    centroids_KH = random.integers(128 - top, 129 + top, (num_centroids, dim)).astype(np.uint8)
     truth = reference.nearest(points_NH, centroids_KH)
     assert (cpu.nearest(points_NH, centroids_KH) == truth).all()
     assert (centroids._nearest_by_product(points_NH, centroids_KH) == truth).all()

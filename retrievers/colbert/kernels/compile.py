@@ -55,7 +55,8 @@ def _identity(value: Any) -> Any:
 
     Raises  TypeError for anything but numbers, names and functions: a kernel must not close over an array
     """
-    if (function := getattr(value, "py_func", value)) and hasattr(function, "__closure__"):
+    function = getattr(value, "py_func", value)
+    if hasattr(function, "__closure__"):
         cells = function.__closure__ or ()
         return function.__module__, function.__qualname__, [_identity(cell.cell_contents) for cell in cells]
     if isinstance(value, tuple):
