@@ -199,15 +199,18 @@ def size_of(folder: Path) -> int:
 
 
 def check_ids(corpus: Corpus) -> Sequence[str]:
-    """Return the ids of documents, each of which names one.
+    """Return the ids of documents, each of which names one. Raises as `fit_ids` does."""
+    return fit_ids(corpus.doc_ids, str(getattr(corpus, "path", None) or "the collection"))
+
+
+def fit_ids(doc_ids: Sequence[str], where: str) -> Sequence[str]:
+    """Return ids as they came.
 
     Raises  CorruptFileError for one that a ranking cannot hold, MismatchError for one of two documents,
             TypeError for one that is no text
     """
-    doc_ids = corpus.doc_ids
     if isinstance(doc_ids, RowIds):
         return doc_ids
-    where = str(getattr(corpus, "path", None) or "the collection")
     for doc_id in doc_ids:
         if not isinstance(doc_id, str):
             raise TypeError(f"{where}: expected ids as texts, found {shown(doc_id)}")

@@ -13,8 +13,8 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from retrievers.colbert.kernels import amx, simd
-from retrievers.colbert.kernels.simd import HALVES, I64, V16I32
+from retrievers.colbert.kernels.x86 import amx, simd
+from retrievers.colbert.kernels.x86.simd import HALVES, I64, V16I32
 
 HELD = np.zeros(2, np.int64)  # the address of the query that is held, 0 for none; how often one was
 

@@ -9,15 +9,15 @@ import tiny_checkpoint
 
 from lotte import artifact
 from lotte.errors import CorruptFileError, MismatchError, UnavailableError
-from retrievers.colbert.checkpoint import Dense, find
-from retrievers.colbert.config import PUNCTUATION, ModelConfig
+from retrievers.colbert.model.checkpoint import Dense, find
+from retrievers.colbert.model.config import PUNCTUATION, ModelConfig
 
 torch = pytest.importorskip("torch", reason="needs lotte-bench[colbert]")
 
 from safetensors.numpy import load_file, save_file  # noqa: E402
 
-from retrievers.colbert import bert, bert_cpu  # noqa: E402
-from retrievers.colbert.encoder import Encoder  # noqa: E402
+from retrievers.colbert.model import bert, bert_cpu  # noqa: E402
+from retrievers.colbert.model.encoder import Encoder  # noqa: E402
 
 
 @pytest.fixture

@@ -20,15 +20,15 @@ from hypothesis.extra.numpy import arrays
 
 from lotte import artifact
 from lotte.errors import CorruptFileError, LotteError, MismatchError, UnavailableError, UnknownNameError
-from retrievers.colbert.checkpoint import find
-from retrievers.colbert.config import ModelConfig, read_json
-from retrievers.colbert.encoder import Encoder
+from retrievers.colbert.model.checkpoint import find
+from retrievers.colbert.model.config import ModelConfig, read_json
+from retrievers.colbert.model.encoder import Encoder
 
 torch = pytest.importorskip("torch", reason="needs lotte-bench[colbert]")
 
 from safetensors.numpy import load_file, save_file  # noqa: E402
 
-from retrievers.colbert import bert_cpu, writing  # noqa: E402
+from retrievers.colbert.model import bert_cpu, export  # noqa: E402
 
 QUERIES = ["how to bake bread", "?", "the star " * 70, "What is the best way, to grow a plant?"]
 DOCS = [*QUERIES, "soil", "water, plant & moon! (a garden)", "éß 日本語 “light”", "a b c d e f g h " * 40]
@@ -130,14 +130,14 @@ def agrees(package, folder, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("package", PACKAGES)
-@pytest.mark.parametrize("precision", writing.PRECISIONS)
+@pytest.mark.parametrize("precision", export.PRECISIONS)
 def test_other_packages_open_it_and_give_the_same_vectors(start, tmp_path, package, precision):
     """int8 through `expand`; fp16 is computed in float32 by all. Lengths of our own, so that no default helps."""
     interpreter(package)
     settings = ModelConfig(query_maxlen=20, doc_maxlen=50)
-    folder = writing.write(tmp_path / precision, **parts(start) | {"settings": settings}, precision=precision)
+    folder = export.write(tmp_path / precision, **parts(start) | {"settings": settings}, precision=precision)
     if precision == "int8":
-        folder = writing.expand(folder, tmp_path / "expanded")
+        folder = export.expand(folder, tmp_path / "expanded")
     agrees(package, folder, tmp_path)
 
 
@@ -147,7 +147,7 @@ def test_other_packages_open_it_and_give_the_same_vectors(start, tmp_path, packa
 def test_markers_of_pylate_are_understood_by_all(tmp_path, package, layout):
     """A training that began with a model of PyLate: its marker is the word "[Q] ", with a blank."""
     interpreter(package)
-    folder = writing.write(tmp_path / "ours", **parts(tiny_checkpoint.write(tmp_path / "start", layout, layers=1)))
+    folder = export.write(tmp_path / "ours", **parts(tiny_checkpoint.write(tmp_path / "start", layout, layers=1)))
     agrees(package, folder, tmp_path)
 
 
@@ -156,7 +156,7 @@ def test_markers_of_pylate_are_understood_by_all(tmp_path, package, layout):
 def test_other_packages_do_not_take_codes_for_numbers(start, tmp_path, package):
     """An int8 folder is refused by all of them: no vectors are better than wrong ones."""
     interpreter(package)
-    folder = writing.write(tmp_path / "int8", **parts(start), precision="int8")
+    folder = export.write(tmp_path / "int8", **parts(start), precision="int8")
     with pytest.raises(AssertionError, match=r"model\.safetensors"):
         peer(package, folder, tmp_path)
 
@@ -165,7 +165,7 @@ def test_other_packages_do_not_take_codes_for_numbers(start, tmp_path, package):
 def test_what_is_written_is_the_model_that_was_read(tmp_path, layout):
     """Settings, markers and vectors are those of the start, whatever layout that had."""
     start = tiny_checkpoint.write(tmp_path / "start", layout, layers=1, query_maxlen=24, doc_maxlen=60)
-    folder = writing.write(tmp_path / "ours", **parts(start))
+    folder = export.write(tmp_path / "ours", **parts(start))
     same(start, folder)
     wanted = ModelConfig(dim=32, query_maxlen=24, doc_maxlen=60)
     if layout != "original":
@@ -174,7 +174,7 @@ def test_what_is_written_is_the_model_that_was_read(tmp_path, layout):
 
 
 def test_the_folder_has_the_files_of_the_original_and_says_what_they_are(start, tmp_path):
-    folder = writing.write(tmp_path / "ours", **parts(start), extra={"overlap.bin": b"\0\1"})
+    folder = export.write(tmp_path / "ours", **parts(start), extra={"overlap.bin": b"\0\1"})
     names = {
         "config.json",
         "model.safetensors",
@@ -198,39 +198,39 @@ def test_the_folder_has_the_files_of_the_original_and_says_what_they_are(start, 
     assert meta["files"] == {path.name: artifact.sha256(path) for path in folder.iterdir() if path.name != "meta.json"}
 
 
-@pytest.mark.parametrize("precision", writing.PRECISIONS)
+@pytest.mark.parametrize("precision", export.PRECISIONS)
 def test_training_and_card_come_back_as_they_were(start, tmp_path, precision):
-    folder = writing.write(tmp_path / "ours", **parts(start), precision=precision, extra={"more": b"more"})
-    for where in (folder, writing.expand(folder, tmp_path / "expanded")):
-        assert read_json(where / writing.TRAINING) == TRAINING
-        assert (where / writing.README).read_text() == "# A card\n" and (where / "more").read_bytes() == b"more"
+    folder = export.write(tmp_path / "ours", **parts(start), precision=precision, extra={"more": b"more"})
+    for where in (folder, export.expand(folder, tmp_path / "expanded")):
+        assert read_json(where / export.TRAINING) == TRAINING
+        assert (where / export.README).read_text() == "# A card\n" and (where / "more").read_bytes() == b"more"
 
 
 def test_the_same_model_is_the_same_bytes(start, tmp_path):
-    one, two = (writing.write(tmp_path / name, **parts(start), precision="int8") for name in ("one", "two"))
+    one, two = (export.write(tmp_path / name, **parts(start), precision="int8") for name in ("one", "two"))
     assert artifact.meta(one) == artifact.meta(two) and find(one).sha256 == find(two).sha256
 
 
 def test_half_precision_loses_little_and_int8_little_more(start, tmp_path):
     """Largest loss of a cosine here: 1e-6 in fp16, 4e-4 in int8."""
-    queries, _ = vectors(writing.write(tmp_path / "fp32", **parts(start)))
+    queries, _ = vectors(export.write(tmp_path / "fp32", **parts(start)))
     for precision, most in (("fp16", 1e-5), ("int8", 2e-3)):
-        found, _ = vectors(writing.write(tmp_path / precision, **parts(start), precision=precision))
+        found, _ = vectors(export.write(tmp_path / precision, **parts(start), precision=precision))
         assert 0 < (1 - (queries * found).sum(2)).max() < most
 
 
 def test_int8_expanded_is_the_model_that_int8_is(start, tmp_path):
-    folder = writing.write(tmp_path / "int8", **parts(start), precision="int8")
+    folder = export.write(tmp_path / "int8", **parts(start), precision="int8")
     assert find(folder).weights == [folder / "model.int8.safetensors"] and not (folder / "vocab.txt").exists()
-    same(folder, writing.expand(folder, tmp_path / "expanded"))
-    same(folder, writing.expand(folder, tmp_path / "half", precision="fp16"), 2e-3)
-    same(folder, writing.expand(folder, folder))  # onto itself
+    same(folder, export.expand(folder, tmp_path / "expanded"))
+    same(folder, export.expand(folder, tmp_path / "half", precision="fp16"), 2e-3)
+    same(folder, export.expand(folder, folder))  # onto itself
     assert find(folder).weights == [folder / "model.safetensors"]
 
 
 def test_a_matrix_in_int8_by_hand():
     weight = torch.tensor([[127.0, -63.5, 0.5, 1.5], [0, 0, 0, 0], [-0.254, 0.127, 0.002, 0]])
-    codes, scale = writing.quantized(weight)
+    codes, scale = export.quantized(weight)
     assert codes.tolist() == [[127, -64, 0, 2], [0, 0, 0, 0], [-127, 64, 1, 0]]  # ties to even
     np.testing.assert_allclose(scale, [[1], [0], [0.002]], rtol=1e-6)
 
@@ -240,7 +240,7 @@ numbers = st.floats(-1e6, 1e6, width=32, allow_subnormal=False).filter(lambda x:
 
 @given(arrays(np.float32, st.tuples(st.integers(1, 3), st.sampled_from([1, 9, 64, 65, 128])), elements=numbers))
 def test_int8_is_the_plain_one_and_off_by_half_a_step_at_most(weight):
-    codes, scale = (part.numpy() for part in writing.quantized(torch.from_numpy(weight)))
+    codes, scale = (part.numpy() for part in export.quantized(torch.from_numpy(weight)))
     wide = 64 if weight.shape[1] in (64, 128) else weight.shape[1]
     assert scale.shape == (len(weight), weight.shape[1] // wide)
     for row, code, steps in zip(weight, codes, scale, strict=True):
@@ -256,7 +256,7 @@ def test_parts_of_a_row_have_scales_of_their_own_and_come_back(tmp_path):
     start = tiny_checkpoint.write(tmp_path / "start", layers=1, hidden=64, inner=128)
     given, name = parts(start), "encoder.layer.0.output.dense.weight"
     given["state"][name][:, 64:] *= 100
-    folder = writing.write(tmp_path / "int8", **given, precision="int8")
+    folder = export.write(tmp_path / "int8", **given, precision="int8")
     state = load_file(folder / "model.int8.safetensors")
     assert state[f"bert.{name}.scale"].shape == (64, 2) and state[f"bert.{name}"].dtype == np.int8
     assert state["bert.embeddings.token_type_embeddings.weight"].dtype == np.float32
@@ -274,10 +274,10 @@ def test_another_architecture_is_written_under_its_own_name(start, tmp_path):
     torch.manual_seed(0)
     model = transformers.AutoModel.from_config(transformers.AutoConfig.for_model(**described))
     given = parts(start) | {"described": described, "state": model.state_dict()}
-    folder = writing.write(tmp_path / "int8", **given, precision="int8")
+    folder = export.write(tmp_path / "int8", **given, precision="int8")
     assert "distilbert.embeddings.word_embeddings.weight.scale" in load_file(folder / "model.int8.safetensors")
-    same(folder, writing.expand(folder, tmp_path / "expanded"))
-    same(folder, writing.write(tmp_path / "fp32", **given), 0.05)
+    same(folder, export.expand(folder, tmp_path / "expanded"))
+    same(folder, export.write(tmp_path / "fp32", **given), 0.05)
 
 
 def test_a_pooler_is_left_out_and_no_tensor_is_shared(start, tmp_path):
@@ -287,24 +287,24 @@ def test_a_pooler_is_left_out_and_no_tensor_is_shared(start, tmp_path):
         "pooler.dense.weight": torch.ones(48, 48),
         "encoder.layer.0.output.LayerNorm.weight": shared,
     }
-    folder = writing.write(tmp_path / "ours", **given | {"state": state})
+    folder = export.write(tmp_path / "ours", **given | {"state": state})
     assert not any("pooler" in name for name in load_file(folder / "model.safetensors"))
 
 
 def test_words_alone_are_a_tokenizer(start, tmp_path):
     (start / "tokenizer.json").unlink()
-    folder = writing.write(tmp_path / "int8", **parts(start), precision="int8")
+    folder = export.write(tmp_path / "int8", **parts(start), precision="int8")
     assert (folder / "vocab.txt").exists()
-    same(folder, writing.expand(folder, tmp_path / "expanded"))
+    same(folder, export.expand(folder, tmp_path / "expanded"))
 
 
 def test_a_write_that_fails_leaves_what_was_there(start, tmp_path, monkeypatch):
-    folder = writing.write(tmp_path / "ours", **parts(start))
+    folder = export.write(tmp_path / "ours", **parts(start))
     before = artifact.meta(folder)
     monkeypatch.setattr("safetensors.torch.save_file", lambda *a, **k: (_ for _ in ()).throw(KeyboardInterrupt))
     for target in (folder, tmp_path / "other"):
         with pytest.raises(KeyboardInterrupt):
-            writing.write(target, **parts(start) | {"readme": "new"})
+            export.write(target, **parts(start) | {"readme": "new"})
     assert artifact.meta(folder) == before and {path.name for path in tmp_path.iterdir()} == {"start", "ours"}
 
 
@@ -314,7 +314,7 @@ def test_a_full_disk_is_one_line(start, tmp_path, monkeypatch):
 
     monkeypatch.setattr("safetensors.torch.save_file", full)
     with pytest.raises(UnavailableError, match="no space left on the device"):
-        writing.write(tmp_path / "ours", **parts(start))
+        export.write(tmp_path / "ours", **parts(start))
 
 
 @pytest.mark.parametrize(
@@ -329,7 +329,7 @@ def test_a_full_disk_is_one_line(start, tmp_path, monkeypatch):
 def test_settings_that_the_layout_cannot_say_are_refused(start, tmp_path, settings, wanted):
     given = parts(start)
     with pytest.raises(MismatchError) as caught:
-        writing.write(tmp_path / "ours", **given | {"settings": replace(given["settings"], **settings)})
+        export.write(tmp_path / "ours", **given | {"settings": replace(given["settings"], **settings)})
     assert str(caught.value).startswith(wanted) and not (tmp_path / "ours").exists()
 
 
@@ -337,7 +337,7 @@ def test_settings_that_the_layout_cannot_say_are_refused(start, tmp_path, settin
 def test_settings_that_it_can_say_come_back(start, tmp_path, settings):
     given = parts(start)
     wanted = replace(given["settings"], **settings)
-    found = find(writing.write(tmp_path / "ours", **given | {"settings": wanted})).settings
+    found = find(export.write(tmp_path / "ours", **given | {"settings": wanted})).settings
     assert found == replace(wanted, expansion_length=32)
 
 
@@ -359,7 +359,7 @@ def test_bad_input_is_refused_before_anything_is_written(start, tmp_path):
         ({"described": {**given["described"], "model_type": "nobody"}}, MismatchError, "config.json: transformers knows no"),
     ):  # fmt: skip
         with pytest.raises(kind) as caught:
-            writing.write(tmp_path / "ours", **given | change)
+            export.write(tmp_path / "ours", **given | change)
         assert str(caught.value).startswith(wanted) and "\n" not in str(caught.value)
     assert {path.name for path in tmp_path.iterdir()} == {"start"}
 
@@ -383,12 +383,12 @@ INNER = "bert.encoder.layer.0.intermediate.dense.weight"
     ],
 )  # fmt: skip
 def test_a_damaged_file_is_one_line(start, tmp_path, edit, wanted):
-    folder = writing.write(tmp_path / "int8", **parts(start), precision="int8")
+    folder = export.write(tmp_path / "int8", **parts(start), precision="int8")
     path = folder / "model.int8.safetensors"
     state = {name: value.copy() for name, value in load_file(path).items()}
     edit(state)
     save_file(state, path)
-    for read in (lambda: Encoder.load(folder, device="cpu"), lambda: writing.expand(folder, tmp_path / "expanded")):
+    for read in (lambda: Encoder.load(folder, device="cpu"), lambda: export.expand(folder, tmp_path / "expanded")):
         with pytest.raises(CorruptFileError) as caught:
             read()
         message = str(caught.value)
@@ -397,13 +397,13 @@ def test_a_damaged_file_is_one_line(start, tmp_path, edit, wanted):
 
 
 def test_a_damaged_folder_is_not_expanded(start, tmp_path):
-    folder = writing.write(tmp_path / "int8", **parts(start), precision="int8")
+    folder = export.write(tmp_path / "int8", **parts(start), precision="int8")
     (folder / "README.md").unlink()
     with pytest.raises(CorruptFileError, match=r"int8 is not complete: .*README\.md"):
-        writing.expand(folder, tmp_path / "expanded")
+        export.expand(folder, tmp_path / "expanded")
     meta = artifact.meta(folder)
     (folder / "meta.json").write_text(json.dumps(meta | {"extra": ["../start/config.json"]}))
     with pytest.raises(CorruptFileError, match="'extra' is no list of file names"):
-        writing.expand(folder, tmp_path / "expanded")
+        export.expand(folder, tmp_path / "expanded")
     with pytest.raises(MismatchError, match="start is no checkpoint that `lotte train` wrote"):
-        writing.expand(start, tmp_path / "expanded")
+        export.expand(start, tmp_path / "expanded")

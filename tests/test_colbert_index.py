@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -19,11 +20,16 @@ from leaderboard.evaluate import Order, evaluate
 from lotte import Dataset, Doc, Docs, ranking
 from lotte.errors import CorruptFileError, MismatchError, UnavailableError
 from retrievers import index_folder, index_meta, load
-from retrievers.colbert import building, codec, kmeans, recipe, search
-from retrievers.colbert import index as indexes
-from retrievers.colbert.codec import CodecConfig
+from retrievers.colbert import Arrays, build_index
+from retrievers.colbert import retriever as recipe
+from retrievers.colbert.index import build, codec, kmeans
+from retrievers.colbert.index import folder as folders
+from retrievers.colbert.index.codec import CodecConfig
+from retrievers.colbert.index.meta import IndexMeta
 from retrievers.colbert.kernels import reference
-from retrievers.colbert.search import SearchConfig
+from retrievers.colbert.kernels.arrays import packed_width
+from retrievers.colbert.search import cpu as search
+from retrievers.colbert.search.config import SearchConfig
 
 WORDS = tiny_checkpoint.WORDS[:80]
 
@@ -109,10 +115,10 @@ def test_more_bits_keep_more_of_a_vector(bits, least):
     rows, _ = vectors(400)
     made = codec.train(rows, len(rows), CodecConfig(bits=bits, centroids=32))
     encoded = codec.encode(made, rows)
-    decoded = reference.decode(made, encoded.cells_N, encoded.residuals_NP)
+    decoded = reference.decode(made, encoded.centroid_ids_N, encoded.residuals_NP)
     cosines = (decoded * rows.astype(np.float32)).sum(axis=1)
     assert least < cosines.mean() <= 1
-    assert encoded.residuals_NP.shape[1] == 32 * bits // 8 and encoded.cells_N.dtype == np.uint16
+    assert encoded.residuals_NP.shape[1] == 32 * bits // 8 and encoded.centroid_ids_N.dtype == np.uint16
 
 
 @pytest.mark.parametrize("steps, error", [(2, 0.3634), (4, 0.1175), (16, 0.009497)])
@@ -126,18 +132,18 @@ def test_a_codebook_has_the_least_error_there_is(steps, error):
 
 def test_a_codec_of_the_paper_has_the_paper_s_size():
     assert (
-        codec.packed_width(128, 1) + 4 == 20
-        and codec.packed_width(128, 2) + 4 == 36
-        and codec.packed_width(128, 4) + 4 == 68
+        packed_width(128, 1) + 4 == 20
+        and packed_width(128, 2) + 4 == 36
+        and packed_width(128, 4) + 4 == 68
     )
     with pytest.raises(ValueError, match="12 dimensions of 1 bits do not end on a byte"):
-        codec.packed_width(12, 1)
+        packed_width(12, 1)
 
 
 def built(folder, rows, lengths, threads=1):
     folder.mkdir()
-    counts = building.build(
-        folder, building.Arrays(rows, lengths), CodecConfig(), threads=threads, say=lambda line: None
+    counts = build.build(
+        folder, Arrays(rows, lengths), CodecConfig(), threads=threads, say=lambda line: None
     )
     return counts, {file.name: file.read_bytes() for file in folder.iterdir()}
 
@@ -149,15 +155,15 @@ def test_any_number_of_threads_builds_the_same_bytes(tmp_path, monkeypatch):
 
 
 def test_a_build_that_stops_anywhere_goes_on_to_the_same_bytes(tmp_path, monkeypatch):
-    monkeypatch.setattr(building, "CHUNK", 50)
-    monkeypatch.setattr(building, "sample_rows", lambda documents, seed: list(range(0, documents, 3)))
+    monkeypatch.setattr(build, "CHUNK", 50)
+    monkeypatch.setattr(build, "sample_rows", lambda documents, seed: list(range(0, documents, 3)))
     rows, lengths = vectors(300)
     whole = built(tmp_path / "whole", rows, lengths)
 
     class Stop(Exception):
         pass
 
-    class Stopping(building.Arrays):
+    class Stopping(Arrays):
         left = 0
 
         def vectors(self, wanted):
@@ -170,7 +176,7 @@ def test_a_build_that_stops_anywhere_goes_on_to_the_same_bytes(tmp_path, monkeyp
     for attempt in range(20):  # noqa: B007 - how many it took
         Stopping.left = 1
         try:
-            counts = building.build(
+            counts = build.build(
                 tmp_path / "stopped", Stopping(rows, lengths), CodecConfig(), threads=1, say=lambda line: None
             )
             break
@@ -185,7 +191,7 @@ def test_a_killed_index_goes_on_where_it_was(folder, checkpoint, tmp_path):
     """kill -9 while it encodes; then the same command, and the bytes of an index that was never killed."""
     command = [
         sys.executable, "-c",
-        "import retrievers.colbert.building as b, leaderboard.cli, time\n"
+        "import retrievers.colbert.index.build as b, leaderboard.cli, time\n"
         "b.CHUNK = 7\n"
         "fill = b.SegmentWriter.append\n"
         "def slow(*args): fill(*args); time.sleep(0.05)\n"
@@ -235,51 +241,51 @@ def test_an_index_that_is_being_built_is_no_index(tmp_path):
 
 def test_deleted_documents_are_not_found_and_the_others_keep_their_ids(system, index, corpus):
     before = answers(system, index)
-    system.delete(index, ["d3", "d17"])
+    system.change(index, delete=["d3", "d17"], add=None)
     after = answers(system, index)
     assert after.doc_ids("q") == [doc_id for doc_id in before.doc_ids("q") if doc_id not in ("d3", "d17")]
     assert dict(after.hits["q"]).items() <= dict(before.hits["q"]).items()
     with pytest.raises(MismatchError, match=r"document 'd3' is not in .*; nothing was deleted"):
-        system.delete(index, ["d4", "d3"])
+        system.change(index, delete=["d4", "d3"], add=None)
     with pytest.raises(MismatchError, match=r"document '' is not in .*; nothing was deleted"):
-        system.delete(index, [""])
+        system.change(index, delete=[""], add=None)
     assert answers(system, index) == after
 
 
 def test_added_documents_are_found_by_their_own_ids(system, index):
-    system.add(index, Docs((Doc("mine", "telescope star moon sky"), Doc("empty", ""))))
+    system.change(index, delete=(), add=Docs((Doc("mine", "telescope star moon sky"), Doc("empty", ""))))
     assert "mine" in answers(system, index, "telescope star moon sky", k=62).doc_ids("q")
     with pytest.raises(MismatchError, match=r"document 'mine' is in .* already"):
-        system.add(index, Docs((Doc("mine", "again"),)))
-    system.delete(index, ["mine"])
+        system.change(index, delete=(), add=Docs((Doc("mine", "again"),)))
+    system.change(index, delete=["mine"], add=None)
     assert "mine" not in answers(system, index, "telescope star moon sky", k=62).doc_ids("q")
-    system.add(index, Docs((Doc("mine", "bread flour"),)))
+    system.change(index, delete=(), add=Docs((Doc("mine", "bread flour"),)))
     assert "mine" in answers(system, index, k=62).doc_ids("q")
 
 
 def test_readers_are_undisturbed_while_a_writer_works(system, index, corpus):
     reader = system.open(index)
     before = reader.search({"q": "bread flour oven"}, k=60)
-    system.delete(index, [doc.doc_id for doc in corpus][:40])  # so many that what is left is rewritten
+    system.change(index, delete=[doc.doc_id for doc in corpus][:40], add=None)  # so many that what is left is rewritten
     assert len(list(index.glob("cells.*.npy"))) == 1 and not (index / "cells.0000.npy").exists()
     assert reader.search({"q": "bread flour oven"}, k=60) == before
     assert set(answers(system, index).doc_ids("q")) == {f"d{row}" for row in range(40, 60)}
 
 
 def test_a_reader_that_opens_while_files_are_replaced_opens_the_new_ones(system, index, corpus, monkeypatch):
-    real = indexes.open_index
+    real = folders.open_arrays
 
     def late(folder, meta):  # meta.json was read, and before the files are opened a writer is done
-        monkeypatch.setattr(indexes, "open_index", real)
-        system.delete(index, [doc.doc_id for doc in corpus][:40])
+        monkeypatch.setattr(folders, "open_arrays", real)
+        system.change(index, delete=[doc.doc_id for doc in corpus][:40], add=None)
         return real(folder, meta)
 
-    monkeypatch.setattr(indexes, "open_index", late)
+    monkeypatch.setattr(folders, "open_arrays", late)
     assert set(answers(system, index).doc_ids("q")) == {f"d{row}" for row in range(40, 60)}
 
 
 def test_added_ids_that_are_gone_are_not_made_up(system, index):
-    system.add(index, Docs((Doc("mine", "bread"),)))
+    system.change(index, delete=(), add=Docs((Doc("mine", "bread"),)))
     (index / "doc_ids.0001.txt").unlink()
     with pytest.raises(CorruptFileError, match=r"doc_ids\.0001\.txt is missing"):
         system.open(index)
@@ -288,16 +294,16 @@ def test_added_ids_that_are_gone_are_not_made_up(system, index):
 def test_compaction_changes_no_score(system, index, corpus):
     gone = [f"d{row}" for row in range(0, 60, 3)]  # a third
     before = dict(answers(system, index).hits["q"])
-    system.delete(index, gone)
+    system.change(index, delete=gone, add=None)
     after = answers(system, index)
     assert dict(after.hits["q"]) == pytest.approx({key: before[key] for key in before if key not in gone})
     assert not list(system.damaged(index))
-    system.add(index, Docs((Doc("new", "bread flour oven"),)))
+    system.change(index, delete=(), add=Docs((Doc("new", "bread flour oven"),)))
     assert "new" in answers(system, index).doc_ids("q")
 
 
 def test_strangers_among_the_added_are_reported(index, system, capsys):
-    system.add(index, Docs(tuple(Doc(f"x{i}", "日本語 ñ ß é ” %& 77 zq") for i in range(30))))
+    system.change(index, delete=(), add=Docs(tuple(Doc(f"x{i}", "日本語 ñ ß é ” %& 77 zq") for i in range(30))))
     assert "farther from their centroids" in capsys.readouterr().err
 
 
@@ -319,8 +325,7 @@ def test_empty_documents_lose_nothing(system, tmp_path):
 def test_a_document_without_any_token_is_found_by_nothing(tmp_path):
     rows, lengths = vectors(50)
     assert (lengths == 0).any()
-    built(tmp_path / "index", rows, lengths)
-    index = indexes.open_index(tmp_path / "index", {"segments": [{"number": 0}]})
+    index = build_index(tmp_path / "index", Arrays(rows, lengths))
     for algorithm in ("paper", "pruned", "exact"):
         found = search.search(index, [rows[:4].astype(np.float32)], k=50, config=SearchConfig(algorithm=algorithm))
         assert sorted(found[0].rows.tolist()) == np.flatnonzero(lengths).tolist()
@@ -348,11 +353,11 @@ def test_a_file_that_is_cut_or_gone_is_one_line(index, system, name):
         system.open(index)
 
 
-def test_bytes_that_are_no_cells_harm_nobody(index, system):
-    cells = np.load(index / "cells.0000.npy")
-    cells[:] = 65_535
-    np.save(index / "cells.0000.npy", cells)
-    arrays = indexes.open_index(index, index_meta.read(index))
+def test_numbers_of_no_centroid_harm_nobody(index, system):
+    centroid_ids = np.load(index / "cells.0000.npy")
+    centroid_ids[:] = 65_535
+    np.save(index / "cells.0000.npy", centroid_ids)
+    arrays = folders.open_arrays(index, IndexMeta.read(index))
     query = system.encoder.queries(["moon"])[0]
     assert len(search.search(arrays, [query], k=100, config=SearchConfig())[0].rows) <= 60
 
@@ -376,7 +381,7 @@ def test_other_weights_of_the_same_name_are_noticed(corpus, tmp_path):
         "load('colbertv2', ['checkpoint=' + sys.argv[1]]).open(__import__('pathlib').Path(sys.argv[2])).search({'q': 'x'}, k=1)"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code, tmp_path / "model", tmp_path / "index"], capture_output=True, text=True
+        [sys.executable, "-O", "-c", code, tmp_path / "model", tmp_path / "index"], capture_output=True, text=True
     )
     assert "the index was made with weights" in done.stderr
 
@@ -394,7 +399,7 @@ def test_what_an_index_will_take_is_said_before_and_held_to(system, index, corpu
     line = next(line for line in capsys.readouterr().err.splitlines() if " tokens, " in line)
     assert line.startswith("60 documents of about ") and " MB on disk" in line and " MB of memory" in line
     meta = json.loads((index / "meta.json").read_text())
-    plan = building.plan(60, meta["counts"]["tokens"] / 60, 32, system.codec_config)
+    plan = build.plan(60, meta["counts"]["tokens"] / 60, 32, system.codec_config)
     arrays = sum((index / f"{name}.0000.npy").stat().st_size for name in ("cells", "residuals", "lengths", "lists"))
     assert plan.centroids == meta["counts"]["centroids"]
     assert 0.5 < plan.disk / (arrays + plan.centroids * 32) < 2
@@ -478,7 +483,7 @@ def test_a_change_is_both_or_neither_and_the_same_command_goes_on(system, index,
     assert index_folder.read(index).meta["counts"]["deleted"] == 2
     found = answers(system, index, k=99).doc_ids("q")
     assert (found.count("d3"), found.count("d4"), len(found)) == (1, 0, 59)
-    assert list(indexes.damaged(index, index_meta.read(index))) == []
+    assert list(folders.verify(index)) == []
 
 
 def test_a_build_that_was_stopped_before_its_last_step_is_not_made_again(system, corpus, tmp_path, monkeypatch):
@@ -487,10 +492,10 @@ def test_a_build_that_was_stopped_before_its_last_step_is_not_made_again(system,
         with pytest.raises(InterruptedError):
             system.index(corpus, tmp_path / "index")
     with monkeypatch.context() as patch:
-        patch.setattr(building, "build", None)
+        patch.setattr(build, "build", None)
         system.index(corpus, tmp_path / "index")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["index"]
-    assert list(indexes.damaged(tmp_path / "index", index_meta.read(tmp_path / "index"))) == []
+    assert list(folders.verify(tmp_path / "index")) == []
 
 
 def test_every_flipped_byte_of_a_late_index_is_found(system, index):
@@ -539,10 +544,10 @@ def test_a_file_that_is_deeply_nested_is_one_line(index):
 
 
 def test_another_number_of_documents_than_the_arrays_have_is_one_line(index):
-    meta = index_meta.read(index)
-    meta["segments"][0]["documents"] = 61
+    meta = IndexMeta.read(index)
+    meta = replace(meta, segments=(replace(meta.segments[0], documents=61),))
     with pytest.raises(CorruptFileError, match=r"starts\.0000\.npy: 60 documents, where meta\.json says 61"):
-        indexes.open_index(index, meta)
+        folders.open_arrays(index, meta)
 
 
 def test_sigterm_ends_in_order_and_leaves_nothing(folder, tmp_path):

@@ -14,13 +14,13 @@ import pytest
 import tiny_checkpoint
 
 from lotte.errors import MismatchError, UnavailableError, UnknownNameError
-from retrievers.colbert import encoder
-from retrievers.colbert.encoder import Encoder
-from retrievers.colbert.recipe import WEIGHTS
+from retrievers.colbert.model import encoder
+from retrievers.colbert.model.encoder import Encoder
+from retrievers.colbert.retriever import WEIGHTS
 
 torch = pytest.importorskip("torch", reason="needs lotte-bench[colbert]")
 
-from retrievers.colbert import bert, bert_cpu  # noqa: E402
+from retrievers.colbert.model import bert, bert_cpu  # noqa: E402
 
 ORACLE = Path(__file__).parents[2] / "shared" / "data" / "colbert_oracle"
 oracle = pytest.mark.skipif(not ORACLE.is_dir(), reason=f"needs {ORACLE}, vectors of the original")
@@ -260,7 +260,7 @@ def test_company_changes_no_bit(folder, precision, monkeypatch):
 @pytest.mark.parametrize("precision", bert_cpu.PRECISIONS)
 def test_every_kind_of_processor_gives_the_same_bits(folder, precision):
     code = (
-        "import hashlib, sys; from retrievers.colbert.encoder import Encoder; "
+        "import hashlib, sys; from retrievers.colbert.model.encoder import Encoder; "
         "from retrievers.colbert.kernels.products import form; "
         "found = Encoder.load(sys.argv[1], device='cpu', precision=sys.argv[2]); texts = sys.argv[3:]; "
         "assert 'torch' not in sys.modules; "

@@ -10,11 +10,9 @@ from command import error, lotte
 
 pytest.importorskip("numba", reason="late interaction needs the extra 'colbert'")
 
-from retrievers.colbert import building
-from retrievers.colbert.codec import CodecConfig
-from retrievers.colbert.index import ColbertIndex, open_index
+from retrievers.colbert import Arrays, CodecConfig, ColbertIndex, SearchConfig, build_index
 from retrievers.colbert.kernels import reference
-from retrievers.colbert.search import SearchConfig, search
+from retrievers.colbert.search import search
 
 ALGORITHMS = ("paper", "pruned", "exact")
 ORACLE = Path(__file__).parent.parent.parent / "shared/data/colbert_oracle"
@@ -44,16 +42,14 @@ def documents(count, seed=0, dim=64):
 @pytest.fixture(scope="module", params=[1, 2, 4], ids=lambda bits: f"{bits} bits")
 def made(request, tmp_path_factory):
     vectors, lengths, queries = documents(2000)
-    folder = tmp_path_factory.mktemp("index")
     config = CodecConfig(bits=request.param, centroids=256)
-    building.build(folder, building.Arrays(vectors, lengths), config, threads=1, say=lambda line: None)
-    return open_index(folder, {"segments": [{"number": 0}]}), queries
+    return build_index(tmp_path_factory.mktemp("index"), Arrays(vectors, lengths), config, threads=1), queries
 
 
 def test_an_exact_search_is_maxsim_over_the_decoded_vectors(made):
     index, queries = made
     part = index.segments[0]
-    vectors = reference.decode(index.codec, part.cells, part.residuals)
+    vectors = reference.decode(index.codec, part.centroid_ids, part.residuals)
     for query, found in zip(
         queries[:5], search(index, queries[:5], k=50, config=SearchConfig(algorithm="exact")), strict=True
     ):
@@ -120,10 +116,10 @@ def test_a_filter_is_a_search_of_the_documents_it_allows(made, algorithm):
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
-def test_few_documents_of_which_the_cells_find_too_few_are_all_scored(made, algorithm):
+def test_few_documents_of_which_the_centroids_find_too_few_are_all_scored(made, algorithm):
     index, queries = made
     allowed = (np.random.default_rng(1).random(index.num_documents) < 0.05).astype(np.uint8)
-    short = [query[:2] for query in queries]  # few tokens probe few cells
+    short = [query[:2] for query in queries]  # few tokens probe few centroids
     found, every = (
         search(index, short, k=80, config=SearchConfig(algorithm=way), allowed=allowed) for way in (algorithm, "exact")
     )

@@ -11,8 +11,8 @@ import lotte
 from leaderboard.evaluate import Order, evaluate
 from lotte.errors import UnavailableError
 from retrievers import load
-from retrievers.colbert import checkpoint
-from retrievers.colbert.recipe import SHIPPED, WEIGHTS
+from retrievers.colbert.model import checkpoint
+from retrievers.colbert.retriever import SHIPPED, WEIGHTS
 from retrievers.systems import colbertv2
 
 HELD_OUT = {"squad_dev11/dev", "squadshifts_new_wiki/test", "nq_qed/dev", "scifact/test", "medquad/test"}

@@ -13,9 +13,9 @@ from lotte.errors import MismatchError
 torch = pytest.importorskip("torch", reason="needs lotte-bench[colbert]")
 pytest.importorskip("transformers", reason="needs lotte-bench[colbert]")
 
-from retrievers.colbert import checkpoint  # noqa: E402
-from retrievers.colbert.config import ModelConfig  # noqa: E402
-from retrievers.colbert.encoder import Encoder  # noqa: E402
+from retrievers.colbert.model import checkpoint  # noqa: E402
+from retrievers.colbert.model.config import ModelConfig  # noqa: E402
+from retrievers.colbert.model.encoder import Encoder  # noqa: E402
 from retrievers.training import losses, student  # noqa: E402
 from retrievers.training.loop import Fit  # noqa: E402
 from retrievers.training.objective import LateTask, reciprocal_rank  # noqa: E402

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lotte.errors import CorruptFileError, MismatchError
-from retrievers.colbert.config import PUNCTUATION, ModelConfig, read
-from retrievers.colbert.tokens import TextTokens, load
+from retrievers.colbert.model.config import PUNCTUATION, ModelConfig, read
+from retrievers.colbert.model.tokens import TextTokens, load
 
 pytest.importorskip("tokenizers", reason="needs lotte-bench[colbert]")
 pytest.importorskip("safetensors", reason="needs lotte-bench[colbert]")

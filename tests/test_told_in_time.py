@@ -132,10 +132,10 @@ def test_a_long_path_that_an_index_names_is_cut(index):
     assert len(line) < 600
 
 
-@pytest.mark.parametrize("numbers", [[], [0, 0]])
-def test_an_index_without_segments_or_with_one_twice_is_a_line(numbers, tmp_path, monkeypatch):
-    from retrievers.colbert import index as indexes
+@pytest.mark.parametrize(("numbers", "message"), [([], "no segments"), ([0, 0], "segments have the numbers")])
+def test_an_index_without_segments_or_with_one_twice_is_a_line(numbers, message):
+    from retrievers.colbert.index.meta import IndexMeta
 
-    monkeypatch.setattr(indexes.codecs, "load", lambda folder: None)
-    with pytest.raises(CorruptFileError, match=r"meta\.json: segments have the numbers"):
-        indexes.open_index(tmp_path, {"segments": [{"number": number} for number in numbers]})
+    part = {"documents": 1, "tokens": 1, "distance": 0.0, "doc_ids": "doc_ids.txt", "paths": []}
+    with pytest.raises(CorruptFileError, match=rf"meta\.json: {message}"):
+        IndexMeta.parse({"segments": [{"number": number, **part} for number in numbers]})

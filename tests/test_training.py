@@ -15,7 +15,7 @@ pytest.importorskip("torch", reason="training needs the extra 'colbert'")
 from lotte import artifact
 from lotte.errors import LotteError, MismatchError, UnavailableError, UnknownNameError
 from retrievers import load
-from retrievers.colbert import config
+from retrievers.colbert.model import config
 from retrievers.contamination import fingerprint
 from retrievers.training import card, settings
 from retrievers.training.run import Training

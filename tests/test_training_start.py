@@ -14,7 +14,7 @@ import torch
 
 from lotte import artifact
 from lotte.errors import LotteError, MismatchError, UnavailableError
-from retrievers.colbert import checkpoint, writing
+from retrievers.colbert.model import checkpoint, export
 from retrievers.training import settings, teacher
 from retrievers.training.run import SETTINGS, Training
 from retrievers.training.settings import changed
@@ -217,7 +217,7 @@ def test_a_start_in_int8_begins_a_teacher_with_its_own_weights(tmp_path, late):
     found = checkpoint.find(late)
     state = {name.removeprefix("bert."): torch.tensor(array) for name, array in found._state().items()}
     projection = state.pop("linear.weight")
-    small = writing.write(
+    small = export.write(
         tmp_path / "int8", described=found.described, state=state, projection_HI=projection, tokenizer=late,
         settings=found.settings, training={}, readme="", precision="int8",
     )  # fmt: skip

@@ -59,7 +59,7 @@ def start(folder: Path) -> Path:
 
 def late(folder: Path, config, *, precision="fp32"):
     """Return a student's task, as it stands before the first step."""
-    from retrievers.colbert.config import ModelConfig
+    from retrievers.colbert.model.config import ModelConfig
     from retrievers.training.objective import LateTask
     from retrievers.training.student import Student
 

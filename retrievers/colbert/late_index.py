@@ -6,35 +6,50 @@ A question is encoded by the recipe's model, and searched as the recipe says.
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from lotte import Queries, Run
 from lotte.errors import MismatchError
-from retrievers import index_folder
-from retrievers.colbert import index as indexes
-from retrievers.colbert import search
-from retrievers.colbert.codec import Bytes, Floats
-from retrievers.colbert.search import Found, SearchConfig
+from retrievers.colbert.index.folder import ColbertIndex
+from retrievers.colbert.index.meta import IndexMeta
+from retrievers.colbert.kernels import cpu
+from retrievers.colbert.kernels.arrays import Bytes, Floats
+from retrievers.colbert.search.config import SearchConfig
+from retrievers.colbert.search.cpu import TopK, search
 from retrievers.retriever import Answer
 
 if TYPE_CHECKING:
-    from retrievers.colbert.kernels.gpu_search import GpuIndex
-    from retrievers.colbert.recipe import LateInteraction
+    from retrievers.colbert.model.encoder import Encoder
+    from retrievers.colbert.search.gpu import GpuIndex
 
 QUERIES_AT_ONCE = 256  # encoded and asked together
 RECALL_SAMPLE = 20  # queries that are asked again with an exact search, to say what the pruning costs
 
 
+class Options(Protocol):
+    """What an index needs of the recipe that asks it."""
+
+    @property
+    def checkpoint(self) -> str: ...
+    @property
+    def encoder(self) -> "Encoder": ...
+    @property
+    def search_config(self) -> SearchConfig: ...
+    @property
+    def num_threads(self) -> int: ...
+    @property
+    def gpu(self) -> str | None: ...
+    @property
+    def model(self) -> Mapping[str, Any]: ...
+
+
 class LateIndex:
     """An index with the recipe that asks it."""
 
-    def __init__(
-        self, recipe: "LateInteraction", found: index_folder.IndexFolder, arrays: indexes.ColbertIndex
-    ) -> None:
-        self._recipe, self._found, self.arrays = recipe, found, arrays
-        self._doc_ids = found.doc_ids
+    def __init__(self, recipe: Options, meta: IndexMeta, doc_ids: Sequence[str], arrays: ColbertIndex) -> None:
+        self._recipe, self._meta, self._doc_ids, self.arrays = recipe, meta, doc_ids, arrays
 
     def search(self, queries: Queries, *, k: int, among: Sequence[str] | None = None) -> Run:
         """Answer every query with at most k hits.
@@ -44,7 +59,6 @@ class LateIndex:
         return self._search(queries, k, self._recipe.search_config, among)
 
     def _search(self, queries: Queries, k: int, config: SearchConfig, among: Sequence[str] | None) -> Run:
-        assert self._checked
         allowed = None
         if among is not None:
             allowed = np.zeros(self.arrays.num_documents, np.uint8)
@@ -53,7 +67,7 @@ class LateIndex:
         query_ids = list(queries)
         for first in range(0, len(query_ids), QUERIES_AT_ONCE):
             some = query_ids[first : first + QUERIES_AT_ONCE]
-            vectors = list(self._recipe.encoder.queries([queries[query_id] for query_id in some]))
+            vectors = list(self._encoder.queries([queries[query_id] for query_id in some]))
             found = self._found_by(vectors, k, config, allowed)
             for query_id, (rows, scores) in zip(some, found, strict=True):
                 hits[query_id] = {
@@ -61,18 +75,18 @@ class LateIndex:
                 }
         return Run.of(hits, depth=k)
 
-    def _found_by(self, vectors: list[Floats], k: int, config: SearchConfig, allowed: Bytes | None) -> list[Found]:
+    def _found_by(self, vectors: list[Floats], k: int, config: SearchConfig, allowed: Bytes | None) -> list[TopK]:
         """Search where the recipe says: on a GPU if it names one."""
         if not self._recipe.gpu:
             threads = self._recipe.num_threads
-            return search.search(self.arrays, vectors, k=k, config=config, threads=threads, allowed=allowed)
-        from retrievers.colbert.kernels import gpu_search
+            return search(self.arrays, vectors, k=k, config=config, threads=threads, allowed=allowed)
+        from retrievers.colbert.search import gpu as gpu_search
 
         return gpu_search.search(self._on_gpu, vectors, k=k, config=config, allowed=allowed)
 
     @cached_property
     def _on_gpu(self) -> "GpuIndex":
-        from retrievers.colbert.kernels.gpu_search import GpuIndex
+        from retrievers.colbert.search.gpu import GpuIndex
 
         return GpuIndex.of(self.arrays, self._recipe.gpu)
 
@@ -101,15 +115,13 @@ class LateIndex:
 
         Raises  MismatchError if the text is not the one that was indexed
         """
-        encoder = self._recipe.encoder
+        encoder = self._encoder
         base, segment = self._segment(self._rows[doc_id])
         tokens = slice(segment.starts[self._rows[doc_id] - base], segment.starts[self._rows[doc_id] - base + 1])
         doc_tokens = encoder.tokens_of_doc(text)
         if len(doc_tokens) != tokens.stop - tokens.start:
             raise MismatchError(f"document {doc_id!r} is not the text that was indexed; it cannot be explained")
-        from retrievers.colbert.kernels import cpu
-
-        vectors = cpu.decode(self.arrays.codec, segment.cells[tokens], segment.residuals[tokens])
+        vectors = cpu.decode(self.arrays.codec, segment.centroid_ids[tokens], segment.residuals[tokens])
         sims_QN = encoder.queries([question])[0] @ vectors.T
         best = sims_QN.argmax(axis=1).tolist()
         return [
@@ -124,16 +136,17 @@ class LateIndex:
 
     @cached_property
     def _rows(self) -> dict[str, int]:
-        kept = self.arrays.kept
-        return {doc_id: row for row, doc_id in enumerate(self._doc_ids) if kept is None or kept[row]}
+        alive = self.arrays.alive
+        return {doc_id: row for row, doc_id in enumerate(self._doc_ids) if alive is None or alive[row]}
 
     @cached_property
-    def _checked(self) -> bool:
-        """Look, once, whether the model is the one that the index was made with."""
-        self._recipe.check_model(self._found.meta)
-        if self._recipe.encoder.dim != self.arrays.codec.dim:
+    def _encoder(self) -> "Encoder":
+        """Return the recipe's encoder. Raises MismatchError if it is not the one that the index was made with."""
+        recipe, dim = self._recipe, self.arrays.codec.dim
+        self._meta.check_model(recipe.model, recipe.checkpoint)
+        if recipe.encoder.dim != dim:
             raise MismatchError(
-                f"{self._recipe.checkpoint} makes vectors of {self._recipe.encoder.dim} numbers, and the index has "
-                f"{self.arrays.codec.dim}; build the index again"
+                f"{recipe.checkpoint} makes vectors of {recipe.encoder.dim} numbers, and the index has {dim}; build "
+                "the index again"
             )
-        return True
+        return recipe.encoder

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cache
 
 from lotte.terminal import say
-from retrievers.colbert.recipe import SHIPPED, LateInteraction
+from retrievers.colbert.retriever import SHIPPED, LateInteraction
 
 _LOTTE = {  # search test, forum test
     "writing": (0.801, 0.763),
@@ -52,7 +52,7 @@ class ColBERTv2(LateInteraction):
 def reachable() -> str:
     """Return the published checkpoint's name if it is here or can be fetched, else that of the one that ships."""
     from lotte.errors import UnavailableError
-    from retrievers.colbert import checkpoint
+    from retrievers.colbert.model import checkpoint
 
     try:
         checkpoint.find(CHECKPOINT)

@@ -14,7 +14,7 @@ from typing import Any
 
 from lotte import artifact
 from lotte.dataset import Dataset
-from retrievers.colbert import checkpoint, config, writing
+from retrievers.colbert.model import checkpoint, config, export
 from retrievers.contamination import check, fingerprint
 from retrievers.training.examples import Pairs
 from retrievers.training.settings import Recipe
@@ -61,9 +61,9 @@ def give(last: Path, target: Path, facts: Mapping[str, Any], known: bytes) -> Pa
     found = checkpoint.find(last)
     model = found.model()
     extra, projection_HI = {fingerprint.NAME: known}, found.projection()[0].weight_HI
-    both: list[tuple[Path, writing.Precision]] = [(target.with_name(f"{target.name}-int8"), "int8"), (target, "fp32")]
+    both: list[tuple[Path, export.Precision]] = [(target.with_name(f"{target.name}-int8"), "int8"), (target, "fp32")]
     for folder, precision in both:
-        writing.write(
+        export.write(
             folder, described=found.described, state=model.state_dict(), projection_HI=projection_HI,
             tokenizer=last, settings=config.read(last), training=facts, readme=readme(facts), precision=precision,
             extra=extra,

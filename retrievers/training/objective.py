@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from retrievers.colbert.tokens import Tokens
+from retrievers.colbert.model.tokens import Tokens
 from retrievers.training import losses
 from retrievers.training.example import Example
 from retrievers.training.examples import Pairs, even

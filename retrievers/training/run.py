@@ -31,8 +31,8 @@ from lotte import artifact
 from lotte.dataset import Dataset
 from lotte.errors import CorruptFileError, MismatchError, UnavailableError, UnknownNameError, named, writing
 from lotte.parsing import json_object
-from retrievers.colbert import checkpoint
-from retrievers.colbert.config import ModelConfig
+from retrievers.colbert.model import checkpoint
+from retrievers.colbert.model.config import ModelConfig
 from retrievers.training import examples, loop, mine, sizes, teacher
 from retrievers.training.example import Example
 from retrievers.training.examples import Examples, Pairs

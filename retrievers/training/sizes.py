@@ -6,7 +6,7 @@ from pathlib import Path
 
 from lotte.dataset import Dataset
 from lotte.errors import MismatchError
-from retrievers.colbert import checkpoint
+from retrievers.colbert.model import checkpoint
 from retrievers.training import teacher
 from retrievers.training.examples import Pairs
 from retrievers.training.ranks import Ranks

@@ -19,10 +19,10 @@ import torch
 from torch import Tensor, nn
 
 from lotte.errors import MismatchError
-from retrievers.colbert import checkpoint, writing
-from retrievers.colbert.checkpoint import Checkpoint
-from retrievers.colbert.config import ModelConfig
-from retrievers.colbert.tokens import TextTokens, Tokens
+from retrievers.colbert.model import checkpoint, export
+from retrievers.colbert.model.checkpoint import Checkpoint
+from retrievers.colbert.model.config import ModelConfig
+from retrievers.colbert.model.tokens import TextTokens, Tokens
 
 TOKENS_AT_ONCE = 4096  # of padded text on a CPU; a GPU takes a batch whole
 STEP = 16  # widths are multiples of it: a library keeps what it prepared for each shape that it saw
@@ -107,7 +107,7 @@ class Student(nn.Module):
 
     def save(self, folder: Path, *, training: Mapping[str, Any], readme: str) -> Path:
         """Write the model as a checkpoint that the original, PyLate and sentence-transformers open."""
-        return writing.write(
+        return export.write(
             folder, described=self.start.described,
             state={name: tensor.float().cpu() for name, tensor in self.body.state_dict().items()},
             projection_HI=self.projection.weight.detach().float().cpu(), tokenizer=self.start.tokenizer.parent,

@@ -24,8 +24,8 @@ from lotte.errors import CorruptFileError, MismatchError
 from lotte.lines import lines
 from lotte.parsing import json_of
 from lotte.progress import Progress
-from retrievers.colbert import checkpoint
-from retrievers.colbert.checkpoint import Checkpoint
+from retrievers.colbert.model import checkpoint
+from retrievers.colbert.model.checkpoint import Checkpoint
 from retrievers.training import losses
 from retrievers.training.example import Example, finite, no_line, whole
 from retrievers.training.examples import Pairs, even

@@ -43,10 +43,9 @@ import sys, json, resource
 sys.path.insert(0, {root!r})
 import numpy as np
 from pathlib import Path
-from retrievers.colbert.index import open_index
-from retrievers.colbert.search import SearchConfig, search
-folder = Path({folder!r})
-index = open_index(folder, json.loads((folder / "meta.json").read_text()))
+from retrievers.colbert import SearchConfig, open_index
+from retrievers.colbert.search import search
+index = open_index(Path({folder!r}))
 queries = np.load({queries!r})
 search(index, list(queries), k=100, config=SearchConfig(algorithm="pruned"), threads={threads})
 pages = dict(line.split(":") for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("Rss"))
@@ -84,19 +83,20 @@ def main() -> None:
 def bench(emb: Path, asked: argparse.Namespace) -> list[dict[str, Any]]:
     import numpy as np
 
-    from retrievers.colbert.index import open_index
-    from retrievers.colbert.search import SearchConfig, search
+    from retrievers.colbert import SearchConfig, open_index
+    from retrievers.colbert.search import search
+    from retrievers.index_meta import is_index
 
     queries = list(np.load(emb / "q.npy"))
     truth = np.load(emb / "gt.npy") if (emb / "gt.npy").is_file() else None
     folder = asked.index / emb.name
     facts = {"documents": len(np.load(emb / "doclens.npy")), "threads": asked.threads, "peer": "ours"}
     records = []
-    if asked.build or not (folder / "meta.json").is_file():
+    if asked.build or not is_index(folder):
         records.append(facts | build(emb, folder, asked.threads))
         show(records[-1])
     start = perf_counter()
-    index = open_index(folder, json.loads((folder / "meta.json").read_text()))
+    index = open_index(folder)
     opened = (perf_counter() - start) * 1e3
     size = sum(file.stat().st_size for file in folder.iterdir() if not file.name.startswith("exact"))
     records.append(
@@ -143,25 +143,22 @@ def build(emb: Path, folder: Path, threads: int) -> dict[str, Any]:
 
     import numpy as np
 
-    from retrievers.colbert import building
-    from retrievers.colbert.codec import CodecConfig
+    from retrievers.colbert import Arrays, build_index
 
     shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    source = building.Arrays(np.load(emb / "emb.npy", mmap_mode="r"), np.load(emb / "doclens.npy"))
+    source = Arrays(np.load(emb / "emb.npy", mmap_mode="r"), np.load(emb / "doclens.npy"))
     start, before = perf_counter(), process_time()
-    counts = building.build(folder, source, CodecConfig(), threads=threads, say=print)
+    index = build_index(folder, source, threads=threads)
     spent = {"seconds": perf_counter() - start, "cpu_seconds": process_time() - before}
-    part = {"number": 0, "documents": len(source), "tokens": counts["tokens"], "distance": counts["distance"]}
-    (folder / "meta.json").write_text(json.dumps({"segments": [part], "counts": counts}))
-    return {"mode": "build", "setting": "2 bits", "centroids": counts["centroids"], **spent}
+    return {"mode": "build", "setting": "2 bits", "centroids": index.codec.num_centroids, **spent}
 
 
 def exact_rows(folder: Path, index: Any, queries: list[Any]) -> list[Any]:
     """Return the exact top 100 over the codes; kept beside the index, because it takes a while."""
     import numpy as np
 
-    from retrievers.colbert.search import SearchConfig, search
+    from retrievers.colbert import SearchConfig
+    from retrievers.colbert.search import search
 
     if not (folder / "exact.npy").is_file():
         found = search(index, queries, k=K, config=SearchConfig(algorithm="exact"))
@@ -173,18 +170,16 @@ def scan(index: Any) -> Callable[[Any], Any]:
     """Return a search that scores every document in full by bytes."""
     import numpy as np
 
-    from retrievers.colbert.codec import quantised
     from retrievers.colbert.kernels import cpu
+    from retrievers.colbert.kernels.arrays import SearchContext, quantised
 
     part = index.segments[0]
     rows = np.arange(part.num_documents, dtype=np.int32)
 
     def one(vectors: Any) -> Any:
         query = quantised(vectors)
-        scores = cpu.cell_scores(index.codec, query, 1).fine
-        found = cpu.quick_maxsim(
-            index.codec, query, part.cells, part.residuals, part.lengths, part.starts, scores, rows
-        )
+        context = SearchContext(index.codec, query, cpu.centroid_scores(index.codec, query, 1))
+        found = cpu.quantized_maxsim(part, context, rows)
         return np.argpartition(-found, K)[:K]
 
     return one
@@ -201,7 +196,7 @@ def check(index: Any, queries: list[Any], config: Any) -> None:
     for query, found in zip(queries, search(index, queries, k=10, config=config), strict=True):
         for row, score in zip(found.rows, found.scores, strict=True):
             tokens = slice(part.starts[row], part.starts[row + 1])
-            vectors = reference.decode(index.codec, part.cells[tokens], part.residuals[tokens])
+            vectors = reference.decode(index.codec, part.centroid_ids[tokens], part.residuals[tokens])
             truth = reference.maxsim(query, vectors, np.array([0, len(vectors)]))[0]
             if abs(truth - score) > 0.02:
                 raise SystemExit(f"error: document {row} scores {score}, and exactly {truth}: nothing is timed")

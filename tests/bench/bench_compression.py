@@ -18,10 +18,10 @@ import numpy as np
 
 from leaderboard.measure import nDCG, scores
 from lotte import Dataset, Run, read
-from retrievers.colbert import building, search
-from retrievers.colbert.codec import CodecConfig
-from retrievers.colbert.index import open_index
+from retrievers.colbert import Arrays, CodecConfig, build_index
 from retrievers.colbert.kernels import cpu
+from retrievers.colbert.search import SearchConfig, search
+from retrievers.colbert.search.cpu import TopK
 
 K = 100
 
@@ -40,18 +40,13 @@ def main() -> None:
     truth = per_query(dataset, uncompressed(vectors, starts, queries))
     print(f"uncompressed                 nDCG@10 {np.mean(truth):.4f}")
     for bits in map(int, asked.bits.split(",")):
-        folder = asked.scratch / f"{bits}"
-        folder.mkdir(parents=True, exist_ok=True)
-        for left in folder.iterdir():
-            left.unlink()
-        source = building.Arrays(vectors, np.diff(starts))
+        folder, source = asked.scratch / f"{bits}", Arrays(vectors, np.diff(starts))
         begin = perf_counter()
-        building.build(folder, source, CodecConfig(bits=bits), threads=2, say=print)
+        index = build_index(folder, source, CodecConfig(bits=bits), threads=2)
         seconds = perf_counter() - begin
-        index = open_index(folder, {"segments": [{"number": 0}]})
         exact = None
         for algorithm in ("exact", "paper", "pruned"):
-            found = search.search(index, list(queries), k=K, config=search.SearchConfig(algorithm=algorithm), threads=2)
+            found = search(index, list(queries), k=K, config=SearchConfig(algorithm=algorithm), threads=2)
             exact = exact or found
             shared = [len(set(a.rows.tolist()) & set(b.rows.tolist())) / K for a, b in zip(found, exact, strict=True)]
             values = per_query(dataset, found)
@@ -70,7 +65,7 @@ def minilm() -> Path:
 
 def encoded(dataset: Dataset, checkpoint: Path, kept: Path) -> tuple[Any, Any, Any]:
     if not kept.is_file():
-        from retrievers.colbert.encoder import Encoder
+        from retrievers.colbert.model.encoder import Encoder
 
         encoder = Encoder.load(checkpoint, doc_maxlen=300)
         begin = perf_counter()
@@ -82,7 +77,7 @@ def encoded(dataset: Dataset, checkpoint: Path, kept: Path) -> tuple[Any, Any, A
     return loaded["vectors"], loaded["starts"], loaded["queries"]
 
 
-def uncompressed(vectors: Any, starts: Any, queries: Any) -> list[search.Found]:
+def uncompressed(vectors: Any, starts: Any, queries: Any) -> list[TopK]:
     """Return the top of an exact search over the vectors themselves."""
     columns = np.arange(len(queries) + 1) * queries.shape[1]
     every = np.empty((len(queries), len(starts) - 1), np.float32)
@@ -92,10 +87,10 @@ def uncompressed(vectors: Any, starts: Any, queries: Any) -> list[search.Found]:
         sims = block @ queries.reshape(-1, queries.shape[2]).T
         every[:, first:last] = cpu.maxsims(sims, starts[first : last + 1] - starts[first], columns)
     best = np.argsort(-every, axis=1)[:, :K]
-    return [search.Found(rows, row_scores[rows]) for rows, row_scores in zip(best, every, strict=True)]
+    return [TopK(rows, row_scores[rows]) for rows, row_scores in zip(best, every, strict=True)]
 
 
-def per_query(dataset: Dataset, found: list[search.Found]) -> Any:
+def per_query(dataset: Dataset, found: list[TopK]) -> Any:
     doc_ids = list(dataset.corpus.doc_ids)
     hits = {
         query_id: {doc_ids[row]: float(score) for row, score in zip(one.rows, one.scores, strict=True)}

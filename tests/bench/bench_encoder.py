@@ -27,8 +27,9 @@ import torch.nn.functional as F
 sys.path.insert(0, str(Path(__file__).parents[1]))
 import tiny_checkpoint
 
-from retrievers.colbert import bert
-from retrievers.colbert.encoder import CPU_TOKENS, Encoder
+from retrievers.colbert.model import bert
+from retrievers.colbert.model.bert import CPU_TOKENS
+from retrievers.colbert.model.encoder import Encoder
 
 MODELS = {"bert-base": (768, 12, 12, 3072), "minilm-l6": (384, 6, 12, 1536)}  # width, layers, heads, inner width
 TOKENS, GOAL = 128, 1.5

@@ -36,8 +36,8 @@ def read(path: Path, count: int) -> list[str]:
 
 def encoder(way: str, threads: int) -> Any:
     """Return what encodes texts to (N, H) vectors: an Encoder, whose lane is torch's where that is asked for."""
-    from retrievers.colbert.encoder import TORCH_TOKENS, Encoder
-    from retrievers.colbert.recipe import WEIGHTS
+    from retrievers.colbert.model.encoder import TORCH_TOKENS, Encoder
+    from retrievers.colbert.retriever import WEIGHTS
 
     kind, precision = way.split()[:2]
     if kind == "ours":
@@ -46,7 +46,7 @@ def encoder(way: str, threads: int) -> Any:
         return found
     import torch
 
-    from retrievers.colbert import bert
+    from retrievers.colbert.model import bert
 
     torch.set_num_threads(threads)
     checkpoint = Encoder.load(WEIGHTS, device="cpu").checkpoint
@@ -61,8 +61,8 @@ def onnx(folder: Path, way: str, threads: int, texts: list[str]) -> Any:
     from onnxruntime.quantization import QuantType, quantize_dynamic
     from onnxruntime.transformers import optimizer
 
-    from retrievers.colbert.encoder import Encoder
-    from retrievers.colbert.recipe import WEIGHTS
+    from retrievers.colbert.model.encoder import Encoder
+    from retrievers.colbert.retriever import WEIGHTS
 
     found = Encoder.load(WEIGHTS, device="cpu", precision="fp32")
     model = found.checkpoint.model().requires_grad_(False)

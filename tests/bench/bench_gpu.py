@@ -28,12 +28,11 @@ from typing import Any
 import numpy as np
 
 from lotte.errors import UnavailableError
-from retrievers.colbert.building import Arrays, build
-from retrievers.colbert.codec import Codec, CodecConfig, quantised
-from retrievers.colbert.index import open_index
-from retrievers.colbert.kernels import cpu, gpu, gpu_search, reference
-from retrievers.colbert.search import Found, SearchConfig
-from retrievers.colbert.segment import Segment
+from retrievers.colbert import Arrays, SearchConfig, build_index, open_index
+from retrievers.colbert.kernels import cpu, gpu, reference
+from retrievers.colbert.kernels.arrays import Codec, Segment, quantised
+from retrievers.colbert.search import gpu as gpu_search
+from retrievers.colbert.search.cpu import TopK
 
 DIM, QUERY_TOKENS, K = 128, 32, 100
 CONFIGS = {
@@ -119,22 +118,22 @@ def agree(codec: Codec, segment: Segment, index: gpu_search.GpuIndex, points: An
     some = np.random.default_rng(0).integers(0, len(points), 2000)
     query, rows = quantised(queries[0]), np.arange(min(200, segment.num_documents), dtype=np.int32)
     asked, part = gpu.batch(index.codec, [query]), index.segments[0]
-    scores, rows_C = reference.cell_scores(codec, query), gpu.moved(rows, "cuda")
-    wanted = reference.full_maxsim(codec, query, segment.cells, segment.residuals, segment.starts, rows)
-    on_gpu = gpu.cell_scores(index.codec, asked)
+    context, rows_C = reference.context(codec, query, 1), gpu.moved(rows, "cuda")
+    scores, wanted = context.scores.fine, reference.exact_maxsim(segment, context, rows)
+    on_gpu = gpu.centroid_scores(index.codec, asked)
     checks = {
         "nearest": np.array_equal(
             gpu.nearest(points[some], codec.shifted), reference.nearest(points[some], codec.shifted)
         ),
-        "cell_scores": np.array_equal(on_gpu.cpu()[0, :, : query.count], scores[0, :, : query.count]),
-        "interact": np.array_equal(
-            gpu.interact(part, gpu.coarse(on_gpu), rows_C[None]).cpu()[0],
-            reference.interact(segment.cells, segment.starts, reference.coarse(scores), rows),
+        "centroid_scores": np.array_equal(on_gpu.cpu()[0, :, : query.count], scores[0, :, : query.count]),
+        "centroid_interaction": np.array_equal(
+            gpu.centroid_interaction(part, gpu.coarse(on_gpu), rows_C[None]).cpu()[0],
+            reference.centroid_interaction(segment, context, rows),
         ),
     }
     for kind, near in ((torch.float32, 1e-3), (torch.float16, 0.05), (torch.bfloat16, 0.5)):
         for which in (rows_C, rows_C[None]):
-            found = gpu.full_maxsim(index.codec, part, asked.vectors.to(kind), asked.counts, which)
+            found = gpu.exact_maxsim(index.codec, part, asked.vectors.to(kind), asked.counts, which)
             checks[f"full_maxsim in {kind}, {which.ndim} axes"] = np.allclose(found.cpu()[0], wanted, atol=near)
     if wrong := [name for name, right in checks.items() if not right]:
         raise SystemExit(f"error: not timed, because {', '.join(wrong)} differs from the reference")
@@ -155,8 +154,8 @@ def in_full(index: gpu_search.GpuIndex, queries: Any, limit: dict[str, float]) -
     """Time every document with some queries; the bytes are those of the index, which a better kernel cannot avoid."""
     part, asked = index.segments[0], gpu.batch(index.codec, [quantised(query) for query in queries])
     rows, half = gpu_search._all(part, None), asked.vectors.half()
-    took = seconds(lambda: gpu.full_maxsim(index.codec, part, half, asked.counts, rows))
-    tokens, stored = len(part.cells), part.cells.nbytes + part.residuals.nbytes
+    took = seconds(lambda: gpu.exact_maxsim(index.codec, part, half, asked.counts, rows))
+    tokens, stored = len(part.centroid_ids), part.centroid_ids.nbytes + part.residuals.nbytes
     rate = 2 * tokens * len(queries) * QUERY_TOKENS * DIM / took
     return {
         "tokens_per_second": tokens / took, "bytes_per_second": stored / took, "share_of_copy": stored / took / limit["copy"],
@@ -167,7 +166,7 @@ def in_full(index: gpu_search.GpuIndex, queries: Any, limit: dict[str, float]) -
 def searched(index: gpu_search.GpuIndex, queries: Any) -> dict[str, dict[str, float]]:
     """Time searches as a caller waits for them: from arrays in memory to documents in memory."""
 
-    def asked(some: Any, config: SearchConfig) -> list[Found]:
+    def asked(some: Any, config: SearchConfig) -> list[TopK]:
         return gpu_search.search(index, list(some), k=K, config=config)
 
     out, truth = {}, asked(queries, CONFIGS["exact"])
@@ -186,9 +185,8 @@ def searched(index: gpu_search.GpuIndex, queries: Any) -> dict[str, dict[str, fl
 
 def built(folder: Path, vectors: Any, lengths: Any, threads: int, on: str | None) -> float:
     """Build an index on a GPU, or on the processor for None, and return the seconds it took."""
-    folder.mkdir()
     start = time.perf_counter()
-    build(folder, Arrays(vectors, lengths), CodecConfig(), threads=threads, say=lambda line: None, gpu=on)
+    build_index(folder, Arrays(vectors, lengths), threads=threads, gpu=on)
     return time.perf_counter() - start
 
 
@@ -241,7 +239,7 @@ def main() -> None:
             rows["build"]["cpu_seconds"] = built(other, vectors, lengths, args.threads, None)
             same = all((other / path.name).read_bytes() == path.read_bytes() for path in folder.glob("*.npy"))
             rows["build"]["same_bytes"] = float(same)
-        opened = open_index(folder, {"segments": [{"number": 0}]})
+        opened = open_index(folder)
         start = time.perf_counter()
         index = gpu_search.GpuIndex.of(opened)
         rows["build"]["move_seconds"] = time.perf_counter() - start

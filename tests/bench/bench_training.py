@@ -27,10 +27,9 @@ import retrievers
 from leaderboard import compare
 from leaderboard.measure import Success, mean, nDCG, scores
 from lotte import Dataset, Run, artifact, read
-from retrievers.colbert import building, search
-from retrievers.colbert.codec import CodecConfig
-from retrievers.colbert.encoder import Encoder
-from retrievers.colbert.index import open_index
+from retrievers.colbert import Arrays, CodecConfig, Encoder, build_index
+from retrievers.colbert.search import SearchConfig, search
+from retrievers.colbert.search.cpu import TopK
 
 MEASURES = (Success @ 5, nDCG @ 10)
 K = 100
@@ -98,13 +97,11 @@ def late(name: str, checkpoint: Path, dataset: Dataset) -> dict[str, Run]:
     found = {f"{name} float": as_run(dataset, uncompressed(packed.vectors, packed.starts, queries))}
     for bits in (2, 1):
         with TemporaryDirectory() as scratch:
-            folder = Path(scratch)
-            source = building.Arrays(packed.vectors, np.diff(packed.starts))
-            building.build(folder, source, CodecConfig(bits=bits), threads=2, say=lambda line: None)
-            index = open_index(folder, {"segments": [{"number": 0}]})
+            source = Arrays(packed.vectors, np.diff(packed.starts))
+            index = build_index(Path(scratch) / "index", source, CodecConfig(bits=bits), threads=2)
             for algorithm in ("exact", "paper") if bits == 2 else ("exact",):
-                config = search.SearchConfig(algorithm=algorithm)
-                hits = search.search(index, list(queries), k=K, config=config, threads=2)
+                config = SearchConfig(algorithm=algorithm)
+                hits = search(index, list(queries), k=K, config=config, threads=2)
                 spelled = f"{name} {bits} bit{'s' * (bits > 1)}" + (", default search" if algorithm == "paper" else "")
                 found[spelled] = as_run(dataset, hits)
     seconds = perf_counter() - begin
@@ -112,7 +109,7 @@ def late(name: str, checkpoint: Path, dataset: Dataset) -> dict[str, Run]:
     return found
 
 
-def as_run(dataset: Dataset, found: list[search.Found]) -> Run:
+def as_run(dataset: Dataset, found: list[TopK]) -> Run:
     doc_ids = dataset.corpus.doc_ids
     hits = {
         query_id: {doc_ids[row]: float(score) for row, score in zip(one.rows, one.scores, strict=True)}

@@ -5,14 +5,31 @@ batch. The processor decides which form runs; LOTTE_KERNELS asks for less:
 "plain" loops, or "vectors" without matrix registers (AMX).
 """
 
-from retrievers.colbert.kernels.cpu_build import as_bytes, lists, residuals, sums
-from retrievers.colbert.kernels.cpu_cells import CellScores, Scratch, cell_scores, explicit, nearest
-from retrievers.colbert.kernels.cpu_decode import decode, maxsim_of, maxsims
-from retrievers.colbert.kernels.cpu_rows import best, gather, interact, leading_maxsim, promises
-from retrievers.colbert.kernels.cpu_tokens import Close, quick_maxsim, tokens_in
+from retrievers.colbert.kernels.candidates import best, centroid_interaction, gather, one_token_maxsim, probe_gains
+from retrievers.colbert.kernels.centroids import Scratch, centroid_scores, nearest
+from retrievers.colbert.kernels.compile import explicit
+from retrievers.colbert.kernels.decode import decode, exact_maxsim, maxsims
+from retrievers.colbert.kernels.encode import as_bytes, lists, residuals, sums
+from retrievers.colbert.kernels.maxsim import Close, quantized_maxsim, tokens_in
 
 __all__ = [
-    "CellScores", "Close", "Scratch", "as_bytes", "best", "cell_scores", "decode", "explicit", "gather", "interact",
-    "leading_maxsim", "lists", "maxsim_of", "maxsims", "nearest", "promises", "quick_maxsim", "residuals", "sums",
+    "Close",
+    "Scratch",
+    "as_bytes",
+    "best",
+    "centroid_interaction",
+    "centroid_scores",
+    "decode",
+    "exact_maxsim",
+    "explicit",
+    "gather",
+    "lists",
+    "maxsims",
+    "nearest",
+    "one_token_maxsim",
+    "probe_gains",
+    "quantized_maxsim",
+    "residuals",
+    "sums",
     "tokens_in",
-]  # fmt: skip
+]

@@ -10,38 +10,27 @@ Legend  N tokens  D documents  K centroids  H dimensions  P bytes of a packed re
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from contextlib import nullcontext
 from functools import cache
-from importlib import import_module
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from lotte.errors import UnavailableError
-from retrievers.colbert.codec import COARSE, LANES, UNIT, Codec, Query
-from retrievers.colbert.segment import Segment
+from retrievers.colbert.kernels.arrays import COARSE, LANES, UNIT, Codec, Query, Segment
+from retrievers.colbert.kernels.device import device as device
+from retrievers.colbert.kernels.device import moved as moved
+from retrievers.colbert.kernels.device import package as package
+from retrievers.colbert.kernels.device import power_of_two as power_of_two
 
 if TYPE_CHECKING:  # at run time `_kernel` puts `tl` here, where the kernels look for it
     import triton.language as tl
     from torch import Tensor
 
-EMPTY = -(2**62)  # what `interact` gives for no tokens, as in `reference`
+EMPTY = -(2**62)  # what `centroid_interaction` gives for no tokens, as in `reference`
 LOW_HALF = 0xFFFFFFFF
-MOVED = 1 << 26  # bytes that are on their way to the GPU at once
 POINTS = 1 << 22  # that are assigned or added up at once
 TOGETHER = 128  # query tokens, of one or more queries, that meet an unpacked token
-
-
-def package(name: str) -> Any:
-    """Import torch or triton. Raises UnavailableError where it is not installed."""
-    try:
-        return import_module(name)
-    except ImportError:
-        hint = "pip install torch" if name == "torch" else "pip install triton (Linux; PyTorch for CUDA brings it)"
-        raise UnavailableError(f"code for a GPU needs {name}, which is not installed: {hint}") from None
 
 
 @cache
@@ -58,40 +47,11 @@ def _launch(name: str, grid: int, *args: Any, **options: Any) -> None:
         _kernel(name)[(grid,)](*args, **options)
 
 
-def device() -> str:
-    """Return where kernels run: "cuda", or "cpu" under Triton's interpreter. Raises UnavailableError without either."""
-    package("triton")  # first: the quicker one to look for
-    torch = package("torch")
-    if torch.cuda.is_available():
-        return "cuda"
-    if os.environ.get("TRITON_INTERPRET") == "1":
-        return "cpu"
-    raise UnavailableError(
-        f"torch {torch.__version__} finds no CUDA GPU; use device=cpu (TRITON_INTERPRET=1 runs GPU code slowly)"
-    )
-
-
-def power_of_two(least: int, number: int) -> int:
-    """Return the power of two at or above a number, and no less than `least`."""
-    return max(least, 1 << (number - 1).bit_length())
-
-
-def moved(array: NDArray[Any], where: Any) -> Tensor:
-    """Return a mapped file's numbers on a device, with no second copy of it in memory on the way."""
-    torch = package("torch")
-    whole = array.view(np.int32) if array.dtype == np.uint32 else array  # below 2 ** 31, and torch is at home there
-    out: Tensor = torch.empty(whole.shape, dtype=torch.from_numpy(np.empty(0, whole.dtype)).dtype, device=where)
-    step = max(1, MOVED // max(1, whole[:1].nbytes))
-    for first in range(0, len(whole), step):
-        out[first : first + step] = torch.from_numpy(np.array(whole[first : first + step]))
-    return out
-
-
 # nearest centroids ----------------------------------------------------------------------------------------------
 
 
 def _nearest_kernel(
-    points: tl.tensor, centroids: tl.tensor, cells: tl.tensor, num_points: tl.tensor, num_centroids: tl.tensor,
+    points: tl.tensor, centroids: tl.tensor, centroid_ids: tl.tensor, num_points: tl.tensor, num_centroids: tl.tensor,
     H: tl.constexpr, BLOCK_H: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr, SHIFT: tl.constexpr,
 ) -> None:  # fmt: skip
     rows = tl.program_id(0).to(tl.int64) * BLOCK_N + tl.arange(0, BLOCK_N)
@@ -100,7 +60,7 @@ def _nearest_kernel(
     here = (rows < num_points)[:, None] & (h < H)[None, :]
     point = tl.load(points + rows[:, None] * H + h[None, :], mask=here, other=0)
     best = tl.full([BLOCK_N], -(2**31), tl.int32)
-    cell = tl.zeros([BLOCK_N], tl.int32)
+    centroid_id = tl.zeros([BLOCK_N], tl.int32)
     for first in range(0, num_centroids, BLOCK_K):
         near = tl.load(centroids + (first + lanes)[None, :] * H + h[:, None], mask=(h < H)[:, None], other=0)
         dots = tl.dot(point, near, out_dtype=tl.int32)
@@ -108,8 +68,8 @@ def _nearest_kernel(
         top = tl.max((dots << SHIFT) + (BLOCK_K - 1 - lanes)[None, :], 1)
         better = (top >> SHIFT) > best
         best = tl.where(better, top >> SHIFT, best)
-        cell = tl.where(better, first + BLOCK_K - 1 - (top & (BLOCK_K - 1)), cell)
-    tl.store(cells + rows, cell, mask=rows < num_points)
+        centroid_id = tl.where(better, first + BLOCK_K - 1 - (top & (BLOCK_K - 1)), centroid_id)
+    tl.store(centroid_ids + rows, centroid_id, mask=rows < num_points)
 
 
 def nearest(points_NH: Any, centroids_KH: Any) -> Any:
@@ -127,27 +87,28 @@ def nearest(points_NH: Any, centroids_KH: Any) -> Any:
     centroids = (centroids.to(where) ^ 128).view(torch.int8)
     # filled up with the first centroid: its copies come later, so none of them is ever the first of equals
     centroids = torch.cat([centroids, centroids[:1].expand(-len(centroids) % block_k, -1)]).contiguous()
-    cells = torch.empty(num_points, dtype=torch.int32, device=where)
+    centroid_ids = torch.empty(num_points, dtype=torch.int32, device=where)
     for first in range(0, num_points, POINTS):
         points = points_NH[first : first + POINTS]
         if not isinstance(points, torch.Tensor):
             points = torch.from_numpy(np.array(points)).to(where)
         _launch(
             "_nearest_kernel", -(-len(points) // block_n),
-            points.contiguous(), centroids, cells[first : first + POINTS], len(points), len(centroids), dim,
-            power_of_two(32, dim), block_n, block_k, block_k.bit_length() - 1, num_warps=4, num_stages=stages,
+            points.contiguous(), centroids, centroid_ids[first : first + POINTS], len(points), len(centroids),
+            H=dim, BLOCK_H=power_of_two(32, dim), BLOCK_N=block_n, BLOCK_K=block_k, SHIFT=block_k.bit_length() - 1,
+            num_warps=4, num_stages=stages,
         )  # fmt: skip
-    return cells if isinstance(points_NH, torch.Tensor) else cells.cpu().numpy()
+    return centroid_ids if isinstance(points_NH, torch.Tensor) else centroid_ids.cpu().numpy()
 
 
-def sums(points_NH: Tensor, cells_N: Tensor, num_cells: int) -> tuple[Tensor, Tensor]:
+def sums(points_NH: Tensor, centroid_ids_N: Tensor, num_centroids: int) -> tuple[Tensor, Tensor]:
     """Return what `cpu.sums` returns, of tensors: for k-means whose points stay on the GPU."""
     torch = package("torch")
-    out = torch.zeros(num_cells, points_NH.shape[1], dtype=torch.int64, device=points_NH.device)
+    out = torch.zeros(num_centroids, points_NH.shape[1], dtype=torch.int64, device=points_NH.device)
     for first in range(0, len(points_NH), POINTS):  # so many bytes add up to less than 2 ** 31
         some = torch.zeros_like(out, dtype=torch.int32)
-        out += some.index_add_(0, cells_N[first : first + POINTS], points_NH[first : first + POINTS].int())
-    return out, torch.bincount(cells_N, minlength=num_cells)
+        out += some.index_add_(0, centroid_ids_N[first : first + POINTS], points_NH[first : first + POINTS].int())
+    return out, torch.bincount(centroid_ids_N, minlength=num_centroids)
 
 
 # an index on a device -------------------------------------------------------------------------------------------
@@ -164,10 +125,10 @@ class GpuCodec(NamedTuple):
 
 
 class GpuSegment(NamedTuple):
-    cells: Tensor  # (N,) uint16 or int32
+    centroid_ids: Tensor  # (N,) uint16 or int32
     residuals: Tensor  # (N, P) uint8
     starts: Tensor  # (D + 1,) int64
-    rows: Tensor  # int32: the documents of each cell, ascending
+    rows: Tensor  # int32: the documents of each centroid, ascending
     row_starts: Tensor  # (K + 1,) int64
     num_documents: int
 
@@ -186,21 +147,21 @@ def tables(codec: Codec, where: str) -> GpuCodec:
 
 def segment(part: Segment, codec: Codec, where: str) -> GpuSegment:
     """Return a segment on a device."""
-    cells, starts = moved(part.cells, where), moved(part.starts, where)
-    lists = _lists(cells, starts, codec.num_centroids)
-    return GpuSegment(cells, moved(part.residuals, where), starts, *lists, part.num_documents)
+    centroid_ids, starts = moved(part.centroid_ids, where), moved(part.starts, where)
+    lists = _lists(centroid_ids, starts, codec.num_centroids)
+    return GpuSegment(centroid_ids, moved(part.residuals, where), starts, *lists, part.num_documents)
 
 
-def _lists(cells_N: Tensor, starts_D: Tensor, num_cells: int) -> tuple[Tensor, Tensor]:
-    """Return the documents of each cell, as the inverted lists on disk have them.
+def _lists(centroid_ids_N: Tensor, starts_D: Tensor, num_centroids: int) -> tuple[Tensor, Tensor]:
+    """Return the documents of each centroid, as the inverted lists on disk have them.
 
-    Made again from the cells: a GPU sorts them sooner than it could follow bytes that depend on the bytes before.
+    Made again from the centroids: a GPU sorts them sooner than it could follow bytes that depend on the bytes before.
     """
     torch = package("torch")
     documents = max(1, len(starts_D) - 1)
-    row_N = torch.repeat_interleave(torch.arange(len(starts_D) - 1, device=cells_N.device), starts_D.diff())
-    keys = torch.unique(cells_N.long().mul_(documents).add_(row_N))
-    row_starts = torch.searchsorted(keys, torch.arange(num_cells + 1, device=keys.device) * documents)
+    row_N = torch.repeat_interleave(torch.arange(len(starts_D) - 1, device=centroid_ids_N.device), starts_D.diff())
+    keys = torch.unique(centroid_ids_N.long().mul_(documents).add_(row_N))
+    row_starts = torch.searchsorted(keys, torch.arange(num_centroids + 1, device=keys.device) * documents)
     return keys.remainder_(documents).int(), row_starts
 
 
@@ -229,11 +190,11 @@ def batch(codec: GpuCodec, queries: Sequence[Query]) -> Batch:
     return Batch(*(moved(array, where) for array in (vectors, lanes, least, steps, counts)))
 
 
-# cells ----------------------------------------------------------------------------------------------------------
+# centroids ----------------------------------------------------------------------------------------------------------
 
 
-def cell_scores(codec: GpuCodec, asked: Batch) -> Tensor:
-    """Return what `reference.cell_scores` returns, (B, K, Q) int16, to the last bit.
+def centroid_scores(codec: GpuCodec, asked: Batch) -> Tensor:
+    """Return what `reference.centroid_scores` returns, (B, K, Q) int16, to the last bit.
 
     The numbers are whole and of 8 bits, and their sums below 2 ** 24: exact in TF32 too, where torch is set to it.
     """
@@ -266,9 +227,9 @@ def _ordered_bits(bits: Tensor) -> Tensor:
     return bits ^ ((bits >> 31) & 0x7FFFFFFF)
 
 
-def _interact_kernel(
-    out: tl.tensor, scores: tl.tensor, rows: tl.tensor, cells: tl.tensor, starts: tl.tensor, num_rows: tl.tensor,
-    num_cells: tl.tensor, QUERY: tl.constexpr, TOKENS: tl.constexpr, LEAST: tl.constexpr, NOTHING: tl.constexpr,
+def _interaction_kernel(
+    out: tl.tensor, scores: tl.tensor, rows: tl.tensor, centroid_ids: tl.tensor, starts: tl.tensor, num_rows: tl.tensor,
+    num_centroids: tl.tensor, QUERY: tl.constexpr, TOKENS: tl.constexpr, LEAST: tl.constexpr, NOTHING: tl.constexpr,
 ) -> None:  # fmt: skip
     pair = tl.program_id(0).to(tl.int64)
     row = tl.load(rows + pair)
@@ -278,21 +239,23 @@ def _interact_kernel(
     top = tl.full([QUERY], LEAST, tl.int32)
     for at in range(start, stop, TOKENS):
         tokens = at + tl.arange(0, TOKENS)
-        cell = tl.load(cells + tokens, mask=tokens < stop, other=0).to(tl.int64) + pair // num_rows * num_cells
-        score = tl.load(scores + cell[:, None] * QUERY + lanes[None, :], mask=(tokens < stop)[:, None], other=LEAST)
+        here = tokens < stop
+        place = tl.load(centroid_ids + tokens, mask=here, other=0).to(tl.int64) + pair // num_rows * num_centroids
+        score = tl.load(scores + place[:, None] * QUERY + lanes[None, :], mask=here[:, None], other=LEAST)
         top = tl.maximum(top, tl.max(score.to(tl.int32), 0))
     tl.store(out + pair, tl.where(start < stop, tl.sum(top, 0).to(tl.int64), NOTHING))
 
 
-def interact(segment: GpuSegment, scores_BKQ: Tensor, rows_BC: Tensor) -> Tensor:
-    """Return what `reference.interact` returns, (B, C) int64, of coarse scores (int8) or of fine ones (int16)."""
+def centroid_interaction(segment: GpuSegment, scores_BKQ: Tensor, rows_BC: Tensor) -> Tensor:
+    """Return what `reference.centroid_interaction` returns, (B, C) int64, of int8 (coarse) or int16 (fine) scores."""
     torch = package("torch")
     least, warps = torch.iinfo(scores_BKQ.dtype).min, min(8, max(1, scores_BKQ.shape[2] // 32))
     out: Tensor = torch.empty(rows_BC.shape, dtype=torch.int64, device=rows_BC.device)
     if out.numel():
         _launch(
-            "_interact_kernel", out.numel(), out, scores_BKQ, rows_BC.contiguous(), segment.cells, segment.starts,
-            rows_BC.shape[1], *scores_BKQ.shape[1:], 32, least, EMPTY, num_warps=warps,
+            "_interaction_kernel", out.numel(), out, scores_BKQ, rows_BC.contiguous(), segment.centroid_ids,
+            segment.starts, rows_BC.shape[1], scores_BKQ.shape[1], QUERY=scores_BKQ.shape[2], TOKENS=32, LEAST=least,
+            NOTHING=EMPTY, num_warps=warps,
         )  # fmt: skip
     return out
 
@@ -301,11 +264,11 @@ def interact(segment: GpuSegment, scores_BKQ: Tensor, rows_BC: Tensor) -> Tensor
 
 
 def _maxsim_kernel(
-    out: tl.tensor, queries: tl.tensor, counts: tl.tensor, rows: tl.tensor, cells: tl.tensor, residuals: tl.tensor,
-    starts: tl.tensor, table: tl.tensor, weights: tl.tensor, wanted: tl.tensor, offset: tl.tensor, num_rows: tl.tensor,
-    num_queries: tl.tensor, num_cells: tl.tensor, groups: tl.tensor, PAIRS: tl.constexpr, WANTED: tl.constexpr,
-    BITS: tl.constexpr, P: tl.constexpr, BLOCK_P: tl.constexpr, QUERY: tl.constexpr, GROUP: tl.constexpr,
-    TOKENS: tl.constexpr,
+    out: tl.tensor, queries: tl.tensor, counts: tl.tensor, rows: tl.tensor, centroid_ids: tl.tensor,
+    residuals: tl.tensor, starts: tl.tensor, table: tl.tensor, weights: tl.tensor, wanted: tl.tensor,
+    offset: tl.tensor, num_rows: tl.tensor, num_queries: tl.tensor, num_centroids: tl.tensor, groups: tl.tensor,
+    PAIRS: tl.constexpr, WANTED: tl.constexpr, BITS: tl.constexpr, P: tl.constexpr, BLOCK_P: tl.constexpr,
+    QUERY: tl.constexpr, GROUP: tl.constexpr, TOKENS: tl.constexpr,
 ) -> None:  # fmt: skip
     place = tl.program_id(0).to(tl.int64) // groups
     first = tl.program_id(0) % groups * GROUP  # of the queries that are answered at once
@@ -322,7 +285,7 @@ def _maxsim_kernel(
         tokens = at + tl.arange(0, TOKENS)
         alive = tokens < stop
         here = alive[:, None] & (p < P)[None, :]
-        cell = tl.load(cells + tokens, mask=alive, other=0).to(tl.int32)
+        centroid_id = tl.load(centroid_ids + tokens, mask=alive, other=0).to(tl.int32)
         packed = tl.load(residuals + tokens[:, None] * P + p[None, :], mask=here, other=0).to(tl.int32)
         dots = tl.zeros([TOKENS, GROUP * QUERY], tl.float32)
         squares = tl.zeros([TOKENS, BLOCK_P], tl.float32)
@@ -335,7 +298,7 @@ def _maxsim_kernel(
                 number = tl.where(code > 1, high, tl.where(code > 0, tl.load(weights + 1), tl.load(weights)))
             else:
                 number = tl.load(weights + code)
-            near = tl.load(table + cell[:, None] * (FIELDS * P) + (field * P + p)[None, :], mask=here, other=0)
+            near = tl.load(table + centroid_id[:, None] * (FIELDS * P) + (field * P + p)[None, :], mask=here, other=0)
             number += near.to(tl.float32) - offset
             if BLOCK_P > P:
                 number = tl.where(here, number, 0.0)
@@ -344,7 +307,7 @@ def _maxsim_kernel(
             dots = tl.dot(number.to(query.dtype), query, dots, input_precision="ieee")
         dots *= (1 / tl.maximum(tl.sqrt(tl.sum(squares, 1)), 1e-12))[:, None]
         if WANTED:
-            alive = alive & (tl.load(wanted + first.to(tl.int64) * num_cells + cell) > 0)
+            alive = alive & (tl.load(wanted + first.to(tl.int64) * num_centroids + centroid_id) > 0)
         top = tl.maximum(top, tl.max(tl.where(alive[:, None], dots, float("-inf")), 0))
     which = first + tl.arange(0, GROUP)
     count = tl.load(counts + which)
@@ -356,15 +319,15 @@ def _maxsim_kernel(
         tl.store(out + which.to(tl.int64) * num_rows + place, score, mask=which < num_queries)
 
 
-def full_maxsim(
+def exact_maxsim(
     codec: GpuCodec, part: GpuSegment, vectors_BQH: Tensor, counts_B: Tensor, rows: Tensor,
     wanted_BK: Tensor | None = None,
 ) -> Tensor:  # fmt: skip
-    """Return what `reference.full_maxsim` returns for each query, (B, C) float32; -inf for row -1 too.
+    """Return what `reference.exact_maxsim` returns for each query, (B, C) float32; -inf for row -1 too.
 
     vectors_BQH  float16, bfloat16 or float32: what products are made in; sums and lengths are of float32
     rows         (B, C): some for each query; or (C,): the same for all, read once for several queries
-    wanted_BK    uint8: only tokens of these cells count; with rows for each query
+    wanted_BK    uint8: only tokens of these centroids count; with rows for each query
 
     Raises  ValueError if `rows` are not that
     """
@@ -373,12 +336,12 @@ def full_maxsim(
     pairs, bits, num_rows = rows.ndim == 2, codec.codec.bits, rows.shape[-1]
     if (pairs and len(rows) != num_queries) or (wanted_BK is not None and not pairs):
         raise ValueError(
-            f"rows are (B, C), or (C,) without wanted cells; for {num_queries} queries not {tuple(rows.shape)}"
+            f"rows are (B, C), or (C,) without wanted centroids; for {num_queries} queries not {tuple(rows.shape)}"
         )
     if num_tokens > TOGETHER:  # more would not fit the registers, and the sum over query tokens is one of such sums
         rest = (counts_B - TOGETHER).clamp(min=0)
-        begin = full_maxsim(codec, part, vectors_BQH[:, :TOGETHER], counts_B, rows, wanted_BK)
-        return begin + full_maxsim(codec, part, vectors_BQH[:, TOGETHER:], rest, rows, wanted_BK)
+        begin = exact_maxsim(codec, part, vectors_BQH[:, :TOGETHER], counts_B, rows, wanted_BK)
+        return begin + exact_maxsim(codec, part, vectors_BQH[:, TOGETHER:], rest, rows, wanted_BK)
     out: Tensor = torch.empty(num_queries, num_rows, dtype=torch.float32, device=rows.device)
     if not out.numel():
         return out
@@ -393,8 +356,9 @@ def full_maxsim(
     counts = torch.nn.functional.pad(counts_B, (0, filled - num_queries))
     _launch(
         "_maxsim_kernel", num_rows * (num_queries if pairs else groups),
-        out, queries, counts, rows.contiguous(), part.cells, part.residuals, part.starts, codec.table, codec.weights,
-        rows if wanted_BK is None else wanted_BK, codec.offset, num_rows, num_queries, len(codec.table), groups, pairs,
-        wanted_BK is not None, bits, width, block, query, group, 64, num_warps=4,
+        out, queries, counts, rows.contiguous(), part.centroid_ids, part.residuals, part.starts, codec.table,
+        codec.weights, rows if wanted_BK is None else wanted_BK, codec.offset, num_rows, num_queries,
+        len(codec.table), groups, PAIRS=pairs, WANTED=wanted_BK is not None, BITS=bits, P=width, BLOCK_P=block,
+        QUERY=query, GROUP=group, TOKENS=64, num_warps=4,
     )  # fmt: skip
     return out

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from retrievers.colbert.kernels.cpu_cells import compiled
+from retrievers.colbert.kernels.compile import compiled
 
 numeric = partial(compiled, error_model="numpy")  # a division by zero is no error, and so no branch
 

@@ -21,8 +21,8 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
-from retrievers.colbert.kernels.cpu_cells import compiled
-from retrievers.colbert.kernels.simd import (
+from retrievers.colbert.kernels.compile import compiled
+from retrievers.colbert.kernels.x86.simd import (
     F32,
     I8,
     I16,

@@ -14,7 +14,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from retrievers.colbert.codec import COARSE, LANES, UNIT, Bytes, Codec, Floats, Integers, Query
+from retrievers.colbert.kernels.arrays import (
+    COARSE,
+    LANES,
+    UNIT,
+    Bytes,
+    CentroidScores,
+    Codec,
+    Floats,
+    Integers,
+    Query,
+    SearchContext,
+    Segment,
+)
 
 
 def as_bytes(vectors_NH: Floats) -> NDArray[np.int8]:
@@ -53,9 +65,9 @@ def unpack(packed_NP: Bytes, *, bits: int) -> Bytes:
     return ((packed_NP[:, :, None] >> shifts) & (2**bits - 1)).reshape(len(packed_NP), packed_NP.shape[1] * 8 // bits)
 
 
-def decode(codec: Codec, cells_N: Integers, residuals_NP: Bytes) -> Floats:
+def decode(codec: Codec, centroid_ids_N: Integers, residuals_NP: Bytes) -> Floats:
     """Return the vectors that codes stand for, (N, H) float32, rows of length 1."""
-    vectors_NH = codec.centroids[cells_N] + codec.weights[unpack(residuals_NP, bits=codec.bits)]
+    vectors_NH = codec.centroids[centroid_ids_N] + codec.weights[unpack(residuals_NP, bits=codec.bits)]
     return vectors_NH / np.maximum(np.linalg.norm(vectors_NH, axis=1, keepdims=True), np.float32(1e-12))
 
 
@@ -82,7 +94,7 @@ def maxsims(sims_NQ: Floats, starts_D: Integers, starts_B: Integers) -> Floats:
     return np.array([[best[start:stop].sum() for best in best_DQ] for start, stop in pairwise(starts_B.tolist())])
 
 
-def cell_scores(codec: Codec, query: Query) -> NDArray[np.int16]:
+def centroid_scores(codec: Codec, query: Query) -> NDArray[np.int16]:
     """Return centroids times query in steps of UNIT, with the least weight of the residual added, (B, K, 32) int16.
 
     The least weight is the same for all documents, and without it the residual is made of levels, all 0 or more.
@@ -97,133 +109,143 @@ def cell_scores(codec: Codec, query: Query) -> NDArray[np.int16]:
 
 
 def coarse(scores_BKL: NDArray[np.int16]) -> NDArray[np.int8]:
-    """Return cell scores in steps that are 2 ** COARSE times as large, rounded down, from -128 to 127."""
+    """Return centroid scores in steps that are 2 ** COARSE times as large, rounded down, from -128 to 127."""
     return np.clip(scores_BKL >> COARSE, -128, 127).astype(np.int8)
 
 
-def best_cells(scores_BKL: NDArray[np.int16], count: int, probe: int) -> NDArray[np.int32]:
-    """Return for every query token its `probe` best cells, best first, the lower number of equals: (Q, probe)."""
+def best_centroids(scores_BKL: NDArray[np.int16], count: int, probe: int) -> NDArray[np.int32]:
+    """Return for every query token its `probe` best centroids, best first, the lower number of equals: (Q, probe)."""
     of_token_QK = scores_BKL.transpose(0, 2, 1).reshape(-1, scores_BKL.shape[1])[:count]
     return np.argsort(-of_token_QK.astype(np.int32), axis=1, kind="stable")[:, :probe].astype(np.int32)
 
 
-def gather(
-    lists: Sequence[Integers], cells_QP: NDArray[np.int32], scores_BKL: NDArray[np.int16]
-) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-    """Return the rows in the probed cells, and what those cells promise, in steps of `scores`.
+def context(codec: Codec, query: Query, probe: int) -> SearchContext:
+    """Return a query with its centroid scores and, for each of its tokens, the `probe` best centroids."""
+    fine = centroid_scores(codec, query)
+    return SearchContext(codec, query, CentroidScores(fine, coarse(fine), best_centroids(fine, query.count, probe)))
 
-    A query token adds to a row the score of its best probed cell that has the row, less that of its worst probed
-    cell: what a row without any of them could reach at most. Rows come ascending.
+
+def rows_of_centroids(segment: Segment, num_centroids: int) -> list[NDArray[np.int64]]:
+    """Return for each centroid the documents that have a token of it, ascending."""
+    row_N = np.repeat(np.arange(segment.num_documents), np.diff(segment.starts))
+    return [np.unique(row_N[segment.centroid_ids == centroid]) for centroid in range(num_centroids)]
+
+
+def gather(segment: Segment, context: SearchContext) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """Return the rows that have a probed centroid, and what these centroids give them, in steps of UNIT.
+
+    A query token adds to a row the score of its best probed centroid that the row has, less that of its worst probed
+    centroid: what a row without any of them could reach at most. Rows come ascending.
     """
-    promise: dict[int, int] = {}
-    for token, cells in enumerate(cells_QP):
-        of_token = scores_BKL[token // LANES, :, token % LANES].astype(int)
+    lists, fine = rows_of_centroids(segment, context.codec.num_centroids), context.scores.fine
+    gains: dict[int, int] = {}
+    for token, centroid_ids in enumerate(context.scores.probed):
+        of_token = fine[token // LANES, :, token % LANES].astype(int)
         best: dict[int, int] = {}
-        for cell in cells:
-            for row in lists[cell]:
-                best.setdefault(int(row), of_token[cell] - of_token[cells[-1]])
+        for centroid_id in centroid_ids:
+            for row in lists[centroid_id]:
+                best.setdefault(int(row), of_token[centroid_id] - of_token[centroid_ids[-1]])
         for row, gain in best.items():
-            promise[row] = promise.get(row, 0) + gain
-    rows = sorted(promise)
-    return np.array(rows, np.int32), np.array([promise[row] for row in rows], np.int32)
+            gains[row] = gains.get(row, 0) + gain
+    rows = sorted(gains)
+    return np.array(rows, np.int32), np.array([gains[row] for row in rows], np.int32)
 
 
-def interact(
-    cells_N: Integers, starts_D: Integers, coarse_BKL: NDArray[np.int8], rows_C: NDArray[np.int32]
-) -> NDArray[np.int64]:
-    """Return the sum over query tokens of a document's best cell score, in coarse steps: MaxSim without residuals.
+def centroid_interaction(segment: Segment, context: SearchContext, rows_C: NDArray[np.int32]) -> NDArray[np.int64]:
+    """Return the sum over query tokens of a document's best coarse centroid score, (C,): MaxSim without residuals.
 
     Source  PLAID, arXiv:2205.09707, section 4.2, "centroid interaction"
     """
     totals = np.full(len(rows_C), np.iinfo(np.int64).min // 2, np.int64)
     for i, row in enumerate(rows_C):
-        cells = cells_N[starts_D[row] : starts_D[row + 1]]
-        if len(cells):
-            totals[i] = coarse_BKL[:, cells].max(axis=1).astype(np.int64).sum()
+        centroid_ids = segment.centroid_ids[segment.starts[row] : segment.starts[row + 1]]
+        if len(centroid_ids):
+            totals[i] = context.scores.coarse[:, centroid_ids].max(axis=1).astype(np.int64).sum()
     return totals
 
 
-def tokens_in(
-    cells_N: Integers, starts_D: Integers, wanted_K: NDArray[np.bool_], rows_C: NDArray[np.int32]
-) -> list[NDArray[np.int64]]:
-    """Return for each document the tokens that are in wanted cells, ascending."""
-    return [starts_D[row] + np.flatnonzero(wanted_K[cells_N[starts_D[row] : starts_D[row + 1]]]) for row in rows_C]
+def tokens_in(segment: Segment, wanted_K: NDArray[np.bool_], rows_C: NDArray[np.int32]) -> list[NDArray[np.int64]]:
+    """Return for each document the tokens whose centroid is wanted, ascending."""
+    starts = segment.starts
+    return [
+        starts[row] + np.flatnonzero(wanted_K[segment.centroid_ids[starts[row] : starts[row + 1]]]) for row in rows_C
+    ]
 
 
 def token_scores(
-    codec: Codec, query: Query, cells_N: Integers, residuals_NP: Bytes, lengths_N: Bytes, scores_BKL: NDArray[Any]
+    segment: Segment, context: SearchContext, tokens: Any, scores_BKL: NDArray[Any] | None = None
 ) -> Floats:
-    """Return the score of every document token with every query token, (N, Q) float32, by the byte arithmetic."""
-    levels_NH = codec.levels[unpack(residuals_NP, bits=codec.bits)].astype(np.float32)
+    """Return the score of some tokens of a segment with every query token, (N, Q) float32, by the byte arithmetic.
+
+    scores_BKL  in place of the fine centroid scores, in steps of UNIT
+    """
+    codec, query = context.codec, context.query
+    scores_BKL = context.scores.fine if scores_BKL is None else scores_BKL
+    centroid_ids_N = segment.centroid_ids[tokens]
+    levels_NH = codec.levels[unpack(segment.residuals[tokens], bits=codec.bits)].astype(np.float32)
     lanes_QH = query.lanes.reshape(-1, codec.dim)[: query.count].astype(np.float32)
-    near_NQ = scores_BKL[:, cells_N].transpose(1, 0, 2).reshape(len(cells_N), -1)[:, : query.count]
+    near_NQ = scores_BKL[:, centroid_ids_N].transpose(1, 0, 2).reshape(len(centroid_ids_N), -1)[:, : query.count]
     sums_NQ = near_NQ * np.float32(UNIT) + (levels_NH @ lanes_QH.T) * np.float32(query.step * codec.level_step)
-    return sums_NQ.astype(np.float32) * codec.inverse_lengths[lengths_N][:, None]
+    return sums_NQ.astype(np.float32) * codec.inverse_lengths[segment.lengths[tokens]][:, None]
 
 
-def quick_maxsim(
-    codec: Codec, query: Query, cells_N: Integers, residuals_NP: Bytes, lengths_N: Bytes, starts_D: Integers,
-    scores_BKL: NDArray[np.int16], rows_C: NDArray[np.int32], listed: Sequence[NDArray[np.int64]] | None = None,
-) -> Floats:  # fmt: skip
+def quantized_maxsim(
+    segment: Segment,
+    context: SearchContext,
+    rows_C: NDArray[np.int32],
+    listed: Sequence[NDArray[np.int64]] | None = None,
+) -> Floats:
     """Return MaxSim by the byte arithmetic, (C,) float32; over the listed tokens of each document, if those are given.
 
-    Over some tokens it is a lower bound: with those in the probed cells, the paper's. Over no token it is -inf.
+    Over some tokens it is a lower bound: with those of the probed centroids, the paper's. Over no token it is -inf.
 
     Source  Santhanam et al. 2022, arXiv:2112.01488, section 3.5
     """
     out = np.full(len(rows_C), -np.inf, np.float32)
     for i, row in enumerate(rows_C):
-        tokens = np.arange(starts_D[row], starts_D[row + 1]) if listed is None else listed[i]
+        tokens = np.arange(segment.starts[row], segment.starts[row + 1]) if listed is None else listed[i]
         if len(tokens):
-            scores = token_scores(codec, query, cells_N[tokens], residuals_NP[tokens], lengths_N[tokens], scores_BKL)
-            out[i] = scores.max(axis=0).sum()
+            out[i] = token_scores(segment, context, tokens).max(axis=0).sum()
     return out
 
 
-def close_tokens(
-    codec: Codec, query: Query, cells_N: Integers, residuals_NP: Bytes, lengths_N: Bytes, starts_D: Integers,
-    scores_BKL: NDArray[np.int16], rows_C: NDArray[np.int32],
-) -> list[NDArray[np.bool_]]:  # fmt: skip
+def close_tokens(segment: Segment, context: SearchContext, rows_C: NDArray[np.int32]) -> list[NDArray[np.bool_]]:
     """Return for each document which tokens may answer which query tokens best, (tokens, Q): the bytes cannot tell."""
-    doubts_Q = query.doubts(codec).reshape(-1)[: query.count]
-    found = []
+    doubts_Q = context.query.doubts(context.codec).reshape(-1)[: context.query.count]
+    close = []
     for row in rows_C:
-        some = slice(starts_D[row], starts_D[row + 1])
-        if some.start == some.stop:
-            found.append(np.zeros((0, query.count), np.bool_))
+        tokens = slice(segment.starts[row], segment.starts[row + 1])
+        if tokens.start == tokens.stop:
+            close.append(np.zeros((0, context.query.count), np.bool_))
             continue
-        scores_NQ = token_scores(codec, query, cells_N[some], residuals_NP[some], lengths_N[some], scores_BKL)
-        found.append(scores_NQ >= scores_NQ.max(axis=0) - doubts_Q)
-    return found
+        scores_NQ = token_scores(segment, context, tokens)
+        close.append(scores_NQ >= scores_NQ.max(axis=0) - doubts_Q)
+    return close
 
 
-def leading_maxsim(
-    codec: Codec, query: Query, cells_N: Integers, residuals_NP: Bytes, lengths_N: Bytes, starts_D: Integers,
-    coarse_BKL: NDArray[np.int8], rows_C: NDArray[np.int32],
-) -> Floats:  # fmt: skip
-    """Return MaxSim by coarse cell scores and bytes where a query token looks at one document token only, (C,) float32.
+def one_token_maxsim(segment: Segment, context: SearchContext, rows_C: NDArray[np.int32]) -> Floats:
+    """Return MaxSim by coarse centroid scores and bytes, each query token looking at one document token only, (C,).
 
-    It is the token whose coarse cell score is best for it, the first of equals, among the first 65,536. A document
+    It is the token whose coarse centroid score is best for it, the first of equals, among the first 65,536. A document
     without tokens has -inf.
     """
+    count, coarse_BKL = context.query.count, context.scores.coarse
     scores_BKL = ((coarse_BKL.astype(np.float32) + np.float32(0.5)) * np.float32(2**COARSE)).astype(np.float32)
     out = np.full(len(rows_C), -np.inf, np.float32)
     for i, row in enumerate(rows_C):
-        tokens = np.arange(starts_D[row], min(starts_D[row + 1], starts_D[row] + 2**16))
+        tokens = np.arange(segment.starts[row], min(segment.starts[row + 1], segment.starts[row] + 2**16))
         if len(tokens):
-            of_cells_NQ = coarse_BKL[:, cells_N[tokens]].transpose(1, 0, 2).reshape(len(tokens), -1)[:, : query.count]
-            scores = token_scores(codec, query, cells_N[tokens], residuals_NP[tokens], lengths_N[tokens], scores_BKL)
-            out[i] = scores[of_cells_NQ.argmax(axis=0), np.arange(query.count)].sum()
+            near_NQ = coarse_BKL[:, segment.centroid_ids[tokens]].transpose(1, 0, 2).reshape(len(tokens), -1)[:, :count]
+            scores_NQ = token_scores(segment, context, tokens, scores_BKL)
+            out[i] = scores_NQ[near_NQ.argmax(axis=0), np.arange(count)].sum()
     return out
 
 
-def full_maxsim(
-    codec: Codec, query: Query, cells_N: Integers, residuals_NP: Bytes, starts_D: Integers, rows_C: NDArray[np.int32]
-) -> Floats:
+def exact_maxsim(segment: Segment, context: SearchContext, rows_C: NDArray[np.int32]) -> Floats:
     """Return MaxSim over decoded vectors in float32, (C,); -inf for a document without tokens."""
     out = np.full(len(rows_C), -np.inf, np.float32)
     for i, row in enumerate(rows_C):
-        tokens = slice(starts_D[row], starts_D[row + 1])
-        vectors = decode(codec, cells_N[tokens], residuals_NP[tokens])
-        out[i] = maxsim(query.vectors, vectors, np.array([0, len(vectors)]))[0]
+        tokens = slice(segment.starts[row], segment.starts[row + 1])
+        vectors = decode(context.codec, segment.centroid_ids[tokens], segment.residuals[tokens])
+        out[i] = maxsim(context.query.vectors, vectors, np.array([0, len(vectors)]))[0]
     return out

@@ -72,12 +72,12 @@ def trained(place, source):  # type: ignore[no-untyped-def]
     """Return a checkpoint as a training writes it, with further files."""
     import torch
 
-    from retrievers.colbert import checkpoint, writing
+    from retrievers.colbert.model import checkpoint, export
 
     found = checkpoint.find(source)
     state = {name.removeprefix("bert."): torch.tensor(array) for name, array in found._state().items()}
     projection = state.pop("linear.weight")
-    return writing.write(
+    return export.write(
         place / "trained", described=found.described, state=state, projection_HI=projection, tokenizer=source,
         settings=found.settings, training={"data": [{"name": "x"}]}, readme="# card\n", extra={"more.npz": b"more"},
     )  # fmt: skip

@@ -11,8 +11,8 @@ from reader import Reader, once
 from safetensors.numpy import load_file, save_file
 
 from lotte import artifact
-from retrievers.colbert import checkpoint, writing
-from retrievers.colbert.encoder import Encoder
+from retrievers.colbert.model import checkpoint, export
+from retrievers.colbert.model.encoder import Encoder
 from retrievers.contamination import check
 from retrievers.contamination.fingerprint import Fingerprint
 
@@ -52,7 +52,7 @@ def written(folder: Path) -> None:
     projection = state.pop("linear.weight")
     nothing = np.zeros(0, np.uint64)
     fingerprint = Fingerprint(questions=nothing, question_runs=nothing, passage_runs=nothing, least_runs=nothing)
-    writing.write(
+    export.write(
         folder / "written", described=found.described, state=state, projection_HI=projection,
         tokenizer=folder / "model", settings=found.settings, readme="# card\n", precision="int8",
         training={"data": [{"name": "x"}], "start": {"id": "y", "seen": ["z"]}, "steps": 3},

@@ -5,7 +5,7 @@ from pathlib import Path
 from foreign_index import Made
 from reader import Reader, once
 
-from retrievers.colbert import foreign
+from retrievers.colbert.index import foreign
 
 
 def convert(folder: Path) -> None:

@@ -1,0 +1,252 @@
+"""An index built as a stream: sample, train the codec, then encode and compress chunk by chunk.
+
+Memory is that of the sample and of one chunk, however large the corpus is. A
+build that was killed goes on at its last whole chunk; the codec, once trained,
+stays, so the bytes are those of a build that was never stopped.
+"""
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from time import perf_counter
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lotte.dataset import Corpus
+from lotte.parsing import json_of
+from lotte.progress import Progress
+from retrievers.colbert.index import codec as codecs
+from retrievers.colbert.index.codec import CodecConfig
+from retrievers.colbert.index.meta import Built, Counts
+from retrievers.colbert.index.segment import NumberFile, SegmentWriter
+from retrievers.colbert.kernels import cpu
+from retrievers.colbert.kernels.arrays import Codec, Integers, TokenVectors
+from retrievers.index_folder import DOC_IDS
+
+if TYPE_CHECKING:
+    from retrievers.colbert.model.encoder import Encoder
+
+CHUNK = 4096  # documents that are encoded and stored at once
+SAMPLE, SAMPLE_JOURNAL = "sample.npy", "sample.jsonl"
+
+
+class Source(Protocol):
+    """Where vectors come from: an encoder and a corpus, or arrays that somebody encoded before."""
+
+    dim: int
+
+    def __len__(self) -> int: ...  # documents
+    def vectors(self, rows: Sequence[int]) -> TokenVectors:
+        """Return the vectors of some documents, in the order of the rows."""
+        ...
+
+
+class Arrays:
+    """A source of vectors that are encoded already, in a mapped file of any size."""
+
+    def __init__(self, vectors_NH: NDArray[Any], lengths_D: Integers) -> None:
+        self._vectors, self._starts = vectors_NH, np.concatenate([[0], np.cumsum(lengths_D, dtype=np.int64)])
+        self.dim = int(vectors_NH.shape[1])
+        if self._starts[-1] != len(vectors_NH):
+            raise ValueError(f"the lengths add up to {self._starts[-1]}, and there are {len(vectors_NH)} vectors")
+
+    def __len__(self) -> int:
+        return len(self._starts) - 1
+
+    def vectors(self, rows: Sequence[int]) -> TokenVectors:
+        starts = self._starts
+        lengths = [starts[row + 1] - starts[row] for row in rows]
+        if len(rows) and rows[-1] - rows[0] == len(rows) - 1:  # side by side: one read
+            vectors = np.asarray(self._vectors[starts[rows[0]] : starts[rows[-1] + 1]])
+        else:
+            parts = [self._vectors[starts[row] : starts[row + 1]] for row in rows]
+            vectors = np.concatenate(parts) if parts else self._vectors[:0]
+        return TokenVectors(vectors, np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]))
+
+
+class Encoding:
+    """A source of vectors: a corpus, and the encoder that reads it."""
+
+    def __init__(self, encoder: "Encoder", corpus: Corpus) -> None:
+        self._encoder, self._corpus, self.dim = encoder, corpus, encoder.dim
+
+    def __len__(self) -> int:
+        return len(self._corpus)
+
+    def vectors(self, rows: Sequence[int]) -> TokenVectors:
+        return self._encoder.docs([self._corpus[row].text for row in rows])
+
+
+def sample_rows(documents: int, seed: int) -> list[int]:
+    """Return the documents that the codec is trained on, ascending.
+
+    Source  github.com/stanford-futuredata/ColBERT, colbert/indexing/collection_indexer.py, _sample_pids
+    """
+    count = min(documents, 1 + int(16 * np.sqrt(120 * documents)))
+    return sorted(np.random.default_rng(seed).choice(documents, count, replace=False).tolist())
+
+
+def build(
+    folder: Path,
+    source: Source,
+    config: CodecConfig,
+    *,
+    threads: int,
+    say: Callable[[str], None],
+    gpu: str | None = None,
+    paths: Sequence[str] = (),
+) -> Built:
+    """Fill a folder with codec and segment 0. What an earlier, stopped build left there is used.
+
+    paths  where the texts are
+    gpu    what torch calls a GPU that looks for the nearest centroids; None: the threads do. The bytes are the same
+    """
+    rows = sample_rows(len(source), config.seed)
+    sample = Sample(folder, source.dim)
+    sample.fill(source, rows)
+    if not (folder / codecs.TABLES).exists():
+        vectors = sample.vectors
+        tokens = len(vectors) / max(1, len(rows)) * len(source)
+        if not len(vectors):  # a corpus without any token still has an index, which finds nothing
+            vectors = np.eye(1, source.dim, dtype=np.float16)
+        codecs.save(codecs.train(vectors, tokens, config, threads=threads, gpu=gpu), folder)
+    codec = codecs.load(folder)
+    writer = SegmentWriter(folder, 0, codec)
+    if writer.documents:
+        say(f"going on behind document {writer.documents:,}")
+    fill(writer, source, sample, threads=threads, gpu=gpu)
+    sample.remove()
+    return built(writer, paths)
+
+
+def built(writer: SegmentWriter, paths: Sequence[str] = (), maker: str | None = None) -> Built:
+    """Return what an index says of itself that has one segment.
+
+    maker  who made it, if another program did
+    """
+    counts = Counts(
+        documents=writer.documents,
+        tokens=writer.tokens,
+        centroids=writer.codec.num_centroids,
+        dim=writer.codec.dim,
+        bits=writer.codec.bits,
+        distance=writer.distance,
+        maker=maker,
+    )
+    return Built(counts, writer.meta(DOC_IDS, paths))
+
+
+def fill(
+    writer: SegmentWriter, source: Source, sample: "Sample | None", *, threads: int, gpu: str | None = None
+) -> None:
+    """Append the documents that the segment lacks, and finish it."""
+    with Progress(len(source), "documents", "encoding and compressing") as progress:
+        progress.advance(writer.documents)
+        for first in range(writer.documents, len(source), CHUNK):
+            rows = range(first, min(first + CHUNK, len(source)))
+            packed = sample.completed(source, rows) if sample else source.vectors(rows)
+            vectors = packed.vectors.astype(np.float16, copy=False)  # as the sample: a resumed build sees the same
+            encoded = codecs.encode(writer.codec, vectors, threads=threads, gpu=gpu)
+            writer.append(encoded, np.diff(packed.starts), _distance(writer.codec, vectors, encoded.centroid_ids_N))
+            progress.advance(len(rows))
+    writer.finish()
+
+
+def _distance(codec: Codec, vectors_NH: NDArray[Any], centroid_ids_N: Integers) -> float:
+    """Return how far tokens are from their centroids, on average over a thousand of them."""
+    some = slice(None, None, max(1, len(vectors_NH) // 1000))
+    gaps = vectors_NH[some].astype(np.float32) - codec.centroids[centroid_ids_N[some]]
+    return float(np.linalg.norm(gaps, axis=1).mean()) if len(gaps) else 0.0
+
+
+class Sample:
+    """The vectors of the sampled documents, in a file that grows by chunks and is read again for the index itself."""
+
+    def __init__(self, folder: Path, dim: int) -> None:
+        self._folder, self._dim = folder, dim
+        self._lengths: list[int] = []
+        self._journal = folder / SAMPLE_JOURNAL
+        if self._journal.exists():
+            for line in self._journal.read_bytes().split(b"\n")[:-1]:
+                self._lengths += json_of(line, self._journal)
+        self._column = NumberFile(folder / SAMPLE, np.float16, dim)
+        self._column.truncate(sum(self._lengths))
+
+    def fill(self, source: Source, rows: list[int]) -> None:
+        self.rows = rows
+        with Progress(len(rows), "documents", "encoding a sample") as progress:
+            progress.advance(len(self._lengths))
+            for first in range(len(self._lengths), len(rows), CHUNK):
+                packed = source.vectors(rows[first : first + CHUNK])
+                self._column.append(packed.vectors.astype(np.float16))
+                self._column.fsync()
+                lengths = np.diff(packed.starts).tolist()
+                with self._journal.open("a", encoding="utf-8") as journal:
+                    journal.write(json.dumps(lengths) + "\n")
+                self._lengths += lengths
+                progress.advance(len(lengths))
+        self._column.close(sum(self._lengths))
+        self._starts = np.concatenate([[0], np.cumsum(self._lengths, dtype=np.int64)])
+        self._place = {row: place for place, row in enumerate(rows)}
+
+    @property
+    def vectors(self) -> NDArray[Any]:
+        if not self._starts[-1]:
+            return np.zeros((0, self._dim), np.float16)
+        mapped: NDArray[Any] = np.load(self._folder / SAMPLE, mmap_mode="r")
+        return mapped
+
+    def completed(self, source: Source, rows: Sequence[int]) -> TokenVectors:
+        """Return the vectors of documents, encoding those only that the sample has not."""
+        missing = [row for row in rows if row not in self._place]
+        packed = source.vectors(missing)
+        fresh = {row: packed.vectors[packed.starts[i] : packed.starts[i + 1]] for i, row in enumerate(missing)}
+        vectors = self.vectors
+        parts = []
+        for row in rows:
+            place = self._place.get(row)
+            parts.append(fresh[row] if place is None else vectors[self._starts[place] : self._starts[place + 1]])
+        lengths = [len(part) for part in parts]
+        return TokenVectors(np.concatenate(parts), np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]))
+
+    def remove(self) -> None:
+        (self._folder / SAMPLE).unlink(missing_ok=True)
+        self._journal.unlink(missing_ok=True)
+
+
+class Plan(NamedTuple):
+    """What an index will take, before it is built."""
+
+    centroids: int
+    disk: float  # bytes
+    scratch: float  # bytes on disk while it is built
+    memory: float  # bytes, beside the model
+    products: float  # multiplications of k-means and of assigning every token
+
+
+def plan(documents: int, tokens_per_document: float, dim: int, config: CodecConfig) -> Plan:
+    tokens = documents * tokens_per_document
+    sampled = min(documents, 1 + int(16 * np.sqrt(120 * documents))) * tokens_per_document
+    centroids = codecs.num_centroids(tokens, config)
+    points = min(sampled, centroids * config.points)
+    stored = dim * config.bits / 8 + (2 if centroids <= 2**16 else 4) + 1 + 1.5  # 1.5: the inverted lists, measured
+    chunk = min(documents, CHUNK) * tokens_per_document * dim * 14  # float16 and float32 copies, bytes, products
+    return Plan(
+        centroids,
+        disk=tokens * stored + centroids * dim + 30 * documents,
+        scratch=sampled * dim * 2,
+        memory=points * dim + chunk + centroids * dim * 18 + points * 16,
+        products=dim * centroids * (config.iterations * points + tokens),
+    )
+
+
+def assignment_rate(dim: int) -> float:
+    """Return how many multiplications a second one thread makes when it looks for nearest centroids: timed, 20 ms."""
+    points, centroids = np.zeros((256, dim), np.int8), np.zeros((2048, dim), np.uint8)
+    cpu.nearest(points, centroids)
+    start = perf_counter()
+    for _ in range(4):
+        cpu.nearest(points, centroids)
+    return 4 * 256 * 2048 * dim / (perf_counter() - start)

@@ -1,0 +1,84 @@
+"""How kernels are compiled and kept, and which form of them this processor runs.
+
+Vector code is written for 512-bit registers and, where a processor has them, matrix registers (AMX); everywhere else
+plain loops run. LOTTE_KERNELS asks for less than there is: "vectors", "avx2" or "plain".
+"""
+
+import hashlib
+import os
+import sys
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numba as nb
+
+from retrievers.colbert.kernels.x86 import amx, simd
+from retrievers.colbert.kernels.x86.amx import TILE
+
+CONFIG = amx.config()
+SOURCES = hashlib.sha256(b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.rglob("*.py")))).digest()
+
+
+@cache
+def _say_once() -> None:
+    print(
+        "no folder for compiled code may be written, so every process compiles what it calls, for some ten seconds; "
+        "name a folder of your own with NUMBA_CACHE_DIR",
+        file=sys.stderr,
+    )
+
+
+def compiled(function: Callable[..., Any], **options: Any) -> Any:
+    """Compile a function, once for all processes until one of the sources changes.
+
+    Numba looks at the file of the function alone, and most of what is compiled here is written elsewhere. And it never
+    finds again what closes over another compiled function, which has another name in every process. So both are said
+    here: what the sources are, and what a function closes over. Where numba may write nowhere, as in an image that is
+    read-only, every process compiles what it calls.
+    """
+    try:
+        made = nb.njit(function, nogil=True, cache=True, **options)
+    except RuntimeError:  # "no locator available"
+        _say_once()
+        return nb.njit(function, nogil=True, **options)
+    if kept := getattr(getattr(made, "_cache", None), "_cache_file", None):  # none, where numba may not write
+        kept._source_stamp = SOURCES
+        key = hashlib.sha256(repr(_identity(function)).encode()).hexdigest()
+        made._cache._index_key = lambda signature, codegen: (signature, codegen.magic_tuple(), key)
+    return made
+
+
+def _identity(value: Any) -> Any:
+    """Return what a function, or something it closes over, is in every process.
+
+    Raises  TypeError for anything but numbers, names and functions: a kernel must not close over an array
+    """
+    function = getattr(value, "py_func", value)
+    if hasattr(function, "__closure__"):
+        cells = function.__closure__ or ()
+        return function.__module__, function.__qualname__, [_identity(cell.cell_contents) for cell in cells]
+    if isinstance(value, tuple):
+        return [_identity(part) for part in value]
+    if value is not None and not isinstance(value, int | float | str):
+        raise TypeError(f"a kernel closes over {type(value).__name__}; give it as an argument")
+    return value
+
+
+def inlined(function: Callable[..., Any]) -> Any:
+    """Make a function part of each kernel that calls it: it is compiled there, and nowhere else."""
+    return nb.njit(function, inline="always")
+
+
+@cache
+def explicit() -> bool:
+    """Return whether vector code is used: where the processor has it, unless LOTTE_KERNELS is "plain" or "avx2"."""
+    return simd.usable() and os.environ.get("LOTTE_KERNELS") not in ("plain", "avx2")
+
+
+@cache
+def tiled(dim: int, rows: int = TILE) -> int:
+    """Return whether dot products with so many rows are made in matrix registers; LOTTE_KERNELS=vectors says no."""
+    wanted = os.environ.get("LOTTE_KERNELS") not in ("plain", "vectors")
+    return int(wanted and explicit() and dim in amx.DIMS and rows % TILE == 0 and amx.usable())

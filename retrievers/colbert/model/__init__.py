@@ -1,0 +1,1 @@
+"""Text to token vectors: checkpoints, their tokens, and the encoders that run them."""

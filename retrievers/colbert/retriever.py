@@ -1,0 +1,293 @@
+"""A recipe of late interaction as the rest of the house knows one: a corpus makes an index, an index answers queries.
+
+What is settled here: which options make an index and which only ask it, how
+many threads work, and what a result says of both.
+"""
+
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from functools import cache, partial
+from pathlib import Path
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lotte import Corpus
+from lotte.collection import RowIds
+from lotte.errors import UnavailableError
+from lotte.processors import num_processors
+from lotte.progress import clock
+from lotte.terminal import say
+from retrievers import index_folder
+from retrievers.colbert.index import build, foreign, update
+from retrievers.colbert.index import folder as folders
+from retrievers.colbert.index.codec import CodecConfig
+from retrievers.colbert.index.meta import Built, Counts, IndexMeta
+from retrievers.colbert.index.update import Addition
+from retrievers.colbert.kernels import gpu
+from retrievers.colbert.kernels.arrays import BITS, packed_width
+from retrievers.colbert.late_index import LateIndex
+from retrievers.colbert.search.config import ALGORITHMS, SearchConfig
+from retrievers.index_folder import ASKING, SPOKEN
+from retrievers.index_meta import META
+from retrievers.retriever import Card
+
+if TYPE_CHECKING:
+    from retrievers.colbert.model.encoder import Encoder
+
+SHIPPED = "shipped"  # the name of the checkpoint that is part of the package
+WEIGHTS = Path(__file__).parent.parent / "weights"
+STAGE_SIZES = ("probe", "candidates", "refined", "full")  # how much each stage of a search keeps
+SYSTEM = "colbertv2"  # whose options are those of LateInteraction as they stand
+FEW = 500  # documents that are indexed sooner than one can read how long it will take
+
+
+@dataclass(frozen=True)
+class LateInteraction:
+    """The options of every late-interaction system; 0 and "" are rules in words, beside them."""
+
+    checkpoint: str  # a folder, a name on the Hugging Face hub, or "shipped"
+    revision: str = ""  # of the hub; "": the newest
+    trust: bool = field(default=False, metadata=SPOKEN)  # whether the weights may be a pickle
+    query_maxlen: int = field(default=0, metadata=ASKING)  # tokens; 0: what the dataset says, or else the checkpoint
+    doc_maxlen: int = 300  # tokens; 0: what the checkpoint says
+    bits: int = 2
+    centroids: int = 0  # 0: by the paper's rule
+    iterations: int = 4
+    seed: int = 0
+    search: str = field(default="paper", metadata=ASKING)  # paper, pruned
+    probe: int = field(default=0, metadata=ASKING)
+    candidates: int = field(default=0, metadata=ASKING)
+    refined: int = field(default=0, metadata=ASKING)
+    full: int = field(default=0, metadata=ASKING)
+    exact: bool = field(default=False, metadata=ASKING)  # score every document
+    device: str = field(default="auto", metadata=ASKING)
+    precision: str = field(default="auto", metadata=ASKING)
+    threads: int = field(default=0, metadata=ASKING)  # 0: all there are
+
+    def __post_init__(self) -> None:
+        if self.search not in ALGORITHMS:
+            raise ValueError(f"search is one of {', '.join(ALGORITHMS)}, not {self.search!r}")
+        if self.bits not in BITS:
+            raise ValueError(f"bits are 1, 2 or 4, not {self.bits}")
+        for name in ("query_maxlen", "doc_maxlen", "centroids", *STAGE_SIZES, "threads", "seed"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} is 0 or more, not {getattr(self, name)}")
+        if self.iterations < 1:
+            raise ValueError(f"iterations are 1 or more, not {self.iterations}")
+
+    @property
+    def encoder(self) -> "Encoder":
+        return _encoder(
+            self.checkpoint, self.revision, self.trust, self.device, self.precision, self.query_maxlen, self.doc_maxlen
+        )
+
+    @property
+    def model(self) -> dict[str, Any]:
+        """Return what a result says of the model."""
+        facts = self.encoder.facts()
+        return facts | {"id": SHIPPED} if self.checkpoint == SHIPPED else facts
+
+    @property
+    def num_threads(self) -> int:
+        return self.threads or num_processors()
+
+    @property
+    def gpu(self) -> str | None:
+        """Return the GPU that compresses and searches, if one is named: "auto" has GPUs encode, and no more."""
+        return self.device if self.device.startswith("cuda") else None
+
+    @property
+    def codec_config(self) -> CodecConfig:
+        return CodecConfig(bits=self.bits, centroids=self.centroids, iterations=self.iterations, seed=self.seed)
+
+    @property
+    def search_config(self) -> SearchConfig:
+        algorithm = "exact" if self.exact else self.search
+        return SearchConfig(algorithm=algorithm, **{name: getattr(self, name) for name in STAGE_SIZES})
+
+    def fitted(self, facts: Mapping[str, str]) -> "LateInteraction":
+        """Return the recipe with the length of a query that the paper took for a dataset, if it took another there."""
+        return self if self.query_maxlen else replace(self, query_maxlen=int(facts.get("query_tokens", "0")))
+
+    @property
+    def card(self) -> Card:
+        from retrievers.contamination.check import Seen
+
+        folder = self.encoder.checkpoint.folder
+        seen = Seen.read(folder)
+        return Card(
+            family="late-interaction",
+            model=self.model,
+            index={"type": "centroids and residuals", "bits": self.bits, "seed": self.seed},
+            search=asdict(self.search_config) | {"exact": self.search_config.algorithm == "exact"},
+            training_data=(seen.names() or None) if seen else None,
+            checkpoint=folder,
+        )
+
+    def index(self, corpus: Corpus, path: Path) -> LateIndex:
+        encoder = self._ready()
+        packed_width(encoder.dim, self.bits)
+        if len(corpus) > FEW:
+            _announce(self, corpus, path)
+        with index_folder.making_on(path, self, corpus) as (folder, meta):
+            if not meta:  # else all was done when a build was stopped, but for moving the folder
+                origin = getattr(corpus, "path", None)
+                made = build.build(
+                    folder,
+                    build.Encoding(encoder, corpus),
+                    self.codec_config,
+                    threads=self.num_threads,
+                    say=say,
+                    gpu=self.gpu,
+                    paths=[str(origin.resolve())] if origin else [],
+                )
+                meta |= {"counts": made.counts.json(), "segments": [made.segment.json()], "model": self.model}
+        return self.open(path)
+
+    def open(self, path: Path) -> LateIndex:
+        def opened() -> LateIndex:
+            found = index_folder.opened(path, self)
+            meta = IndexMeta.parse(found.meta, path / META)
+            return LateIndex(self, meta, found.doc_ids, folders.open_arrays(path, meta))
+
+        return folders.at_rest(path, opened)
+
+    def change(self, path: Path, *, delete: Sequence[str], add: Corpus | None) -> None:
+        """Take documents out of an index and put others in: see `update.change`."""
+        addition = None if add is None else Addition(add, partial(self._encoding, add), self.num_threads, self.gpu)
+        update.change(path, self, delete=delete, add=addition)
+
+    def adopts(self, folder: Path) -> bool:
+        """Return whether a folder is an index that another program made, and we can read."""
+        return foreign.is_foreign(folder) is not None
+
+    def adopt(self, folder: Path, path: Path) -> LateIndex:
+        """Make an index of one that another program made. A document's id is its place there."""
+
+        def recipe(counts: Counts) -> Mapping[str, Any]:
+            return index_folder.recipe_of(replace(self, bits=counts.bits))
+
+        counts = _place(path, partial(foreign.convert, folder), recipe)
+        return replace(self, bits=counts.bits).open(path)
+
+    def damaged(self, path: Path) -> Iterator[str]:
+        """Read all of an index; yield a line for everything that is not as it was written."""
+        yield from folders.verify(path)
+
+    def _ready(self) -> "Encoder":
+        """Return the encoder. Raises UnavailableError before minutes of encoding if a GPU cannot be used."""
+        if self.gpu:
+            gpu.device()
+        return self.encoder
+
+    def _encoding(self, corpus: Corpus, meta: IndexMeta) -> build.Source:
+        meta.check_model(self.model, self.checkpoint)
+        return build.Encoding(self._ready(), corpus)
+
+
+def build_index(
+    path: Path | str,
+    source: build.Source,
+    config: CodecConfig | None = None,
+    *,
+    doc_ids: Sequence[str] | None = None,
+    checkpoint: str = SHIPPED,
+    threads: int = 0,
+    gpu: str | None = None,
+) -> folders.ColbertIndex:
+    """Make an index of token vectors that are there already; leave it whole at `path`, or nothing at all.
+
+    source      `Arrays`, or anything else that is a `Source`
+    config      bits and centroids; None: the defaults
+    doc_ids     the documents' ids, all different; None: the numbers of their rows
+    checkpoint  of the model that made the vectors, for `lotte search`: it is not looked for here
+    threads     0: all there are
+    gpu         what torch calls a GPU that looks for the nearest centroids; None: the threads do
+
+    Raises  ValueError if the ids are not as many as the documents; CorruptFileError for an id that is no word
+            MismatchError if something stands at `path` that is no index, or an id is there twice
+    """
+    config = config or CodecConfig()
+    if doc_ids is not None and len(doc_ids) != len(source):
+        raise ValueError(f"{len(source):,} documents need as many ids; there are {len(doc_ids):,}")
+    ids = index_folder.fit_ids(RowIds(len(source)) if doc_ids is None else doc_ids, "doc_ids")
+    recipe = LateInteraction(
+        checkpoint, bits=config.bits, centroids=config.centroids, iterations=config.iterations, seed=config.seed
+    )
+
+    def made(folder: Path) -> Built:
+        if not isinstance(ids, RowIds):
+            index_folder.write_doc_ids(folder / index_folder.DOC_IDS, ids)
+        return build.build(folder, source, config, threads=threads or num_processors(), say=say, gpu=gpu)
+
+    _place(Path(path), made, lambda counts: index_folder.recipe_of(recipe) | {"retriever": SYSTEM})
+    return folders.open_index(path)
+
+
+def _place(path: Path, make: Callable[[Path], Built], recipe: Callable[[Counts], Mapping[str, Any]]) -> Counts:
+    """Leave at `path` an index whose texts nobody knows; return its counts.
+
+    make    fills a folder
+    recipe  returns name and options of the retriever that is to open it
+    """
+    start = perf_counter()
+    with index_folder.placing(path, "") as (folder, meta):
+        counts, segment = make(folder)
+        meta |= IndexMeta(
+            recipe=recipe(counts),
+            corpus={"sha256": None, "path": None, "documents": counts.documents},
+            counts=counts,
+            segments=(segment,),
+            sources=(),
+            seconds=round(perf_counter() - start, 3),
+            bytes=index_folder.size_of(folder),
+        ).json()
+    return counts
+
+
+@cache
+def _encoder(
+    checkpoint: str, revision: str, trust: bool, device: str, precision: str, query_maxlen: int, doc_maxlen: int
+) -> "Encoder":
+    from retrievers.colbert.model.encoder import Encoder
+
+    return Encoder.load(
+        WEIGHTS if checkpoint == SHIPPED else checkpoint,
+        revision=revision or None,
+        trust=trust,
+        device=device,
+        precision=precision,
+        query_maxlen=query_maxlen or None,
+        doc_maxlen=doc_maxlen or None,
+    )
+
+
+def _announce(recipe: LateInteraction, corpus: Corpus, path: Path) -> None:
+    """Say how much disk, memory and time an index will take, by encoding a few documents.
+
+    Raises  UnavailableError if the disk has not that much left
+    """
+    some = range(0, len(corpus), max(1, len(corpus) // 64))
+    texts = [corpus[row].text for row in some]
+    recipe.encoder.docs(texts[:4])  # the first batch pays for what is set up once
+    start = perf_counter()
+    lengths = np.diff(recipe.encoder.docs(texts).starts) if texts else np.zeros(1)
+    seconds = (perf_counter() - start) / max(1, len(texts))
+    plan = build.plan(len(corpus), float(lengths.mean()), recipe.encoder.dim, recipe.codec_config)
+    total = seconds * len(corpus)  # and next to nothing for what a GPU multiplies
+    if not recipe.gpu:
+        total += plan.products / build.assignment_rate(recipe.encoder.dim) / recipe.num_threads
+    say(
+        f"{len(corpus):,} documents of about {lengths.mean():.0f} tokens, {plan.centroids:,} centroids: about "
+        f"{plan.disk / 1e6:,.0f} MB on disk ({plan.scratch / 1e6:,.0f} MB more while it is built), "
+        f"{plan.memory / 1e6:,.0f} MB of memory beside the model, {clock(total)}"
+    )
+    parent = next(folder for folder in (path.resolve().parent, *path.resolve().parents) if folder.exists())
+    if (free := shutil.disk_usage(parent).free) < plan.disk + plan.scratch:
+        raise UnavailableError(
+            f"{parent} has {free / 1e6:,.0f} MB left, and the index takes {(plan.disk + plan.scratch) / 1e6:,.0f} MB "
+            "while it is built; make room, or choose another folder"
+        )

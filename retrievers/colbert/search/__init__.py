@@ -1,0 +1,6 @@
+"""Three ways to ask an index, on a CPU or a GPU."""
+
+from retrievers.colbert.search.config import SearchConfig
+from retrievers.colbert.search.cpu import search
+
+__all__ = ["SearchConfig", "search"]
