@@ -68,15 +68,21 @@ def test_the_settings_of_the_codec_are_those_that_it_is_opened_with(tmp_path):
         load("colbertv2", ["checkpoint=shipped"]).open(tmp_path / "index")
 
 
-@pytest.mark.parametrize("doc_ids", [["a", "b"], ["a", "b", "a"]])
-def test_ids_that_are_not_one_for_each_document_are_refused(tmp_path, doc_ids):
-    with pytest.raises(ValueError, match="3 documents need as many ids; there are 2 different ones"):
+@pytest.mark.parametrize(
+    ("doc_ids", "error", "message"),
+    [
+        (["a", "b"], ValueError, "3 documents need as many ids; there are 2"),
+        (["a", "b", "a"], MismatchError, "2 documents have the id 'a'"),
+    ],
+)
+def test_ids_that_are_not_one_for_each_document_are_refused(tmp_path, doc_ids, error, message):
+    with pytest.raises(error, match=message):
         build_index(tmp_path / "index", arrays(3), doc_ids=doc_ids)
     assert not list(tmp_path.iterdir())
 
 
 def test_an_id_that_no_file_holds_is_refused(tmp_path):
-    with pytest.raises(MismatchError, match=r"doc_ids: the id 'a\\nb' has a control character"):
+    with pytest.raises(CorruptFileError, match=r"doc_ids: the document id 'a\\nb' has '\\n' in it"):
         build_index(tmp_path / "index", arrays(1), doc_ids=["a\nb"])
 
 
@@ -134,3 +140,16 @@ def test_a_count_that_cannot_be_is_one_line(made, counts):
 
 def test_every_name_of_the_api_is_there():
     assert all(getattr(colbert, name) for name in colbert.__all__)
+
+
+def test_scripts_that_were_written_for_the_former_names_go_on_working(tmp_path):
+    from retrievers.colbert import checkpoint
+    from retrievers.colbert.building import Arrays, build
+    from retrievers.colbert.codec import CodecConfig
+    from retrievers.colbert.index import open_index
+
+    vectors = np.eye(8, 128, dtype=np.float32)
+    build(tmp_path, Arrays(vectors, np.full(4, 2)), CodecConfig(bits=1), threads=1, say=lambda line: None)
+    (segment,) = open_index(tmp_path, {"segments": [{"number": 0}]}).segments
+    assert segment.num_documents == 4 and segment.cells is segment.centroid_ids
+    assert callable(checkpoint.find)

@@ -217,14 +217,14 @@ def test_weights_that_cannot_be_read_are_one_line(tmp_path, trained):
 
     broken = shutil.copytree(trained, tmp_path / "broken")
     (broken / "model.safetensors").unlink()
-    with pytest.raises(CorruptFileError, match=r"^broken: transformers cannot read it \("):
+    with pytest.raises(CorruptFileError, match="broken has no model.safetensors; the checkpoint is not complete"):
         CrossEncoder.load(broken)
 
 
 def test_pairs_longer_than_the_model_has_places_for_are_one_line(trained):
     with pytest.raises(MismatchError) as error:
         CrossEncoder.load(trained, maxlen=300)
-    assert str(error.value) == "cross has 256 positions, and 300 tokens of a pair are asked for"
+    assert str(error.value) == "cross has 256 positions, and teacher_maxlen=300 tokens of a pair are asked for"
 
 
 def test_saved_and_loaded_it_gives_the_same_scores(tmp_path, start):

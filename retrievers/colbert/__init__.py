@@ -28,9 +28,12 @@ _MODULES = {
     "open_index": "index.folder",
 }
 __all__ = sorted(_MODULES)  # and `search`, of the folder that bears its name
+_MOVED = ("bert", "checkpoint", "config", "encoder", "tokens")  # modules that stand in `model` now
 
 
 def __getattr__(name: str) -> Any:
+    if name in _MOVED:
+        return import_module(f"{__name__}.model.{name}")
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)

@@ -78,6 +78,7 @@ class IndexMeta:
     changed: str | None = None  # hash of the last change that was asked for
     files: Mapping[str, str] | None = None  # sha256 of each
     sizes: Mapping[str, int] | None = None  # bytes of each
+    sums: Mapping[str, int] | None = None  # CRC-32 of those that are small
 
     @classmethod
     def parse(cls, found: Mapping[str, Any], where: Path = Path(META)) -> "IndexMeta":

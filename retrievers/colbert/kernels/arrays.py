@@ -191,6 +191,11 @@ class Segment:
     list_starts: NDArray[np.int64]  # (K + 1,): where each centroid's rows start
 
     @property
+    def cells(self) -> Integers:
+        """The former name of `centroid_ids`, for scripts that were written for it."""
+        return self.centroid_ids
+
+    @property
     def num_documents(self) -> int:
         return len(self.starts) - 1
 
