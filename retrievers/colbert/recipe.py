@@ -156,13 +156,16 @@ class LateInteraction:
 
     def open(self, path: Path) -> "LateIndex":
         while True:
-            meta = artifact.meta(path)
+            found = index_folder.described(path)
             try:
-                found = index_folder.opened(path, self)
-                return LateIndex(self, found, indexes.open_index(path, dict(found.meta)))
+                return self.open_described(found)
             except CorruptFileError:
-                if artifact.meta(path) == meta:  # else a writer has put other files in their place meanwhile
+                if index_meta.read(path) == found.meta:  # else a writer has put other files in their place meanwhile
                     raise
+
+    def open_described(self, found: index_folder.IndexFolder) -> "LateIndex":
+        whole = index_folder.opened(found, self)
+        return LateIndex(self, whole, indexes.open_index(whole.path, dict(whole.meta)))
 
     def _ready(self) -> "Encoder":
         """Return the encoder. Raises UnavailableError before minutes of encoding if a GPU cannot be used."""
