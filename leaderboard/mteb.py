@@ -82,8 +82,13 @@ def write(records: Iterable[tuple[Path, Record]], out: Path) -> Iterator[Path]:
         if len(set(keys)) < len(keys):
             raise MismatchError(f"two records are of the same model and task, {file.stem}; export one of them")
         meta = file.with_name("model_meta.json")
-        artifact.write_json(meta, _meta(members[0][1]))
-        yield artifact.write_json(file, _task_result(members))
+        artifact.write_whole(meta, _laid_out(_meta(members[0][1])))
+        yield artifact.write_whole(file, _laid_out(_task_result(members)))
+
+
+def _laid_out(value: Mapping[str, Any]) -> str:
+    """Return JSON as MTEB lays it out: its order of the keys, two blanks deep."""
+    return artifact.readable(value, indent=2, sort=False)
 
 
 def read(path: Path) -> list[Record]:

@@ -10,7 +10,7 @@ import pytest
 from command import HOUSE, error, lotte
 from conftest import TINY
 
-from leaderboard.explain import coloured
+from leaderboard.cli.explain import coloured
 from lotte import terminal
 from lotte.progress import Progress
 from retrievers.retriever import Answer

@@ -7,10 +7,10 @@ from typing import Annotated
 
 import typer
 
+from leaderboard.cli.explain import print_answers
 from leaderboard.cli.options import AsJson, Data, DeviceName, Executor, Options, RetrieverName, data_folder
 from leaderboard.cli.output import print_row
 from leaderboard.cli.retriever import find_modules, load
-from leaderboard.explain import show_answers
 from lotte.errors import LotteError, UnavailableError
 from lotte.terminal import put, say
 
@@ -50,16 +50,18 @@ def index_(
         raise LotteError("`lotte index` needs a dataset to index, or --add and --delete to change the index at --out")
     if dataset and not retriever:
         raise LotteError("`lotte index` needs --retriever NAME; `lotte list retrievers` shows the names")
-    find_modules(retriever)
     if dataset:
         system = load(retriever, option, device)
     else:
+        find_modules(retriever)
         system = folder.maker(index_folder.described(out), retriever, option or ())
-    for given, flag in ((add, "--add"), (delete, "--delete"), (shard, "--shard")):
-        if given and (flag == "--shard" or not isinstance(system, Changeable)):
-            raise UnavailableError(
-                f"{flag}: an index of {retriever or 'this kind'} is built whole; index the changed collection again"
-            )
+    whole = (
+        {"--shard": shard} if isinstance(system, Changeable) else {"--add": add, "--delete": delete, "--shard": shard}
+    )
+    if flag := next((flag for flag, given in whole.items() if given), ""):
+        raise UnavailableError(
+            f"{flag}: an index of {retriever or 'this kind'} is built whole; index the changed collection again"
+        )
     if dataset and isinstance(system, Adopts) and system.adopts(Path(dataset)):
         system.adopt(Path(dataset), out)
     elif dataset:
@@ -97,7 +99,7 @@ def search_(
             row = {"rank": rank, "score": hit.score, "doc_id": hit.doc_id, "text": texts[hit.doc_id]}
             print_row({"question": query, **row} if as_json else row, as_json)
             if explain and isinstance(opened, Explains) and row["text"]:
-                show_answers(opened.explain(query, hit.doc_id, texts[hit.doc_id]), as_json)
+                print_answers(opened.explain(query, hit.doc_id, texts[hit.doc_id]), as_json)
 
 
 def _queries(question: str) -> Iterable[str]:
