@@ -55,10 +55,9 @@ def index_(
     else:
         find_modules(retriever)
         system = folder.maker(index_folder.described(out), retriever, option or ())
-    whole = (
-        {"--shard": shard} if isinstance(system, Changeable) else {"--add": add, "--delete": delete, "--shard": shard}
-    )
-    if flag := next((flag for flag, given in whole.items() if given), ""):
+    given = {"--add": add, "--delete": delete, "--shard": shard}
+    taken = ("--add", "--delete") if isinstance(system, Changeable) else ()
+    if flag := next((flag for flag, value in given.items() if value and flag not in taken), ""):
         raise UnavailableError(
             f"{flag}: an index of {retriever or 'this kind'} is built whole; index the changed collection again"
         )
