@@ -8,7 +8,6 @@ without a run and without hashes: level `imported`.
 Source  embeddings-benchmark/mteb, mteb/results/task_result.py and mteb/tasks/retrieval/eng
 """
 
-import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
@@ -83,8 +82,13 @@ def write(records: Iterable[tuple[Path, Record]], out: Path) -> Iterator[Path]:
         if len(set(keys)) < len(keys):
             raise MismatchError(f"two records are of the same model and task, {file.stem}; export one of them")
         meta = file.with_name("model_meta.json")
-        artifact.write_whole(meta, _json(_meta(members[0][1])))
-        yield artifact.write_whole(file, _json(_task_result(members)))
+        artifact.write_whole(meta, _laid_out(_meta(members[0][1])))
+        yield artifact.write_whole(file, _laid_out(_task_result(members)))
+
+
+def _laid_out(value: Mapping[str, Any]) -> str:
+    """Return JSON as MTEB lays it out: its order of the keys, two blanks deep."""
+    return artifact.readable(value, indent=2, sort=False)
 
 
 def read(path: Path) -> list[Record]:
@@ -301,7 +305,3 @@ def _object(path: Path) -> dict[str, Any]:
         return json_object(path, plain=True)
     except OSError:
         raise absent(path, "; name a result of MTEB") from None
-
-
-def _json(value: Any) -> str:
-    return json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"

@@ -67,10 +67,10 @@ def _index(path: Path, retriever: str, say: Talk) -> Checked:
     from retrievers import folder, index_folder, index_meta
     from retrievers.retriever import Checkable
 
-    meta = index_meta.read(path)
-    recipe = meta["recipe"]
+    found = index_folder.described(path)
+    meta, recipe = found.meta, found.meta["recipe"]
     known = bool(retriever) or recipe["retriever"] in folder.names()  # else its bytes are looked at, and nothing is run
-    system = folder.recorded(recipe, path / index_meta.META, retriever) if known else None
+    system = folder.maker(found, retriever) if known else None
     damaged = (
         system.damaged(path)
         if isinstance(system, Checkable)

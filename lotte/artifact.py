@@ -53,15 +53,16 @@ def digest(value: Any) -> str:
     return hashlib.sha256(canonical(value).encode()).hexdigest()
 
 
-def readable(value: Any, *, ascii: bool = False, nan: bool = False) -> str:
+def readable(value: Any, *, ascii: bool = False, nan: bool = False, indent: int = 1, sort: bool = True) -> str:
     """Return JSON to be read by people and compared line by line: indented, keys sorted, one line end at the end.
 
     ascii  whether every other character is escaped, so that half a character can be written too
     nan    whether NaN and infinities are written, which are not JSON
+    sort   whether keys are sorted; else they are in the order they have, for a file that another program lays out so
 
-    Raises  ValueError for one of these
+    Raises  ValueError for NaN or an infinity, unless `nan`
     """
-    return json.dumps(value, indent=1, sort_keys=True, ensure_ascii=ascii, allow_nan=nan) + "\n"
+    return json.dumps(value, indent=indent, sort_keys=sort, ensure_ascii=ascii, allow_nan=nan) + "\n"
 
 
 def write_json(path: Path, value: Any) -> Path:

@@ -1,17 +1,21 @@
 """The folder is the registry: `bm25` means `retrievers/systems/bm25.py`."""
 
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from importlib import import_module
 from inspect import signature
 from pathlib import Path
 from pkgutil import iter_modules
-from typing import Any, get_type_hints
+from typing import TYPE_CHECKING, Any, get_type_hints
 
 from lotte import extras, key_value
 from lotte.errors import CorruptFileError, LotteError, MismatchError, UnknownNameError, shown, unknown
 from retrievers import systems
-from retrievers.index_meta import AGAIN
-from retrievers.retriever import Retriever
+from retrievers.index_meta import AGAIN, META
+from retrievers.retriever import Index, OpensDescribed, Retriever
+
+if TYPE_CHECKING:
+    from retrievers.index_folder import IndexFolder
 
 
 def names() -> list[str]:
@@ -82,6 +86,23 @@ def recorded(recipe: Mapping[str, Any], where: Path, name: str = "", options: It
             if key not in types or type(value) not in ((int, float) if types[key] is float else (types[key],)):
                 raise CorruptFileError(f"{where}: {said} has no option {shown(key, 40)}: {shown(value, 40)}; {AGAIN}")
     return make(name or said, {**kept, **options})
+
+
+def maker(found: "IndexFolder", name: str = "", options: Iterable[str] = ()) -> Retriever:
+    """Return the recipe that made an index, with some options given anew. Raises as `recorded` does."""
+    return recorded(found.meta["recipe"], found.path / META, name, options)
+
+
+def open_index(found: "IndexFolder", name: str = "", options: Iterable[str] = ()) -> Index:
+    """Open an index with the recipe that made it; `meta.json` is not read again if the recipe `OpensDescribed`.
+
+    Raises  as `recorded` and the recipe's `open` do
+    """
+    recipe = maker(found, name, options)
+    if isinstance(recipe, OpensDescribed):
+        with suppress(CorruptFileError):  # a writer may have put other files in their place: `open` looks again
+            return recipe.open_described(found)
+    return recipe.open(found.path)
 
 
 def takes(name: str, key: str) -> bool:

@@ -232,7 +232,11 @@ def described(path: Path) -> IndexFolder:
 
 def read(path: Path) -> IndexFolder:
     """Open a folder whoever made it. Raises as `index_meta.read` does, and CorruptFileError for damaged files."""
-    meta = index_meta.read(path)
+    return _with_ids(described(path))
+
+
+def _with_ids(found: IndexFolder) -> IndexFolder:
+    path, meta = found.path, found.meta
     index_meta.check_small(path, meta)
     parts = meta.get("segments") or [{"documents": meta["corpus"]["documents"], "doc_ids": DOC_IDS}]
     # a first list is not written where ids are the numbers of the rows
@@ -260,13 +264,17 @@ def _doc_ids(path: Path, documents: int) -> Sequence[str]:
     return doc_ids
 
 
-def opened(path: Path, recipe: "DataclassInstance") -> IndexFolder:
-    """Open a folder that this recipe made. Raises MismatchError, with both recipes, if another did."""
-    found, wanted = read(path), _made_by(recipe_of(recipe), recipe)
+def opened(index: Path | IndexFolder, recipe: "DataclassInstance") -> IndexFolder:
+    """Open a folder that this recipe made, the one at a path or one that is `described` already.
+
+    Raises  as `read` does, and MismatchError, with both recipes, if another recipe made it
+    """
+    found = _with_ids(index if isinstance(index, IndexFolder) else described(index))
+    wanted = _made_by(recipe_of(recipe), recipe)
     if (recipe_there := _made_by(found.meta["recipe"], recipe)) != wanted:
         made_by, made_from = called(recipe_there), str(found.meta["corpus"]["sha256"])[:8]
         raise MismatchError(
-            f"{path} was built by {made_by} from corpus {made_from}; you asked for {called(wanted)}. "
+            f"{found.path} was built by {made_by} from corpus {made_from}; you asked for {called(wanted)}. "
             "Build it again with `lotte index`, or ask with its own options."
         )
     return found

@@ -3,9 +3,12 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
-from lotte import Corpus, Queries, Run
+from lotte import Corpus, Hit, Queries, Run
+
+if TYPE_CHECKING:
+    from retrievers.index_folder import IndexFolder
 
 
 class Index(Protocol):
@@ -14,6 +17,11 @@ class Index(Protocol):
     def search(self, queries: Queries, *, k: int) -> Run:
         """Answer every query with at most k hits; a query that finds nothing gets none."""
         ...
+
+
+def search_one(index: Index, query: str, *, k: int) -> Sequence[Hit]:
+    """Return at most k hits of one query, best first."""
+    return index.search({"": query}, k=k).hits[""]
 
 
 class Retriever(Protocol):
@@ -25,6 +33,15 @@ class Retriever(Protocol):
 
     def open(self, path: Path) -> Index:
         """Open what `index` left. Raises MismatchError if another recipe made it."""
+        ...
+
+
+@runtime_checkable
+class OpensDescribed(Protocol):
+    """A recipe that opens an index whose `meta.json` has been read, and does not read it again."""
+
+    def open_described(self, found: "IndexFolder") -> Index:
+        """Open what `index` left, as `open` does. `found` is what `index_folder.described` returned."""
         ...
 
 

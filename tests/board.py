@@ -8,7 +8,7 @@ from unittest.mock import patch
 
 from typer.testing import CliRunner
 
-from leaderboard.cli_board import app
+from leaderboard.cli.board import app
 from lotte.errors import LotteError
 
 HOUSE = Path(__file__).parent.parent

@@ -422,7 +422,7 @@ def test_ten_thousand_records_are_read_in_one_go(tmp_path):
 
 
 def test_the_board_asks_for_nothing_heavy_before_it_works():
-    code = "import sys, leaderboard.cli_board; print(*({'numpy', 'torch', 'pandas', 'yaml'} & sys.modules.keys()))"
+    code = "import sys, leaderboard.cli.board; print(*({'numpy', 'torch', 'pandas', 'yaml'} & sys.modules.keys()))"
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, cwd=Path(__file__).parent.parent
     )

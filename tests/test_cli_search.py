@@ -102,3 +102,28 @@ def test_questions_from_a_stdin_that_is_closed_are_none(index):
         capture_output=True, text=True, cwd=HOUSE, preexec_fn=lambda: os.close(0),
     )  # fmt: skip
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+COUNT_OPENED = """
+import sys
+opened = []
+sys.addaudithook(lambda event, args: event == "open" and opened.append(str(args[0])))
+from leaderboard.cli import main
+try:
+    main()
+finally:
+    print(*(sum(path.endswith(name) for path in opened) for name in ("/i/meta.json", "/i/doc_ids.txt")), file=sys.stderr)
+"""
+
+
+@pytest.mark.parametrize("maker", [["bm25"], ["overlap"], ["rank_bm25"], ["colbertv2", "-o", "checkpoint=shipped"]], ids=lambda words: words[0])
+def test_searching_opens_what_an_index_says_and_its_ids_once(typed, tmp_path, maker):
+    ids = [f"{'x' * 200}{number}" for number in range(100)]  # more than is read to see whether small files are whole
+    docs = [{"_id": doc_id, "title": "", "text": "ice" if doc_id == ids[7] else "salt"} for doc_id in ids]
+    (tmp_path / "corpus.jsonl").write_text("".join(json.dumps(doc) + "\n" for doc in docs))
+    made = typed("index", "--retriever", *maker, tmp_path, "--out", tmp_path / "i")
+    assert made.returncode == 0, made.stderr
+    done = subprocess.run(
+        [sys.executable, "-c", COUNT_OPENED, "search", tmp_path / "i", "ice", "-k", "1"], capture_output=True, text=True, cwd=HOUSE
+    )
+    assert (done.stdout.split("\t")[2:], done.stderr) == ([ids[7], "ice\n"], "1 1\n")

@@ -2,19 +2,23 @@
 
 import contextlib
 import json
+import os
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
-from command import error, lotte
+from command import HOUSE, error, lotte
 
 import retrievers
-from leaderboard import cli
+from leaderboard.cli.index import search_
 from lotte import Doc, Docs, artifact
 from lotte.collection import Collection
 from lotte.errors import CorruptFileError, MismatchError, UnavailableError
 from retrievers import folder, index_folder, index_meta
 from retrievers.index_folder import IndexFolder
+from retrievers.retriever import search_one
 from retrievers.texts import Texts
 
 KINDS = ["bm25", "overlap", "rank_bm25"]
@@ -103,6 +107,20 @@ def test_code_of_others_is_named_each_time(collection, tmp_path, monkeypatch):
     assert lotte("check", index).stderr.endswith("whole\n")
     done = lotte("search", index, "ice", *named)
     assert (done.stdout, done.stderr) == ("1\t1.0000\t0\tsalt melts the ice\n", "")
+
+
+def test_check_finds_code_of_others_in_the_folder_of_the_command_as_index_does(collection, tmp_path):
+    (tmp_path / "heremaker.py").write_text(MAKER)
+
+    def run(*words):
+        code = "from leaderboard.cli import main; main()"
+        return subprocess.run(  # -P: as the installed command, which does not look in the folder by itself
+            [sys.executable, "-P", "-c", code, *words, "--retriever", "heremaker:make"],
+            capture_output=True, text=True, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(HOUSE)},
+        )  # fmt: skip
+
+    assert run("index", "docs", "--out", "index").stderr == ""
+    assert run("check", "index").stderr == "index: an index of 5 documents by heremaker:retriever(depth=1), whole\n"
 
 
 def test_another_system_than_the_one_that_made_an_index_is_refused(bm25):
@@ -240,8 +258,16 @@ def test_an_index_without_sums_is_held_to_its_hashes(index):
 def test_searching_looks_at_an_index_once(bm25, monkeypatch, capsys):
     looked = []
     monkeypatch.setattr(index_meta, "check_small", lambda path, meta: looked.append(path))
-    cli.search_(bm25, "ice")
+    search_(bm25, "ice")
     assert looked == [bm25] and "\tsalt melts the ice\n" in capsys.readouterr().out
+
+
+def test_an_index_that_was_replaced_since_it_was_described_is_opened_as_it_is_now(bm25, tmp_path):
+    described = index_folder.described(bm25)
+    (tmp_path / "other.tsv").write_text("0\ticebergs and ice\n1\tice\n2\tsand\n")
+    retrievers.load("bm25").index(Collection(tmp_path / "other.tsv"), bm25)
+    found = search_one(folder.open_index(described), "ice", k=5)
+    assert [hit.doc_id for hit in found] == ["1", "0"]
 
 
 def test_what_is_large_is_as_long_as_it_was(bm25, monkeypatch):

@@ -217,7 +217,7 @@ def test_weights_that_cannot_be_read_are_one_line(tmp_path, trained):
 
     broken = shutil.copytree(trained, tmp_path / "broken")
     (broken / "model.safetensors").unlink()
-    with pytest.raises(CorruptFileError, match="broken has no model.safetensors; the checkpoint is not complete"):
+    with pytest.raises(CorruptFileError, match=r"broken has no model\.safetensors; the checkpoint is not complete"):
         CrossEncoder.load(broken)
 
 

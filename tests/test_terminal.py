@@ -4,18 +4,19 @@ import json
 import re
 import subprocess
 import sys
+from importlib import import_module
 
 import pytest
 from command import HOUSE, error, lotte
 from conftest import TINY
 
-from leaderboard import cli
-from leaderboard.explain import coloured
+from leaderboard.cli.explain import coloured
 from lotte import terminal
 from lotte.progress import Progress
 from retrievers.retriever import Answer
 
 HOSTILE = "bell\x07 title\x1b]0;owned\x07 red\x1b[31m back\x08 del\x7f csi\x9b2J turned\u202e isolate\u2066 half\ud800"
+command_line = import_module("leaderboard.cli.main")  # the module: the package has its function under that name
 OBEYED = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
@@ -102,15 +103,15 @@ def test_talk_is_no_data_when_stderr_is_closed(index):
 
 @pytest.mark.parametrize("compiled", [False, True])
 def test_torch_s_folder_for_what_it_compiles_is_left_only_if_there_is_something_in_it(tmp_path, monkeypatch, compiled):
-    monkeypatch.delenv(cli.COMPILED, raising=False)
-    monkeypatch.setattr(cli.signal, "signal", lambda number, handler: None)
+    monkeypatch.delenv(command_line.COMPILED, raising=False)
+    monkeypatch.setattr(command_line.signal, "signal", lambda number, handler: None)
 
     def app():  # what building an optimiser of torch does
-        monkeypatch.setenv(cli.COMPILED, str(tmp_path / "torchinductor"))
+        monkeypatch.setenv(command_line.COMPILED, str(tmp_path / "torchinductor"))
         (tmp_path / "torchinductor").mkdir()
         if compiled:
             (tmp_path / "torchinductor" / "kernel.so").touch()
 
-    monkeypatch.setattr(cli, "app", app)
-    cli.main()
+    monkeypatch.setattr(command_line, "app", app)
+    command_line.main()
     assert (tmp_path / "torchinductor").exists() is compiled

@@ -9,7 +9,6 @@ version has no name for stay, and the bytes do not change. `id` is the sha256 of
 all the rest, so a number that was changed by hand is noticed.
 """
 
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from pathlib import Path
@@ -86,7 +85,7 @@ class Record:
 
     def text(self) -> str:
         """Return what the file of the record holds."""
-        return json.dumps(self.content, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
+        return artifact.readable(self.content)
 
     def write(self, path: Path, run: Path | None = None) -> Path:
         """Write the record, whole or not at all. Returns its path.

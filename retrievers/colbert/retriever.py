@@ -148,12 +148,12 @@ class LateInteraction:
         return self.open(path)
 
     def open(self, path: Path) -> LateIndex:
-        def opened() -> LateIndex:
-            found = index_folder.opened(path, self)
-            meta = IndexMeta.parse(found.meta, path / META)
-            return LateIndex(self, meta, found.doc_ids, folders.open_arrays(path, meta))
+        return folders.at_rest(path, lambda: self.open_described(index_folder.described(path)))
 
-        return folders.at_rest(path, opened)
+    def open_described(self, found: index_folder.IndexFolder) -> LateIndex:
+        whole = index_folder.opened(found, self)
+        meta = IndexMeta.parse(whole.meta, whole.path / META)
+        return LateIndex(self, meta, whole.doc_ids, folders.open_arrays(whole.path, meta))
 
     def change(self, path: Path, *, delete: Sequence[str], add: Corpus | None) -> None:
         """Take documents out of an index and put others in: see `update.change`."""

@@ -77,7 +77,10 @@ class BM25:
         return self.open(path)
 
     def open(self, path: Path) -> "BM25Index":
-        doc_ids = index_folder.opened(path, self).doc_ids
+        return self.open_described(index_folder.described(path))
+
+    def open_described(self, found: index_folder.IndexFolder) -> "BM25Index":
+        path, doc_ids = found.path, index_folder.opened(found, self).doc_ids
         place = mapped(path / "places.npy", np.int32, len(doc_ids))
         return BM25Index(path, doc_ids, place, postings.Postings.open(path))
 

@@ -38,7 +38,10 @@ class Overlap:
         return self.open(path)
 
     def open(self, path: Path) -> "OverlapIndex":
-        doc_ids = index_folder.opened(path, self).doc_ids
+        return self.open_described(index_folder.described(path))
+
+    def open_described(self, found: index_folder.IndexFolder) -> "OverlapIndex":
+        path, doc_ids = found.path, index_folder.opened(found, self).doc_ids
         place = mapped(path / "places.npy", np.int32, len(doc_ids))
         return OverlapIndex(self, path, doc_ids, place, postings.Postings.open(path))
 

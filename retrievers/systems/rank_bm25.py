@@ -48,7 +48,10 @@ class RankBM25:
         return self.open(path)
 
     def open(self, path: Path) -> "RankBM25Index":
-        doc_ids = index_folder.opened(path, self).doc_ids
+        return self.open_described(index_folder.described(path))
+
+    def open_described(self, found: index_folder.IndexFolder) -> "RankBM25Index":
+        path, doc_ids = found.path, index_folder.opened(found, self).doc_ids
         place, vocabulary = mapped(path / "places.npy", np.int32, len(doc_ids)), Vocabulary.open(path)
         tokens = mapped(path / "tokens.npy", np.int32, None)
         starts = mapped(path / "token_starts.npy", np.int64, len(doc_ids) + 1)

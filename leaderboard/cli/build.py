@@ -1,18 +1,19 @@
-"""The commands that make a collection and look at one; the front door, cli.py, has the others.
-
-Data goes to stdout and talk goes to stderr, as there.
-"""
+"""The commands that make a collection and look at one: demo, fetch, build, check, describe."""
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from leaderboard.cli.options import AsJson, Executor, data_folder
+from leaderboard.cli.output import print_rows, print_value
+from leaderboard.cli.retriever import find_modules
 from lotte.errors import LotteError, UnavailableError
-from lotte.terminal import put, say, show
+from lotte.terminal import put, say
 
-AsJson = Annotated[bool, typer.Option("--json", help="One JSON object per line.")]
+if TYPE_CHECKING:
+    from lotte.builder.build import BuildRequest
 
 
 def demo(
@@ -37,7 +38,7 @@ def demo(
     if sys.stdout.isatty() and not as_json:
         sample.draw(rows)
     else:
-        show(rows, as_json=as_json)
+        print_rows(rows, as_json, number=str)
     say(f"the collection, its indexes and a record of each score are in {out}; ask it something:")
     say(f'  lotte search {out}/index/bm25/lotte/pooled/test "deleted a big log file but the disk is still full"')
 
@@ -51,9 +52,8 @@ def fetch(
     lotte fetch beir/scifact
     """
     from lotte.download import fetch as fetch_dataset
-    from lotte.home import home
 
-    put(fetch_dataset(name, data or home(), say=say))
+    put(fetch_dataset(name, data_folder(data), say=say))
 
 
 def build(
@@ -72,7 +72,7 @@ def build(
     ] = "",
     seed: Annotated[int | None, typer.Option(help="Draws which of several GooAQ questions is taken.")] = None,
     workers: Annotated[int, typer.Option(min=0, help="Processes; 0 for one per core.")] = 0,
-    executor: Annotated[str, typer.Option(help="Where steps run: local, or ray.")] = "local",
+    executor: Executor = "local",
     shard: Annotated[str, typer.Option(metavar="i/n", help="Build only this part of the communities.")] = "",
     allow_missing: Annotated[
         bool, typer.Option("--allow-missing", help="Build without communities that have no dump.")
@@ -91,29 +91,28 @@ def build(
         prepare(["lotte.builder.community", "lotte.builder.topics"])
     from lotte.builder import spec as specs
     from lotte.builder.build import BuildRequest
-    from lotte.builder.build import build as build_all
-    from lotte.builder.manifest import build_id
-    from lotte.progress import Progress
 
     changes: dict[str, Any] = {"as_of": as_of} if as_of else {}
     if seed is not None:
         changes["seed"] = seed
     chosen = specs.read(spec or specs.LOTTE_SPEC, **changes).narrowed(topic or [], split or [])
-    request = BuildRequest(
-        chosen,
-        dumps,
-        out,
-        gooaq,
-        count,
-        parse_shard(shard) if shard else None,
-        allow_missing,
-    )
+    part = parse_shard(shard) if shard else None
+    _build(BuildRequest(chosen, dumps, out, gooaq, count, part, allow_missing), as_json)
+
+
+def _build(request: "BuildRequest", as_json: bool) -> None:
+    """Build, and print where: with its id and counts as JSON, which are null if only a part of it was built."""
+    from lotte.builder.build import build as build_all
+    from lotte.builder.manifest import build_id
+    from lotte.progress import Progress
+
     manifest = build_all(request, lambda total, title: Progress(total, "bytes", title), say)
     if as_json:
         counts = manifest["counts"]["parts"] if manifest else None
-        put({"out": str(out), "id": build_id(out) if manifest else None, "parts": counts}, as_json=True)
+        made = build_id(request.out) if manifest else None
+        put({"out": str(request.out), "id": made, "parts": counts}, as_json=True)
     else:
-        put(out)
+        put(request.out)
 
 
 def check(
@@ -136,12 +135,13 @@ def check(
     from lotte.builder import diff
 
     if other is not None:
-        show([row._asdict() for row in diff.compare(folder, other)], as_json=as_json)
+        print_rows([row._asdict() for row in diff.compare(folder, other)], as_json, number=str)
         return
+    find_modules(retriever)
     checked, count = whole.look(folder, retriever, say), 0
     for line in checked.differences:
         count += 1
-        put({"difference": line} if as_json else line, as_json=as_json)
+        print_value("difference", line, as_json)
     if count:
         raise LotteError(f"{folder} is not what was written: {count:,} differences, listed above. {checked.again}")
     say(checked.whole())
@@ -172,7 +172,7 @@ def describe(
             summaries.append(summary.summarise(folder / name, title))
             progress.advance(1)
     for table in ("topics", "sites", "lengths"):
-        show([row for one in summaries for row in getattr(one, table)()], as_json=as_json)
+        print_rows([row for one in summaries for row in getattr(one, table)()], as_json, number=str)
         if not as_json and table != "lengths":
             put("")
     if plot:

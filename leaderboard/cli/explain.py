@@ -8,7 +8,8 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from lotte.terminal import four_places, put, show, visible
+from leaderboard.cli.output import print_row
+from lotte.terminal import visible
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -19,18 +20,18 @@ COLOURS = ("#4e79a7", "#f28e2b", "#59a14f", "#e15759", "#b07aa1", "#76b7b2", "#9
 SPECIAL = ("[CLS]", "[SEP]", "[MASK]", "[Q]", "[unused0]")
 
 
-def show_answers(answers: Sequence["Answer"], as_json: bool) -> None:
+def print_answers(answers: Sequence["Answer"], as_json: bool) -> None:
     """Print answers: an object a line, coloured words on a terminal, else a row a token with a tab in front."""
     if as_json:
         for answer in answers:
-            put(answer._asdict(), as_json=True)
+            print_row(answer._asdict(), True)
     elif sys.stdout.isatty():
         from rich.console import Console
 
         Console(highlight=False, soft_wrap=True).print(coloured(answers))
     else:
         for answer in answers:
-            show([{"": "", **answer._asdict()}], head=False, number=four_places)
+            print_row({"": "", **answer._asdict()}, False)
 
 
 def coloured(answers: Sequence["Answer"]) -> "Text":

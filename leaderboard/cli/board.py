@@ -1,22 +1,20 @@
-"""`lotte board`: the commands about records. The front door, cli.py, has the others.
-
-Data goes to stdout and talk goes to stderr, as there.
-"""
+"""`lotte board`: the commands about records."""
 
 import sys
-from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from leaderboard.cli_build import AsJson
+from leaderboard.cli.options import AsJson, Data, data_folder
+from leaderboard.cli.output import print_rows, print_value
 from lotte.errors import LotteError
-from lotte.terminal import four_places, put, say, show
+from lotte.terminal import put, say
 
 if TYPE_CHECKING:
-    from leaderboard.papers import Table
+    from leaderboard.papers import Cell, Table
+    from leaderboard.record.loaded_dataset import LoadedDataset
     from leaderboard.record.schema import Record
 
 app = typer.Typer(
@@ -26,12 +24,13 @@ app = typer.Typer(
 )
 
 Results = Annotated[Path, typer.Option(help="The folder of records.")]
-Data = Annotated[Path | None, typer.Option(help="Where the datasets lie, in place of $LOTTE_HOME.")]
 By = Annotated[str, typer.Option(help="Who does it, for the log; default: the name that git has, or the login.")]
 RESULTS = Path("results")
 
 
 class Format(StrEnum):
+    """What other programs read."""
+
     mteb = "mteb"
     ir_metadata = "ir_metadata"
     tira = "tira"
@@ -72,20 +71,12 @@ def add(
         try:
             name = read(path).dataset.name
             if name not in datasets:
-                datasets[name] = LoadedDataset.of(find(name, _data(data)), corpora)
+                datasets[name] = LoadedDataset.of(find(name, data_folder(data)), corpora)
             if reproduces:
-                entry, agrees = submit.reproduce(path, reproduces, datasets[name], by=by or _who(), tolerance=tolerance)
-                rows = [{"measure": key, "difference": value} for key, value in entry["difference"].items()]
-                _show(rows, as_json)
-                if not agrees:
-                    raise LotteError(
-                        f"{path} differs from {reproduces} by more than {tolerance:g}; the log says so, and its level "
-                        "is what it was"
-                    )
-                say(f"{reproduces}: reproduced")
+                _reproduce(path, reproduces, datasets[name], by or _user(), tolerance, as_json)
             else:
-                stored = submit.add(path, results, datasets[name], by=by or _who(), replacing=replace)
-                put({"record": str(stored)} if as_json else stored, as_json=as_json)
+                stored = submit.add(path, results, datasets[name], by=by or _user(), replacing=replace)
+                print_value("record", stored, as_json)
         except LotteError as error:
             if len(records) == 1 and not getattr(error, "problems", None):
                 raise
@@ -94,6 +85,20 @@ def add(
                 say(f"{path}: {line}")
     if refused:
         raise LotteError(f"{refused} of {len(records)} records refused; what is wrong stands above")
+
+
+def _reproduce(path: Path, original: Path, dataset: "LoadedDataset", by: str, tolerance: float, as_json: bool) -> None:
+    """Log a record as a repetition of another, and print how far it is off."""
+    from leaderboard.record import submit
+
+    entry, agrees = submit.reproduce(path, original, dataset, by=by, tolerance=tolerance)
+    rows = [{"measure": key, "difference": value} for key, value in entry["difference"].items()]
+    print_rows(rows, as_json)
+    if not agrees:
+        raise LotteError(
+            f"{path} differs from {original} by more than {tolerance:g}; the log says so, and its level is what it was"
+        )
+    say(f"{original}: reproduced")
 
 
 @app.command()
@@ -110,8 +115,8 @@ def verify(
     from leaderboard.record.audit import Report, audit
 
     report = Report()
-    for line in audit(results, _data(data), report, quick=quick):
-        put({"problem": line} if as_json else line, as_json=as_json)
+    for line in audit(results, data_folder(data), report, quick=quick):
+        print_value("problem", line, as_json)
     for line in report.lines():
         say(line)
     if report.bad:
@@ -134,17 +139,17 @@ def compare(
     """
     from leaderboard import compare_rows
 
-    found = compare_rows.compare(records, measure, by=by, data=_data(data))
+    found = compare_rows.compare(records, measure, by=by, data=data_folder(data))
     for number, part in enumerate(found):
         parts = ("standing", part.standings), ("pair", part.pairs), ("group", part.groups), ("repeat", part.repeats)
         for kind, rows in parts:
             head: dict[str, Any] = {"dataset": part.dataset, "measure": part.measure}
             if as_json:
-                _show([{"kind": kind, **head, **row} for row in rows], True)
+                print_rows([{"kind": kind, **head, **row} for row in rows], True)
             elif rows:
                 if number or kind != "standing":
                     put("")
-                _show([{**head, **row} for row in rows], False)
+                print_rows([{**head, **row} for row in rows], False)
         for line in part.talk:
             say(line)
 
@@ -167,19 +172,23 @@ def paper(
         for one in tables:
             _draw(one)
         return
-    rows = []
-    for one in tables:
-        for cell in one.cells:
-            row: dict[str, Any] = {"paper": cell.paper, "table": cell.table, "row": cell.row, "column": cell.column}
-            row |= {"unit": cell.unit, "published": cell.published, "ours": cell.ours, "gap": cell.gap}
-            if not as_json:
-                row |= {key: cell.show(row[key]) for key in ("published", "ours")}
-                row["gap"] = "" if cell.gap is None else f"{cell.gap:+.{3 if cell.unit == 'share' else 1}f}"
-            rows.append({**row, "note": cell.note, "source": one.source, "record": cell.record})
-    _show(rows, as_json)
+    print_rows([_cell(one, number, as_json) for one in tables for number in one.cells], as_json)
     for one in tables:
         if one.note:
             say(f"{one.paper} table {one.number}: {one.note}")
+
+
+def _cell(table: "Table", cell: "Cell", as_json: bool) -> dict[str, Any]:
+    """Return a cell of a paper's table as a row: as JSON with all digits, else as the paper prints numbers."""
+    row: dict[str, Any] = {"paper": cell.paper, "table": cell.table, "row": cell.row, "column": cell.column}
+    row |= {"unit": cell.unit, "published": cell.published, "ours": cell.ours, "gap": cell.gap}
+    if not as_json:
+        row |= {"published": cell.show(cell.published), "ours": cell.show(cell.ours), "gap": _gap(cell)}
+    return {**row, "note": cell.note, "source": table.source, "record": cell.record}
+
+
+def _gap(cell: "Cell") -> str:
+    return "" if cell.gap is None else f"{cell.gap:+.{3 if cell.unit == 'share' else 1}f}"
 
 
 @app.command("export")
@@ -214,7 +223,7 @@ def import_(
     """
     from leaderboard import interchange
 
-    for path in interchange.take_in(file, results, _data(data), dataset=dataset, system=system, by=by or _who()):
+    for path in interchange.take_in(file, results, data_folder(data), dataset=dataset, system=system, by=by or _user()):
         put(path)
 
 
@@ -234,16 +243,11 @@ def build(
         os.environ.setdefault(name, "1")
     from leaderboard.board import site
 
-    put(site.build(results, out, say, data=_data(data)))
+    put(site.build(results, out, say, data=data_folder(data)))
 
 
-def _data(data: Path | None) -> Path:
-    from lotte.home import home
-
-    return data or home()
-
-
-def _who() -> str:
+def _user() -> str:
+    """Return the name that git has for the user, or else the login."""
     import getpass
     import subprocess
 
@@ -267,11 +271,6 @@ def _read_all(results: Path) -> list[tuple[Path, "Record"]]:
     return found
 
 
-def _show(rows: Sequence[dict[str, Any]], as_json: bool) -> None:
-    """Print rows of one kind: TSV with a head, numbers with four decimals, or an object a line with all of them."""
-    show(rows, as_json=as_json, number=four_places)
-
-
 def _draw(table: "Table") -> None:
     """Print a table for people: what was printed, ours under it, and the gap."""
     from rich.console import Console
@@ -290,7 +289,7 @@ def _draw(table: "Table") -> None:
         for _ in table.columns:
             cell = next(cells)
             ours = cell.show(cell.ours) if cell.ours is not None else "not run" if cell.note == "not run" else ""
-            gap = "" if cell.gap is None else f" ({cell.gap:+.{3 if cell.unit == 'share' else 1}f})"
+            gap = f" ({_gap(cell)})" if _gap(cell) else ""
             mark = "*" if cell.note.startswith("other data") else ""
             shown.append("\n".join(escape(part) for part in (cell.show(cell.published), f"{ours}{mark}{gap}") if part))
         drawn.add_row(escape(row), *shown)

@@ -1,7 +1,4 @@
-"""The command that trains a model; the front door, cli.py, has the others.
-
-Data goes to stdout and talk goes to stderr, as there.
-"""
+"""`lotte train`: the command that trains a model."""
 
 from enum import StrEnum
 from pathlib import Path
@@ -18,11 +15,15 @@ if TYPE_CHECKING:
 
 
 class System(StrEnum):
+    """What can be trained."""
+
     colbertv2 = "colbertv2"
     crossencoder = "crossencoder"
 
 
 class Settings(StrEnum):
+    """Settings that have a name."""
+
     small = "small"
     paper = "paper"
 

@@ -1,0 +1,119 @@
+"""`lotte eval`: the command that scores a retriever or a ranking file."""
+
+import shlex
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from leaderboard.cli.options import AsJson, Data, Device, DeviceName, Options, RetrieverName, data_folder
+from leaderboard.cli.output import print_row
+from leaderboard.cli.retriever import load
+from lotte.errors import LotteError
+from lotte.terminal import say
+
+if TYPE_CHECKING:
+    from leaderboard.evaluate import Order
+    from leaderboard.record.schema import Record
+
+DATASETS = ("lotte/*/test/*",)  # if none is named
+
+
+def eval_(
+    datasets: Annotated[
+        list[str] | None, typer.Argument(help="Names, patterns or folders; default: the LoTTE tests.")
+    ] = None,
+    retriever: RetrieverName = "",
+    option: Options = None,
+    suite: Annotated[str, typer.Option(help="lotte, beir, openqa or paper; goes on where it stopped.")] = "",
+    data: Data = None,
+    index: Annotated[Path | None, typer.Option(help="Keep indexes here, and use them again.")] = None,
+    k: Annotated[int, typer.Option(min=1, help="How deep each ranking goes.")] = 1000,
+    measure: Annotated[list[str] | None, typer.Option(help="A further measure, R@100; repeatable.")] = None,
+    out: Annotated[Path, typer.Option(help="Where results and runs are written.")] = Path("results"),
+    rankings: Annotated[Path | None, typer.Option(help="Write LoTTE's ranking files here as well.")] = None,
+    run: Annotated[
+        Path | None, typer.Option(help="Score this ranking: TREC, LoTTE or MS MARCO; --retriever only names it.")
+    ] = None,
+    gzip: Annotated[bool, typer.Option("--gzip", help="Write runs as .trec.gz.")] = False,
+    device: DeviceName = None,
+    as_json: AsJson = False,
+) -> None:
+    """Score a retriever, or a ranking file: a line for each dataset, with its own measure.
+
+    lotte eval --retriever bm25 -o k1=1.2 'lotte/science/test/*' beir/scifact
+    """
+    from leaderboard import suite as suites
+    from leaderboard.evaluate import Order
+    from leaderboard.measure import parse
+
+    if not (retriever or run):
+        raise LotteError("`lotte eval` needs --retriever NAME, or --run FILE with somebody's ranking")
+    if suite and (datasets or run):
+        raise LotteError("--suite names its datasets itself; leave out the datasets and --run")
+    order = Order(
+        out=out,
+        k=k,
+        measures=tuple(map(parse, measure or ())),
+        rankings=rankings,
+        index=index,
+        gzip=gzip,
+        command=shlex.join(["lotte", *sys.argv[1:]]),
+        say=say,
+    )
+    names, folder = datasets or DATASETS, data_folder(data)
+    if run:
+        records = iter([_rescored(run, retriever, names, folder, order)])
+    elif suite:
+        records = suites.run(suite, retriever, load(retriever, option, device), order, folder)
+    else:
+        records = _evaluated(retriever, option, device, names, folder, order)
+    kept = []
+    for record in records:
+        _print_scores(record, order, as_json)
+        kept += [record] if suite else []
+    _print_averages(kept, as_json)
+
+
+def _rescored(run: Path, name: str, names: Iterable[str], data: Path, order: "Order") -> "Record":
+    """Score somebody's ranking of the one dataset that is named."""
+    from leaderboard import catalogue
+    from leaderboard.evaluate import name_of, rescore
+
+    chosen, _ = catalogue.match(names, data)
+    if len(chosen) != 1:
+        raise LotteError(f"--run is a ranking for one dataset, and {len(chosen)} were named")
+    return rescore(run, name or name_of(run), chosen[0], order)
+
+
+def _evaluated(
+    name: str, options: list[str] | None, device: Device | None, names: Iterable[str], data: Path, order: "Order"
+) -> "Iterator[Record]":
+    """Run a retriever on the datasets that are there, and say which are not."""
+    from leaderboard import catalogue
+    from leaderboard.evaluate import evaluate
+
+    system = load(name, options, device)
+    chosen, absent = catalogue.match(names, data)
+    if absent:
+        say(f"not in {data}, so left out: {', '.join(absent)}")
+    return evaluate(name, system, chosen, order)
+
+
+def _print_scores(record: "Record", order: "Order", as_json: bool) -> None:
+    """Print the official measure of a record, and those that were asked for."""
+    for name in dict.fromkeys([record.official, *map(str, order.measures)]):
+        print_row({"dataset": record.dataset.name, "measure": name, "value": record.mean(name)}, as_json)
+
+
+def _print_averages(records: "list[Record]", as_json: bool) -> None:
+    """Print the means of a suite; of one that lacks datasets, say which."""
+    from leaderboard import suite as suites
+
+    for average in suites.averages(records):
+        if average.value is None:
+            say(f"no {average.name}: {', '.join(average.missing)} are missing")
+        else:
+            print_row({"dataset": average.name, "measure": average.measure, "value": average.value}, as_json)

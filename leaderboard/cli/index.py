@@ -1,0 +1,106 @@
+"""`lotte index` and `lotte search`: the commands that make an index and ask it."""
+
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from leaderboard.cli.explain import print_answers
+from leaderboard.cli.options import AsJson, Data, DeviceName, Executor, Options, RetrieverName, data_folder
+from leaderboard.cli.output import print_row
+from leaderboard.cli.retriever import find_modules, load
+from lotte.errors import LotteError, UnavailableError
+from lotte.terminal import put, say
+
+MadeBy = Annotated[str, typer.Option(help="Who made the index, if it was module:function: code that you trust.")]
+
+
+def index_(
+    out: Annotated[Path, typer.Option(help="Where the index is to stand, or stands.")],
+    dataset: Annotated[
+        str | None, typer.Argument(help="A dataset, a topic and split, or a folder; none to change an index.")
+    ] = None,
+    retriever: RetrieverName = "",
+    option: Options = None,
+    data: Data = None,
+    device: DeviceName = None,
+    add: Annotated[
+        Path | None, typer.Option(help="Add the documents of this .tsv, an id and a text a line, to the index.")
+    ] = None,
+    delete: Annotated[list[str] | None, typer.Option(help="Delete the document of this id; repeatable.")] = None,
+    executor: Executor = "local",
+    shard: Annotated[str, typer.Option(metavar="i/n", help="Index only this part of the collection.")] = "",
+) -> None:
+    """Make an index that `lotte search` and `lotte eval --index` open.
+
+    lotte index --retriever bm25 lotte/science/test --out index/science
+    lotte index --out index/science --delete 17 --add more.tsv
+    lotte index --retriever colbertv2 experiments/default/indexes/mine --out index/mine    another program's
+    """
+    from leaderboard import catalogue
+    from lotte.collection import OwnIds
+    from lotte.executor import check_executor
+    from retrievers import folder, index_folder
+    from retrievers.retriever import Adopts, Changeable
+
+    check_executor(executor)
+    if not dataset and not (add or delete):
+        raise LotteError("`lotte index` needs a dataset to index, or --add and --delete to change the index at --out")
+    if dataset and not retriever:
+        raise LotteError("`lotte index` needs --retriever NAME; `lotte list retrievers` shows the names")
+    if dataset:
+        system = load(retriever, option, device)
+    else:
+        find_modules(retriever)
+        system = folder.maker(index_folder.described(out), retriever, option or ())
+    given = {"--add": add, "--delete": delete, "--shard": shard}
+    taken = ("--add", "--delete") if isinstance(system, Changeable) else ()
+    if flag := next((flag for flag, value in given.items() if value and flag not in taken), ""):
+        raise UnavailableError(
+            f"{flag}: an index of {retriever or 'this kind'} is built whole; index the changed collection again"
+        )
+    if dataset and isinstance(system, Adopts) and system.adopts(Path(dataset)):
+        system.adopt(Path(dataset), out)
+    elif dataset:
+        system.index(catalogue.corpus(dataset, data_folder(data)), out)
+    if isinstance(system, Changeable) and (add or delete):
+        system.change(out, delete=delete or (), add=OwnIds(add) if add else None)
+    put(out)
+
+
+def search_(
+    index: Annotated[Path, typer.Argument(help="A folder that `lotte index` made.")],
+    question: Annotated[str, typer.Argument(help="What to ask; - reads questions from stdin, one a line.")],
+    k: Annotated[int, typer.Option("-k", min=1, help="How many answers.")] = 10,
+    retriever: MadeBy = "",
+    option: Options = None,
+    explain: Annotated[bool, typer.Option(help="Show which words answered which words of the question.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Ask an index by hand: rank, score, doc_id, text.
+
+    lotte search index/science "why is the sky blue"
+    """
+    from retrievers import folder, index_folder
+    from retrievers.retriever import Explains, search_one
+    from retrievers.texts import Texts
+
+    find_modules(retriever)
+    described = index_folder.described(index)
+    opened = folder.open_index(described, retriever, option or ())
+    if explain and not isinstance(opened, Explains):
+        raise UnavailableError(f"--explain: an index of {described.meta['recipe']['retriever']} does not compare words")
+    texts = Texts(described, say)
+    for query in _queries(question):
+        for rank, hit in enumerate(search_one(opened, query, k=k), start=1):
+            row = {"rank": rank, "score": hit.score, "doc_id": hit.doc_id, "text": texts[hit.doc_id]}
+            print_row({"question": query, **row} if as_json else row, as_json)
+            if explain and isinstance(opened, Explains) and row["text"]:
+                print_answers(opened.explain(query, hit.doc_id, texts[hit.doc_id]), as_json)
+
+
+def _queries(question: str) -> Iterable[str]:
+    """Return the question, or with "-" those of stdin, a line each as it comes."""
+    return (line.rstrip("\r\n") for line in sys.stdin or ()) if question == "-" else [question]

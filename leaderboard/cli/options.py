@@ -1,0 +1,30 @@
+"""The options that several commands have, each written once."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON object per line.")]
+Data = Annotated[Path | None, typer.Option(help="Where the datasets lie, in place of $LOTTE_HOME.")]
+Executor = Annotated[str, typer.Option(help="Where steps run: local, or ray.")]
+Options = Annotated[list[str] | None, typer.Option("--option", "-o", help="key=value, for the retriever.")]
+RetrieverName = Annotated[str, typer.Option(help="A name from `lotte list retrievers`, or module:function.")]
+
+
+class Device(StrEnum):
+    """What a retriever may run on."""
+
+    cpu = "cpu"
+    cuda = "cuda"
+
+
+DeviceName = Annotated[Device | None, typer.Option(help="For retrievers that can choose.")]
+
+
+def data_folder(data: Path | None) -> Path:
+    """Return where the datasets lie: what `--data` says, else the folder of the user."""
+    from lotte.home import home
+
+    return data or home()

@@ -1,0 +1,30 @@
+"""How commands print data: rows as TSV or as JSON, and single values."""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from lotte.terminal import four_places, put, show
+
+
+def print_rows(
+    rows: Iterable[Mapping[str, Any]],
+    as_json: bool,
+    *,
+    head: bool = True,
+    number: Callable[[float], str] = four_places,
+) -> None:
+    """Print rows of one kind: TSV with a head, or an object a line with all digits.
+
+    number  how the TSV has a float: four decimals, or `str` for numbers that are rounded already
+    """
+    show(rows, as_json=as_json, head=head, number=number)
+
+
+def print_row(row: Mapping[str, Any], as_json: bool) -> None:
+    """Print one row, which needs no head."""
+    print_rows([row], as_json, head=False)
+
+
+def print_value(name: str, value: object, as_json: bool) -> None:
+    """Print one value, as JSON under its name."""
+    put({name: str(value)} if as_json else value, as_json=as_json)
