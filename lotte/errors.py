@@ -55,13 +55,15 @@ def reason(error: BaseException, most: int = 160) -> str:
     return (text if len(text) <= most else f"{text[:most]}...") or type(error).__name__
 
 
-def named(text: str) -> str:
+def named(text: str, most: int = 80) -> str:
     """Return an id as a message names it: as it stands if it is a short word, else quoted and cut.
+
+    most  characters of it
 
     >>> named("MED-10"), named("MED\\x1b10")
     ('MED-10', "'MED\\\\x1b10'")
     """
-    return text if text.isprintable() and " " not in text and 0 < len(text) <= 80 else shown(text)
+    return text if text.isprintable() and " " not in text and 0 < len(text) <= most else shown(text, most)
 
 
 _LISTED = ("retriever", "dataset", "measure")  # by `lotte list`

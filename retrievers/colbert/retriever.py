@@ -16,7 +16,7 @@ import numpy as np
 
 from lotte import Corpus
 from lotte.collection import RowIds
-from lotte.errors import UnavailableError
+from lotte.errors import UnavailableError, shown
 from lotte.processors import num_processors
 from lotte.progress import clock
 from lotte.terminal import say
@@ -69,7 +69,7 @@ class LateInteraction:
 
     def __post_init__(self) -> None:
         if self.search not in ALGORITHMS:
-            raise ValueError(f"search is one of {', '.join(ALGORITHMS)}, not {self.search!r}")
+            raise ValueError(f"search is one of {', '.join(ALGORITHMS)}, not {shown(self.search)}")
         if self.bits not in BITS:
             raise ValueError(f"bits are 1, 2 or 4, not {self.bits}")
         for name in ("query_maxlen", "doc_maxlen", "centroids", *STAGE_SIZES, "threads", "seed"):

@@ -7,6 +7,7 @@ of a checkpoint is executed: weights are safetensors, and a pickle is opened
 only with trust.
 """
 
+import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -276,12 +277,12 @@ def find(source: str | Path, *, revision: str | None = None, trust: bool = False
             CorruptFileError or MismatchError if it is there, but not a checkpoint that we can read
     """
     folder = Path(source).expanduser()
-    if folder.is_file() and folder.suffix == ".dnn":
+    if os.path.isfile(folder) and folder.suffix == ".dnn":
         raise MismatchError(f"{folder}: name the folder that holds it, with config.json and vocab.txt beside it")
-    if folder.is_dir():
+    if os.path.isdir(folder):  # of a name that no file can have, Path.is_dir raises
         name, commit = folder.resolve().name, None
     elif revision is None and not re.fullmatch(r"[\w.-]+/[\w.-]+", str(source)):
-        raise UnavailableError(f"{source} is no folder here, and no name on the Hugging Face hub (owner/name)")
+        raise _nowhere(str(source))
     else:
         name, folder = str(source), _fetch(str(source), revision, trust)
         commit = folder.name if _COMMIT.fullmatch(folder.name) else revision
@@ -290,6 +291,10 @@ def find(source: str | Path, *, revision: str | None = None, trust: bool = False
         if kind not in ("Transformer", "Dense", "MultiVectorMask", "Normalize", "Pooling"):
             raise MismatchError(f"{folder / config.MODULES} lists a {named(kind)} at {path}, which we do not do")
     return found
+
+
+def _nowhere(source: str) -> UnavailableError:
+    return UnavailableError(f"{named(source, 200)} is no folder here, and no name on the Hugging Face hub (owner/name)")
 
 
 def is_spare(name: str) -> bool:
@@ -309,7 +314,7 @@ def _fetch(name: str, revision: str | None, trust: bool) -> Path:
         except LocalEntryNotFoundError:
             return Path(snapshot_download(name, revision=revision, allow_patterns=patterns))
     except HFValidationError:
-        raise UnavailableError(f"{name} is no folder here, and no name on the Hugging Face hub (owner/name)") from None
+        raise _nowhere(name) from None
     except Exception as error:  # the hub's client has dozens of them, and those of two HTTP libraries
         at = f" at revision {revision!r}" if revision else ""
         raise UnavailableError(
