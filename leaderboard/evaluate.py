@@ -7,7 +7,7 @@ stays when the next one fails.
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field, is_dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import chain
 from pathlib import Path
@@ -277,7 +277,7 @@ def _ask(name: str, system: Retriever, dataset: Dataset, opened: _Opened, order:
     }
     maker = _Maker(
         name=name,
-        options=asdict(system) if is_dataclass(system) and not isinstance(system, type) else {},
+        options=index_folder.options_of(system),
         card=getattr(system, "card", Card()),
         index={"bytes": size, "sha256": cost.sha256_of(opened.path)},
         cost=spent,

@@ -1,16 +1,19 @@
 """The folder an index lives in: how it comes about, whole or not at all, and who made it.
 
 `meta.json` is written last and holds the recipe, so nobody asks an index that
-is half there, or made with other settings than they think. Whose index it is,
-the class of the recipe says: `bm25` for one of `systems/`, `module:retriever`
-for anybody else's; its options are the fields of the dataclass.
+is half there, or made with other settings than they think. The recipe is a
+dataclass: its fields are the options, and one of them, `NAME`, says what
+`--retriever` opens it with: `bm25` for one of `systems/`, `module:function`
+for anybody else's.
 """
 
+import copy
 import shutil
+import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, is_dataclass
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
@@ -19,7 +22,7 @@ from lotte import Corpus, LotteError, artifact, ids
 from lotte.collection import RowIds
 from lotte.dataset import corpus_sha256
 from lotte.errors import CorruptFileError, MismatchError, named, reason, shown, writing
-from lotte.lock import alone
+from lotte.lock import exclusive_lock
 from retrievers import index_meta
 from retrievers.index_meta import AGAIN, FORMAT, LOCK, PLAN, is_index
 
@@ -27,10 +30,28 @@ if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 DOC_IDS = "doc_ids.txt"
-ASKING = {"asking": True}  # metadata of a recipe's field that says how to search: any value opens any index
-SPOKEN = {"asking": True, "spoken": True}  # of one that is said each time, and neither written to an index nor read
+NAME = {"name": True}  # metadata of a recipe's field that is its name, and no option
+SEARCH_TIME = {"search_time": True}  # of one that says how to search: any value opens any index
+SPOKEN = {"search_time": True, "spoken": True}  # of one that is said each time, and never written to an index or read
 OURS = "retrievers.systems."
-__all__ = ["ASKING", "DOC_IDS", "FORMAT", "SPOKEN", "alone", "is_index"]
+FORMER = {
+    "ASKING": "SEARCH_TIME",
+    "alone": "exclusive_lock",
+    "called": "spelled",
+    "making": "write_index",
+    "making_on": "resume_index",
+    "opened": "open_checked",
+}  # names of before, which somebody's own retriever may still use
+_ASKED_BY: dict[type, str] = {}  # what somebody's class without a field for its name was last asked for by
+__all__ = ["DOC_IDS", "FORMAT", "NAME", "SEARCH_TIME", "SPOKEN", "exclusive_lock", "is_index"]
+
+if not TYPE_CHECKING:  # a type checker would take every name for one of this module's
+
+    def __getattr__(name: str) -> Any:
+        if name not in FORMER:
+            raise AttributeError(f"module {__name__} has no {name!r}")
+        warnings.warn(f"index_folder.{name} is called {FORMER[name]} now", DeprecationWarning, stacklevel=2)
+        return globals()[FORMER[name]]
 
 
 @dataclass(frozen=True)
@@ -41,17 +62,55 @@ class IndexFolder:
 
 
 def recipe_of(recipe: "DataclassInstance") -> dict[str, Any]:
-    """Return the name a recipe goes by and its options, as meta.json has them."""
-    module = type(recipe).__module__
-    name = module.removeprefix(OURS) if module.startswith(OURS) else f"{module}:retriever"
+    """Return a recipe's name and its options, as meta.json has them."""
     spoken = {field.name for field in fields(recipe) if field.metadata.get("spoken")}
-    return {"retriever": name, "options": {key: value for key, value in asdict(recipe).items() if key not in spoken}}
+    options = {key: value for key, value in options_of(recipe).items() if key not in spoken}
+    return {"retriever": name_of(recipe), "options": options}
 
 
-def called(recipe: Mapping[str, Any]) -> str:
+def options_of(recipe: object) -> dict[str, Any]:
+    """Return the options of a recipe: all its fields but the name; none if it is no dataclass."""
+    if not is_dataclass(recipe) or isinstance(recipe, type):
+        return {}
+    named = _name_field(recipe)
+    return {key: value for key, value in asdict(recipe).items() if key != named}
+
+
+def name_of(recipe: "DataclassInstance") -> str:
+    """Return what `--retriever` opens an index of a recipe with.
+
+    The name of a system of ours is believed of a class of ours only: another one that has it has inherited it.
+    """
+    field, maker = _name_field(recipe), type(recipe)
+    name = str(getattr(recipe, field)) if field else _ASKED_BY.get(maker, "")
+    return name if ":" in name or (name and maker.__module__.startswith(OURS)) else _class_name(maker)
+
+
+def with_name(recipe: Any, name: str) -> Any:
+    """Return a recipe under the name it was asked for by, "module:function"; one of `systems/` has its name already."""
+    if ":" not in name or name.startswith(OURS) or not is_dataclass(recipe) or isinstance(recipe, type):
+        return recipe
+    if (field := _name_field(recipe)) is None:
+        _ASKED_BY[type(recipe)] = name
+        return recipe
+    recipe = copy.copy(recipe)  # not `replace`: somebody's class may have an __init__ of its own
+    object.__setattr__(recipe, field, name)
+    return recipe
+
+
+def _name_field(recipe: "DataclassInstance | type[DataclassInstance]") -> str | None:
+    return next((field.name for field in fields(recipe) if field.metadata.get("name")), None)
+
+
+def _class_name(maker: type) -> str:
+    module = maker.__module__
+    return module.removeprefix(OURS) if module.startswith(OURS) else f"{module}:{maker.__qualname__}"
+
+
+def spelled(recipe: Mapping[str, Any]) -> str:
     """Return a recipe as one would write it.
 
-    >>> called({"retriever": "bm25", "options": {"b": 0.4, "k1": 0.9}})
+    >>> spelled({"retriever": "bm25", "options": {"b": 0.4, "k1": 0.9}})
     'bm25(b=0.4, k1=0.9)'
     """
     options = ", ".join(f"{key}={value}" for key, value in sorted(recipe["options"].items()))
@@ -59,7 +118,7 @@ def called(recipe: Mapping[str, Any]) -> str:
 
 
 @contextmanager
-def making(path: Path, recipe: "DataclassInstance", corpus: Corpus) -> Iterator[tuple[Path, dict[str, Any]]]:
+def write_index(path: Path, recipe: "DataclassInstance", corpus: Corpus) -> Iterator[tuple[Path, dict[str, Any]]]:
     """Give an empty folder and a dict for counts; when the block ends well, the index stands at `path`, else nothing.
 
     Raises  MismatchError if something stands there that is no index; UnavailableError if another process is at it
@@ -75,13 +134,13 @@ def making(path: Path, recipe: "DataclassInstance", corpus: Corpus) -> Iterator[
 
 
 @contextmanager
-def making_on(path: Path, recipe: "DataclassInstance", corpus: Corpus) -> Iterator[tuple[Path, dict[str, Any]]]:
+def resume_index(path: Path, recipe: "DataclassInstance", corpus: Corpus) -> Iterator[tuple[Path, dict[str, Any]]]:
     """Do the same for work of hours: what a stopped build of the same index left is in the folder.
 
     The dict takes what goes into meta.json; `counts` is a key of it. It is full already if the build was stopped when
     all was done but for moving the folder to `path`.
 
-    Raises  as `making` does
+    Raises  as `write_index` does
     """
     check_ids(corpus)
     origin = source_of(corpus, "")
@@ -102,13 +161,13 @@ def placing(path: Path, plan: str) -> Iterator[tuple[Path, dict[str, Any]]]:
     plan  says what is made; what a stopped process left of the same is kept then, and a block that fails leaves what it
           has. "" is no plan: the folder is empty, and is removed if the block fails
 
-    Raises  as `making` does
+    Raises  as `write_index` does
     """
     path = _free(path.resolve())
     folder = path.with_name(f".{path.name}.unfinished")
     with writing(path.parent):
         folder.mkdir(parents=True, exist_ok=True)
-        with alone(folder):
+        with exclusive_lock(folder):
             artifact.settle(path)
             if not plan or not (folder / PLAN).is_file() or (folder / PLAN).read_text(encoding="utf-8") != plan:
                 _clear(folder)  # of another recipe or another corpus
@@ -118,7 +177,7 @@ def placing(path: Path, plan: str) -> Iterator[tuple[Path, dict[str, Any]]]:
                 yield folder, meta
                 if not is_index(folder):
                     index_meta.write(folder, {**meta, **index_meta.covered(folder)})
-                with alone(_free(path)) if path.exists() else nullcontext():
+                with exclusive_lock(_free(path)) if path.exists() else nullcontext():
                     artifact.put(folder, path)
                 (path / PLAN).unlink()  # not before: it is what a stopped run knows its own work by
             finally:
@@ -260,13 +319,14 @@ def _doc_ids(path: Path, documents: int) -> Sequence[str]:
     return doc_ids
 
 
-def opened(path: Path, recipe: "DataclassInstance") -> IndexFolder:
+def open_checked(path: Path, recipe: "DataclassInstance") -> IndexFolder:
     """Open a folder that this recipe made. Raises MismatchError, with both recipes, if another did."""
     found, wanted = read(path), _made_by(recipe_of(recipe), recipe)
-    if (recipe_there := _made_by(found.meta["recipe"], recipe)) != wanted:
-        made_by, made_from = called(recipe_there), str(found.meta["corpus"]["sha256"])[:8]
+    made_by = _made_by(found.meta["recipe"], recipe)
+    if made_by["options"] != wanted["options"] or not _goes_by(recipe, made_by["retriever"]):
+        made_from = str(found.meta["corpus"]["sha256"])[:8]
         raise MismatchError(
-            f"{path} was built by {made_by} from corpus {made_from}; you asked for {called(wanted)}. "
+            f"{path} was built by {spelled(made_by)} from corpus {made_from}; you asked for {spelled(wanted)}. "
             "Build it again with `lotte index`, or ask with its own options."
         )
     return found
@@ -285,8 +345,17 @@ def using(path: Path) -> Iterator[None]:
         ) from error
 
 
+def _goes_by(recipe: "DataclassInstance", name: str) -> bool:
+    """Whether an index under that name may be of this recipe: its name, that of its class, any of its class's module.
+
+    An index of before has the last two: the module's name was all that it said of somebody's class.
+    """
+    maker = type(recipe)
+    return name in (name_of(recipe), _class_name(maker)) or name.startswith(f"{maker.__module__}:")
+
+
 def _made_by(found: Mapping[str, Any], recipe: "DataclassInstance") -> dict[str, Any]:
     """Return a recipe without the options that only say how to search."""
-    asking = {field.name for field in fields(recipe) if field.metadata.get("asking")}
-    options = {key: value for key, value in found["options"].items() if key not in asking}
+    search_time = {field.name for field in fields(recipe) if field.metadata.get("search_time")}
+    options = {key: value for key, value in found["options"].items() if key not in search_time}
     return {**found, "options": options}

@@ -13,7 +13,7 @@ from leaderboard import cli
 from lotte import Doc, Docs, artifact
 from lotte.collection import Collection
 from lotte.errors import CorruptFileError, MismatchError, UnavailableError
-from retrievers import folder, index_folder, index_meta
+from retrievers import index_folder, index_meta, registry
 from retrievers.index_folder import IndexFolder
 from retrievers.texts import Texts
 
@@ -28,12 +28,12 @@ class Mine:
     depth: int = 1
 
     def index(self, corpus, path):
-        with index_folder.making(path, self, corpus) as (folder, counts):
+        with index_folder.write_index(path, self, corpus) as (folder, counts):
             (folder / "notes.txt").write_text("mine")
         return self.open(path)
 
     def open(self, path):
-        index_folder.opened(path, self)
+        index_folder.open_checked(path, self)
         return self
 
     def search(self, queries, *, k):
@@ -113,7 +113,7 @@ def test_another_system_than_the_one_that_made_an_index_is_refused(bm25):
 def test_options_that_a_system_does_not_declare_are_refused(bm25, options):
     rewrite(bm25, lambda meta: meta["recipe"]["options"].update(options))
     with pytest.raises(CorruptFileError, match=r"meta\.json: bm25 has no option"):
-        folder.recorded(index_meta.read(bm25)["recipe"], bm25 / "meta.json")
+        registry.recorded(index_meta.read(bm25)["recipe"], bm25 / "meta.json")
 
 
 def test_what_is_said_each_time_is_neither_written_nor_read():
@@ -121,8 +121,8 @@ def test_what_is_said_each_time_is_neither_written_nor_read():
     recipe = index_folder.recipe_of(trusting)
     assert "trust" not in recipe["options"]
     recipe["options"]["trust"] = True
-    assert not folder.recorded(recipe, "meta.json").trust
-    assert folder.recorded(recipe, "meta.json", options=["trust=true"]).trust
+    assert not registry.recorded(recipe, "meta.json").trust
+    assert registry.recorded(recipe, "meta.json", options=["trust=true"]).trust
 
 
 @pytest.mark.parametrize(
@@ -325,7 +325,7 @@ def test_what_dead_processes_were_writing_is_removed(tmp_path):
 
 def test_two_writers_of_one_index_do_not_meet(collection, tmp_path):
     system = retrievers.load("bm25")
-    with index_folder.making(tmp_path / "index", system, Collection(collection)) as (_, counts):
+    with index_folder.write_index(tmp_path / "index", system, Collection(collection)) as (_, counts):
         with pytest.raises(UnavailableError, match="is being written by another process"):
             system.index(Collection(collection), tmp_path / "index")
         counts |= {"documents": 5}

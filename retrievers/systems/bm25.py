@@ -6,7 +6,7 @@ up. Held against Anserini's numbers: see tests/test_bm25.py.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import inf
 from pathlib import Path
 
@@ -59,13 +59,20 @@ PUBLISHED: dict[str, float] = {
 class BM25:
     k1: float = 0.9  # how much the second time a word appears is still worth
     b: float = 0.4  # how much a long document pays for its length
+    name: str = field(default="bm25", kw_only=True, metadata=index_folder.NAME)
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.k1 < inf:
+            raise ValueError(f"k1 is 0 or more, not {self.k1}")
+        if not 0 <= self.b <= 1:
+            raise ValueError(f"b is from 0 to 1, not {self.b}")
 
     @property
     def card(self) -> Card:
         return Card(family="lexical", index={"type": "inverted"}, search={"exact": True}, training_data=[])
 
     def index(self, corpus: Corpus, path: Path) -> "BM25Index":
-        with index_folder.making(path, self, corpus) as (folder, counts):
+        with index_folder.write_index(path, self, corpus) as (folder, counts):
             with Progress(len(corpus), "passages", "bm25: indexing") as progress:
 
                 def words(text: str) -> list[str]:
@@ -77,7 +84,7 @@ class BM25:
         return self.open(path)
 
     def open(self, path: Path) -> "BM25Index":
-        doc_ids = index_folder.opened(path, self).doc_ids
+        doc_ids = index_folder.open_checked(path, self).doc_ids
         place = mapped(path / "places.npy", np.int32, len(doc_ids))
         return BM25Index(path, doc_ids, place, postings.Postings.open(path))
 
@@ -117,9 +124,4 @@ class BM25Index:
         return hits(self._scorer.get_scores_from_ids(numbers), self._place, self._doc_ids, k)
 
 
-def retriever(*, k1: float = 0.9, b: float = 0.4) -> BM25:
-    if not 0 <= k1 < inf:
-        raise ValueError(f"k1 is 0 or more, not {k1}")
-    if not 0 <= b <= 1:
-        raise ValueError(f"b is from 0 to 1, not {b}")
-    return BM25(k1, b)
+retriever = BM25

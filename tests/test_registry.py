@@ -7,7 +7,7 @@ import pytest
 
 from lotte.errors import LotteError, UnknownNameError
 from retrievers import load, names
-from retrievers.folder import takes
+from retrievers.registry import takes
 
 MINE = '''
 """Somebody's retriever."""
