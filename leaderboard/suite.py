@@ -176,7 +176,7 @@ def finished(
     from leaderboard.record.read import read
     from leaderboard.record.store import settings
     from leaderboard.record.verify import inspect
-    from retrievers import index_folder
+    from retrievers.options import options_of
 
     try:
         record = read(path)
@@ -184,7 +184,7 @@ def finished(
         return None, str(error)
     if problem := next(inspect(path, record), ""):
         return None, problem
-    options = index_folder.options_of(system)
+    options = options_of(system)
     made = settings(record)
     wanted: list[tuple[str, Any, Any]] = [
         ("the system", name, made["name"]),

@@ -1,19 +1,15 @@
 """The folder an index lives in: how it comes about, whole or not at all, and who made it.
 
 `meta.json` is written last and holds the recipe, so nobody asks an index that
-is half there, or made with other settings than they think. The recipe is a
-dataclass: its fields are the options, and one of them, `NAME`, says what
-`--retriever` opens it with: `bm25` for one of `systems/`, `module:function`
-for anybody else's.
+is half there, or made with other settings than they think.
 """
 
-import copy
 import shutil
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import asdict, dataclass, fields, is_dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
@@ -25,15 +21,12 @@ from lotte.errors import CorruptFileError, MismatchError, named, reason, shown, 
 from lotte.lock import exclusive_lock
 from retrievers import index_meta
 from retrievers.index_meta import AGAIN, FORMAT, LOCK, PLAN, is_index
+from retrievers.options import NAME, SEARCH_TIME, SPOKEN, build_options, goes_by, recipe_of, spelled
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 DOC_IDS = "doc_ids.txt"
-NAME = {"name": True}  # metadata of a recipe's field that is its name, and no option
-SEARCH_TIME = {"search_time": True}  # of one that says how to search: any value opens any index
-SPOKEN = {"search_time": True, "spoken": True}  # of one that is said each time, and never written to an index or read
-OURS = "retrievers.systems."
 FORMER = {
     "ASKING": "SEARCH_TIME",
     "alone": "exclusive_lock",
@@ -42,8 +35,9 @@ FORMER = {
     "making_on": "resume_index",
     "opened": "open_checked",
 }  # names of before, which somebody's own retriever may still use
-_ASKED_BY: dict[type, str] = {}  # what somebody's class without a field for its name was last asked for by
-__all__ = ["DOC_IDS", "FORMAT", "NAME", "SEARCH_TIME", "SPOKEN", "exclusive_lock", "is_index"]
+__all__ = [
+    "DOC_IDS", "FORMAT", "NAME", "SEARCH_TIME", "SPOKEN", "exclusive_lock", "is_index", "recipe_of", "spelled",
+]  # fmt: skip
 
 if not TYPE_CHECKING:  # a type checker would take every name for one of this module's
 
@@ -59,62 +53,6 @@ class IndexFolder:
     path: Path
     meta: Mapping[str, Any]
     doc_ids: Sequence[str]
-
-
-def recipe_of(recipe: "DataclassInstance") -> dict[str, Any]:
-    """Return a recipe's name and its options, as meta.json has them."""
-    spoken = {field.name for field in fields(recipe) if field.metadata.get("spoken")}
-    options = {key: value for key, value in options_of(recipe).items() if key not in spoken}
-    return {"retriever": name_of(recipe), "options": options}
-
-
-def options_of(recipe: object) -> dict[str, Any]:
-    """Return the options of a recipe: all its fields but the name; none if it is no dataclass."""
-    if not is_dataclass(recipe) or isinstance(recipe, type):
-        return {}
-    named = _name_field(recipe)
-    return {key: value for key, value in asdict(recipe).items() if key != named}
-
-
-def name_of(recipe: "DataclassInstance") -> str:
-    """Return what `--retriever` opens an index of a recipe with.
-
-    The name of a system of ours is believed of a class of ours only: another one that has it has inherited it.
-    """
-    field, maker = _name_field(recipe), type(recipe)
-    name = str(getattr(recipe, field)) if field else _ASKED_BY.get(maker, "")
-    return name if ":" in name or (name and maker.__module__.startswith(OURS)) else _class_name(maker)
-
-
-def with_name(recipe: Any, name: str) -> Any:
-    """Return a recipe under the name it was asked for by, "module:function"; one of `systems/` has its name already."""
-    if ":" not in name or name.startswith(OURS) or not is_dataclass(recipe) or isinstance(recipe, type):
-        return recipe
-    if (field := _name_field(recipe)) is None:
-        _ASKED_BY[type(recipe)] = name
-        return recipe
-    recipe = copy.copy(recipe)  # not `replace`: somebody's class may have an __init__ of its own
-    object.__setattr__(recipe, field, name)
-    return recipe
-
-
-def _name_field(recipe: "DataclassInstance | type[DataclassInstance]") -> str | None:
-    return next((field.name for field in fields(recipe) if field.metadata.get("name")), None)
-
-
-def _class_name(maker: type) -> str:
-    module = maker.__module__
-    return module.removeprefix(OURS) if module.startswith(OURS) else f"{module}:{maker.__qualname__}"
-
-
-def spelled(recipe: Mapping[str, Any]) -> str:
-    """Return a recipe as one would write it.
-
-    >>> spelled({"retriever": "bm25", "options": {"b": 0.4, "k1": 0.9}})
-    'bm25(b=0.4, k1=0.9)'
-    """
-    options = ", ".join(f"{key}={value}" for key, value in sorted(recipe["options"].items()))
-    return f"{recipe['retriever']}({options})"
 
 
 @contextmanager
@@ -145,7 +83,7 @@ def resume_index(path: Path, recipe: "DataclassInstance", corpus: Corpus) -> Ite
     check_ids(corpus)
     origin = source_of(corpus, "")
     sha256 = corpus_sha256(corpus)
-    plan = artifact.canonical({"recipe": _made_by(recipe_of(recipe), recipe), "corpus": sha256, "format": FORMAT})
+    plan = artifact.canonical({"recipe": build_options(recipe_of(recipe), recipe), "corpus": sha256, "format": FORMAT})
     start = perf_counter()
     with placing(path, plan) as (folder, meta):
         done = bool(meta)
@@ -321,9 +259,9 @@ def _doc_ids(path: Path, documents: int) -> Sequence[str]:
 
 def open_checked(path: Path, recipe: "DataclassInstance") -> IndexFolder:
     """Open a folder that this recipe made. Raises MismatchError, with both recipes, if another did."""
-    found, wanted = read(path), _made_by(recipe_of(recipe), recipe)
-    made_by = _made_by(found.meta["recipe"], recipe)
-    if made_by["options"] != wanted["options"] or not _goes_by(recipe, made_by["retriever"]):
+    found, wanted = read(path), build_options(recipe_of(recipe), recipe)
+    made_by = build_options(found.meta["recipe"], recipe)
+    if made_by["options"] != wanted["options"] or not goes_by(recipe, made_by["retriever"]):
         made_from = str(found.meta["corpus"]["sha256"])[:8]
         raise MismatchError(
             f"{path} was built by {spelled(made_by)} from corpus {made_from}; you asked for {spelled(wanted)}. "
@@ -343,19 +281,3 @@ def using(path: Path) -> Iterator[None]:
         raise CorruptFileError(
             f"{path}: the index is damaged ({reason(error)}); `lotte check {path}` says where, or build it again"
         ) from error
-
-
-def _goes_by(recipe: "DataclassInstance", name: str) -> bool:
-    """Whether an index under that name may be of this recipe: its name, that of its class, any of its class's module.
-
-    An index of before has the last two: the module's name was all that it said of somebody's class.
-    """
-    maker = type(recipe)
-    return name in (name_of(recipe), _class_name(maker)) or name.startswith(f"{maker.__module__}:")
-
-
-def _made_by(found: Mapping[str, Any], recipe: "DataclassInstance") -> dict[str, Any]:
-    """Return a recipe without the options that only say how to search."""
-    search_time = {field.name for field in fields(recipe) if field.metadata.get("search_time")}
-    options = {key: value for key, value in found["options"].items() if key not in search_time}
-    return {**found, "options": options}

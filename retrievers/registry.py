@@ -5,7 +5,7 @@ with typed arguments that returns one.
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import Field, fields, is_dataclass
+from dataclasses import fields, is_dataclass
 from importlib import import_module
 from inspect import Parameter, Signature, signature
 from pathlib import Path
@@ -14,8 +14,9 @@ from typing import Any, get_type_hints
 
 from lotte import extras, key_value
 from lotte.errors import CorruptFileError, LotteError, MismatchError, UnknownNameError, shown, unknown
-from retrievers import index_folder, systems
+from retrievers import systems
 from retrievers.index_meta import AGAIN
+from retrievers.options import is_name, with_name
 from retrievers.retriever import Retriever
 
 
@@ -52,7 +53,7 @@ def make(name: str, options: Mapping[str, Any]) -> Retriever:
     """Return the recipe called `name` with options that have their types already, as meta.json has them."""
     recipe = _recipe(name)
     try:
-        made: Retriever = index_folder.with_name(recipe(**options), name)
+        made: Retriever = with_name(recipe(**options), name)
     except ValueError as error:  # of the right type, and out of range
         raise LotteError(f"{name}: {error}") from error
     except TypeError as error:
@@ -98,7 +99,7 @@ def takes(name: str, key: str) -> bool:
 def _options(recipe: Callable[..., Any]) -> dict[str, type]:
     types = get_type_hints(recipe)
     if isinstance(recipe, type) and is_dataclass(recipe):
-        return {field.name: types[field.name] for field in fields(recipe) if field.init and not _is_name(field)}
+        return {field.name: types[field.name] for field in fields(recipe) if field.init and not is_name(field)}
     return {key: kind for key, kind in types.items() if key != "return"}
 
 
@@ -107,13 +108,9 @@ def _signature(recipe: Callable[..., Any]) -> Signature:
     found = signature(recipe)
     if not (isinstance(recipe, type) and is_dataclass(recipe)):
         return found
-    names = {field.name for field in fields(recipe) if _is_name(field)}
+    names = {field.name for field in fields(recipe) if is_name(field)}
     options = [option for key, option in found.parameters.items() if key not in names]
     return found.replace(parameters=options, return_annotation=Signature.empty)
-
-
-def _is_name(field: Field[Any]) -> bool:
-    return bool(field.metadata.get("name"))
 
 
 def _accepted(recipe: Callable[..., Any], options: Mapping[str, Any]) -> dict[str, Any]:

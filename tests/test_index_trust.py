@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import re
 import shutil
 
 import numpy as np
@@ -22,10 +23,12 @@ DOCS = ["salt melts the ice", "the tide follows the moon", "ice floats", "a moon
 MAKER = """
 import dataclasses, pathlib
 from retrievers import index_folder
+from retrievers.systems.overlap import Overlap
 
 @dataclasses.dataclass(frozen=True)
 class Mine:
     depth: int = 1
+    width: int = 2
 
     def index(self, corpus, path):
         with index_folder.write_index(path, self, corpus) as (folder, counts):
@@ -41,7 +44,10 @@ class Mine:
         return lotte.Run.of({query: {"0": 1.0} for query in queries}, depth=k)
 
 def make(*, depth: int = 1):
-    return Mine(depth)
+    return Mine(depth, width=4)
+
+def words(*, lowercase: bool = True):
+    return Overlap(lowercase)
 """
 
 
@@ -93,9 +99,13 @@ def test_a_callable_that_an_index_names_is_not_called(bm25, tmp_path):
     assert not (tmp_path / "no").exists()
 
 
-def test_code_of_others_is_named_each_time(collection, tmp_path, monkeypatch):
+@pytest.fixture
+def mymaker(tmp_path, monkeypatch):
     (tmp_path / "mymaker.py").write_text(MAKER)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+
+
+def test_code_of_others_is_named_each_time(mymaker, collection, tmp_path):
     named, index = ["--retriever", "mymaker:make"], tmp_path / "index"
     made = lotte("index", *named, "-o", "depth=3", collection.parent, "--out", index)
     assert (made.returncode, made.stderr) == (0, "")
@@ -103,6 +113,35 @@ def test_code_of_others_is_named_each_time(collection, tmp_path, monkeypatch):
     assert lotte("check", index).stderr.endswith("whole\n")
     done = lotte("search", index, "ice", *named)
     assert (done.stdout, done.stderr) == ("1\t1.0000\t0\tsalt melts the ice\n", "")
+
+
+@pytest.mark.parametrize("name", ["mymaker:make", "mymaker:Mine", "mymaker:words"])
+def test_an_index_says_what_it_was_asked_for_by_and_is_opened_by_that(mymaker, collection, tmp_path, name):
+    lotte("index", "--retriever", name, collection.parent, "--out", tmp_path / "index")
+    assert index_meta.read(tmp_path / "index")["recipe"]["retriever"] == name
+    done = lotte("search", tmp_path / "index", "salt ice", "-k", "1", "--retriever", name)
+    assert (done.stdout, done.stderr) == ("1\t1.0000\t0\tsalt melts the ice\n", "")
+
+
+def test_a_system_of_ours_that_code_of_others_made_is_not_opened_by_the_file_alone(mymaker, collection, tmp_path):
+    lotte("index", "--retriever", "mymaker:words", collection.parent, "--out", tmp_path / "index")
+    assert "made by 'mymaker:words', code that is not ours" in error("search", tmp_path / "index", "ice")
+
+
+@pytest.mark.parametrize("name", ["mymaker:make", "mymaker:Mine"])
+def test_an_index_of_before_is_opened_by_a_name_of_its_module(mymaker, collection, tmp_path, name):
+    index = tmp_path / "index"
+    lotte("index", "--retriever", name, collection.parent, "--out", index)
+    rewrite(index, lambda meta: meta["recipe"].update(retriever="mymaker:retriever"))
+    assert lotte("search", index, "ice", "--retriever", name).stdout == "1\t1.0000\t0\tsalt melts the ice\n"
+
+
+def test_an_index_of_another_module_is_refused(mymaker, collection, tmp_path):
+    index = tmp_path / "index"
+    lotte("index", "--retriever", "mymaker:make", collection.parent, "--out", index)
+    rewrite(index, lambda meta: meta["recipe"].update(retriever="othermaker:make"))
+    wanted = r"was built by othermaker:make\(.*; you asked for mymaker:make\("
+    assert re.search(wanted, error("search", index, "ice", "--retriever", "mymaker:make"))
 
 
 def test_another_system_than_the_one_that_made_an_index_is_refused(bm25):

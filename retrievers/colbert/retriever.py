@@ -30,8 +30,8 @@ from retrievers.colbert.kernels import gpu
 from retrievers.colbert.kernels.arrays import BITS, packed_width
 from retrievers.colbert.late_index import LateIndex
 from retrievers.colbert.search.config import ALGORITHMS, SearchConfig
-from retrievers.index_folder import NAME, SEARCH_TIME, SPOKEN
 from retrievers.index_meta import META
+from retrievers.options import NAME, SEARCH_TIME, SPOKEN
 from retrievers.retriever import Card
 
 if TYPE_CHECKING:

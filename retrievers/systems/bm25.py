@@ -19,6 +19,7 @@ from lotte.progress import Progress
 from retrievers import index_folder, postings
 from retrievers.analyser import english
 from retrievers.arrays import mapped
+from retrievers.options import NAME
 from retrievers.postings import Integers
 from retrievers.retriever import Card
 from retrievers.topk import Numbers, hits, places
@@ -59,7 +60,7 @@ PUBLISHED: dict[str, float] = {
 class BM25:
     k1: float = 0.9  # how much the second time a word appears is still worth
     b: float = 0.4  # how much a long document pays for its length
-    name: str = field(default="bm25", kw_only=True, metadata=index_folder.NAME)
+    name: str = field(default="bm25", kw_only=True, metadata=NAME)
 
     def __post_init__(self) -> None:
         if not 0 <= self.k1 < inf:

@@ -13,7 +13,7 @@ from functools import cache
 from lotte.errors import UnavailableError
 from lotte.terminal import say
 from retrievers.colbert.retriever import SHIPPED, LateInteraction
-from retrievers.index_folder import NAME
+from retrievers.options import NAME
 
 _LOTTE = {  # search test, forum test
     "writing": (0.801, 0.763),

@@ -13,6 +13,7 @@ import numpy as np
 from lotte import Corpus, Hit, Queries, Run
 from retrievers import index_folder, postings
 from retrievers.arrays import mapped
+from retrievers.options import NAME
 from retrievers.retriever import Card
 from retrievers.topk import Numbers, hits, places
 
@@ -22,7 +23,7 @@ PUBLISHED: dict[str, float] = {}  # dataset -> the number its authors printed; n
 @dataclass(frozen=True)
 class Overlap:
     lowercase: bool = True
-    name: str = field(default="overlap", kw_only=True, metadata=index_folder.NAME)
+    name: str = field(default="overlap", kw_only=True, metadata=NAME)
 
     @property
     def card(self) -> Card:

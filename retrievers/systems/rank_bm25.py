@@ -17,6 +17,7 @@ from rank_bm25 import BM25Okapi
 from lotte import Corpus, Hit, Queries, Run
 from retrievers import index_folder
 from retrievers.arrays import mapped, rises
+from retrievers.options import NAME
 from retrievers.retriever import Card
 from retrievers.topk import Numbers, hits, places
 from retrievers.vocabulary import Vocabulary
@@ -29,7 +30,7 @@ class RankBM25:
     k1: float = 1.5
     b: float = 0.75
     epsilon: float = 0.25  # what a word of more than half the documents weighs, as a share of the mean weight
-    name: str = field(default="rank_bm25", kw_only=True, metadata=index_folder.NAME)
+    name: str = field(default="rank_bm25", kw_only=True, metadata=NAME)
 
     def __post_init__(self) -> None:
         if not 0 < self.k1 < inf:
