@@ -8,6 +8,7 @@ else's.
 import copy
 from collections.abc import Mapping
 from dataclasses import Field, asdict, fields, is_dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -31,8 +32,10 @@ def options_of(recipe: object) -> dict[str, Any]:
     """Return the options of a recipe: all its fields but the name; none if it is no dataclass."""
     if not is_dataclass(recipe) or isinstance(recipe, type):
         return {}
-    named = _name_field(recipe)
-    return {key: value for key, value in asdict(recipe).items() if key != named}
+    options = asdict(recipe)
+    if field := _name_field(type(recipe)):
+        del options[field]
+    return options
 
 
 def name_of(recipe: "DataclassInstance") -> str:
@@ -40,7 +43,7 @@ def name_of(recipe: "DataclassInstance") -> str:
 
     The name of a system of ours is believed of a class of ours only: another one that has it has inherited it.
     """
-    field, maker = _name_field(recipe), type(recipe)
+    field, maker = _name_field(type(recipe)), type(recipe)
     name = str(getattr(recipe, field)) if field else _ASKED_BY.get(maker, "")
     return name if ":" in name or (name and maker.__module__.startswith(OURS)) else _class_name(maker)
 
@@ -49,7 +52,7 @@ def with_name(recipe: Any, name: str) -> Any:
     """Return a recipe under the name it was asked for by, "module:function"; one of `systems/` has its name already."""
     if ":" not in name or name.startswith(OURS) or not is_dataclass(recipe) or isinstance(recipe, type):
         return recipe
-    if (field := _name_field(recipe)) is None:
+    if (field := _name_field(type(recipe))) is None:
         _ASKED_BY[type(recipe)] = name
         return recipe
     recipe = copy.copy(recipe)  # not `replace`: somebody's class may have an __init__ of its own
@@ -61,8 +64,9 @@ def is_name(field: Field[Any]) -> bool:
     return bool(field.metadata.get("name"))
 
 
-def _name_field(recipe: "DataclassInstance") -> str | None:
-    return next((field.name for field in fields(recipe) if is_name(field)), None)
+@cache
+def _name_field(maker: "type[DataclassInstance]") -> str | None:
+    return next((field.name for field in fields(maker) if is_name(field)), None)
 
 
 def _class_name(maker: type) -> str:

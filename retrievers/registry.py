@@ -80,7 +80,7 @@ def recorded(recipe: Mapping[str, Any], where: Path, name: str = "", options: It
         )
     if ours and name not in ("", said):
         raise MismatchError(f"{where} says the index was made by {shown(said)}, not by {name!r}")
-    options = read_options(name or said, options)
+    options = read_options(name or said, options) if options else {}
     kept = {key: value for key, value in recipe["options"].items() if key != "trust"}  # once it was written down
     if not ours:  # what its function does not ask for, it sets itself
         return make(name, {**_accepted(_recipe(name), kept), **options})
