@@ -7,7 +7,7 @@ stays when the next one fails.
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field, is_dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import chain
 from pathlib import Path
@@ -28,6 +28,7 @@ from lotte.errors import LotteError, MismatchError, shown
 from lotte.paths import inside, require_writable
 from retrievers import Index, Retriever, index_folder, index_meta
 from retrievers.contamination.check import verdict
+from retrievers.options import options_of
 from retrievers.retriever import Card, Fits, Tells
 
 _INDEX = {"type": "unknown", "bits": None, "centroids": None, "seed": None, "bytes": None, "sha256": None}
@@ -277,7 +278,7 @@ def _ask(name: str, system: Retriever, dataset: Dataset, opened: _Opened, order:
     }
     maker = _Maker(
         name=name,
-        options=asdict(system) if is_dataclass(system) and not isinstance(system, type) else {},
+        options=options_of(system),
         card=getattr(system, "card", Card()),
         index={"bytes": size, "sha256": cost.sha256_of(opened.path)},
         cost=spent,

@@ -12,7 +12,7 @@ newer than the record.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, is_dataclass
+from dataclasses import dataclass
 from datetime import datetime
 from math import fsum
 from pathlib import Path
@@ -176,6 +176,7 @@ def finished(
     from leaderboard.record.read import read
     from leaderboard.record.store import settings
     from leaderboard.record.verify import inspect
+    from retrievers.options import options_of
 
     try:
         record = read(path)
@@ -183,7 +184,7 @@ def finished(
         return None, str(error)
     if problem := next(inspect(path, record), ""):
         return None, problem
-    options: dict[str, Any] = asdict(system) if is_dataclass(system) and not isinstance(system, type) else {}
+    options = options_of(system)
     made = settings(record)
     wanted: list[tuple[str, Any, Any]] = [
         ("the system", name, made["name"]),

@@ -64,13 +64,13 @@ def _build(folder: Path) -> Checked:
 
 
 def _index(path: Path, retriever: str, say: Talk) -> Checked:
-    from retrievers import folder, index_folder, index_meta
+    from retrievers import index_folder, index_meta, registry
     from retrievers.retriever import Checkable
 
     found = index_folder.described(path)
     meta, recipe = found.meta, found.meta["recipe"]
-    known = bool(retriever) or recipe["retriever"] in folder.names()  # else its bytes are looked at, and nothing is run
-    system = folder.maker(found, retriever) if known else None
+    known = bool(retriever) or recipe["retriever"] in registry.names()  # else its bytes are looked at, nothing is run
+    system = registry.maker(found, retriever) if known else None
     damaged = (
         system.damaged(path)
         if isinstance(system, Checkable)
@@ -83,7 +83,7 @@ def _index(path: Path, retriever: str, say: Talk) -> Checked:
         if "sizes" not in meta:
             say(f"{path} was made before an index had hashes of all its files; what it has none of was only opened")
         documents = len(index_folder.read(path).doc_ids)
-        return f"{path}: an index of {documents:,} documents by {index_folder.called(recipe)}, whole"
+        return f"{path}: an index of {documents:,} documents by {index_folder.spelled(recipe)}, whole"
 
     return Checked(damaged, whole, "Build it again.")
 

@@ -40,7 +40,7 @@ def held(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def alone(folder: Path, *, name: str = NAME, shared: bool = False, busy: str = "") -> Iterator[None]:
+def exclusive_lock(folder: Path, *, name: str = NAME, shared: bool = False, busy: str = "") -> Iterator[None]:
     """Do the same without waiting, in a folder that is there.
 
     name    of the file

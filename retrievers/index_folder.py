@@ -1,16 +1,15 @@
 """The folder an index lives in: how it comes about, whole or not at all, and who made it.
 
 `meta.json` is written last and holds the recipe, so nobody asks an index that
-is half there, or made with other settings than they think. Whose index it is,
-the class of the recipe says: `bm25` for one of `systems/`, `module:retriever`
-for anybody else's; its options are the fields of the dataclass.
+is half there, or made with other settings than they think.
 """
 
 import shutil
+import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
@@ -19,18 +18,34 @@ from lotte import Corpus, LotteError, artifact, ids
 from lotte.collection import RowIds
 from lotte.dataset import corpus_sha256
 from lotte.errors import CorruptFileError, MismatchError, named, reason, shown, writing
-from lotte.lock import alone
+from lotte.lock import exclusive_lock
 from retrievers import index_meta
 from retrievers.index_meta import AGAIN, FORMAT, LOCK, PLAN, is_index
+from retrievers.options import NAME, SEARCH_TIME, SPOKEN, build_options, goes_by, recipe_of, spelled
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 DOC_IDS = "doc_ids.txt"
-ASKING = {"asking": True}  # metadata of a recipe's field that says how to search: any value opens any index
-SPOKEN = {"asking": True, "spoken": True}  # of one that is said each time, and neither written to an index nor read
-OURS = "retrievers.systems."
-__all__ = ["ASKING", "DOC_IDS", "FORMAT", "SPOKEN", "alone", "is_index"]
+FORMER = {
+    "ASKING": "SEARCH_TIME",
+    "alone": "exclusive_lock",
+    "called": "spelled",
+    "making": "write_index",
+    "making_on": "resume_index",
+    "opened": "open_checked",
+}  # names of before, which somebody's own retriever may still use
+__all__ = [
+    "DOC_IDS", "FORMAT", "NAME", "SEARCH_TIME", "SPOKEN", "exclusive_lock", "is_index", "recipe_of", "spelled",
+]  # fmt: skip
+
+if not TYPE_CHECKING:  # a type checker would take every name for one of this module's
+
+    def __getattr__(name: str) -> Any:
+        if name not in FORMER:
+            raise AttributeError(f"module {__name__} has no {name!r}")
+        warnings.warn(f"index_folder.{name} is called {FORMER[name]} now", DeprecationWarning, stacklevel=2)
+        return globals()[FORMER[name]]
 
 
 @dataclass(frozen=True)
@@ -40,26 +55,8 @@ class IndexFolder:
     doc_ids: Sequence[str]
 
 
-def recipe_of(recipe: "DataclassInstance") -> dict[str, Any]:
-    """Return the name a recipe goes by and its options, as meta.json has them."""
-    module = type(recipe).__module__
-    name = module.removeprefix(OURS) if module.startswith(OURS) else f"{module}:retriever"
-    spoken = {field.name for field in fields(recipe) if field.metadata.get("spoken")}
-    return {"retriever": name, "options": {key: value for key, value in asdict(recipe).items() if key not in spoken}}
-
-
-def called(recipe: Mapping[str, Any]) -> str:
-    """Return a recipe as one would write it.
-
-    >>> called({"retriever": "bm25", "options": {"b": 0.4, "k1": 0.9}})
-    'bm25(b=0.4, k1=0.9)'
-    """
-    options = ", ".join(f"{key}={value}" for key, value in sorted(recipe["options"].items()))
-    return f"{recipe['retriever']}({options})"
-
-
 @contextmanager
-def making(path: Path, recipe: "DataclassInstance", corpus: Corpus) -> Iterator[tuple[Path, dict[str, Any]]]:
+def write_index(path: Path, recipe: "DataclassInstance", corpus: Corpus) -> Iterator[tuple[Path, dict[str, Any]]]:
     """Give an empty folder and a dict for counts; when the block ends well, the index stands at `path`, else nothing.
 
     Raises  MismatchError if something stands there that is no index; UnavailableError if another process is at it
@@ -75,18 +72,18 @@ def making(path: Path, recipe: "DataclassInstance", corpus: Corpus) -> Iterator[
 
 
 @contextmanager
-def making_on(path: Path, recipe: "DataclassInstance", corpus: Corpus) -> Iterator[tuple[Path, dict[str, Any]]]:
+def resume_index(path: Path, recipe: "DataclassInstance", corpus: Corpus) -> Iterator[tuple[Path, dict[str, Any]]]:
     """Do the same for work of hours: what a stopped build of the same index left is in the folder.
 
     The dict takes what goes into meta.json; `counts` is a key of it. It is full already if the build was stopped when
     all was done but for moving the folder to `path`.
 
-    Raises  as `making` does
+    Raises  as `write_index` does
     """
     check_ids(corpus)
     origin = source_of(corpus, "")
     sha256 = corpus_sha256(corpus)
-    plan = artifact.canonical({"recipe": _made_by(recipe_of(recipe), recipe), "corpus": sha256, "format": FORMAT})
+    plan = artifact.canonical({"recipe": build_options(recipe_of(recipe), recipe), "corpus": sha256, "format": FORMAT})
     start = perf_counter()
     with placing(path, plan) as (folder, meta):
         done = bool(meta)
@@ -102,13 +99,13 @@ def placing(path: Path, plan: str) -> Iterator[tuple[Path, dict[str, Any]]]:
     plan  says what is made; what a stopped process left of the same is kept then, and a block that fails leaves what it
           has. "" is no plan: the folder is empty, and is removed if the block fails
 
-    Raises  as `making` does
+    Raises  as `write_index` does
     """
     path = _free(path.resolve())
     folder = path.with_name(f".{path.name}.unfinished")
     with writing(path.parent):
         folder.mkdir(parents=True, exist_ok=True)
-        with alone(folder):
+        with exclusive_lock(folder):
             artifact.settle(path)
             if not plan or not (folder / PLAN).is_file() or (folder / PLAN).read_text(encoding="utf-8") != plan:
                 _clear(folder)  # of another recipe or another corpus
@@ -118,7 +115,7 @@ def placing(path: Path, plan: str) -> Iterator[tuple[Path, dict[str, Any]]]:
                 yield folder, meta
                 if not is_index(folder):
                     index_meta.write(folder, {**meta, **index_meta.covered(folder)})
-                with alone(_free(path)) if path.exists() else nullcontext():
+                with exclusive_lock(_free(path)) if path.exists() else nullcontext():
                     artifact.put(folder, path)
                 (path / PLAN).unlink()  # not before: it is what a stopped run knows its own work by
             finally:
@@ -264,17 +261,17 @@ def _doc_ids(path: Path, documents: int) -> Sequence[str]:
     return doc_ids
 
 
-def opened(index: Path | IndexFolder, recipe: "DataclassInstance") -> IndexFolder:
+def open_checked(index: Path | IndexFolder, recipe: "DataclassInstance") -> IndexFolder:
     """Open a folder that this recipe made, the one at a path or one that is `described` already.
 
     Raises  as `read` does, and MismatchError, with both recipes, if another recipe made it
     """
     found = _with_ids(index if isinstance(index, IndexFolder) else described(index))
-    wanted = _made_by(recipe_of(recipe), recipe)
-    if (recipe_there := _made_by(found.meta["recipe"], recipe)) != wanted:
-        made_by, made_from = called(recipe_there), str(found.meta["corpus"]["sha256"])[:8]
+    wanted, made_by = build_options(recipe_of(recipe), recipe), build_options(found.meta["recipe"], recipe)
+    if made_by["options"] != wanted["options"] or not goes_by(recipe, made_by["retriever"]):
+        made_from = str(found.meta["corpus"]["sha256"])[:8]
         raise MismatchError(
-            f"{found.path} was built by {made_by} from corpus {made_from}; you asked for {called(wanted)}. "
+            f"{found.path} was built by {spelled(made_by)} from corpus {made_from}; you asked for {spelled(wanted)}. "
             "Build it again with `lotte index`, or ask with its own options."
         )
     return found
@@ -291,10 +288,3 @@ def using(path: Path) -> Iterator[None]:
         raise CorruptFileError(
             f"{path}: the index is damaged ({reason(error)}); `lotte check {path}` says where, or build it again"
         ) from error
-
-
-def _made_by(found: Mapping[str, Any], recipe: "DataclassInstance") -> dict[str, Any]:
-    """Return a recipe without the options that only say how to search."""
-    asking = {field.name for field in fields(recipe) if field.metadata.get("asking")}
-    options = {key: value for key, value in found["options"].items() if key not in asking}
-    return {**found, "options": options}

@@ -228,7 +228,7 @@ def test_what_another_recipe_left_is_not_built_upon(system, checkpoint, corpus, 
 
 def test_two_builders_of_one_index_do_not_meet(system, corpus, tmp_path):
     (tmp_path / ".index.unfinished").mkdir()
-    with index_folder.alone(tmp_path / ".index.unfinished"), pytest.raises(UnavailableError, match="another process"):
+    with index_folder.exclusive_lock(tmp_path / ".index.unfinished"), pytest.raises(UnavailableError, match="another process"):
         system.index(corpus, tmp_path / "index")
 
 

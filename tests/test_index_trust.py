@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from leaderboard.cli.index import search_
 from lotte import Doc, Docs, artifact
 from lotte.collection import Collection
 from lotte.errors import CorruptFileError, MismatchError, UnavailableError
-from retrievers import folder, index_folder, index_meta
+from retrievers import index_folder, index_meta, registry
 from retrievers.index_folder import IndexFolder
 from retrievers.retriever import search_one
 from retrievers.texts import Texts
@@ -26,18 +27,20 @@ DOCS = ["salt melts the ice", "the tide follows the moon", "ice floats", "a moon
 MAKER = """
 import dataclasses, pathlib
 from retrievers import index_folder
+from retrievers.systems.overlap import Overlap
 
 @dataclasses.dataclass(frozen=True)
 class Mine:
     depth: int = 1
+    width: int = 2
 
     def index(self, corpus, path):
-        with index_folder.making(path, self, corpus) as (folder, counts):
+        with index_folder.write_index(path, self, corpus) as (folder, counts):
             (folder / "notes.txt").write_text("mine")
         return self.open(path)
 
     def open(self, path):
-        index_folder.opened(path, self)
+        index_folder.open_checked(path, self)
         return self
 
     def search(self, queries, *, k):
@@ -45,7 +48,10 @@ class Mine:
         return lotte.Run.of({query: {"0": 1.0} for query in queries}, depth=k)
 
 def make(*, depth: int = 1):
-    return Mine(depth)
+    return Mine(depth, width=4)
+
+def words(*, lowercase: bool = True):
+    return Overlap(lowercase)
 """
 
 
@@ -97,9 +103,13 @@ def test_a_callable_that_an_index_names_is_not_called(bm25, tmp_path):
     assert not (tmp_path / "no").exists()
 
 
-def test_code_of_others_is_named_each_time(collection, tmp_path, monkeypatch):
+@pytest.fixture
+def mymaker(tmp_path, monkeypatch):
     (tmp_path / "mymaker.py").write_text(MAKER)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+
+
+def test_code_of_others_is_named_each_time(mymaker, collection, tmp_path):
     named, index = ["--retriever", "mymaker:make"], tmp_path / "index"
     made = lotte("index", *named, "-o", "depth=3", collection.parent, "--out", index)
     assert (made.returncode, made.stderr) == (0, "")
@@ -120,7 +130,36 @@ def test_check_finds_code_of_others_in_the_folder_of_the_command_as_index_does(c
         )  # fmt: skip
 
     assert run("index", "docs", "--out", "index").stderr == ""
-    assert run("check", "index").stderr == "index: an index of 5 documents by heremaker:retriever(depth=1), whole\n"
+    assert run("check", "index").stderr == "index: an index of 5 documents by heremaker:make(depth=1), whole\n"
+
+
+@pytest.mark.parametrize("name", ["mymaker:make", "mymaker:Mine", "mymaker:words"])
+def test_an_index_says_what_it_was_asked_for_by_and_is_opened_by_that(mymaker, collection, tmp_path, name):
+    lotte("index", "--retriever", name, collection.parent, "--out", tmp_path / "index")
+    assert index_meta.read(tmp_path / "index")["recipe"]["retriever"] == name
+    done = lotte("search", tmp_path / "index", "salt ice", "-k", "1", "--retriever", name)
+    assert (done.stdout, done.stderr) == ("1\t1.0000\t0\tsalt melts the ice\n", "")
+
+
+def test_a_system_of_ours_that_code_of_others_made_is_not_opened_by_the_file_alone(mymaker, collection, tmp_path):
+    lotte("index", "--retriever", "mymaker:words", collection.parent, "--out", tmp_path / "index")
+    assert "made by 'mymaker:words', code that is not ours" in error("search", tmp_path / "index", "ice")
+
+
+@pytest.mark.parametrize("name", ["mymaker:make", "mymaker:Mine"])
+def test_an_index_of_before_is_opened_by_a_name_of_its_module(mymaker, collection, tmp_path, name):
+    index = tmp_path / "index"
+    lotte("index", "--retriever", name, collection.parent, "--out", index)
+    rewrite(index, lambda meta: meta["recipe"].update(retriever="mymaker:retriever"))
+    assert lotte("search", index, "ice", "--retriever", name).stdout == "1\t1.0000\t0\tsalt melts the ice\n"
+
+
+def test_an_index_of_another_module_is_refused(mymaker, collection, tmp_path):
+    index = tmp_path / "index"
+    lotte("index", "--retriever", "mymaker:make", collection.parent, "--out", index)
+    rewrite(index, lambda meta: meta["recipe"].update(retriever="othermaker:make"))
+    wanted = r"was built by othermaker:make\(.*; you asked for mymaker:make\("
+    assert re.search(wanted, error("search", index, "ice", "--retriever", "mymaker:make"))
 
 
 def test_another_system_than_the_one_that_made_an_index_is_refused(bm25):
@@ -131,7 +170,7 @@ def test_another_system_than_the_one_that_made_an_index_is_refused(bm25):
 def test_options_that_a_system_does_not_declare_are_refused(bm25, options):
     rewrite(bm25, lambda meta: meta["recipe"]["options"].update(options))
     with pytest.raises(CorruptFileError, match=r"meta\.json: bm25 has no option"):
-        folder.recorded(index_meta.read(bm25)["recipe"], bm25 / "meta.json")
+        registry.recorded(index_meta.read(bm25)["recipe"], bm25 / "meta.json")
 
 
 def test_what_is_said_each_time_is_neither_written_nor_read():
@@ -139,8 +178,8 @@ def test_what_is_said_each_time_is_neither_written_nor_read():
     recipe = index_folder.recipe_of(trusting)
     assert "trust" not in recipe["options"]
     recipe["options"]["trust"] = True
-    assert not folder.recorded(recipe, "meta.json").trust
-    assert folder.recorded(recipe, "meta.json", options=["trust=true"]).trust
+    assert not registry.recorded(recipe, "meta.json").trust
+    assert registry.recorded(recipe, "meta.json", options=["trust=true"]).trust
 
 
 @pytest.mark.parametrize(
@@ -266,7 +305,7 @@ def test_an_index_that_was_replaced_since_it_was_described_is_opened_as_it_is_no
     described = index_folder.described(bm25)
     (tmp_path / "other.tsv").write_text("0\ticebergs and ice\n1\tice\n2\tsand\n")
     retrievers.load("bm25").index(Collection(tmp_path / "other.tsv"), bm25)
-    found = search_one(folder.open_index(described), "ice", k=5)
+    found = search_one(registry.open_index(described), "ice", k=5)
     assert [hit.doc_id for hit in found] == ["1", "0"]
 
 
@@ -351,7 +390,7 @@ def test_what_dead_processes_were_writing_is_removed(tmp_path):
 
 def test_two_writers_of_one_index_do_not_meet(collection, tmp_path):
     system = retrievers.load("bm25")
-    with index_folder.making(tmp_path / "index", system, Collection(collection)) as (_, counts):
+    with index_folder.write_index(tmp_path / "index", system, Collection(collection)) as (_, counts):
         with pytest.raises(UnavailableError, match="is being written by another process"):
             system.index(Collection(collection), tmp_path / "index")
         counts |= {"documents": 5}

@@ -8,7 +8,7 @@ import toy_training
 from lotte.collection import Selection
 from lotte.dataset import Dataset, Doc, Docs
 from lotte.errors import CorruptFileError
-from retrievers import folder as registry
+from retrievers import registry
 from retrievers.training import mine
 from retrievers.training.examples import gather
 

@@ -10,7 +10,7 @@ from lotte import LotteError, reading
 from lotte.errors import CorruptFileError, UnavailableError, UnknownNameError, unknown
 from lotte.lines import lines
 from lotte.ranking import read
-from retrievers import folder, index_folder, load
+from retrievers import index_folder, load, registry
 from retrievers.texts import Texts
 
 SCIENCE = "lotte/science/test/search"
@@ -49,7 +49,7 @@ def test_a_title_is_a_text_or_none(title, tmp_path):
 @pytest.mark.parametrize(("name", "key"), [("bm25", "k1"), ("colbertv2", "bits")])
 def test_a_number_on_the_command_line_is_written_as_everywhere(name, key, text):
     with pytest.raises(LotteError, match=f"{name}: {key} takes"):
-        folder.read_options(name, [f"{key}={text}"])
+        registry.read_options(name, [f"{key}={text}"])
 
 
 def test_no_list_is_named_that_there_is_not():

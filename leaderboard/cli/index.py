@@ -42,7 +42,7 @@ def index_(
     from leaderboard import catalogue
     from lotte.collection import OwnIds
     from lotte.executor import check_executor
-    from retrievers import folder, index_folder
+    from retrievers import index_folder, registry
     from retrievers.retriever import Adopts, Changeable
 
     check_executor(executor)
@@ -54,7 +54,7 @@ def index_(
         system = load(retriever, option, device)
     else:
         find_modules(retriever)
-        system = folder.maker(index_folder.described(out), retriever, option or ())
+        system = registry.maker(index_folder.described(out), retriever, option or ())
     given = {"--add": add, "--delete": delete, "--shard": shard}
     taken = ("--add", "--delete") if isinstance(system, Changeable) else ()
     if flag := next((flag for flag, value in given.items() if value and flag not in taken), ""):
@@ -83,13 +83,13 @@ def search_(
 
     lotte search index/science "why is the sky blue"
     """
-    from retrievers import folder, index_folder
+    from retrievers import index_folder, registry
     from retrievers.retriever import Explains, search_one
     from retrievers.texts import Texts
 
     find_modules(retriever)
     described = index_folder.described(index)
-    opened = folder.open_index(described, retriever, option or ())
+    opened = registry.open_index(described, retriever, option or ())
     if explain and not isinstance(opened, Explains):
         raise UnavailableError(f"--explain: an index of {described.meta['recipe']['retriever']} does not compare words")
     texts = Texts(described, say)

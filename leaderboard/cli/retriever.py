@@ -18,10 +18,10 @@ def find_modules(name: str) -> None:
 
 def load(name: str, options: list[str] | None, device: Device | None) -> "Retriever":
     """Return a retriever by its name; --device is for those that have such an option, and the others ignore it."""
-    from retrievers import folder
+    from retrievers import registry
 
     find_modules(name)
     chosen = list(options or ())
-    if device and folder.takes(name, "device"):
+    if device and registry.takes(name, "device"):
         chosen.append(f"device={device.value}")
-    return folder.load(name, chosen)
+    return registry.load(name, chosen)

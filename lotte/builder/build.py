@@ -100,7 +100,7 @@ def build(request: BuildRequest, show: Show, say: Callable[[str], None]) -> dict
     with (
         writing(request.out),
         # parts of one build may work in the same folder together
-        lock.alone(request.workplace, name="lock", shared=bool(request.shard), busy=busy),
+        lock.exclusive_lock(request.workplace, name="lock", shared=bool(request.shard), busy=busy),
         executor.Workers(request.workers, begin=arrow.without_pandas) as workers,
     ):
         readings = _readings(request, inputs)

@@ -30,8 +30,8 @@ from retrievers.colbert.kernels import gpu
 from retrievers.colbert.kernels.arrays import BITS, packed_width
 from retrievers.colbert.late_index import LateIndex
 from retrievers.colbert.search.config import ALGORITHMS, SearchConfig
-from retrievers.index_folder import ASKING, SPOKEN
 from retrievers.index_meta import META
+from retrievers.options import NAME, SEARCH_TIME, SPOKEN
 from retrievers.retriever import Card
 
 if TYPE_CHECKING:
@@ -51,21 +51,22 @@ class LateInteraction:
     checkpoint: str  # a folder, a name on the Hugging Face hub, or "shipped"
     revision: str = ""  # of the hub; "": the newest
     trust: bool = field(default=False, metadata=SPOKEN)  # whether the weights may be a pickle
-    query_maxlen: int = field(default=0, metadata=ASKING)  # tokens; 0: what the dataset says, or else the checkpoint
+    query_maxlen: int = field(default=0, metadata=SEARCH_TIME)  # tokens; 0: what the dataset or the checkpoint says
     doc_maxlen: int = 300  # tokens; 0: what the checkpoint says
     bits: int = 2
     centroids: int = 0  # 0: by the paper's rule
     iterations: int = 4
     seed: int = 0
-    search: str = field(default="paper", metadata=ASKING)  # paper, pruned
-    probe: int = field(default=0, metadata=ASKING)
-    candidates: int = field(default=0, metadata=ASKING)
-    refined: int = field(default=0, metadata=ASKING)
-    full: int = field(default=0, metadata=ASKING)
-    exact: bool = field(default=False, metadata=ASKING)  # score every document
-    device: str = field(default="auto", metadata=ASKING)
-    precision: str = field(default="auto", metadata=ASKING)
-    threads: int = field(default=0, metadata=ASKING)  # 0: all there are
+    search: str = field(default="paper", metadata=SEARCH_TIME)  # paper, pruned
+    probe: int = field(default=0, metadata=SEARCH_TIME)
+    candidates: int = field(default=0, metadata=SEARCH_TIME)
+    refined: int = field(default=0, metadata=SEARCH_TIME)
+    full: int = field(default=0, metadata=SEARCH_TIME)
+    exact: bool = field(default=False, metadata=SEARCH_TIME)  # score every document
+    device: str = field(default="auto", metadata=SEARCH_TIME)
+    precision: str = field(default="auto", metadata=SEARCH_TIME)
+    threads: int = field(default=0, metadata=SEARCH_TIME)  # 0: all there are
+    name: str = field(default="", kw_only=True, metadata=NAME)  # "": that of the class
 
     def __post_init__(self) -> None:
         if self.search not in ALGORITHMS:
@@ -132,7 +133,7 @@ class LateInteraction:
         packed_width(encoder.dim, self.bits)
         if len(corpus) > FEW:
             _announce(self, corpus, path)
-        with index_folder.making_on(path, self, corpus) as (folder, meta):
+        with index_folder.resume_index(path, self, corpus) as (folder, meta):
             if not meta:  # else all was done when a build was stopped, but for moving the folder
                 origin = getattr(corpus, "path", None)
                 made = build.build(
@@ -151,7 +152,7 @@ class LateInteraction:
         return folders.at_rest(path, lambda: self.open_described(index_folder.described(path)))
 
     def open_described(self, found: index_folder.IndexFolder) -> LateIndex:
-        whole = index_folder.opened(found, self)
+        whole = index_folder.open_checked(found, self)
         meta = IndexMeta.parse(whole.meta, whole.path / META)
         return LateIndex(self, meta, whole.doc_ids, folders.open_arrays(whole.path, meta))
 

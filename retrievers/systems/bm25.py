@@ -6,7 +6,7 @@ up. Held against Anserini's numbers: see tests/test_bm25.py.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import inf
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from lotte.progress import Progress
 from retrievers import index_folder, postings
 from retrievers.analyser import english
 from retrievers.arrays import mapped
+from retrievers.options import NAME
 from retrievers.postings import Integers
 from retrievers.retriever import Card
 from retrievers.topk import Numbers, hits, places
@@ -59,13 +60,20 @@ PUBLISHED: dict[str, float] = {
 class BM25:
     k1: float = 0.9  # how much the second time a word appears is still worth
     b: float = 0.4  # how much a long document pays for its length
+    name: str = field(default="bm25", kw_only=True, metadata=NAME)
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.k1 < inf:
+            raise ValueError(f"k1 is 0 or more, not {self.k1}")
+        if not 0 <= self.b <= 1:
+            raise ValueError(f"b is from 0 to 1, not {self.b}")
 
     @property
     def card(self) -> Card:
         return Card(family="lexical", index={"type": "inverted"}, search={"exact": True}, training_data=[])
 
     def index(self, corpus: Corpus, path: Path) -> "BM25Index":
-        with index_folder.making(path, self, corpus) as (folder, counts):
+        with index_folder.write_index(path, self, corpus) as (folder, counts):
             with Progress(len(corpus), "passages", "bm25: indexing") as progress:
 
                 def words(text: str) -> list[str]:
@@ -80,7 +88,7 @@ class BM25:
         return self.open_described(index_folder.described(path))
 
     def open_described(self, found: index_folder.IndexFolder) -> "BM25Index":
-        path, doc_ids = found.path, index_folder.opened(found, self).doc_ids
+        path, doc_ids = found.path, index_folder.open_checked(found, self).doc_ids
         place = mapped(path / "places.npy", np.int32, len(doc_ids))
         return BM25Index(path, doc_ids, place, postings.Postings.open(path))
 
@@ -120,9 +128,4 @@ class BM25Index:
         return hits(self._scorer.get_scores_from_ids(numbers), self._place, self._doc_ids, k)
 
 
-def retriever(*, k1: float = 0.9, b: float = 0.4) -> BM25:
-    if not 0 <= k1 < inf:
-        raise ValueError(f"k1 is 0 or more, not {k1}")
-    if not 0 <= b <= 1:
-        raise ValueError(f"b is from 0 to 1, not {b}")
-    return BM25(k1, b)
+retriever = BM25

@@ -7,11 +7,13 @@ when the recipe is made and written into every index and record. Document length
 300 as the authors use for LoTTE and BEIR; search as in the paper.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 
+from lotte.errors import UnavailableError
 from lotte.terminal import say
 from retrievers.colbert.retriever import SHIPPED, LateInteraction
+from retrievers.options import NAME
 
 _LOTTE = {  # search test, forum test
     "writing": (0.801, 0.763),
@@ -39,19 +41,23 @@ PUBLISHED: dict[str, float] = {
     "openqa/squad": 0.650,
 }
 
-
 CHECKPOINT = "colbert-ir/colbertv2.0"
 
 
 @dataclass(frozen=True)
 class ColBERTv2(LateInteraction):
-    checkpoint: str = CHECKPOINT
+    checkpoint: str = ""  # "": the published one, or the one that ships
+    name: str = field(default="colbertv2", kw_only=True, metadata=NAME)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.checkpoint:
+            object.__setattr__(self, "checkpoint", reachable())
 
 
 @cache
 def reachable() -> str:
     """Return the published checkpoint's name if it is here or can be fetched, else that of the one that ships."""
-    from lotte.errors import UnavailableError
     from retrievers.colbert.model import checkpoint
 
     try:
@@ -62,13 +68,4 @@ def reachable() -> str:
     return CHECKPOINT
 
 
-def retriever(
-    *, checkpoint: str = "", revision: str = "", trust: bool = False, query_maxlen: int = 0,
-    doc_maxlen: int = 300, bits: int = 2, centroids: int = 0, iterations: int = 4, seed: int = 0,
-    search: str = "paper", probe: int = 0, candidates: int = 0, refined: int = 0, full: int = 0,
-    exact: bool = False, device: str = "auto", precision: str = "auto", threads: int = 0,
-) -> ColBERTv2:  # fmt: skip
-    return ColBERTv2(
-        checkpoint or reachable(), revision, trust, query_maxlen, doc_maxlen, bits, centroids, iterations, seed,
-        search, probe, candidates, refined, full, exact, device, precision, threads,
-    )  # fmt: skip
+retriever = ColBERTv2

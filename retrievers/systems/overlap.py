@@ -5,7 +5,7 @@ it needs no weights and no GPU.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +13,7 @@ import numpy as np
 from lotte import Corpus, Hit, Queries, Run
 from retrievers import index_folder, postings
 from retrievers.arrays import mapped
+from retrievers.options import NAME
 from retrievers.retriever import Card
 from retrievers.topk import Numbers, hits, places
 
@@ -22,6 +23,7 @@ PUBLISHED: dict[str, float] = {}  # dataset -> the number its authors printed; n
 @dataclass(frozen=True)
 class Overlap:
     lowercase: bool = True
+    name: str = field(default="overlap", kw_only=True, metadata=NAME)
 
     @property
     def card(self) -> Card:
@@ -31,7 +33,7 @@ class Overlap:
         return sorted(set((text.lower() if self.lowercase else text).split()))
 
     def index(self, corpus: Corpus, path: Path) -> "OverlapIndex":
-        with index_folder.making(path, self, corpus) as (folder, counts):
+        with index_folder.write_index(path, self, corpus) as (folder, counts):
             texts = (self.words(doc.text) for doc in corpus)
             counts |= postings.write(folder, texts, weigh=lambda counts_P, *_: np.ones(len(counts_P)))
             np.save(folder / "places.npy", places(corpus.doc_ids))
@@ -41,7 +43,7 @@ class Overlap:
         return self.open_described(index_folder.described(path))
 
     def open_described(self, found: index_folder.IndexFolder) -> "OverlapIndex":
-        path, doc_ids = found.path, index_folder.opened(found, self).doc_ids
+        path, doc_ids = found.path, index_folder.open_checked(found, self).doc_ids
         place = mapped(path / "places.npy", np.int32, len(doc_ids))
         return OverlapIndex(self, path, doc_ids, place, postings.Postings.open(path))
 
@@ -64,5 +66,4 @@ class OverlapIndex:
         return hits(shared / np.float32(max(len(words), 1)), self.place, self.doc_ids, k)
 
 
-def retriever(*, lowercase: bool = True) -> Overlap:
-    return Overlap(lowercase)
+retriever = Overlap

@@ -6,7 +6,7 @@ a query, in Python: for small collections. It is also the judge of our bm25.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from math import inf
 from pathlib import Path
@@ -17,6 +17,7 @@ from rank_bm25 import BM25Okapi
 from lotte import Corpus, Hit, Queries, Run
 from retrievers import index_folder
 from retrievers.arrays import mapped, rises
+from retrievers.options import NAME
 from retrievers.retriever import Card
 from retrievers.topk import Numbers, hits, places
 from retrievers.vocabulary import Vocabulary
@@ -29,13 +30,22 @@ class RankBM25:
     k1: float = 1.5
     b: float = 0.75
     epsilon: float = 0.25  # what a word of more than half the documents weighs, as a share of the mean weight
+    name: str = field(default="rank_bm25", kw_only=True, metadata=NAME)
+
+    def __post_init__(self) -> None:
+        if not 0 < self.k1 < inf:
+            raise ValueError(f"k1 is above 0, not {self.k1}")
+        if not 0 <= self.b < 1:  # at 1 the library divides by the length of an empty document
+            raise ValueError(f"b is 0 or more, and below 1, not {self.b}")
+        if not 0 <= self.epsilon < inf:
+            raise ValueError(f"epsilon is 0 or more, not {self.epsilon}")
 
     @property
     def card(self) -> Card:
         return Card(family="lexical", index={"type": "forward"}, search={"exact": True}, training_data=[])
 
     def index(self, corpus: Corpus, path: Path) -> "RankBM25Index":
-        with index_folder.making(path, self, corpus) as (folder, counts):
+        with index_folder.write_index(path, self, corpus) as (folder, counts):
             texts = [doc.text.lower().split() for doc in corpus]
             words = sorted({word for text in texts for word in text})
             numbers = {word: number for number, word in enumerate(words)}
@@ -51,7 +61,7 @@ class RankBM25:
         return self.open_described(index_folder.described(path))
 
     def open_described(self, found: index_folder.IndexFolder) -> "RankBM25Index":
-        path, doc_ids = found.path, index_folder.opened(found, self).doc_ids
+        path, doc_ids = found.path, index_folder.open_checked(found, self).doc_ids
         place, vocabulary = mapped(path / "places.npy", np.int32, len(doc_ids)), Vocabulary.open(path)
         tokens = mapped(path / "tokens.npy", np.int32, None)
         starts = mapped(path / "token_starts.npy", np.int64, len(doc_ids) + 1)
@@ -81,11 +91,4 @@ class RankBM25Index:
         return hits(scores.astype(np.float32), self.place, self.doc_ids, k)
 
 
-def retriever(*, k1: float = 1.5, b: float = 0.75, epsilon: float = 0.25) -> RankBM25:
-    if not 0 < k1 < inf:
-        raise ValueError(f"k1 is above 0, not {k1}")
-    if not 0 <= b < 1:  # at 1 the library divides by the length of an empty document
-        raise ValueError(f"b is 0 or more, and below 1, not {b}")
-    if not 0 <= epsilon < inf:
-        raise ValueError(f"epsilon is 0 or more, not {epsilon}")
-    return RankBM25(k1, b, epsilon)
+retriever = RankBM25

@@ -14,7 +14,7 @@ from lotte.collection import Selection
 from lotte.errors import CorruptFileError
 from lotte.lines import lines
 from lotte.parsing import json_of
-from retrievers import folder as registry
+from retrievers import registry
 from retrievers.retriever import Retriever
 from retrievers.training.example import no_line, whole
 from retrievers.training.examples import Pairs, Part

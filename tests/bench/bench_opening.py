@@ -16,7 +16,7 @@ sys.path[:0] = [str(HOUSE), str(HOUSE / "tests")]
 
 from lotte import artifact  # noqa: E402
 from lotte.collection import Collection  # noqa: E402
-from retrievers import folder, index_folder, index_meta  # noqa: E402
+from retrievers import index_folder, index_meta, registry  # noqa: E402
 
 ROUNDS = 1000
 
@@ -27,7 +27,7 @@ def main() -> None:
         print("index\tMB\tms to open\tms without looking\tms that looking takes\tshare")
         for path in paths:
             found = index_folder.read(path)
-            system = folder.recorded(found.meta["recipe"], path / "meta.json")
+            system = registry.recorded(found.meta["recipe"], path / "meta.json")
             text = (path / "meta.json").read_bytes()
 
             def look(path: Path = path, text: bytes = text, meta: object = found.meta) -> None:
@@ -67,7 +67,7 @@ def small(place: Path) -> list[Path]:
     (place / "collection.tsv").write_text("".join(texts))
     corpus, checkpoint = Collection(place / "collection.tsv"), tiny_checkpoint.write(place / "checkpoint")
     for name, options in (("bm25", []), ("overlap", []), ("colbertv2", [f"checkpoint={checkpoint}"])):
-        folder.load(name, options).index(corpus, place / f"small {name}")
+        registry.load(name, options).index(corpus, place / f"small {name}")
     return sorted(place.glob("small *"))
 
 

@@ -51,8 +51,8 @@ def change(path: Path, recipe: "DataclassInstance", *, delete: Sequence[str], ad
     Raises  MismatchError, and changes nothing, if a document to delete is not there, or one to add is
     """
     added = "" if add is None else corpus_sha256(add.corpus)
-    with index_folder.alone(path):
-        found = index_folder.opened(path, recipe)
+    with index_folder.exclusive_lock(path):
+        found = index_folder.open_checked(path, recipe)
         before, doc_ids = IndexMeta.parse(found.meta, path / META), list(found.doc_ids)
         asked = artifact.digest([sorted(delete), added])
         if delete and added and before.changed == asked:

@@ -15,7 +15,7 @@ import tiny_checkpoint
 from reader import Reader, once
 
 from lotte import reading
-from retrievers import folder, index_meta, load
+from retrievers import index_meta, load, registry
 from retrievers.retriever import Checkable
 
 TEXTS = "".join(f"d-{row}\twater the plant number {row} in the garden\n" for row in range(12))
@@ -80,7 +80,7 @@ def use(out: Path) -> None:
     """Do what `lotte check` and `lotte search` do."""
     path = out / "index"
     meta = index_meta.read(path)
-    system = folder.recorded(meta["recipe"], path / index_meta.META)
+    system = registry.recorded(meta["recipe"], path / index_meta.META)
     assert all(isinstance(line, str) for line in (system.damaged(path) if isinstance(system, Checkable) else ()))
     index = system.open(path)
     run = index.search({"q1": "how to water the garden", "q2": "zzz", "q3": "\ud800"}, k=5)

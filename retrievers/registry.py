@@ -1,9 +1,14 @@
-"""The folder is the registry: `bm25` means `retrievers/systems/bm25.py`."""
+"""Retrievers by name: `bm25` is the dataclass in `retrievers/systems/bm25.py`, and its fields are its options.
+
+"package.module:function" is somebody's own: a dataclass as well, or a function
+with typed arguments that returns one.
+"""
 
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
+from dataclasses import fields, is_dataclass
 from importlib import import_module
-from inspect import signature
+from inspect import Parameter, Signature, signature
 from pathlib import Path
 from pkgutil import iter_modules
 from typing import TYPE_CHECKING, Any, get_type_hints
@@ -12,6 +17,7 @@ from lotte import extras, key_value
 from lotte.errors import CorruptFileError, LotteError, MismatchError, UnknownNameError, shown, unknown
 from retrievers import systems
 from retrievers.index_meta import AGAIN, META
+from retrievers.options import is_name, with_name
 from retrievers.retriever import Index, OpensDescribed, Retriever
 
 if TYPE_CHECKING:
@@ -42,7 +48,7 @@ def read_options(name: str, options: Iterable[str]) -> dict[str, Any]:
     for pair in options:
         key, text = key_value.cut(pair)
         if key not in types:
-            raise LotteError(f"{name} has no option {key!r}; it takes {signature(_recipe(name))}")
+            raise LotteError(f"{name} has no option {key!r}; it takes {_signature(_recipe(name))}")
         chosen[key] = key_value.value(text, types[key], key, where=f"{name}: ")
     return chosen
 
@@ -51,11 +57,11 @@ def make(name: str, options: Mapping[str, Any]) -> Retriever:
     """Return the recipe called `name` with options that have their types already, as meta.json has them."""
     recipe = _recipe(name)
     try:
-        made: Retriever = recipe(**options)
+        made: Retriever = with_name(recipe(**options), name)
     except ValueError as error:  # of the right type, and out of range
         raise LotteError(f"{name}: {error}") from error
     except TypeError as error:
-        raise LotteError(f"{name} takes {signature(recipe)}: {error}") from error
+        raise LotteError(f"{name} takes {_signature(recipe)}: {error}") from error
     return made
 
 
@@ -78,14 +84,15 @@ def recorded(recipe: Mapping[str, Any], where: Path, name: str = "", options: It
         )
     if ours and name not in ("", said):
         raise MismatchError(f"{where} says the index was made by {shown(said)}, not by {name!r}")
-    options = read_options(name or said, options)
+    options = read_options(name or said, options) if options else {}
     kept = {key: value for key, value in recipe["options"].items() if key != "trust"}  # once it was written down
-    if ours:
-        types = _options(_recipe(said))
-        for key, value in kept.items():
-            if key not in types or type(value) not in ((int, float) if types[key] is float else (types[key],)):
-                raise CorruptFileError(f"{where}: {said} has no option {shown(key, 40)}: {shown(value, 40)}; {AGAIN}")
-    return make(name or said, {**kept, **options})
+    if not ours:  # what its function does not ask for, it sets itself
+        return make(name, {**_accepted(_recipe(name), kept), **options})
+    types = _options(_recipe(said))
+    for key, value in kept.items():
+        if key not in types or type(value) not in ((int, float) if types[key] is float else (types[key],)):
+            raise CorruptFileError(f"{where}: {said} has no option {shown(key, 40)}: {shown(value, 40)}; {AGAIN}")
+    return make(said, {**kept, **options})
 
 
 def maker(found: "IndexFolder", name: str = "", options: Iterable[str] = ()) -> Retriever:
@@ -110,8 +117,28 @@ def takes(name: str, key: str) -> bool:
     return key in _options(_recipe(name))
 
 
-def _options(make: Callable[..., Any]) -> dict[str, type]:
-    return {key: kind for key, kind in get_type_hints(make).items() if key != "return"}
+def _options(recipe: Callable[..., Any]) -> dict[str, type]:
+    types = get_type_hints(recipe)
+    if isinstance(recipe, type) and is_dataclass(recipe):
+        return {field.name: types[field.name] for field in fields(recipe) if field.init and not is_name(field)}
+    return {key: kind for key, kind in types.items() if key != "return"}
+
+
+def _signature(recipe: Callable[..., Any]) -> Signature:
+    """Return what a recipe takes, without the name of a dataclass, which nobody sets."""
+    found = signature(recipe)
+    if not (isinstance(recipe, type) and is_dataclass(recipe)):
+        return found
+    names = {field.name for field in fields(recipe) if is_name(field)}
+    options = [option for key, option in found.parameters.items() if key not in names]
+    return found.replace(parameters=options, return_annotation=Signature.empty)
+
+
+def _accepted(recipe: Callable[..., Any], options: Mapping[str, Any]) -> dict[str, Any]:
+    taken = _signature(recipe).parameters
+    if any(option.kind is Parameter.VAR_KEYWORD for option in taken.values()):
+        return dict(options)
+    return {key: value for key, value in options.items() if key in taken}
 
 
 def _recipe(name: str) -> Callable[..., Any]:

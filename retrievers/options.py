@@ -1,0 +1,100 @@
+"""A retriever's options and its name, as its dataclass says them.
+
+The fields are the options, and one of them, `NAME`, says what `--retriever`
+opens an index with: `bm25` for one of `systems/`, `module:function` for anybody
+else's.
+"""
+
+import copy
+from collections.abc import Mapping
+from dataclasses import Field, asdict, fields, is_dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+NAME = {"name": True}  # metadata of a recipe's field that is its name, and no option
+SEARCH_TIME = {"search_time": True}  # of one that says how to search: any value opens any index
+SPOKEN = {"search_time": True, "spoken": True}  # of one that is said each time, and never written to an index or read
+OURS = "retrievers.systems."
+_ASKED_BY: dict[type, str] = {}  # what somebody's class without a field for its name was last asked for by
+
+
+def recipe_of(recipe: "DataclassInstance") -> dict[str, Any]:
+    """Return a recipe's name and its options, as meta.json has them."""
+    spoken = {field.name for field in fields(recipe) if field.metadata.get("spoken")}
+    options = {key: value for key, value in options_of(recipe).items() if key not in spoken}
+    return {"retriever": name_of(recipe), "options": options}
+
+
+def options_of(recipe: object) -> dict[str, Any]:
+    """Return the options of a recipe: all its fields but the name; none if it is no dataclass."""
+    if not is_dataclass(recipe) or isinstance(recipe, type):
+        return {}
+    options = asdict(recipe)
+    if field := _name_field(type(recipe)):
+        del options[field]
+    return options
+
+
+def name_of(recipe: "DataclassInstance") -> str:
+    """Return what `--retriever` opens an index of a recipe with.
+
+    The name of a system of ours is believed of a class of ours only: another one that has it has inherited it.
+    """
+    field, maker = _name_field(type(recipe)), type(recipe)
+    name = str(getattr(recipe, field)) if field else _ASKED_BY.get(maker, "")
+    return name if ":" in name or (name and maker.__module__.startswith(OURS)) else _class_name(maker)
+
+
+def with_name(recipe: Any, name: str) -> Any:
+    """Return a recipe under the name it was asked for by, "module:function"; one of `systems/` has its name already."""
+    if ":" not in name or name.startswith(OURS) or not is_dataclass(recipe) or isinstance(recipe, type):
+        return recipe
+    if (field := _name_field(type(recipe))) is None:
+        _ASKED_BY[type(recipe)] = name
+        return recipe
+    recipe = copy.copy(recipe)  # not `replace`: somebody's class may have an __init__ of its own
+    object.__setattr__(recipe, field, name)
+    return recipe
+
+
+def is_name(field: Field[Any]) -> bool:
+    return bool(field.metadata.get("name"))
+
+
+@cache
+def _name_field(maker: "type[DataclassInstance]") -> str | None:
+    return next((field.name for field in fields(maker) if is_name(field)), None)
+
+
+def _class_name(maker: type) -> str:
+    module = maker.__module__
+    return module.removeprefix(OURS) if module.startswith(OURS) else f"{module}:{maker.__qualname__}"
+
+
+def spelled(recipe: Mapping[str, Any]) -> str:
+    """Return a recipe as one would write it.
+
+    >>> spelled({"retriever": "bm25", "options": {"b": 0.4, "k1": 0.9}})
+    'bm25(b=0.4, k1=0.9)'
+    """
+    options = ", ".join(f"{key}={value}" for key, value in sorted(recipe["options"].items()))
+    return f"{recipe['retriever']}({options})"
+
+
+def goes_by(recipe: "DataclassInstance", name: str) -> bool:
+    """Whether an index under that name may be of this recipe: its name, that of its class, any of its class's module.
+
+    An index of before has the last two: the module's name was all that it said of somebody's class.
+    """
+    maker = type(recipe)
+    return name in (name_of(recipe), _class_name(maker)) or name.startswith(f"{maker.__module__}:")
+
+
+def build_options(found: Mapping[str, Any], recipe: "DataclassInstance") -> dict[str, Any]:
+    """Return a recipe without the options that only say how to search."""
+    search_time = {field.name for field in fields(recipe) if field.metadata.get("search_time")}
+    options = {key: value for key, value in found["options"].items() if key not in search_time}
+    return {**found, "options": options}
