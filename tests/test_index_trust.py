@@ -130,7 +130,7 @@ def test_check_finds_code_of_others_in_the_folder_of_the_command_as_index_does(c
         )  # fmt: skip
 
     assert run("index", "docs", "--out", "index").stderr == ""
-    assert run("check", "index").stderr == "index: an index of 5 documents by heremaker:make(depth=1), whole\n"
+    assert run("check", "index").stderr == "index: an index of 5 documents by heremaker:make(depth=1, width=4), whole\n"
 
 
 @pytest.mark.parametrize("name", ["mymaker:make", "mymaker:Mine", "mymaker:words"])
