@@ -33,7 +33,7 @@ _OURS = re.compile(  # what an index of ours may have, whether it names it or no
     r"|(centroids|exact|places|words|word_starts|posting_(starts|rows|weights)|tokens|token_starts)\.npy|codec\.json"
     r"|meta\.json|\.lock|plan\.json|\..+\.partial-\d+"
 )
-_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*")  # of a file, in the folder itself
+_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,199}")  # of a file, in the folder itself
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _KEPT = re.compile(r"kept\.\d+\.npy")
 _TEXT, _NUMBER = (str, type(None)), (int, float)
@@ -91,9 +91,14 @@ def read(path: Path) -> dict[str, Any]:
     if ("digest" in meta or "sizes" in meta) and not artifact.is_sealed(text, meta.get("digest")):
         raise CorruptFileError(f"{path / META} is not what was written; {AGAIN}")
     _check(path / META, meta, _SHAPE | {key: shape for key, shape in _MORE.items() if key in meta}, "")
-    for name in meta.get("files", ()):
-        if not _NAME.fullmatch(name):
-            raise CorruptFileError(f"{path / META}: files names {shown(name)}, which is no file of the index; {AGAIN}")
+    if ("digest" in meta or "sizes" in meta) and not {"files", "sizes"} <= meta.keys():
+        raise CorruptFileError(f"{path / META}: expected files with their sha256, and sizes; {AGAIN}")
+    for key in ("files", "sizes", "sums"):
+        for name in meta.get(key, ()):
+            if not _NAME.fullmatch(name):
+                raise CorruptFileError(
+                    f"{path / META}: {key} names {shown(name)}, which is no file of the index; {AGAIN}"
+                )
     return meta
 
 

@@ -1,6 +1,7 @@
 """An index that somebody else made is searched as it is: the same documents, the same scores, or one line that says why not."""
 
 import json
+import pickle
 import sys
 import zipfile
 from pathlib import Path
@@ -329,3 +330,10 @@ def test_only_the_index_of_the_original_needs_torch(tmp_path, made, monkeypatch)
     holds(open_foreign(plaid.folder), plaid)
     with pytest.raises(UnavailableError, match=r"needs torch, .*: pip install 'lotte-bench\[train\]'$"):
         open_foreign(made.folder)
+
+
+def test_a_name_without_end_in_a_file_of_tensors_is_refused_before_torch_reads_it(tmp_path, monkeypatch):
+    (tmp_path / "0.codes.pt").write_bytes(pickle.dumps(["a" * 2_000]))
+    monkeypatch.setattr(torch, "load", lambda *args, **kwargs: pytest.fail("torch read it"))
+    with pytest.raises(CorruptFileError, match=r"is no file of tensors \(it has a name of 2,000 letters\)"):
+        foreign._tensors(tmp_path / "0.codes.pt", 1)

@@ -416,3 +416,18 @@ def test_ids_are_lines_of_any_characters(tmp_path):
 def test_an_index_folder_is_what_it_says(bm25):
     found = index_folder.read(bm25)
     assert isinstance(found, IndexFolder) and set(found.meta["files"]) == set(found.meta["sizes"])
+
+
+@pytest.mark.parametrize("key", ["files", "sizes", "sums"])
+@pytest.mark.parametrize("name", ["../places.npy", "a" * 201, "\ud800.npy"])
+def test_a_name_that_no_file_of_an_index_has_is_refused(bm25, key, name):
+    value = "0" * 64 if key == "files" else 1
+    rewrite(bm25, lambda meta: meta[key].update({name: value}))
+    with pytest.raises(CorruptFileError, match=f"{key} names .*, which is no file of the index"):
+        index_meta.read(bm25)
+
+
+def test_an_index_with_sizes_and_no_hashes_is_refused(bm25):
+    rewrite(bm25, lambda meta: meta.pop("files"))
+    with pytest.raises(CorruptFileError, match="expected files with their sha256, and sizes"):
+        index_meta.read(bm25)

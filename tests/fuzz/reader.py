@@ -17,7 +17,7 @@ from lotte.errors import LotteError
 
 HERE = Path(__file__).parent
 SECONDS = 20  # that one input may take
-LONGEST = 400  # characters of a message, with a path of fifty
+LONGEST = 500  # characters of a message, with two paths of a hundred
 
 
 def _same(content: bytes) -> bytes:

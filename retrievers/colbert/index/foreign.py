@@ -33,6 +33,7 @@ from retrievers.colbert.index.meta import Built
 from retrievers.colbert.index.segment import SegmentWriter
 from retrievers.colbert.kernels.arrays import BITS, Bytes, Codec, Encoded, Floats, Integers, packed_width
 from retrievers.colbert.kernels.reference import unpack
+from retrievers.colbert.model import tensors
 from retrievers.index_meta import AGAIN
 
 COLBERT, PLAID = "colbert", "fast-plaid"
@@ -289,14 +290,15 @@ def _tensors(path: Path, count: int) -> list[NDArray[Any]]:
     if not path.is_file():
         raise CorruptFileError(f"{path} is missing from the index; {AGAIN}")
     try:
+        tensors.require_pickles(path)
         found = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except Exception as error:  # an unpickler that reads noise raises nearly anything
         raise CorruptFileError(f"{path} is no file of tensors ({reason(error)}); {AGAIN}") from None
-    tensors = [found] if isinstance(found, torch.Tensor) else found
-    whole = isinstance(tensors, list | tuple) and len(tensors) == count
-    if not whole or not all(isinstance(one, torch.Tensor) and one.layout is torch.strided for one in tensors):
+    held = [found] if isinstance(found, torch.Tensor) else found
+    whole = isinstance(held, list | tuple) and len(held) == count
+    if not whole or not all(isinstance(one, torch.Tensor) and one.layout is torch.strided for one in held):
         raise CorruptFileError(f"{path}: expected tensors, {count} of them, found {type(found).__name__}; {AGAIN}")
-    return [(one.float() if one.dtype is torch.bfloat16 else one).detach().numpy() for one in tensors]
+    return [(one.float() if one.dtype is torch.bfloat16 else one).detach().numpy() for one in held]
 
 
 def _floats(path: Path, array: NDArray[Any]) -> Floats:
@@ -334,7 +336,7 @@ def _parsed(path: Path) -> Any:
 
 def _whole(path: Path, table: Any, key: str) -> int:
     value = table.get(key) if isinstance(table, dict) else None
-    if type(value) is not int or value < 0:
+    if type(value) is not int or not 0 <= value < 1 << 40:
         raise CorruptFileError(f"{path}: {key} is {shown(value)}, not a number of them; {AGAIN}")
     return value
 

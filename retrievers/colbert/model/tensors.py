@@ -5,8 +5,12 @@ out, and bfloat16 becomes float32. A file with a number that is not finite is
 refused: it would give vectors that are not.
 """
 
+import io
 import pickle
+import pickletools
+import zipfile
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +21,9 @@ from lotte.errors import CorruptFileError, MismatchError, named, reason, shown
 from lotte.extras import package
 from lotte.parsing import json_of
 
+LONGEST_NAME = 1_000  # characters of a text in a pickle of tensors
+_PICKLES = 5  # in front of the numbers, in the format before torch 1.6
+_HEAD = 1 << 20  # bytes in which the pickles of a few tensors end
 SCALE = ".scale"  # name + SCALE: what an int8 tensor is multiplied with
 _KINDS = {
     "F64": "<f8",
@@ -70,6 +77,26 @@ def _safetensors(path: Path) -> dict[str, Array]:
         array = content[begin:end].view(np.ndarray).view(_KINDS[entry["dtype"]]).reshape(entry["shape"])
         arrays[name] = (array.astype(np.uint32) << 16).view(np.float32) if entry["dtype"] == "BF16" else array
     return arrays
+
+
+def require_pickles(path: Path) -> None:
+    """Read the pickles that a .pt file of a few tensors begins with, without doing what they say.
+
+    Raises  pickle.UnpicklingError for a text in them that is longer than a name can be, which torch refuses as well,
+            but in a time that grows with the square of the text; nearly anything if they are no pickles
+    """
+    with ExitStack() as opened:
+        file: Any = opened.enter_context(path.open("rb"))
+        pickles = _PICKLES
+        if zipfile.is_zipfile(path):
+            archive = opened.enter_context(zipfile.ZipFile(file))
+            name = next(name for name in archive.namelist() if name.endswith("data.pkl"))
+            file, pickles = opened.enter_context(archive.open(name)), 1
+        head = io.BytesIO(file.read(_HEAD))  # in memory, where a length without end costs nothing
+    for _ in range(pickles):
+        for _, text, _ in pickletools.genops(head):
+            if isinstance(text, str) and len(text) > LONGEST_NAME:
+                raise pickle.UnpicklingError(f"it has a name of {len(text):,} letters")
 
 
 def _pickle(path: Path, trust: bool) -> dict[str, Array]:
