@@ -285,6 +285,8 @@ def _explicit(dim: int, bits: int, id_bytes: int, keep: int, tiles: int) -> Call
                     simd_scores.close(kept.ctypes.data, stop - start, floors.ctypes.data, masks_at, 4 * num_blocks)
         if tiles:
             amx.end()
+        # numba frees an array after its last use by name: until here they are used by their addresses in `room` alone
+        kept[0, 0], unpacked[0], dots[0, 0] = 0, 0, 0
 
     return run
 
