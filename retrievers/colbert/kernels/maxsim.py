@@ -49,7 +49,7 @@ class Close(NamedTuple):
         return cls(masks, starts, context.query.doubts(context.codec))
 
 
-NOBODY = Close(np.empty((0, 0), np.uint32), np.empty(0, np.int64), np.empty((0, 0), np.float32))
+NO_CLOSE_TOKENS = Close(np.empty((0, 0), np.uint32), np.empty(0, np.int64), np.empty((0, 0), np.float32))
 
 
 class KernelTables(NamedTuple):
@@ -362,7 +362,7 @@ def quantized_maxsim(
         run = _explicit(codec.dim, codec.bits, id_bytes, keep, tiled(codec.dim))
     out = np.full(len(rows_C), -np.inf, np.float32)
     tables = KernelTables.of(codec, context.query, lanes)
-    run(tables, segment.tokens, context.scores.fine, rows_C, listed or NOT_LISTED, out, close or NOBODY)
+    run(tables, segment.tokens, context.scores.fine, rows_C, listed or NOT_LISTED, out, close or NO_CLOSE_TOKENS)
     return out
 
 
