@@ -1,7 +1,7 @@
 """What a ranking is worth. One short function per measure, and a row in MEASURES.
 
 pytrec_eval computes what we publish; the function here says what the number
-means, and tests/test_measure.py holds the two to each other for every row.
+means, and tests/leaderboard/test_measure.py holds the two to each other for every row.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence

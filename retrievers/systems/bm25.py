@@ -2,7 +2,7 @@
 
 Text is read as Lucene's EnglishAnalyzer reads it, weights are Lucene's but for
 its one-byte document lengths, k1 and b are Anserini's. bm25s adds the weights
-up. Held against Anserini's numbers: see tests/test_bm25.py.
+up. Held against Anserini's numbers: see tests/retrievers/test_bm25.py.
 """
 
 from collections.abc import Sequence

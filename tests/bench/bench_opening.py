@@ -12,7 +12,7 @@ from pathlib import Path
 from time import perf_counter
 
 HOUSE = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(HOUSE), str(HOUSE / "tests")]
+sys.path[:0] = [str(HOUSE), str(HOUSE / "tests" / "helpers")]
 
 from lotte import artifact  # noqa: E402
 from lotte.collection import Collection  # noqa: E402

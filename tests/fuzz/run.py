@@ -25,7 +25,7 @@ from itertools import groupby
 from pathlib import Path
 
 HERE = Path(__file__).parent
-sys.path[:0] = [str(HERE), str(HERE.parent), str(HERE.parent.parent)]
+sys.path[:0] = [str(HERE), str(HERE.parent / "helpers"), str(HERE.parents[1])]
 
 from mutate import mutated  # noqa: E402
 from reader import SECONDS, Reader, outcome, readers, valid  # noqa: E402

@@ -1,6 +1,6 @@
 """The judge: every stage of the engine as plainly as NumPy can say it, in the same integers where those are integers.
 
-`cpu` and `gpu` have of these functions what they need; tests/test_kernels.py
+`cpu` and `gpu` have of these functions what they need; tests/retrievers/test_kernels.py
 and test_gpu.py hold them together. Nothing here is fast or clever.
 
 Legend  N tokens  D documents  K centroids  H dimensions  P bytes of a packed residual  Q query tokens

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 HOUSE = Path(__file__).resolve().parents[3]
-sys.path[:0] = [str(HOUSE), str(HOUSE / "tests")]
+sys.path[:0] = [str(HOUSE), str(HOUSE / "tests" / "helpers")]
 SAMPLE = HOUSE / "lotte" / "sample"
 
 STEPS = r"""
