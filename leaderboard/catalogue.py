@@ -137,6 +137,10 @@ def corpus(pattern: str, data: Path) -> Corpus:
 
 
 def load(name: str, data: Path) -> Dataset:
+    """Return a dataset by its name, read from `data`.
+
+    Raises  UnknownNameError; UnavailableError if its files are not there
+    """
     file, _, rest = _canonical(name).partition("/")
     dataset: Dataset = _benchmarks()[file].load(rest, data)
     return dataset

@@ -61,6 +61,7 @@ def latency(index: Index, queries: Queries, *, k: int) -> Mapping[str, Any] | No
 
 
 def size_of(folder: Path) -> int:
+    """Return the bytes that the files of an index take."""
     return sum(file.stat().st_size for file in _files(folder))
 
 

@@ -25,6 +25,7 @@ LIBRARIES = (
 
 @cache
 def machine() -> Mapping[str, Any]:
+    """Return what a record says of the machine; None stands where something cannot be found."""
     return {
         "cpu": _cpu(),
         "cores": num_processors(),

@@ -32,7 +32,7 @@ _LATEST = 1 << 40  # seconds: a date in 36,812
 _NAMES = {"Success": "hit_rate", "nDCG": "ndcg", "MRR": "mrr", "R": "recall", "P": "precision", "AP": "map"}
 
 
-class Task(NamedTuple):
+class MtebTask(NamedTuple):
     name: str
     subset: str
     split: str
@@ -40,7 +40,7 @@ class Task(NamedTuple):
     main: str  # of its measures
 
 
-def task_of(dataset: str) -> Task | None:
+def task_of(dataset: str) -> MtebTask | None:
     """Return the task that a dataset is at MTEB, by the name of the dataset; None if it is none there.
 
     >>> task_of("lotte/science/test/forum")[:3]
@@ -50,12 +50,12 @@ def task_of(dataset: str) -> Task | None:
 
     match dataset.split("/"):
         case ["lotte", topic, split, kind] if topic != "pooled" and catalogue.release(dataset):
-            return Task("LoTTE", f"{topic}_{kind}", split, LOTTE_REVISION, "hit_rate_at_5")
+            return MtebTask("LoTTE", f"{topic}_{kind}", split, LOTTE_REVISION, "hit_rate_at_5")
         case ["beir", name] if name in _BEIR:
-            return Task(_BEIR[name], "default", "test", _revision(dataset), "ndcg_at_10")
+            return MtebTask(_BEIR[name], "default", "test", _revision(dataset), "ndcg_at_10")
         case ["beir", "cqadupstack", forum]:
             name = f"CQADupstack{forum.capitalize()}Retrieval"
-            return Task(name, "default", "test", _revision(dataset), "ndcg_at_10")
+            return MtebTask(name, "default", "test", _revision(dataset), "ndcg_at_10")
     return None
 
 
@@ -64,7 +64,7 @@ def write(records: Iterable[tuple[Path, Record]], out: Path) -> Iterator[Path]:
 
     Raises  MismatchError for a record that is of no task, or of other data than the task's
     """
-    tasks: dict[Path, list[tuple[Task, Record]]] = {}
+    tasks: dict[Path, list[tuple[MtebTask, Record]]] = {}
     for path, record in records:
         name = record.dataset.name
         if record.verification.level == IMPORTED:
@@ -191,7 +191,7 @@ def _aggregate(path: Path, dataset: str, entry: Mapping[str, Any]) -> dict[str, 
     return aggregate
 
 
-def _task_result(members: Sequence[tuple[Task, Record]]) -> dict[str, Any]:
+def _task_result(members: Sequence[tuple[MtebTask, Record]]) -> dict[str, Any]:
     scores: dict[str, list[dict[str, Any]]] = {}
     for task, record in sorted(members, key=lambda pair: pair[0][:3]):
         entry: dict[str, Any] = {}

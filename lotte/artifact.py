@@ -65,6 +65,15 @@ def readable(value: Any, *, ascii: bool = False, nan: bool = False, indent: int 
     return json.dumps(value, indent=indent, sort_keys=sort, ensure_ascii=ascii, allow_nan=nan) + "\n"
 
 
+def json_line(value: Any, *, ascii: bool = True) -> str:
+    """Return a value as a line of a file of JSON lines.
+
+    >>> json_line({"qid": 1, "text": "é"}, ascii=False)
+    '{"qid": 1, "text": "é"}\\n'
+    """
+    return json.dumps(value, ensure_ascii=ascii) + "\n"
+
+
 def write_json(path: Path, value: Any) -> Path:
     """Write a value as `readable` JSON into a file that is complete or absent."""
     return write_whole(path, readable(value))

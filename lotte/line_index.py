@@ -56,7 +56,7 @@ class LineIndex:
         starts = np.concatenate([np.zeros(1, dtype=np.int64), *ends])
         starts = starts if starts[-1] == len(data) else np.append(starts, len(data) + 1)
         if len(starts) == 2:
-            require_line_ends(data[: LONGEST].tobytes(), self.path)
+            require_line_ends(data[:LONGEST].tobytes(), self.path)
         if data[:3].tobytes() == _MARK:
             starts[0] = 3
         if (sizes := np.diff(starts)).max(initial=0) > LONGEST:

@@ -25,9 +25,7 @@ MAX_LETTERS = 255  # a longer word is cut into pieces, as StandardTokenizer does
 _APOSTROPHES = "'\u2019\uff07"
 _BETWEEN_BOTH = ".\u2018\u2019\u2024\ufe52\uff07\uff0e'"  # MidNumLet and Single_Quote
 _BETWEEN_LETTERS = ":\u00b7\u0387\u055f\u05f4\u2027\ufe13\ufe55\uff1a" + _BETWEEN_BOTH
-_BETWEEN_DIGITS = (
-    ",;\u037e\u0589\u060c\u060d\u066c\u07f8\u2044\ufe10\ufe14\ufe50\ufe54\uff0c\uff1b" + _BETWEEN_BOTH
-)
+_BETWEEN_DIGITS = ",;\u037e\u0589\u060c\u060d\u066c\u07f8\u2044\ufe10\ufe14\ufe50\ufe54\uff0c\uff1b" + _BETWEEN_BOTH
 
 _thread = local()
 
@@ -85,7 +83,6 @@ def _pattern() -> "re.Pattern[str]":
     L, D, M, J, S = (re.escape("".join(letters)) for letters in kinds.values())
     L, D, S = L + "\U0001d400-\U0001d7cb", D + "\U0001d7ce-\U0001d7ff", S + "\U00020000-\U0003ffff"
     between = (
-        f"(?<=[{L}{M}])[{re.escape(_BETWEEN_LETTERS)}](?=[{L}])"
-        f"|(?<=[{D}{M}])[{re.escape(_BETWEEN_DIGITS)}](?=[{D}])"
+        f"(?<=[{L}{M}])[{re.escape(_BETWEEN_LETTERS)}](?=[{L}])|(?<=[{D}{M}])[{re.escape(_BETWEEN_DIGITS)}](?=[{D}])"
     )
     return re.compile(f"[{S}][{M}]*|[{J}]*[{L}{D}][{L}{D}{M}{J}]*(?:(?:{between})[{L}{D}{M}{J}]+)*")

@@ -219,6 +219,7 @@ def fit_ids(doc_ids: Sequence[str], where: str) -> Sequence[str]:
 
 
 def write_doc_ids(path: Path, doc_ids: Sequence[str]) -> None:
+    """Write an index's ids, one a line, whole or not at all."""
     artifact.write_whole(path, "".join(f"{doc_id}\n" for doc_id in doc_ids))
 
 

@@ -59,6 +59,7 @@ _MORE: dict[str, Any] = {  # what not every index has
 
 
 def is_index(path: Path) -> bool:
+    """Return whether a folder's `meta.json` is that of an index."""
     meta = artifact.meta(path)
     return meta is not None and "recipe" in meta and "corpus" in meta
 

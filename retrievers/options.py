@@ -61,6 +61,7 @@ def with_name(recipe: Any, name: str) -> Any:
 
 
 def is_name(field: Field[Any]) -> bool:
+    """Return whether a field is a system's name and no option of it."""
     return bool(field.metadata.get("name"))
 
 

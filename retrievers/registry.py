@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 
 def names() -> list[str]:
+    """Return the names of the systems that ship, sorted."""
     return sorted(module.name for module in iter_modules(systems.__path__))
 
 

@@ -12,7 +12,7 @@ from lotte.reading import read_corpus
 from retrievers.index_folder import IndexFolder, sources
 
 
-class Texts:
+class IndexTexts:
     """doc_id -> text; empty if the collection is gone or is another one now, which is said once.
 
     Where a file was is what the index says, and anybody may have written that: what is shown has the hash of what was

@@ -58,6 +58,4 @@ def hits(scores: Scores, place: Numbers, doc_ids: Sequence[str], k: int) -> tupl
     """Return the k best of the documents that scored at all, best first; a score of 0 is no hit."""
     found = np.flatnonzero(scores)
     best = found[topk(scores[found], place[found], k)]
-    return tuple(
-        Hit(doc_ids[row], score) for row, score in zip(best.tolist(), scores[best].tolist(), strict=True)
-    )
+    return tuple(Hit(doc_ids[row], score) for row, score in zip(best.tolist(), scores[best].tolist(), strict=True))

@@ -8,7 +8,7 @@ from leaderboard.board import texts
 from leaderboard.board.dataset_page import DatasetPage
 from leaderboard.board.entry import Entry
 from leaderboard.board.pages import page
-from leaderboard.board.texts import Texts, Tops
+from leaderboard.board.texts import DatasetTexts, Tops
 from leaderboard.compare import ALPHA, Comparison, tally
 from lotte.progress import Progress
 from lotte.query_groups import query_groups
@@ -37,7 +37,7 @@ class _Shown:
     """What the pages of a dataset's pairs show beside the values."""
 
     tops: Mapping[str, tuple[Tops, str]]  # label -> its first five of each question, and why there are none, if so
-    texts: Texts
+    texts: DatasetTexts
     groups: Mapping[str, Mapping[str, str]]  # grouping -> query_id -> group
 
 
@@ -92,7 +92,7 @@ def _shown(page: DatasetPage, pairs: Iterable[tuple[str, str]], data: Path, say:
     """Return what the pages of these pairs show: texts only of the questions that they differ most in."""
     tops = {label: texts.tops(page.entries[label]) for label in sorted({label for pair in pairs for label in pair})}
     if (dataset := texts.dataset_of(page, data, say)) is None:
-        return _Shown(tops=tops, texts=Texts(), groups={})
+        return _Shown(tops=tops, texts=DatasetTexts(), groups={})
     query_ids: set[str] = set()
     doc_ids: set[str] = set()
     for pair in pairs:

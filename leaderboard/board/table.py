@@ -24,7 +24,7 @@ _WIDE = 120  # of a whisker's drawing
 
 
 @dataclass(frozen=True, kw_only=True)
-class Cell:
+class TableCell:
     text: str = NONE
     value: float | str | None = None  # None is sorted last
     href: str = ""
@@ -39,7 +39,7 @@ class Line:
     ci95: tuple[float, float] | None
     standing: Standing | None
     shared: bool  # whether another system has its rank
-    cells: tuple[Cell, ...]
+    cells: tuple[TableCell, ...]
     index_bytes: float | None
     latency: float | None
     seen: str
@@ -108,19 +108,19 @@ def of_entries(entries: Iterable[Entry]) -> Table:
     for entry in sorted(entries, key=lambda entry: (entry.record.created, entry.id), reverse=True):
         record = entry.record
         cells = (
-            Cell(text=record.dataset.name, value=record.dataset.name),
-            Cell(text=record.official, value=record.official),
+            TableCell(text=record.dataset.name, value=record.dataset.name),
+            TableCell(text=record.official, value=record.official),
             share(entry.value),
-            Cell(text=record.created[:10], value=record.created),
+            TableCell(text=record.created[:10], value=record.created),
         )
         lines.append(_line(entry, None, [], cells))
     extra = ("Dataset", "Measure", "Value", "Date")
     return Table(caption="All records, the newest first", value="", extra=extra, lines=tuple(lines), is_ranked=False)
 
 
-def share(value: float | None, href: str = "") -> Cell:
+def share(value: float | None, href: str = "") -> TableCell:
     """Return the cell of a measure's mean."""
-    return Cell(text=NONE if value is None else f"{value:.4f}", value=value, href=href)
+    return TableCell(text=NONE if value is None else f"{value:.4f}", value=value, href=href)
 
 
 def page_of(entry: Entry) -> str:
@@ -169,7 +169,7 @@ def milliseconds(value: float | None) -> str:
     return f"{value / 1000:.3g} s" if value >= 1000 else f"{value:.3g} ms"
 
 
-def _line(entry: Entry, standing: Standing | None, ranks: Sequence[int], cells: tuple[Cell, ...]) -> Line:
+def _line(entry: Entry, standing: Standing | None, ranks: Sequence[int], cells: tuple[TableCell, ...]) -> Line:
     cost = entry.record.cost
     return Line(
         entry=entry,
@@ -194,7 +194,7 @@ def _mean_line(row: Row, ranks: Sequence[int]) -> Line:
         value=row.mean,
         ci95=row.ci95,
         cells=tuple(
-            share(sum(entry.value for entry in cell) / len(cell), page_of(cell[0])) if cell else Cell()
+            share(sum(entry.value for entry in cell) / len(cell), page_of(cell[0])) if cell else TableCell()
             for cell in row.cells
         ),
         index_bytes=row.index_bytes,

@@ -29,7 +29,7 @@ Tops: TypeAlias = Mapping[str, tuple[str, ...]]  # query_id -> doc_ids, best fir
 
 
 @dataclass(frozen=True, kw_only=True)
-class Source:
+class Attribution:
     """Where a document came from, as its licence asks for: CC BY-SA names author and place."""
 
     url: str
@@ -38,12 +38,12 @@ class Source:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Texts:
+class DatasetTexts:
     """The texts that the pages of a dataset need."""
 
     queries: Mapping[str, str] = field(default_factory=dict)
     docs: Mapping[str, str] = field(default_factory=dict)
-    sources: Mapping[str, Source] = field(default_factory=dict)
+    sources: Mapping[str, Attribution] = field(default_factory=dict)
     relevant: Mapping[str, frozenset[str]] = field(default_factory=dict)  # query_id -> doc_ids
 
 
@@ -63,11 +63,11 @@ def dataset_of(page: DatasetPage, data: Path, say: Callable[[str], None]) -> Dat
     return None
 
 
-def of(dataset: Dataset, query_ids: Iterable[str], doc_ids: set[str]) -> Texts:
+def of(dataset: Dataset, query_ids: Iterable[str], doc_ids: set[str]) -> DatasetTexts:
     """Return the texts of these questions and documents."""
     wanted = {query_id: dataset.queries[query_id] for query_id in query_ids if query_id in dataset.queries}
     rows = [row for row, doc_id in enumerate(dataset.corpus.doc_ids) if doc_id in doc_ids] if doc_ids else []
-    return Texts(
+    return DatasetTexts(
         queries={query_id: _cut(text, 2 * LONGEST) for query_id, text in wanted.items()},
         docs={doc.doc_id: _cut(doc.text, LONGEST) for doc in (dataset.corpus[row] for row in rows)},
         sources=_sources(getattr(dataset.corpus, "path", None), doc_ids),
@@ -116,12 +116,12 @@ def _first(file: Path, name: str) -> tuple[Tops, str]:
     return {query_id: tuple(doc_ids) for query_id, doc_ids in first.items()}, ""
 
 
-def _sources(corpus: Path | None, doc_ids: set[str]) -> dict[str, Source]:
+def _sources(corpus: Path | None, doc_ids: set[str]) -> dict[str, Attribution]:
     """Return what attribution.parquet beside a collection of ours says of these documents."""
     file = corpus.parent / "attribution.parquet" if corpus else None
     if not (file and file.is_file() and doc_ids):
         return {}
-    sources: dict[str, Source] = {}
+    sources: dict[str, Attribution] = {}
     try:
         for batch in parquet.batches(file, _CREDITS, nulls=True):
             for row in batch.to_pylist():
@@ -132,9 +132,9 @@ def _sources(corpus: Path | None, doc_ids: set[str]) -> dict[str, Source]:
     return sources
 
 
-def _source(row: Mapping[str, Any]) -> Source:
+def _source(row: Mapping[str, Any]) -> Attribution:
     url = str(row["url"] or "")
-    return Source(
+    return Attribution(
         url=url if url.startswith("https://") else "",
         author=_cut(str(row["author"] or ""), 80),
         licence=_cut(str(row["licence"] or ""), 40),

@@ -13,7 +13,7 @@ from lotte.errors import LotteError
 from lotte.terminal import put, say
 
 if TYPE_CHECKING:
-    from leaderboard.papers import Cell, Table
+    from leaderboard.papers import PaperCell, PaperTable
     from leaderboard.record.loaded_dataset import LoadedDataset
     from leaderboard.record.schema import Record
 
@@ -178,7 +178,7 @@ def paper(
             say(f"{one.paper} table {one.number}: {one.note}")
 
 
-def _cell(table: "Table", cell: "Cell", as_json: bool) -> dict[str, Any]:
+def _cell(table: "PaperTable", cell: "PaperCell", as_json: bool) -> dict[str, Any]:
     """Return a cell of a paper's table as a row: as JSON with all digits, else as the paper prints numbers."""
     row: dict[str, Any] = {"paper": cell.paper, "table": cell.table, "row": cell.row, "column": cell.column}
     row |= {"unit": cell.unit, "published": cell.published, "ours": cell.ours, "gap": cell.gap}
@@ -187,7 +187,7 @@ def _cell(table: "Table", cell: "Cell", as_json: bool) -> dict[str, Any]:
     return {**row, "note": cell.note, "source": table.source, "record": cell.record}
 
 
-def _gap(cell: "Cell") -> str:
+def _gap(cell: "PaperCell") -> str:
     return "" if cell.gap is None else f"{cell.gap:+.{3 if cell.unit == 'share' else 1}f}"
 
 
@@ -271,7 +271,7 @@ def _read_all(results: Path) -> list[tuple[Path, "Record"]]:
     return found
 
 
-def _draw(table: "Table") -> None:
+def _draw(table: "PaperTable") -> None:
     """Print a table for people: what was printed, ours under it, and the gap."""
     from rich.console import Console
     from rich.markup import escape

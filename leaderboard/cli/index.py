@@ -85,14 +85,14 @@ def search_(
     """
     from retrievers import index_folder, registry
     from retrievers.retriever import Explains, search_one
-    from retrievers.texts import Texts
+    from retrievers.texts import IndexTexts
 
     find_modules(retriever)
     described = index_folder.described(index)
     opened = registry.open_index(described, retriever, option or ())
     if explain and not isinstance(opened, Explains):
         raise UnavailableError(f"--explain: an index of {described.meta['recipe']['retriever']} does not compare words")
-    texts = Texts(described, say)
+    texts = IndexTexts(described, say)
     for query in _queries(question):
         for rank, hit in enumerate(search_one(opened, query, k=k), start=1):
             row = {"rank": rank, "score": hit.score, "doc_id": hit.doc_id, "text": texts[hit.doc_id]}

@@ -33,7 +33,7 @@ Address: TypeAlias = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
-class Cell:
+class PaperCell:
     paper: str
     table: str
     row: str
@@ -51,7 +51,7 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Table:
+class PaperTable:
     paper: str
     number: str
     title: str
@@ -59,10 +59,10 @@ class Table:
     note: str
     columns: tuple[str, ...]
     rows: tuple[str, ...]
-    cells: tuple[Cell, ...]
+    cells: tuple[PaperCell, ...]
 
 
-def tables(records: Iterable[tuple[Path, "Record"]], *, paper: str = "", number: str = "") -> list[Table]:
+def tables(records: Iterable[tuple[Path, "Record"]], *, paper: str = "", number: str = "") -> list[PaperTable]:
     """Return the tables of the papers, each cell with ours if a record has it.
 
     records  path and record
@@ -98,8 +98,8 @@ def datasets() -> list[str]:
     return list(needed)
 
 
-def _table(paper: str, table: Mapping[str, Any], known: Mapping[str, Sequence[tuple[Path, "Record"]]]) -> Table:
-    return Table(
+def _table(paper: str, table: Mapping[str, Any], known: Mapping[str, Sequence[tuple[Path, "Record"]]]) -> PaperTable:
+    return PaperTable(
         paper=paper,
         number=table["number"],
         title=table["title"],
@@ -134,13 +134,13 @@ def _cell(
     published: float | str,
     address: Address,
     known: Mapping[str, Sequence[tuple[Path, "Record"]]],
-) -> Cell:
+) -> PaperCell:
     unit = address.get("unit", "percent")
 
-    def cell(ours: float | None, note: str, record: str = "", *, same: bool = False) -> Cell:
+    def cell(ours: float | None, note: str, record: str = "", *, same: bool = False) -> PaperCell:
         comparable = same and unit != "ms" and ours is not None and not isinstance(published, str)
         gap = ours - published if comparable and ours is not None and not isinstance(published, str) else None
-        return Cell(paper, table, row, column, published, ours, gap, note, unit, record)
+        return PaperCell(paper, table, row, column, published, ours, gap, note, unit, record)
 
     if not ("count" in address or "system" in address) or unit == "text" or "dataset" not in address:
         return cell(None, "" if published == NOT_PRINTED else "theirs only")

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from lotte import ids
-from lotte.artifact import Writer
+from lotte.artifact import Writer, json_line
 from lotte.dataset import Dataset, Doc
 from lotte.errors import CorruptFileError, MismatchError, shown
 from lotte.jsonl import objects, parsed, string
@@ -276,7 +276,6 @@ def write(folder: Path, tables: Mapping[str, Iterable[Mapping[str, Any]]]) -> No
 
     Raises  CorruptFileError for a row that lacks one of them
     """
-    import json
 
     def line(row: Mapping[str, Any], names: tuple[str, ...], what: str) -> bytes:
         value = {name: row.get(name, row.get(name.removeprefix("_"))) for name in names}
@@ -284,7 +283,7 @@ def write(folder: Path, tables: Mapping[str, Iterable[Mapping[str, Any]]]) -> No
             raise CorruptFileError(f"{what}: a row has no {lacking[0]!r}; it has {', '.join(map(repr, row))}")
         value["_id"] = str(value["_id"])  # some copies have numbers
         ids.checked(value["_id"], what, f"{what}: a row")
-        return (json.dumps(value, ensure_ascii=False) + "\n").encode()
+        return json_line(value, ascii=False).encode()
 
     (folder / "qrels").mkdir(parents=True, exist_ok=True)
     with Writer(folder / "corpus.jsonl") as file:

@@ -164,9 +164,7 @@ def read_queries(path: Path) -> dict[str, str]:
     return queries
 
 
-def _judgments(
-    path: Path, queries: dict[str, str], questions: str, num_passages: int
-) -> tuple[Judgments, list[str]]:
+def _judgments(path: Path, queries: dict[str, str], questions: str, num_passages: int) -> tuple[Judgments, list[str]]:
     """Read the answers to these queries. Returns with them a line for each query that is worded otherwise here.
 
     questions  the name of the queries' file, for messages

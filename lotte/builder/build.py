@@ -223,9 +223,7 @@ def _written(
         split.name: earlier for at, split in enumerate(splits) for earlier in splits[:at] if split.reads_as(earlier)
     }
     steps = [
-        executor.WorkStep(
-            file_set.name, file_set.weight, partial(topics.write, file_set, out, workplace, key)
-        )
+        executor.WorkStep(file_set.name, file_set.weight, partial(topics.write, file_set, out, workplace, key))
         for file_set in left
         if file_set.split.name not in twins
     ]

@@ -86,7 +86,7 @@ def read(gooaq: Path, sites: Mapping[str, str], options: BuildOptions, path: Pat
                     continue
                 has_url = has_url or "answer_url" in row
                 if candidate:
-                    file.write(json.dumps(candidate) + "\n")
+                    file.write(artifact.json_line(candidate))
         lines.bad.check_share(lines.count, options.max_bad_share)
         if lines.count and not has_url:
             raise UnavailableError(

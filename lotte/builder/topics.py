@@ -6,7 +6,6 @@ function, some files by one process and some by another. Texts go from Arrow's
 memory to the file as they are: Arrow joins lines, a batch at a time.
 """
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -361,5 +360,5 @@ def _questions(split: TopicSplit, kind: str, questions: artifact.Writer, qas: ar
                 answer["url"] = asked.url
             answer["answer_pids"] = [offsets[at] + row for row in asked.rows]
             questions.write(f"{qid}\t{asked.text}\n".encode())
-            qas.write(f"{json.dumps(answer, ensure_ascii=False)}\n".encode())
+            qas.write(artifact.json_line(answer, ascii=False).encode())
             qid += 1

@@ -184,14 +184,14 @@ class LateInteraction:
             gpu.device()
         return self.encoder
 
-    def _encoding(self, corpus: Corpus, meta: IndexMeta) -> build.Source:
+    def _encoding(self, corpus: Corpus, meta: IndexMeta) -> build.VectorSource:
         meta.check_model(self.model, self.checkpoint)
         return build.Encoding(self._ready(), corpus)
 
 
 def build_index(
     path: Path | str,
-    source: build.Source,
+    source: build.VectorSource,
     config: CodecConfig | None = None,
     *,
     doc_ids: Sequence[str] | None = None,

@@ -8,7 +8,6 @@ beside it, so that negatives come from a set's own passages.
 Source  ColBERT, colbert/data/examples.py
 """
 
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -165,9 +164,8 @@ def gather(
         begin, end = part["qids"]
         share = round(validation * (end - begin) / qid)
         kept += sorted((begin + draw.permutation(end - begin)[:share]).tolist())
-    artifact.write_whole(
-        folder / SETS, json.dumps({"sets": sets, "validation": kept, "sha256": asked}, indent=1) + "\n"
-    )
+    record = {"sets": sets, "validation": kept, "sha256": asked}
+    artifact.write_whole(folder / SETS, artifact.readable(record, ascii=True, sort=False))
     return Pairs(folder)
 
 
@@ -292,7 +290,7 @@ def write(path: Path, examples: Iterable[Example]) -> int:
     with Writer(path) as file:
         for qid, pids, scores in examples:
             passages = list(pids) if scores is None else [list(pair) for pair in zip(pids, scores, strict=True)]
-            file.write((json.dumps([qid, *passages]) + "\n").encode())
+            file.write(artifact.json_line([qid, *passages]).encode())
             count += 1
     return count
 

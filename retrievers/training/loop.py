@@ -14,7 +14,6 @@ still see the whole batch.
 Source  Gao et al. 2021, arXiv:2101.06983 (GradCache)
 """
 
-import json
 import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -79,7 +78,7 @@ class Fit:
             raise LotteError(f"dropout must be 0 or more and less than 1, not {self.dropout}")
 
 
-class Task(Protocol):
+class TrainingTask(Protocol):
     """What is trained, and by which loss."""
 
     @property
@@ -103,7 +102,7 @@ class Task(Protocol):
 
 
 def fit(
-    task: Task, examples: Sequence[Example], folder: Path, config: Fit, *, data: str, title: str,
+    task: TrainingTask, examples: Sequence[Example], folder: Path, config: Fit, *, data: str, title: str,
     say: Callable[[str], None] = lambda line: None,
 ) -> dict[str, Any]:  # fmt: skip
     """Train, from the beginning or from where it was stopped, and leave the best weights in the model.
@@ -144,14 +143,14 @@ def fit(
             terms = trainer.update(batch, parts)
             step = trainer.step
             if ranks.rank == 0:
-                log.write(json.dumps({"step": step, **terms}) + "\n")
+                log.write(artifact.json_line({"step": step, **terms}))
                 progress.title = f"{title}, loss {trainer.smooth:.4f}"
                 for name, value in terms.items() if board else ():
                     board.add_scalar(name, value, step)
             progress.advance()
             if step == steps or (config.validate_every and step % config.validate_every == 0):
                 value = trainer.validate()
-                log.write(json.dumps({"step": step, "MRR@10": value}) + "\n") if ranks.rank == 0 else None
+                log.write(artifact.json_line({"step": step, "MRR@10": value})) if ranks.rank == 0 else None
                 say(f"{title}: MRR@10 {value:.4f} on the questions kept aside, after {step} of {steps} steps")
                 if board:
                     board.add_scalar("MRR@10", value, step)
@@ -193,7 +192,9 @@ class _Order:
         return int(self._passes[number][place])
 
 
-def _read(task: Task, examples: Sequence[Example], rows: Sequence[int], parts: int) -> tuple[list[Example], list[Any]]:
+def _read(
+    task: TrainingTask, examples: Sequence[Example], rows: Sequence[int], parts: int
+) -> tuple[list[Example], list[Any]]:
     batch = [examples[row] for row in rows]
     size = -(-len(batch) // parts)
     return batch, [task.read(batch[begin : begin + size]) for begin in range(0, len(batch), size)]
@@ -202,7 +203,7 @@ def _read(task: Task, examples: Sequence[Example], rows: Sequence[int], parts: i
 class _Trainer:
     """Model, optimiser, step: what a state is made of."""
 
-    def __init__(self, task: Task, config: Fit, steps: int, ranks: Ranks, papers: Mapping[str, Any]) -> None:
+    def __init__(self, task: TrainingTask, config: Fit, steps: int, ranks: Ranks, papers: Mapping[str, Any]) -> None:
         self.task, self.config, self.steps, self.ranks, self.papers = task, config, steps, ranks, dict(papers)
         self.optimiser = torch.optim.AdamW(
             task.model.parameters(), lr=config.lr, eps=1e-8, weight_decay=config.weight_decay, fused=True

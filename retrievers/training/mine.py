@@ -5,7 +5,6 @@ line a question, `[qid, pid, pid, ...]`, best first; it is written set by set,
 so that work that is stopped goes on with the next set.
 """
 
-import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -70,7 +69,7 @@ def _distinct(pairs: Pairs, qid: int, pids: Iterable[int]) -> list[int]:
 def _write(path: Path, mined: Mapping[int, Sequence[int]]) -> None:
     with artifact.Writer(path) as file:
         for qid, pids in mined.items():
-            file.write((json.dumps([qid, *pids]) + "\n").encode())
+            file.write(artifact.json_line([qid, *pids]).encode())
 
 
 def read(path: Path) -> Mined:

@@ -17,7 +17,6 @@ it was, and a step can be run by itself.
 Source  Santhanam et al. 2022, arXiv:2112.01488, section 3.2 and appendix F
 """
 
-import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
@@ -246,7 +245,7 @@ class Training:
         Ranks.here().wait()
         return folder / "checkpoint"
 
-    def _run(self, task: loop.Task, path: Path, folder: Path, config: Fit, title: str) -> dict[str, Any]:
+    def _run(self, task: loop.TrainingTask, path: Path, folder: Path, config: Fit, title: str) -> dict[str, Any]:
         lines: Sequence[Example] = Examples(path, nway=config.nway, pairs=self.pairs)
         if isinstance(self.pairs, Given):
             lines = self.pairs.lines(config.nway)
@@ -360,7 +359,7 @@ class Training:
         elif not self._datasets:
             raise UnavailableError(f"{self.folder} holds no training yet: name the datasets to train on")
         with writing(self.folder):
-            artifact.write_whole(path, json.dumps(asked, indent=1) + "\n")
+            artifact.write_whole(path, artifact.readable(asked, ascii=True, sort=False))
 
 
 def _read_settings(path: Path) -> dict[str, Any]:

@@ -8,7 +8,6 @@ question, as they are made: work that is stopped goes on at the next question.
 Source  ColBERT, colbert/distillation/ranking_scorer.py: length 180, raw logits
 """
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
 from functools import cached_property
@@ -209,7 +208,7 @@ def score(
         Progress(total, "pairs", "scoring", done=before) as progress,
     ):
         for qid, scores in _scored(model, pairs, left):
-            file.write(json.dumps([qid, [[value, pid] for pid, value in scores.items()]]) + "\n")
+            file.write(artifact.json_line([qid, [[value, pid] for pid, value in scores.items()]]))
             done[qid] = scores
             progress.advance(len(scores))
     part.replace(path)

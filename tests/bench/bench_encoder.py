@@ -79,7 +79,7 @@ def check(found: Encoder, text: str) -> None:
     """Refuse an encoder that does not give what transformers' forward pass gives."""
     padded = bert.Padded(found.checkpoint.model())
     tokens = found.tokens.docs([text])
-    batch = bert.Batch(torch.from_numpy(tokens.ids), [len(tokens.ids)], tokens.seen.tolist())
+    batch = bert.TextBatch(torch.from_numpy(tokens.ids), [len(tokens.ids)], tokens.seen.tolist())
     with torch.inference_mode():
         (step,) = found.checkpoint.projection()
         wanted = F.normalize(step(padded(batch)), dim=1).numpy()[tokens.kept]

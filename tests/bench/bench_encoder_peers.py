@@ -50,7 +50,7 @@ def encoder(way: str, threads: int) -> Any:
 
     torch.set_num_threads(threads)
     checkpoint = Encoder.load(WEIGHTS, device="cpu").checkpoint
-    lane = bert.Lane(checkpoint, torch.device("cpu"), precision)
+    lane = bert.TorchModel(checkpoint, torch.device("cpu"), precision)
     return Encoder(checkpoint, [lane], precision, workers=threads, budget=TORCH_TOKENS, torch_cpu=True)
 
 

@@ -11,7 +11,7 @@ from lotte.errors import CorruptFileError, UnavailableError, UnknownNameError, u
 from lotte.lines import lines
 from lotte.ranking import read
 from retrievers import index_folder, load, registry
-from retrievers.texts import Texts
+from retrievers.texts import IndexTexts
 
 SCIENCE = "lotte/science/test/search"
 
@@ -116,7 +116,7 @@ def said_of(found, path):
     source = {**found.meta["sources"][0], "path": str(path), "size": 0, "mtime_ns": 0}
     meta = {**found.meta, "sources": [source], "corpus": {**found.meta["corpus"], "path": str(path)}}
     said: list[str] = []
-    Texts(index_folder.IndexFolder(found.path, meta, found.doc_ids), said.append)
+    IndexTexts(index_folder.IndexFolder(found.path, meta, found.doc_ids), said.append)
     return said
 
 

@@ -79,7 +79,7 @@ def test_the_packed_model_is_the_one_of_transformers(tiny):
     assert packed.parameters == padded.parameters
     for lengths, seen in (([9, 9, 4, 4, 1], [9, 9, 4, 4, 1]), ([8, 8, 8], [3, 8, 1]), ([3, 7], [2, 7])):
         ids = torch.randint(0, 200, (sum(lengths),), generator=torch.Generator().manual_seed(0))
-        batch = bert.Batch(ids, lengths, seen)
+        batch = bert.TextBatch(ids, lengths, seen)
         with torch.inference_mode():
             for packed.one_step in (False, True):
                 torch.testing.assert_close(packed(batch), padded(batch), rtol=1e-4, atol=1e-5)
@@ -238,7 +238,7 @@ def test_bytes_lose_little(folder, tiny):
 def test_the_shipped_checkpoint_is_torchs_in_float32_and_near_it_in_bytes():
     texts = [f"{text} of a long document about bread" for text in TEXTS] * 2
     found, near = (Encoder.load(WEIGHTS, device="cpu", precision=precision) for precision in ("fp32", "int8"))
-    lane = bert.Lane(found.checkpoint, torch.device("cpu"), "fp32")
+    lane = bert.TorchModel(found.checkpoint, torch.device("cpu"), "fp32")
     by_torch = Encoder(found.checkpoint, [lane], "fp32", workers=1, budget=2048, torch_cpu=True)
     for ask in (lambda encoder: encoder.docs(texts).vectors, lambda encoder: np.concatenate(encoder.queries(texts))):
         wanted = ask(by_torch)

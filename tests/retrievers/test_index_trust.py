@@ -21,7 +21,7 @@ from lotte.errors import CorruptFileError, MismatchError, UnavailableError
 from retrievers import index_folder, index_meta, registry
 from retrievers.index_folder import IndexFolder
 from retrievers.retriever import search_one
-from retrievers.texts import Texts
+from retrievers.texts import IndexTexts
 
 KINDS = ["bm25", "overlap", "rank_bm25"]
 DOCS = ["salt melts the ice", "the tide follows the moon", "ice floats", "a moon of ice", ""]
@@ -217,7 +217,7 @@ def test_a_meta_that_is_no_json_is_one_line(bm25, text):
 
 def texts_of(index):
     said = []
-    return Texts(index_folder.read(index), said.append), said
+    return IndexTexts(index_folder.read(index), said.append), said
 
 
 def test_a_collection_that_was_touched_and_is_the_same_is_shown(bm25, collection):

@@ -5,7 +5,6 @@ build that was killed goes on at its last whole chunk; the codec, once trained,
 stays, so the bytes are those of a build that was never stopped.
 """
 
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from time import perf_counter
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from lotte import artifact
 from lotte.dataset import Corpus
 from lotte.parsing import json_of
 from lotte.progress import Progress
@@ -32,7 +32,7 @@ CHUNK = 4096  # documents that are encoded and stored at once
 SAMPLE, SAMPLE_JOURNAL = "sample.npy", "sample.jsonl"
 
 
-class Source(Protocol):
+class VectorSource(Protocol):
     """Where vectors come from: an encoder and a corpus, or arrays that somebody encoded before."""
 
     dim: int
@@ -90,7 +90,7 @@ def sample_rows(documents: int, seed: int) -> list[int]:
 
 def build(
     folder: Path,
-    source: Source,
+    source: VectorSource,
     config: CodecConfig,
     *,
     threads: int,
@@ -139,7 +139,7 @@ def built(writer: SegmentWriter, paths: Sequence[str] = (), maker: str | None = 
 
 
 def fill(
-    writer: SegmentWriter, source: Source, sample: "Sample | None", *, threads: int, gpu: str | None = None
+    writer: SegmentWriter, source: VectorSource, sample: "Sample | None", *, threads: int, gpu: str | None = None
 ) -> None:
     """Append the documents that the segment lacks, and finish it."""
     with Progress(len(source), "documents", "encoding and compressing") as progress:
@@ -174,7 +174,7 @@ class Sample:
         self._column = NumberFile(folder / SAMPLE, np.float16, dim)
         self._column.truncate(sum(self._lengths))
 
-    def fill(self, source: Source, rows: list[int]) -> None:
+    def fill(self, source: VectorSource, rows: list[int]) -> None:
         self.rows = rows
         with Progress(len(rows), "documents", "encoding a sample") as progress:
             progress.advance(len(self._lengths))
@@ -184,7 +184,7 @@ class Sample:
                 self._column.fsync()
                 lengths = np.diff(packed.starts).tolist()
                 with self._journal.open("a", encoding="utf-8") as journal:
-                    journal.write(json.dumps(lengths) + "\n")
+                    journal.write(artifact.json_line(lengths))
                 self._lengths += lengths
                 progress.advance(len(lengths))
         self._column.close(sum(self._lengths))
@@ -198,7 +198,7 @@ class Sample:
         mapped: NDArray[Any] = np.load(self._folder / SAMPLE, mmap_mode="r")
         return mapped
 
-    def completed(self, source: Source, rows: Sequence[int]) -> TokenVectors:
+    def completed(self, source: VectorSource, rows: Sequence[int]) -> TokenVectors:
         """Return the vectors of documents, encoding those only that the sample has not."""
         missing = [row for row in rows if row not in self._place]
         packed = source.vectors(missing)
@@ -227,6 +227,7 @@ class Plan(NamedTuple):
 
 
 def plan(documents: int, tokens_per_document: float, dim: int, config: CodecConfig) -> Plan:
+    """Return what building an index of so many documents takes: centroids, bytes on disk, bytes in memory."""
     tokens = documents * tokens_per_document
     sampled = min(documents, 1 + int(16 * np.sqrt(120 * documents))) * tokens_per_document
     centroids = codecs.num_centroids(tokens, config)

@@ -4,7 +4,6 @@ Legend  N tokens  K centroids  H dimensions  P bytes of a packed residual
 Source  Santhanam et al. 2022, arXiv:2112.01488, section 3.3
 """
 
-import json
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -157,7 +156,7 @@ def save(codec: Codec, folder: Path) -> None:
         halves = codec.exact.astype(np.float16)
         np.save(folder / EXACT, halves if np.array_equal(halves, codec.exact) else codec.exact)
         tables["exact"] = EXACT
-    artifact.write_whole(folder / TABLES, json.dumps(tables, indent=1) + "\n")
+    artifact.write_whole(folder / TABLES, artifact.readable(tables, ascii=True, sort=False))
 
 
 def load(folder: Path) -> Codec:

@@ -13,7 +13,6 @@ journal knows, so no chunk is made twice.
 """
 
 import hashlib
-import json
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -22,6 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lotte import artifact
 from lotte.errors import CorruptFileError
 from lotte.jsonl import integer, parsed, string
 from retrievers.arrays import mapped, rises
@@ -34,6 +34,7 @@ NAMES = ("cells", "residuals", "lengths", "starts", "lists", "list_starts")
 
 
 def file(folder: Path, name: str, number: int) -> Path:
+    """Return the path of an array of a segment."""
     return folder / f"{name}.{number:04}.npy"
 
 
@@ -123,7 +124,7 @@ class SegmentWriter:
         self._distances = [(chunk["tokens"], chunk["distance"]) for chunk in chunks]
         for name, column in self._columns.items():
             column.truncate(self.documents + 1 if name == "starts" else self.tokens)
-        self._journal.write_text("".join(json.dumps(chunk) + "\n" for chunk in chunks), encoding="utf-8")
+        self._journal.write_text("".join(artifact.json_line(chunk) for chunk in chunks), encoding="utf-8")
 
     @property
     def distance(self) -> float:
@@ -166,7 +167,7 @@ class SegmentWriter:
             column.append(whole)
             column.fsync()
         with self._journal.open("a", encoding="utf-8") as journal:
-            journal.write(json.dumps(line) + "\n")
+            journal.write(artifact.json_line(line))
             journal.flush()
             os.fsync(journal.fileno())
         self.documents += len(lengths_D)

@@ -19,7 +19,7 @@ from retrievers import index_folder, index_meta
 from retrievers.colbert.index import codec as codecs
 from retrievers.colbert.index import folder as folders
 from retrievers.colbert.index import segment as segments
-from retrievers.colbert.index.build import CHUNK, Source, fill
+from retrievers.colbert.index.build import CHUNK, VectorSource, fill
 from retrievers.colbert.index.meta import IndexMeta
 from retrievers.colbert.index.segment import SegmentWriter
 from retrievers.colbert.kernels.arrays import Encoded
@@ -38,7 +38,7 @@ class Addition:
     """Documents to be put into an index, and who encodes them."""
 
     corpus: Corpus
-    source: Callable[[IndexMeta], Source]  # of their vectors; raises MismatchError where the index has another model's
+    source: Callable[[IndexMeta], VectorSource]  # of their vectors; MismatchError if another model made the index
     threads: int
     gpu: str | None = None
 

@@ -219,7 +219,7 @@ def _score_of_best(dim: int, bits: int) -> Callable[..., Any]:
     return run
 
 
-class _Room(NamedTuple):
+class _DocumentRoom(NamedTuple):
     """What is written for each document."""
 
     packed: Bytes
@@ -237,7 +237,7 @@ def _one_token_explicit(dim: int, bits: int, id_bytes: int) -> Callable[..., Non
     def run(tables: Any, tokens: Any, coarse: Any, rows: Any, count: int, out: Any) -> None:
         places = np.empty((AHEAD, len(tables.query), LANES), np.uint16)
         tops = np.empty((AHEAD, len(tables.query), LANES), np.int8)
-        room = _Room(
+        room = _DocumentRoom(
             np.empty(LANES * width + 64, np.uint8),
             np.empty(LANES * dim + 64, np.uint8),
             np.zeros(LANES, np.float32),

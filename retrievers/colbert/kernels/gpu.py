@@ -165,7 +165,7 @@ def _lists(centroid_ids_N: Tensor, starts_D: Tensor, num_centroids: int) -> tupl
     return keys.remainder_(documents).int(), row_starts
 
 
-class Batch(NamedTuple):
+class QueryBatch(NamedTuple):
     """Some queries, filled up to one length with tokens of 0."""
 
     vectors: Tensor  # (B, Q, H) float32
@@ -175,7 +175,7 @@ class Batch(NamedTuple):
     counts: Tensor  # (B,) int32: tokens
 
 
-def batch(codec: GpuCodec, queries: Sequence[Query]) -> Batch:
+def batch(codec: GpuCodec, queries: Sequence[Query]) -> QueryBatch:
     """Return queries on the codec's device."""
     longest = power_of_two(LANES, max(query.count for query in queries))
     shape = (len(queries), longest, codec.codec.dim)
@@ -187,13 +187,13 @@ def batch(codec: GpuCodec, queries: Sequence[Query]) -> Batch:
     steps = np.array([query.step * codec.codec.step / UNIT for query in queries], np.float32)
     counts = np.array([query.count for query in queries], np.int32)
     where = codec.weights.device
-    return Batch(*(moved(array, where) for array in (vectors, lanes, least, steps, counts)))
+    return QueryBatch(*(moved(array, where) for array in (vectors, lanes, least, steps, counts)))
 
 
 # centroids ----------------------------------------------------------------------------------------------------------
 
 
-def centroid_scores(codec: GpuCodec, asked: Batch) -> Tensor:
+def centroid_scores(codec: GpuCodec, asked: QueryBatch) -> Tensor:
     """Return what `reference.centroid_scores` returns, (B, K, Q) int16, to the last bit.
 
     The numbers are whole and of 8 bits, and their sums below 2 ** 24: exact in TF32 too, where torch is set to it.

@@ -91,7 +91,7 @@ class _Block(NamedTuple):
     last: int  # the largest centroid number there is
 
 
-class _Room(NamedTuple):
+class _TileAddresses(NamedTuple):
     """Addresses of tables, and of what is written for each tile."""
 
     levels: int
@@ -251,7 +251,7 @@ def _explicit(dim: int, bits: int, id_bytes: int, keep: int, tiles: int) -> Call
             np.empty(TILE * width + 64, np.uint8), np.empty(TILE, tokens.centroid_ids.dtype), np.empty(TILE, np.uint8)
         )
         unpacked, dots = np.zeros(TILE * dim + 64, np.uint8), np.empty((TILE, LANES), np.int32)
-        room = _Room(
+        room = _TileAddresses(
             tables.levels.ctypes.data, tables.inverse_lengths.ctypes.data, tables.units.ctypes.data, best.ctypes.data,
             kept.ctypes.data, unpacked.ctypes.data, dots.ctypes.data,
         )  # fmt: skip

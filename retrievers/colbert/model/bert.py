@@ -35,7 +35,7 @@ ROUND = 64  # batches on a CPU get a multiple of so many rows, if they are large
 CPU_TOKENS = 2048  # in a batch: enough to fill the matrix units, few enough that what passes between layers stays near
 
 
-class Batch(NamedTuple):
+class TextBatch(NamedTuple):
     """Some texts, end to end."""
 
     ids: Tensor  # (N,) int64
@@ -43,12 +43,12 @@ class Batch(NamedTuple):
     seen: list[int]  # B of them: how many of a text's first tokens the others look at
 
 
-class Body(Protocol):
+class TorchTransformer(Protocol):
     """What turns tokens into hidden states."""
 
     parameters: int
 
-    def __call__(self, batch: Batch) -> Tensor:
+    def __call__(self, batch: TextBatch) -> Tensor:
         """Return (N, I), the last hidden states of a batch."""
         ...
 
@@ -61,7 +61,7 @@ class Padded:
         # a pooler has no part in the hidden states
         self.parameters = sum(t.numel() for name, t in model.named_parameters() if not name.startswith("pooler."))
 
-    def __call__(self, batch: Batch) -> Tensor:
+    def __call__(self, batch: TextBatch) -> Tensor:
         device = batch.ids.device
         lengths, seen = (torch.tensor(counts, device=device) for counts in (batch.lengths, batch.seen))
         place_L = torch.arange(max(batch.lengths), device=device)
@@ -102,7 +102,7 @@ class Packed:
         self.norm = state["embeddings.LayerNorm.weight"], state["embeddings.LayerNorm.bias"]
         self.dtype = dtype
         self.layers = [
-            _Layer(
+            _TorchLayer(
                 qkv=linear(*take(f"{layer}.attention.self.", "query", "key", "value")),
                 mix=linear(*take(f"{layer}.attention.output.dense")),
                 mix_norm=take(f"{layer}.attention.output.LayerNorm"),
@@ -113,7 +113,7 @@ class Packed:
             for layer in (f"encoder.layer.{number}" for number in range(config["num_hidden_layers"]))
         ]
 
-    def __call__(self, batch: Batch) -> Tensor:
+    def __call__(self, batch: TextBatch) -> Tensor:
         device = batch.ids.device
         place_N = torch.cat([torch.arange(length) for length in batch.lengths]).to(device)
         hidden_NI = F.embedding(batch.ids, self.words) + F.embedding(place_N, self.places)
@@ -186,7 +186,7 @@ def linear(weight: Tensor, bias: Tensor) -> Linear:
     return fused
 
 
-class _Layer(NamedTuple):
+class _TorchLayer(NamedTuple):
     """One layer's weights, each with its bias."""
 
     qkv: Linear
@@ -207,7 +207,7 @@ class _Step(NamedTuple):
     place: Tensor | None  # (N,): where a token stands in (B * L); None: there is no padding
 
 
-def _steps(batch: Batch, device: torch.device) -> list[_Step]:
+def _steps(batch: TextBatch, device: torch.device) -> list[_Step]:
     steps, begin = [], 0
     for length, group in groupby(zip(batch.lengths, batch.seen, strict=True), key=lambda pair: pair[0]):
         seen = [count for _, count in group]
@@ -217,7 +217,7 @@ def _steps(batch: Batch, device: torch.device) -> list[_Step]:
     return steps
 
 
-def _one_step(batch: Batch, device: torch.device) -> list[_Step]:
+def _one_step(batch: TextBatch, device: torch.device) -> list[_Step]:
     length, texts = max(batch.lengths), len(batch.lengths)
     mask = _mask(batch.seen, length, device)
     if all(count == length for count in batch.lengths):
@@ -269,14 +269,14 @@ class Step:
         return out_NH
 
 
-class Lane:
+class TorchModel:
     """One copy of the model, on one device."""
 
     def __init__(self, found: Checkpoint, device: torch.device, precision: str) -> None:
         dtype = DTYPES[precision]
         self.device = device
         self.projection = [Step(dense, device, dtype) for dense in found.steps()]
-        self.body: Body
+        self.body: TorchTransformer
         if bert_cpu.fits(found.described):
             arrays = found.arrays(bert_cpu.shapes(found.described))
             state = {name: torch.tensor(array) for name, array in arrays.items()}
@@ -292,7 +292,7 @@ class Lane:
         with torch.inference_mode():
             ids = torch.from_numpy(tokens.ids[rows]).to(self.device)
             kept = torch.from_numpy(np.flatnonzero(tokens.kept[rows])).to(self.device)
-            out = self.body(Batch(ids, lengths, tokens.seen[texts].tolist()))[kept]
+            out = self.body(TextBatch(ids, lengths, tokens.seen[texts].tolist()))[kept]
             for step in self.projection:
                 out = step(out)
             unit: Tensor = F.normalize(out.float(), dim=1)

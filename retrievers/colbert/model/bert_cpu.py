@@ -37,7 +37,7 @@ TOKENS = 512  # in a batch: what passes between layers stays in the second cache
 INNER = 128  # rows of the inner layer made at once, for the same reason
 
 
-class Lane:
+class CompiledModel:
     """The model: tokens to vectors. Any number of threads may call it at once.
 
     precision  "fp32" or "int8"; the projection is float32 in both
@@ -45,7 +45,7 @@ class Lane:
 
     def __init__(self, found: Checkpoint, precision: str) -> None:
         state = found.arrays(shapes(found.described))
-        self.body, self.projection = Body(found.described, state, precision), Projection(found.steps())
+        self.body, self.projection = CompiledTransformer(found.described, state, precision), Projection(found.steps())
         self.parameters = sum(array.size for array in state.values())
 
     def __call__(self, tokens: Tokens, texts: NDArray[np.int64]) -> Floats:
@@ -88,7 +88,7 @@ def _product(rows: Floats, weights: FloatWeights) -> Floats:
     return np.ascontiguousarray(out[:, : weights.columns])
 
 
-class Body:
+class CompiledTransformer:
     """The transformer.
 
     config     what config.json says; `fits` has seen it
@@ -116,7 +116,7 @@ class Body:
         self.places = state["embeddings.position_embeddings.weight"] + types[0]
         self.norm = norm("embeddings.LayerNorm")
         self.layers = [
-            _Layer(
+            _CompiledLayer(
                 qkv=take(f"{layer}.attention.self.", "query", "key", "value"),
                 mix=take(f"{layer}.attention.output.dense"),
                 mix_norm=norm(f"{layer}.attention.output.LayerNorm"),
@@ -157,17 +157,17 @@ class Body:
                 transformer.add_and_norm(part, outer, *layer.outer_norm, self.epsilon)
         return hidden[: len(ids)]
 
-    def _room(self, tokens: int, length: int) -> "_Room":
+    def _room(self, tokens: int, length: int) -> "_LayerRoom":
         """Return this thread's buffers, for so many tokens in all and in the longest text."""
-        found: _Room | None = getattr(self._rooms, "room", None)
+        found: _LayerRoom | None = getattr(self._rooms, "room", None)
         if found is None or found.tokens < tokens or found.length < length:
-            found = _Room(self, max(tokens, TOKENS), length)
+            found = _LayerRoom(self, max(tokens, TOKENS), length)
             self._rooms.room = found
         return found.of(tokens)
 
 
 @dataclass(frozen=True)
-class _Layer:
+class _CompiledLayer:
     """One layer's weights, each with its bias."""
 
     qkv: Any
@@ -178,10 +178,10 @@ class _Layer:
     outer_norm: tuple[Floats, Floats]
 
 
-class _Room:
+class _LayerRoom:
     """The buffers of one thread, used again from batch to batch: memory that is new costs more than the arithmetic."""
 
-    def __init__(self, body: Body, tokens: int, length: int) -> None:
+    def __init__(self, body: CompiledTransformer, tokens: int, length: int) -> None:
         self.tokens, self.length = tokens, length
         rows, self._heads, head = _padded(tokens, ROWS), body.heads, body.wide // body.heads
         widest = max(3 * body.wide, body.inner)
@@ -200,7 +200,7 @@ class _Room:
             else (transformer.float_attention(head, width), room.floats())
         )
 
-    def of(self, tokens: int) -> "_Room":
+    def of(self, tokens: int) -> "_LayerRoom":
         """Return the room with buffers of so many tokens, rounded up."""
         rows = _padded(tokens, ROWS)
         self.hidden, self.mixed, self.qkv = self._hidden[:rows], self._mixed[:rows], self._qkv[:rows]

@@ -41,7 +41,7 @@ PRECISIONS = ("auto", "fp32", "int8", "bf16", "fp16")
 Vectors = NDArray[np.float32] | NDArray[np.float16]
 
 
-class Lane(Protocol):
+class ModelCopy(Protocol):
     """One copy of the model, on one device."""
 
     parameters: int  # of the transformer
@@ -63,7 +63,7 @@ class Encoder:
     def __init__(
         self,
         found: Checkpoint,
-        lanes: Sequence[Lane],
+        lanes: Sequence[ModelCopy],
         precision: str,
         *,
         workers: int,
@@ -117,7 +117,7 @@ class Encoder:
             if precision == "auto" and plain:
                 precision = "int8" if found.in_bytes else "fp32"
             if plain and precision in bert_cpu.PRECISIONS:
-                lane = bert_cpu.Lane(found, precision)
+                lane = bert_cpu.CompiledModel(found, precision)
                 return cls(found, [lane], precision, workers=num_processors(), budget=bert_cpu.TOKENS)
         if precision == "int8":
             where = f"{found.name} is a {found.described.get('model_type')}" if not plain else f"this is {device}"
@@ -132,7 +132,7 @@ class Encoder:
         cpu = devices[0].type == "cpu"
         if precision == "auto":
             precision = "fp32" if cpu else "fp16"
-        lanes = [bert.Lane(found, device, precision) for device in devices]
+        lanes = [bert.TorchModel(found, device, precision) for device in devices]
         workers = bert.threads() if cpu else 2 * len(lanes)  # two a GPU, so that it need not wait
         return cls(found, lanes, precision, workers=workers, budget=TORCH_TOKENS if cpu else GPU_TOKENS, torch_cpu=cpu)
 

@@ -27,7 +27,6 @@ scale a row, token types too, would save 1.4 MB and lose 0.0008 and 0.0054
 tokenizer.json. `expand` makes of it what the others open.
 """
 
-import json
 import shutil
 from collections.abc import Mapping
 from dataclasses import fields, replace
@@ -314,4 +313,4 @@ def _plain(name: str) -> bool:
 
 
 def _json(value: Mapping[str, Any]) -> bytes:
-    return (json.dumps(dict(value), indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()
+    return artifact.readable(dict(value), sort=False).encode()

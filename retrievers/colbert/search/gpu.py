@@ -21,7 +21,7 @@ from lotte.errors import CorruptFileError, UnavailableError
 from retrievers.colbert.index.folder import ColbertIndex
 from retrievers.colbert.kernels import gpu
 from retrievers.colbert.kernels.arrays import LANES, Bytes, Floats, Query
-from retrievers.colbert.kernels.gpu import Batch, GpuCodec, GpuSegment
+from retrievers.colbert.kernels.gpu import GpuCodec, GpuSegment, QueryBatch
 from retrievers.colbert.search.config import SearchConfig
 from retrievers.colbert.search.cpu import TopK, findable, query_of
 from retrievers.index_meta import AGAIN
@@ -75,7 +75,7 @@ class Probed(NamedTuple):
     values: Tensor  # (B, Q, P) int64: their scores
 
 
-def best_centroids(codec: GpuCodec, asked: Batch, probe: int) -> Probed:
+def best_centroids(codec: GpuCodec, asked: QueryBatch, probe: int) -> Probed:
     """Return the centroids of `reference.best_centroids`, and those of token 0 again where there is no token."""
     torch = gpu.package("torch")
     scores = gpu.centroid_scores(codec, asked)
@@ -212,7 +212,7 @@ def _wider(
     return [next(answers[one]) for one in short]
 
 
-def _gathered(part: GpuSegment, probed: Probed, asked: Batch, mask: Tensor | None) -> tuple[Tensor, Tensor]:
+def _gathered(part: GpuSegment, probed: Probed, asked: QueryBatch, mask: Tensor | None) -> tuple[Tensor, Tensor]:
     """Return candidates and their gains: where all centroids are probed, all documents, by centroid interaction."""
     if probed.ids.shape[2] < probed.scores.shape[1]:
         return gather(part, probed, asked.counts, mask)
@@ -228,7 +228,13 @@ def _all(part: GpuSegment, mask: Tensor | None) -> Tensor:
 
 
 def _chosen(
-    codec: GpuCodec, part: GpuSegment, asked: Batch, probed: Probed, config: SearchConfig, rows: Tensor, gain: Tensor
+    codec: GpuCodec,
+    part: GpuSegment,
+    asked: QueryBatch,
+    probed: Probed,
+    config: SearchConfig,
+    rows: Tensor,
+    gain: Tensor,
 ) -> Tensor:
     """Return the rows that are worth scoring in full, (B, C)."""
     torch = gpu.package("torch")
@@ -244,7 +250,7 @@ def _chosen(
     return rows
 
 
-def _half_precision_best(codec: GpuCodec, part: GpuSegment, asked: Batch, rows: Tensor, count: int) -> Tensor:
+def _half_precision_best(codec: GpuCodec, part: GpuSegment, asked: QueryBatch, rows: Tensor, count: int) -> Tensor:
     """Return the rows with the best scores in float16, (B, C)."""
     torch = gpu.package("torch")
     best = []
