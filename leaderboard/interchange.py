@@ -28,6 +28,7 @@ from lotte import artifact, extras, lock
 from lotte.dataset import Dataset
 from lotte.errors import CorruptFileError, LotteError, MismatchError, UnavailableError, absent, writing
 from lotte.lines import lines, opened
+from lotte.parsing import unique_keys
 
 START, END = "ir_metadata.start", "ir_metadata.end"
 _HEADER = 10_000  # lines at most; a header that does not end is none
@@ -272,7 +273,7 @@ def _yaml(text: list[str], file: Path) -> dict[str, Any]:
     try:
         try:
             pairs = [line.partition(": ") for line in text]
-            return {_plain(str(json.loads(key))): _plain(json.loads(value)) for key, _, value in pairs}
+            return unique_keys([(_plain(str(json.loads(key))), _plain(json.loads(value))) for key, _, value in pairs])
         except ValueError:
             sections = _plain(_loaded("\n".join(text), file))
     # PyYAML lets through what its constructors raise: `!!timestamp x` is an AttributeError, `!!bool x` a KeyError
@@ -289,9 +290,22 @@ def _loaded(text: str, file: Path) -> Any:
     try:
         if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, yaml.SafeLoader)):
             raise ValueError("it has an alias, which is not read here: write the value out")
+        _require_unique_keys(yaml.compose(text, yaml.SafeLoader))
         return yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise ValueError(str(error)) from None
+
+
+def _require_unique_keys(node: Any) -> None:
+    """Raise ValueError if a mapping of a YAML document names a key twice, of which PyYAML takes the last."""
+    if node is None or node.id == "scalar":
+        return
+    parts = node.value
+    if node.id == "mapping":
+        unique_keys([(str(key.value), None) for key, _ in node.value])
+        parts = [part for pair in node.value for part in pair]
+    for part in parts:
+        _require_unique_keys(part)
 
 
 def _plain(value: Any) -> Any:

@@ -15,8 +15,11 @@ from lotte.errors import CorruptFileError, reason, shown
 _WRONG = (ValueError, RecursionError)  # ValueError: not JSON or TOML, not UTF-8, a number of 5,000 digits
 
 
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Refuse an object that names a key twice: which of the two counts is another one in another program."""
+def unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return the pairs of an object by their keys.
+
+    Raises  ValueError if a key is there twice: which of the two counts is another one in another program
+    """
     by_key = dict(pairs)
     if len(by_key) < len(pairs):
         (twice, _), *_ = Counter(key for key, _ in pairs).most_common(1)
@@ -24,7 +27,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return by_key
 
 
-_DECODER = json.JSONDecoder(object_pairs_hook=_unique)
+_DECODER = json.JSONDecoder(object_pairs_hook=unique_keys)
 
 
 def json_of(text: str | bytes, where: object) -> Any:

@@ -108,6 +108,7 @@ class _Builder:
             self.notes.append(f"no passages: nothing that could be one was there on {self.options.as_of}")
         self._questions(questions, answers, names)
         self.counts.passages = len(answers)
+        self._note_odd_posts(questions, answers)
         return {"inputs": self.inputs, "counts": vars(self.counts), "bad": self.bad, "notes": self.notes}
 
     def _rows(self, name: str, blocks: Iterator[bytes]) -> XmlRows:
@@ -173,6 +174,15 @@ class _Builder:
         answer_ids, first = np.unique(pages[:, 0], return_index=True)
         table = pa.table({"post_id": answer_ids, "question_id": pages[first, 1]})
         arrow.write(self.folder / "pages.arrow", table)
+
+    def _note_odd_posts(self, questions: pa.Table, answers: pa.Table) -> None:
+        """Say what no dump of Stack Exchange's has, and what was made of it."""
+        again = len(questions) - len(pc.unique(questions["question_id"])) + self.counts.repeated_ids
+        if again:
+            self.notes.append(f"{again:,} posts have the Id of an earlier post of their kind: the first of an Id counts")
+        undated = questions["created"].null_count + answers["created"].null_count
+        if undated:
+            self.notes.append(f"{undated:,} posts have no CreationDate that is a date: `created` is null there")
 
     def _users(self, rows: XmlRows) -> pa.Table:
         users = arrow.Gathered(_USERS)

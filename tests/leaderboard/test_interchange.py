@@ -180,6 +180,14 @@ def test_yaml_of_strangers_makes_no_objects(tmp_path):
         interchange.header(file)
 
 
+@pytest.mark.parametrize("header", ['# "a": 1\n# "a": 2\n', "# a: 1\n# b: {c: 2, c: 3}\n"])
+def test_a_header_that_names_a_key_twice_is_refused(tmp_path, header):
+    file = tmp_path / "r.trec"
+    file.write_text(f"# ir_metadata.start\n{header}# ir_metadata.end\n0 Q0 3 1 1 t\n")
+    with pytest.raises(CorruptFileError, match=r"its header is no YAML \(the key '[ac]' is there twice\)"):
+        interchange.header(file)
+
+
 def test_the_commands_as_they_are_typed(tmp_path, record):
     done = board("export", record, "--format", "tira", "--out", "out", cwd=tmp_path)
     assert (done.returncode, done.stdout) == (0, f"out/overlap/{NAME}.tsv\n")

@@ -145,6 +145,19 @@ def test_a_post_that_stands_there_twice_counts_once(place):
     assert counts(place)["repeated ids"] == 1
 
 
+def test_posts_with_one_id_are_said_to_be_there(place):
+    posts(place, table(QUESTION, QUESTION.replace("Why?", "Why not?"), ANSWER, ANSWER.replace("Because", "Again")))
+    done = lotte(*words(place))
+    assert f"{SITE}: 2 posts have the Id of an earlier post of their kind: the first of an Id counts" in done.stderr
+    assert (place / "out" / "food" / "test" / "questions.forum.tsv").read_text() == "0\tWhy?\n"
+
+
+@pytest.mark.parametrize("date", ["2015-99-02T00:00:00.000", "yesterday", ""])
+def test_a_post_without_a_date_that_is_one_is_said_to_be_there(date, place):
+    posts(place, table(QUESTION, ANSWER.replace("2015-01-02T00:00:00.000", date)))
+    assert f"{SITE}: 1 posts have no CreationDate that is a date: `created` is null there" in lotte(*words(place)).stderr
+
+
 @pytest.mark.parametrize("html", ["fast", "reference"])
 @pytest.mark.parametrize("control", ["&#x0E;", "&#31;", "&#xFFFF;", "\x0e", "\x1f"])
 def test_a_control_character_is_white_space_and_the_post_is_kept(control, html, place):
