@@ -234,7 +234,9 @@ class _Processes:
                         for future in done:
                             future.result()
                 except Exception:
-                    self.end()  # those that run are finished, and heard: who is not waits for it
+                    for future in running:
+                        future.cancel()
+                    wait(running)  # for those that run. Ctrl-C ends this, but in `end` Python 3.12.1 may hang after it
                     raise
             except BrokenProcessPool:
                 raise UnavailableError(

@@ -92,7 +92,7 @@ def test_ctrl_c_ends_the_wait_for_what_runs_beside_a_failed_step():
         "from lotte import executor; import test_executor; workers = executor.Workers(2)\n"
         "workers.run([executor.WorkStep('bad', 1, test_executor.fail), executor.WorkStep('long', 2, test_executor.go_on)])"
     )
-    env = {**os.environ, "PYTHONPATH": str(TESTS / "helpers")}
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), str(TESTS / "helpers")])}
     process = subprocess.Popen(
         [sys.executable, "-c", program], env=env, stderr=subprocess.PIPE, text=True, preexec_fn=hears_ctrl_c
     )
