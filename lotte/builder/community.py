@@ -179,7 +179,7 @@ class _Builder:
         """Say what no dump of Stack Exchange's has, and what was made of it."""
         again = len(questions) - len(pc.unique(questions["question_id"])) + self.counts.repeated_ids
         if again:
-            self.notes.append(f"{again:,} posts have the Id of an earlier post of their kind: the first of an Id counts")
+            self.notes.append(f"{again:,} posts have the Id of an earlier post of their kind: the first one counts")
         undated = questions["created"].null_count + answers["created"].null_count
         if undated:
             self.notes.append(f"{undated:,} posts have no CreationDate that is a date: `created` is null there")

@@ -20,6 +20,7 @@ from time import perf_counter
 WAYS: dict[str, tuple[dict[str, str], int]] = {
     "default": ({}, 2),
     "one thread": ({}, 1),
+    "avxvnni": ({"LOTTE_KERNELS": "avxvnni"}, 2),
     "avx2": ({"LOTTE_KERNELS": "avx2"}, 2),
     "plain": ({"LOTTE_KERNELS": "plain"}, 2),
     "other libraries": (

@@ -13,8 +13,9 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from retrievers.colbert.kernels.x86 import amx, simd
-from retrievers.colbert.kernels.x86.simd import HALVES, I64, V16I32
+from retrievers.colbert.kernels.vectors import amx
+from retrievers.colbert.kernels.vectors.llvm import HALVES, I64, store
+from retrievers.colbert.kernels.vectors.simd_dots import fused_dots
 
 HELD = np.zeros(2, np.int64)  # the address of the query that is held, 0 for none; how often one was
 
@@ -66,12 +67,12 @@ def dots(typingctx, rows, out, dim):
     num_dims = dim.literal_value
 
     def codegen(context, b, signature, args):
-        query, zero = b.load(_pointer(b)), ir.Constant(V16I32, [0] * 16)
+        query = b.load(_pointer(b))
         for row in range(amx.TILE):
             at = b.add(args[0], ir.Constant(I64, row * num_dims))
-            (sums,) = simd._dots(b, [at], list(range(0, num_dims, 4)), query, [[zero, zero]])
+            (sums,) = fused_dots(b, [at], num_dims, query)
             for half in HALVES:
-                simd.store(b, sums[half], args[1], 128 * row + 64 * half)
+                store(b, sums[half], args[1], 128 * row + 64 * half)
         return context.get_dummy_value()
 
     return types.void(types.intp, types.intp, dim), codegen

@@ -148,7 +148,7 @@ def test_a_post_that_stands_there_twice_counts_once(place):
 def test_posts_with_one_id_are_said_to_be_there(place):
     posts(place, table(QUESTION, QUESTION.replace("Why?", "Why not?"), ANSWER, ANSWER.replace("Because", "Again")))
     done = lotte(*words(place))
-    assert f"{SITE}: 2 posts have the Id of an earlier post of their kind: the first of an Id counts" in done.stderr
+    assert f"{SITE}: 2 posts have the Id of an earlier post of their kind: the first one counts" in done.stderr
     assert (place / "out" / "food" / "test" / "questions.forum.tsv").read_text() == "0\tWhy?\n"
 
 

@@ -261,10 +261,10 @@ def test_company_changes_no_bit(folder, precision, monkeypatch):
 def test_every_kind_of_processor_gives_the_same_bits(folder, precision):
     code = (
         "import hashlib, sys; from retrievers.colbert.model.encoder import Encoder; "
-        "from retrievers.colbert.kernels.products import form; "
+        "from retrievers.colbert.kernels.products import registers; "
         "found = Encoder.load(sys.argv[1], device='cpu', precision=sys.argv[2]); texts = sys.argv[3:]; "
         "assert 'torch' not in sys.modules; "
-        "print(form().width, hashlib.sha256(found.docs(texts).vectors.tobytes() + found.queries(texts).tobytes()).hexdigest())"
+        "print(registers().width, hashlib.sha256(found.docs(texts).vectors.tobytes() + found.queries(texts).tobytes()).hexdigest())"
     )
     said = [
         subprocess.run(

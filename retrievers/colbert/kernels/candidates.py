@@ -17,7 +17,8 @@ from retrievers.colbert.kernels.arrays import COARSE, LANES, Bytes, Floats, Inte
 from retrievers.colbert.kernels.centroids import Scratch
 from retrievers.colbert.kernels.compile import compiled, explicit, inlined
 from retrievers.colbert.kernels.maxsim import KernelTables, explicit_for, plane_order
-from retrievers.colbert.kernels.x86 import simd, simd_centroids, simd_scores
+from retrievers.colbert.kernels.vectors import simd, simd_centroids, simd_scores
+from retrievers.colbert.kernels.vectors.simd_dots import dot
 
 AHEAD = 8  # documents whose leading tokens are asked for before the first of them is scored
 MOST_TOKENS = 1 << 16  # tokens of a document among which leaders are looked for: their places fit 16 bits
@@ -208,7 +209,7 @@ def _score_of_best(dim: int, bits: int) -> Callable[..., Any]:
             simd.unpack(room.packed.ctypes.data, lanes * width, tables.levels.ctypes.data, unpacked_at, bits, width)
             room.scales[lanes:] = 0
             for lane in range(lanes):
-                room.dots[lane] = simd.dot(unpacked_at + lane * dim, tables.query[block, lane].ctypes.data, dim)
+                room.dots[lane] = dot(unpacked_at + lane * dim, tables.query[block, lane].ctypes.data, dim)
                 room.scales[lane] = tables.inverse_lengths[tokens.lengths[start + places[block, lane]]]
             for lane in range(LANES):
                 near = (np.float32(tops[block, lane]) + np.float32(0.5)) * tables.units[0]

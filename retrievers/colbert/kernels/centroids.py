@@ -10,50 +10,40 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from retrievers.colbert.kernels.arrays import COARSE, LANES, UNIT, Bytes, CentroidScores, Codec, Floats, Integers, Query
+from retrievers.colbert.kernels.arrays import COARSE, LANES, UNIT, Bytes, CentroidScores, Codec, Floats, Query
 from retrievers.colbert.kernels.compile import CONFIG, compiled, explicit, tiled
-from retrievers.colbert.kernels.x86 import amx, simd, simd_centroids
-from retrievers.colbert.kernels.x86.amx import TILE
-
-
-def grouped(lanes_BLH: NDArray[np.int8], order_H: Integers | None = None) -> NDArray[np.int8]:
-    """Return bytes as the dot instruction wants them: four dimensions of a lane side by side, (B, H / 4, 32, 4).
-
-    order_H  of the dimensions; None: as they come
-    """
-    ordered = np.ascontiguousarray(lanes_BLH if order_H is None else lanes_BLH[:, :, order_H])
-    fours = np.ascontiguousarray(ordered.view(np.int32).transpose(0, 2, 1))  # moved as one number, which is sooner
-    return fours.view(np.int8).reshape(len(fours), lanes_BLH.shape[2] // 4, lanes_BLH.shape[1], 4)
-
+from retrievers.colbert.kernels.vectors import amx, simd_centroids
+from retrievers.colbert.kernels.vectors.amx import TILE
+from retrievers.colbert.kernels.vectors.simd_dots import MANY, ROWS, dots, grouped
 
 # nearest centroids ----------------------------------------------------------------------------------------------
 
 
 def _together(rows: int, tiles: int) -> int:
     """Return how many centroids are multiplied at once."""
-    return TILE if tiles else simd.ROWS if rows % simd.MANY else simd.MANY
+    return TILE if tiles else ROWS if rows % MANY else MANY
 
 
 @cache
 def _nearest(dim: int, tiles: int, step: int) -> Callable[..., None]:
     @compiled
     def run(points: Any, centroids: Any, best: Any, centroid_ids: Any, config: Any) -> None:
-        dots = np.empty((step, LANES), np.int32)
+        products = np.empty((step, LANES), np.int32)
         if tiles:
             amx.begin(config.ctypes.data)
         for block in range(len(points)):
-            query_at = points.ctypes.data + block * LANES * dim
+            query_at = points.ctypes.data + block * points.strides[0]
             if tiles:
                 amx.hold(query_at, dim)
             for first in range(0, len(centroids), step):
                 rows_at = centroids.ctypes.data + first * dim
                 if tiles:
-                    amx.dots(rows_at, dots.ctypes.data, dim)
+                    amx.dots(rows_at, products.ctypes.data, dim)
                 else:
-                    simd.dots(rows_at, query_at, dots.ctypes.data, step, dim)
+                    dots(rows_at, query_at, products.ctypes.data, step, dim)
                 offset = 4 * LANES * block
                 ids_at = centroid_ids.ctypes.data + offset
-                simd_centroids.largest(dots.ctypes.data, step, first, best.ctypes.data + offset, ids_at)
+                simd_centroids.largest(products.ctypes.data, step, first, best.ctypes.data + offset, ids_at)
         if tiles:
             amx.end()
 
@@ -63,7 +53,7 @@ def _nearest(dim: int, tiles: int, step: int) -> Callable[..., None]:
 def nearest(points_NH: NDArray[np.int8], centroids_KH: Bytes) -> NDArray[np.int32]:
     """Return what `reference.nearest` returns."""
     dim, rows = points_NH.shape[1], len(centroids_KH)
-    if not explicit() or dim % 4 or rows % simd.ROWS or not centroids_KH.flags.c_contiguous:
+    if not explicit() or dim % 4 or rows % ROWS or not centroids_KH.flags.c_contiguous:
         return _nearest_by_product(points_NH, centroids_KH)
     padded = np.zeros((-(-len(points_NH) // LANES) * LANES, dim), np.int8)
     padded[: len(points_NH)] = points_NH
@@ -108,7 +98,7 @@ def _insert(values: Any, centroid_ids: Any, value: int, centroid_id: int) -> Non
 
 
 class _QueryTables(NamedTuple):
-    query: NDArray[np.int8]  # (B, H / 4, 32, 4)
+    query: Bytes  # (B, bytes of a block): see `simd_dots.grouped`
     start: NDArray[np.int32]  # (B, 32): what is added to every dot product
     unit: Floats  # (1,): steps of UNIT for a step of a dot product
     tiles: Bytes  # (64,): how matrix registers are laid out
@@ -120,23 +110,23 @@ def _centroid_scores(dim: int, tiles: int, step: int) -> Callable[..., None]:
     def run(centroids: Any, tables: Any, out: Any, coarse: Any, values: Any, ids: Any) -> None:
         query, start, unit, probe = tables.query, tables.start, tables.unit, values.shape[2]
         floors = np.empty(LANES, np.int16)
-        dots = np.empty((step, LANES), np.int32)
+        products = np.empty((step, LANES), np.int32)
         if tiles:
             amx.begin(tables.tiles.ctypes.data)
         for block in range(len(query)):
-            query_at = query.ctypes.data + block * LANES * dim
+            query_at = query.ctypes.data + block * query.strides[0]
             if tiles:
                 amx.hold(query_at, dim)
             floors[:] = -(2**15)
             for first in range(0, len(centroids), step):
                 rows_at = centroids.ctypes.data + first * dim
                 if tiles:
-                    amx.dots(rows_at, dots.ctypes.data, dim)
+                    amx.dots(rows_at, products.ctypes.data, dim)
                 else:
-                    simd.dots(rows_at, query_at, dots.ctypes.data, step, dim)
+                    dots(rows_at, query_at, products.ctypes.data, step, dim)
                 place = LANES * (block * len(centroids) + first)
                 passed = simd_centroids.steps(
-                    dots.ctypes.data, step, start.ctypes.data + 4 * LANES * block, unit.ctypes.data,
+                    products.ctypes.data, step, start.ctypes.data + 4 * LANES * block, unit.ctypes.data,
                     out.ctypes.data + 2 * place, coarse.ctypes.data + place, floors.ctypes.data,
                 )  # fmt: skip
                 if not passed and first >= probe:
@@ -167,7 +157,7 @@ def centroid_scores(codec: Codec, query: Query, probe: int, scratch: "Scratch | 
     unit = np.float32(query.step * codec.step / UNIT)
     values = np.full((len(out), LANES, probe), -(2**31), np.int32)
     centroid_ids = np.zeros((len(out), LANES, probe), np.int32)
-    if explicit() and codec.dim % 4 == 0 and codec.num_centroids % simd.ROWS == 0:
+    if explicit() and codec.dim % 4 == 0 and codec.num_centroids % ROWS == 0:
         start = query.least(codec) - 128 * query.lanes.sum(axis=2, dtype=np.int32)
         tables = _QueryTables(grouped(query.lanes), start, np.array([unit]), CONFIG)
         tiles = tiled(codec.dim, codec.num_centroids)

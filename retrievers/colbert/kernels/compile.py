@@ -1,11 +1,9 @@
 """How kernels are compiled and kept, and which form of them this processor runs.
 
-Vector code is written for 512-bit registers and, where a processor has them, matrix registers (AMX); everywhere else
-plain loops run. LOTTE_KERNELS asks for less than there is: "vectors", "avx2" or "plain".
+Which form runs is said by `vectors.forms`: matrix registers (AMX), registers of 512, 256 or 128 bits, or plain loops.
 """
 
 import hashlib
-import os
 import sys
 from collections.abc import Callable
 from functools import cache
@@ -14,9 +12,11 @@ from typing import Any
 
 import numba as nb
 
-from retrievers.colbert.kernels.x86 import amx, simd
-from retrievers.colbert.kernels.x86.amx import TILE
+from retrievers.colbert.kernels.vectors import amx
+from retrievers.colbert.kernels.vectors.amx import TILE
+from retrievers.colbert.kernels.vectors.forms import form, limit_compiler
 
+limit_compiler()
 CONFIG = amx.config()
 SOURCES = hashlib.sha256(b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.rglob("*.py")))).digest()
 
@@ -46,7 +46,7 @@ def compiled(function: Callable[..., Any], **options: Any) -> Any:
     if kept := getattr(getattr(made, "_cache", None), "_cache_file", None):  # none, where numba may not write
         kept._source_stamp = SOURCES
         key = hashlib.sha256(repr(_identity(function)).encode()).hexdigest()
-        made._cache._index_key = lambda signature, codegen: (signature, codegen.magic_tuple(), key)
+        made._cache._index_key = lambda signature, codegen: (signature, codegen.magic_tuple(), form(), key)
     return made
 
 
@@ -71,14 +71,11 @@ def inlined(function: Callable[..., Any]) -> Any:
     return nb.njit(function, inline="always")
 
 
-@cache
 def explicit() -> bool:
-    """Return whether vector code is used: where the processor has it, unless LOTTE_KERNELS is "plain" or "avx2"."""
-    return simd.usable() and os.environ.get("LOTTE_KERNELS") not in ("plain", "avx2")
+    """Return whether vector code is used, of whatever form."""
+    return form().name != "plain"
 
 
-@cache
 def tiled(dim: int, rows: int = TILE) -> int:
-    """Return whether dot products with so many rows are made in matrix registers; LOTTE_KERNELS=vectors says no."""
-    wanted = os.environ.get("LOTTE_KERNELS") not in ("plain", "vectors")
-    return int(wanted and explicit() and dim in amx.DIMS and rows % TILE == 0 and amx.usable())
+    """Return whether dot products with so many rows are made in matrix registers."""
+    return int(form().name == "amx" and dim in amx.DIMS and rows % TILE == 0)

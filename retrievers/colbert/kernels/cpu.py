@@ -1,8 +1,7 @@
-"""The stages of `reference`, compiled: 512-bit dot products of bytes where the processor has them, else plain loops.
+"""The stages of `reference`, compiled: dot products of bytes in the widest registers there are, else plain loops.
 
 Every function frees the interpreter's lock, so threads share the work of a
-batch. The processor decides which form runs; LOTTE_KERNELS asks for less:
-"plain" loops, or "vectors" without matrix registers (AMX).
+batch. The processor decides which form runs, or LOTTE_KERNELS: see `vectors.forms`.
 """
 
 from retrievers.colbert.kernels.candidates import best, centroid_interaction, gather, one_token_maxsim, probe_gains

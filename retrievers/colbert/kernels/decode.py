@@ -15,7 +15,7 @@ from retrievers.colbert.kernels.compile import explicit, inlined
 from retrievers.colbert.kernels.maxsim import Close
 from retrievers.colbert.kernels.ordered import SIDE, dot, numeric, total
 from retrievers.colbert.kernels.reference import unpack
-from retrievers.colbert.kernels.x86 import simd_centroids, simd_scores
+from retrievers.colbert.kernels.vectors import simd_centroids, simd_scores
 
 
 class Tables(NamedTuple):

@@ -14,13 +14,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrievers.colbert.kernels.arrays import LANES, UNIT, Bytes, Codec, Floats, Integers, Query, SearchContext, Segment
-from retrievers.colbert.kernels.centroids import grouped
 from retrievers.colbert.kernels.compile import CONFIG, compiled, explicit, inlined, tiled
-from retrievers.colbert.kernels.x86 import amx, simd, simd_scores
-from retrievers.colbert.kernels.x86.amx import TILE
-from retrievers.colbert.kernels.x86.simd import MANY, ROWS
+from retrievers.colbert.kernels.vectors import amx, simd, simd_scores
+from retrievers.colbert.kernels.vectors.amx import TILE
+from retrievers.colbert.kernels.vectors.forms import form
+from retrievers.colbert.kernels.vectors.simd_dots import MANY, ROWS, dots, grouped
 
+Lanes = Bytes | NDArray[np.int8]  # of `simd_dots.grouped`; (B, 32, H) for plain loops and for a token at a time
 LOWEST = np.float32(-3.4e38)
+FUSED, TILES, LOOPS = range(3)  # with the scores, in registers of 512 bits; in matrix registers; in narrower ones
 
 
 class Listed(NamedTuple):
@@ -55,14 +57,14 @@ NO_CLOSE_TOKENS = Close(np.empty((0, 0), np.uint32), np.empty(0, np.int64), np.e
 class KernelTables(NamedTuple):
     """What the compiled functions need of a codec and a query beside the arrays of an index."""
 
-    query: NDArray[np.int8]  # (B, H / 4, 32, 4), or (B, 32, H) for plain loops and for a query token at a time
+    query: Lanes
     levels: Bytes  # (64,): 16 levels, four times over
     inverse_lengths: Floats  # (256,)
     units: Floats  # (2,): the worth of a step of a centroid score, and of a step of levels . query
     tiles: Bytes  # (64,): how matrix registers are laid out
 
     @classmethod
-    def of(cls, codec: Codec, query: Query, lanes: NDArray[np.int8]) -> "KernelTables":
+    def of(cls, codec: Codec, query: Query, lanes: Lanes) -> "KernelTables":
         levels = np.zeros(16, np.uint8)
         levels[: len(codec.levels)] = codec.levels
         units = np.array([UNIT, query.step * codec.level_step], np.float32)
@@ -121,7 +123,7 @@ class _Tile(NamedTuple):
 
 
 @cache
-def _tile_scores(dim: int, bits: int, id_bytes: int, keep: int, tiles: int) -> Callable[..., None]:
+def _tile_scores(dim: int, bits: int, id_bytes: int, keep: int, way: int) -> Callable[..., None]:
     """Return code that raises the best scores of a block to those of a tile; with `keep` = 1 it writes them all."""
     width = dim * bits // 8
 
@@ -129,14 +131,20 @@ def _tile_scores(dim: int, bits: int, id_bytes: int, keep: int, tiles: int) -> C
     def run(tile: Any, block: Any, room: Any, kept: Any) -> None:
         rows = max(tile.size, ROWS)
         simd.unpack(tile.residuals, rows * width, room.levels, room.unpacked, bits, width)
-        if tiles:
-            amx.dots(room.unpacked, room.dots, dim)
+        first = 0
+        if way != FUSED:
+            if way == TILES:
+                amx.dots(room.unpacked, room.dots, dim)
+            else:
+                while first < rows:
+                    first = min(first, rows - ROWS)
+                    dots(room.unpacked + first * dim, block.lanes, room.dots + first * 4 * LANES, ROWS, dim)
+                    first += ROWS
             simd.take_best(
                 room.dots, tile.size, tile.centroid_ids, block.scores, tile.lengths, room.lengths, room.units,
                 room.best, kept, block.last, id_bytes, keep,
             )  # fmt: skip
             return
-        first = 0
         while first < rows:  # duplicated on purpose: the number of rows must be known when this is compiled
             if rows - first >= MANY:
                 simd.tokens_scores(
@@ -190,10 +198,10 @@ def _in_place(tokens: Any, at: Any, stop: Any) -> Any:
 
 
 @cache
-def _document(dim: int, bits: int, id_bytes: int, keep: int, tiles: int) -> Callable[..., None]:
+def _document(dim: int, bits: int, id_bytes: int, keep: int, way: int) -> Callable[..., None]:
     """Return code that raises the best scores of a block to those of the tokens at [start, stop), or listed there."""
     width = dim * bits // 8
-    score, copied = _tile_scores(dim, bits, id_bytes, keep, tiles), _copied(width)
+    score, copied = _tile_scores(dim, bits, id_bytes, keep, way), _copied(width)
 
     @inlined
     def run(tokens: Any, listed: Any, start: Any, stop: Any, block: Any, room: Any, copies: Any) -> None:
@@ -236,12 +244,12 @@ def _longest(tokens: Any, rows: Any) -> Any:
 
 
 @cache
-def _explicit(dim: int, bits: int, id_bytes: int, keep: int, tiles: int) -> Callable[..., None]:
+def _explicit(dim: int, bits: int, id_bytes: int, keep: int, way: int) -> Callable[..., None]:
     """Return the vector code for a shape; with `keep` = 1, it says which tokens are close to the best too.
 
-    tiles  whether dot products are made in matrix registers
+    way  how dot products are made: FUSED, TILES or LOOPS
     """
-    width, score_document = dim * bits // 8, _document(dim, bits, id_bytes, keep, tiles)
+    width, score_document = dim * bits // 8, _document(dim, bits, id_bytes, keep, way)
 
     @compiled
     def run(tables: Any, tokens: Any, scores: Any, rows: Any, listed: Any, out: Any, close: Any) -> None:
@@ -250,19 +258,19 @@ def _explicit(dim: int, bits: int, id_bytes: int, keep: int, tiles: int) -> Call
         copies = _Copies(
             np.empty(TILE * width + 64, np.uint8), np.empty(TILE, tokens.centroid_ids.dtype), np.empty(TILE, np.uint8)
         )
-        unpacked, dots = np.zeros(TILE * dim + 64, np.uint8), np.empty((TILE, LANES), np.int32)
+        unpacked, products = np.zeros(TILE * dim + 64, np.uint8), np.empty((TILE, LANES), np.int32)
         room = _TileAddresses(
             tables.levels.ctypes.data, tables.inverse_lengths.ctypes.data, tables.units.ctypes.data, best.ctypes.data,
-            kept.ctypes.data, unpacked.ctypes.data, dots.ctypes.data,
+            kept.ctypes.data, unpacked.ctypes.data, products.ctypes.data,
         )  # fmt: skip
         some, num_blocks = len(listed.starts) > 0, len(tables.query)
-        if tiles:
+        if way == TILES:
             amx.begin(tables.tiles.ctypes.data)
         for number in range(num_blocks):
-            lanes_at = tables.query.ctypes.data + number * LANES * dim
+            lanes_at = tables.query.ctypes.data + number * tables.query.strides[0]
             scores_at = scores.ctypes.data + number * scores.shape[1] * 2 * LANES
             block = _Block(lanes_at, scores_at, scores.shape[1] - 1)
-            if tiles:
+            if way == TILES:
                 amx.hold(lanes_at, dim)
             for i in range(len(rows)):
                 best[:] = LOWEST
@@ -283,10 +291,10 @@ def _explicit(dim: int, bits: int, id_bytes: int, keep: int, tiles: int) -> Call
                         floors[lane] = best[lane] - close.doubts[number, lane]
                     masks_at = close.masks.ctypes.data + 4 * (close.starts[i] * num_blocks + number)
                     simd_scores.close(kept.ctypes.data, stop - start, floors.ctypes.data, masks_at, 4 * num_blocks)
-        if tiles:
+        if way == TILES:
             amx.end()
         # numba frees an array after its last use by name: until here they are used by their addresses in `room` alone
-        kept[0, 0], unpacked[0], dots[0, 0] = 0, 0, 0
+        kept[0, 0], unpacked[0], products[0, 0] = 0, 0, 0
 
     return run
 
@@ -355,11 +363,13 @@ def quantized_maxsim(
     """
     if listed is not None and close is not None:
         raise ValueError("the close tokens are those of whole documents, not of listed ones")
-    codec, lanes, run = context.codec, context.query.lanes, _portable
+    codec, run = context.codec, _portable
+    lanes: Lanes = context.query.lanes
     if explicit_for(codec):
-        lanes = grouped(lanes, plane_order(codec.dim, codec.bits))
+        lanes = grouped(context.query.lanes, plane_order(codec.dim, codec.bits))
         id_bytes, keep = segment.centroid_ids.itemsize, int(close is not None)
-        run = _explicit(codec.dim, codec.bits, id_bytes, keep, tiled(codec.dim))
+        way = TILES if tiled(codec.dim) else FUSED if form().width == 16 else LOOPS
+        run = _explicit(codec.dim, codec.bits, id_bytes, keep, way)
     out = np.full(len(rows_C), -np.inf, np.float32)
     tables = KernelTables.of(codec, context.query, lanes)
     run(tables, segment.tokens, context.scores.fine, rows_C, listed or NOT_LISTED, out, close or NO_CLOSE_TOKENS)

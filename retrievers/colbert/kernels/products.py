@@ -9,7 +9,6 @@ Legend
   R rows    K depth    N columns    P panels of 32 columns    G groups of 64 of the depth
 """
 
-import os
 from collections.abc import Callable
 from functools import cache
 from typing import Any, NamedTuple
@@ -22,7 +21,8 @@ from numba.extending import intrinsic
 from numpy.typing import NDArray
 
 from retrievers.colbert.kernels.compile import compiled
-from retrievers.colbert.kernels.x86.simd import (
+from retrievers.colbert.kernels.vectors.forms import PAIRS, PORTABLE, VNNI, form
+from retrievers.colbert.kernels.vectors.llvm import (
     F32,
     I8,
     I16,
@@ -30,7 +30,7 @@ from retrievers.colbert.kernels.x86.simd import (
     I64,
     Builder,
     Value,
-    features,
+    call,
     literals,
     load,
     spread,
@@ -39,44 +39,36 @@ from retrievers.colbert.kernels.x86.simd import (
 
 COLUMNS, GROUP, STEPS = 32, 64, 16  # of a panel; of a scale; dot products of four bytes in a group
 ROWS = 4  # buffers hold a multiple of so many rows
-VNNI, PAIRS, PORTABLE = range(3)  # vpdpbusd; two products in 16 bits, as AVX2 has them; any processor
 LEVELS = 63  # a byte of a row is -63..63, stored as 1..127: two products of bytes then fit in 16 bits
 
 Floats = NDArray[np.float32]
 Bytes = NDArray[np.uint8]
 
 
-class Form(NamedTuple):
+class Registers(NamedTuple):
     """How products are made on this processor."""
 
     width: int  # numbers of 32 bits in a register
-    step: int  # how four products of bytes are added: VNNI, PAIRS or PORTABLE
+    step: int  # how four products of bytes are added: see `forms`
 
 
-@cache
-def form() -> Form:
-    """Return the fastest form that this processor has; LOTTE_KERNELS asks for less: "plain", or "avx2"."""
-    found, wanted = features(), os.environ.get("LOTTE_KERNELS")
-    if wanted == "plain" or not (found.get("avx2") and found.get("fma")):
-        return Form(4, PORTABLE)
-    wide = all(found.get(need) for need in ("avx512f", "avx512bw", "avx512vl", "avx512vnni"))
-    if wide and wanted != "avx2":
-        return Form(16, VNNI)
-    return Form(8, VNNI if found.get("avxvnni") and wanted != "avx2" else PAIRS)
+def registers() -> Registers:
+    """Return those of the form that runs."""
+    return Registers(form().width, form().step)
 
 
-def _add_dots(b: Builder, sums: Value, row: Value, column: Value, form: Form) -> Value:
+def _add_dots(b: Builder, sums: Value, row: Value, column: Value, form: Registers) -> Value:
     """Return sums + the dot products of four unsigned bytes below 128 with four signed bytes, in each number."""
     numbers, shorts, octets = (ir.VectorType(t, form.width * n) for t, n in ((I32, 1), (I16, 2), (I8, 4)))
     if form.step == VNNI:
-        kind = ir.FunctionType(numbers, [numbers] * 3)
-        dots = b.module.declare_intrinsic(f"llvm.x86.avx512.vpdpbusd.{32 * form.width}", (), kind)
-        return b.call(dots, [sums, row, column])
+        return call(b, f"llvm.x86.avx512.vpdpbusd.{32 * form.width}", numbers, sums, row, column)
     if form.step == PAIRS:  # 127 * 127 * 2 fits in 16 bits
-        pairs = b.module.declare_intrinsic("llvm.x86.avx2.pmadd.ub.sw", (), ir.FunctionType(shorts, [octets] * 2))
-        fours = b.module.declare_intrinsic("llvm.x86.avx2.pmadd.wd", (), ir.FunctionType(numbers, [shorts] * 2))
-        products = b.call(pairs, [b.bitcast(row, octets), b.bitcast(column, octets)])
-        return b.add(sums, b.call(fours, [products, ir.Constant(shorts, [1] * (2 * form.width))]))
+        products = call(b, "llvm.x86.avx2.pmadd.ub.sw", shorts, b.bitcast(row, octets), b.bitcast(column, octets))
+        ones = ir.Constant(shorts, [1] * (2 * form.width))
+        return b.add(sums, call(b, "llvm.x86.avx2.pmadd.wd", numbers, products, ones))
+    if form.step != PORTABLE:  # NEON: bytes below 128 are signed ones as they are
+        both = b.bitcast(row, octets), b.bitcast(column, octets)
+        return call(b, "llvm.aarch64.neon.sdot.v4i32.v16i8", numbers, sums, *both)
     for byte in range(4):
         up, down, mask = (ir.Constant(numbers, [n] * form.width) for n in (24 - 8 * byte, 24, 255))
         low = b.and_(b.lshr(row, ir.Constant(numbers, [8 * byte] * form.width)), mask)
@@ -140,12 +132,12 @@ def byte_tile(
 
     a        address of the first row's bytes; scales  of its float32 scales, one a group; both with bytes to the next
     panel    address of (groups, steps, 32, 4) signed bytes; worth  (groups, 32) float32; offsets  (groups, 32) int32
-    steps    four bytes each, of a group; width, step  a `Form`
+    steps    four bytes each, of a group; width, step  of `Registers`
     """
     if (known := literals(rows, steps, width, step)) is None:
         return None
     num_rows, num_steps, num_lanes, how = known
-    form = Form(num_lanes, how)
+    form = Registers(num_lanes, how)
     whole, real = ir.VectorType(I32, num_lanes), ir.VectorType(F32, num_lanes)
 
     def codegen(context: Any, b: Builder, signature: Any, args: Any) -> Value:
@@ -195,7 +187,7 @@ def count_tile(
     if (known := literals(rows, width, step)) is None:
         return None
     num_rows, num_lanes, how = known
-    whole, form = ir.VectorType(I32, num_lanes), Form(num_lanes, how)
+    whole, form = ir.VectorType(I32, num_lanes), Registers(num_lanes, how)
 
     def codegen(context: Any, b: Builder, signature: Any, args: Any) -> Value:
         a_at, a_step, panel_at, out_at, steps_v = args[:5]
@@ -293,7 +285,7 @@ def float_product(rows: Floats, weights: FloatWeights, out: Floats) -> None:
 
     rows  (R, K), 4 divides R; out  (R, 32 * P)
     """
-    _float_product(form().width)(rows, weights.panels, weights.bias, out)
+    _float_product(registers().width)(rows, weights.panels, weights.bias, out)
 
 
 @cache
@@ -321,4 +313,4 @@ def byte_product(rows: Bytes, scales: Floats, weights: ByteWeights, out: Floats)
 
     rows  (R, 64 * G) bytes, 64 too high; scales  (R, G); 4 divides R; out  (R, 32 * P)
     """
-    _byte_product(*form())(rows, scales, weights.panels, weights.worth, weights.offsets, weights.bias, out)
+    _byte_product(*registers())(rows, scales, weights.panels, weights.worth, weights.offsets, weights.bias, out)

@@ -25,7 +25,7 @@ from retrievers.colbert.kernels.products import (
     FloatWeights,
     byte_product,
     float_product,
-    form,
+    registers,
 )
 from retrievers.colbert.model.checkpoint import ACTIVATIONS, Checkpoint, Dense
 from retrievers.colbert.model.tokens import Tokens
@@ -193,7 +193,7 @@ class _LayerRoom:
         self._codes = np.zeros((rows, _padded(widest, GROUP)), np.uint8)
         self._scales = np.zeros((rows, _padded(widest, GROUP) // GROUP), np.float32)
         self._scale = np.float32(head**-0.5)
-        room, width, step = transformer.Room(length, head), *form()
+        room, width, step = transformer.Room(length, head), *registers()
         self._attention, self._parts = (
             (transformer.byte_attention(head, width, step), room.bytes())
             if body.precision == "int8"

@@ -11,7 +11,8 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from retrievers.colbert.kernels.arrays import LANES
-from retrievers.colbert.kernels.x86.simd import (
+from retrievers.colbert.kernels.vectors.forms import form
+from retrievers.colbert.kernels.vectors.llvm import (
     HALVES,
     I16,
     I32,
@@ -21,8 +22,11 @@ from retrievers.colbert.kernels.x86.simd import (
     V16I32,
     Builder,
     Value,
+    call,
+    joined,
     literals,
     load,
+    part,
     spread,
     store,
 )
@@ -87,6 +91,26 @@ def close(typingctx: Any, kept: Any, count: Any, floors: Any, out: Any, step: An
     return types.void(*[types.intp] * 5), codegen
 
 
+def _picked(b: Builder, table: Value, places: Value, bits: int) -> Value:
+    """Return for each of 16 places, numbers of so many bits, what stands there in a table of 16 float32."""
+    if form().width == 16:
+        return call(b, "llvm.x86.avx512.permvar.sf.512", V16F32, table, places)
+    low, high = (list(range(at, at + 8)) for at in (0, 8))
+    if form().width == 8:
+        tables = [part(b, table, half) for half in ([low, high] if bits == 4 else [low])]
+        halves = []
+        for numbers in (part(b, places, half) for half in (low, high)):
+            found = [call(b, "llvm.x86.avx2.permps", eight.type, eight, numbers) for eight in tables]
+            above = b.icmp_unsigned(">", numbers, ir.Constant(numbers.type, [7] * 8))
+            halves.append(b.select(above, found[-1], found[0]) if bits == 4 else found[0])
+        return joined(b, halves)
+    found = table  # lane by lane: NEON finds bytes in a table, and no numbers
+    for lane in range(16):
+        number = b.extract_element(places, ir.Constant(I32, lane))
+        found = b.insert_element(found, b.extract_element(table, number), ir.Constant(I32, lane))
+    return found
+
+
 @intrinsic(prefer_literal=True)
 def decoded(
     typingctx: Any, packed: Any, weights: Any, centroid: Any, step: Any, out: Any, dim: Any, bits: Any, floats: Any
@@ -104,9 +128,6 @@ def decoded(
 
     def codegen(context: Any, b: Builder, signature: Any, args: Any) -> Value:
         packed_at, weights_at, centroid_at, step_v, out_at = args[:5]
-        pick = b.module.declare_intrinsic(
-            "llvm.x86.avx512.permvar.sf.512", (), ir.FunctionType(V16F32, [V16F32, V16I32])
-        )
         table, step = load(b, weights_at, V16F32), spread(b, step_v, V16F32)
         mask, middle = ir.Constant(V16I32, [2**num_bits - 1] * 16), ir.Constant(V16F32, [128.0] * 16)
         size = 2 * num_bits  # bytes of 16 codes, of which a lane of 32 bits holds as many as fit
@@ -120,7 +141,7 @@ def decoded(
         for group in range(num_dims // 16):
             codes = b.shuffle_vector(load(b, packed_at, word, group * size), ir.Constant(word, ir.Undefined), words)
             codes = codes if lane_bits == 32 else b.zext(codes, V16I32)
-            weight = b.call(pick, [table, b.and_(b.lshr(codes, shifts), mask)])
+            weight = _picked(b, table, b.and_(b.lshr(codes, shifts), mask), num_bits)
             if in_floats:
                 near = load(b, centroid_at, V16F32, 64 * group)
             else:

@@ -11,7 +11,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from retrievers.colbert.kernels.arrays import COARSE, LANES
-from retrievers.colbert.kernels.x86.simd import (
+from retrievers.colbert.kernels.vectors.llvm import (
     F32,
     HALVES,
     I16,

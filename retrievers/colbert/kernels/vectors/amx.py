@@ -18,7 +18,7 @@ from numba import types
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
-from retrievers.colbert.kernels.x86.simd import features
+from retrievers.colbert.kernels.vectors.forms import features
 
 TILE = 16  # rows of a tile
 DIMS = (64, 128)  # whose query fits into the eight tiles beside rows and results
