@@ -20,7 +20,7 @@ demo: $(VENV)/ready ## build the sample collection, index it, score four retriev
 test: $(VENV)/ready-dev ## everything, with the slow tests; under 20 minutes on 2 cores
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -n auto --dist loadgroup --durations 15 -m "not gpu and not net"
+	$(BIN)/python -m pytest -n auto --durations 15 -m "not gpu and not net"
 
 check: $(VENV)/ready-dev ## the quick half: style, types, the fast tests
 	$(BIN)/ruff check .

@@ -20,7 +20,6 @@ def test_the_same_seed_makes_the_same_file():
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("fuzz")
 @pytest.mark.timeout(900)
 def test_every_reader_reads_damaged_files_or_refuses_them_in_one_line():
     """A minute of it, with the inputs of today; `make fuzz` takes longer, and its output says the seed."""
