@@ -17,10 +17,11 @@ GONE := $(if $(realpath $(BIN)/python $(BIN)/python.exe),,gone) # an environment
 demo: $(VENV)/ready ## build the sample collection, index it, score four retrievers
 	$(BIN)/lotte demo
 
-test: $(VENV)/ready-dev ## everything, with the slow tests; under 20 minutes on 2 cores
+test: $(VENV)/ready-dev ## everything: the fast tests as under python -O, then the slow ones; under 20 minutes on 2 cores
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -n auto --durations 15 -m "not gpu and not net"
+	PYTHONOPTIMIZE=1 $(BIN)/python -m pytest -n auto
+	$(BIN)/python -m pytest -n auto --durations 15 -m "slow and not gpu and not net"
 
 check: $(VENV)/ready-dev ## the quick half: style, types, the fast tests
 	$(BIN)/ruff check .

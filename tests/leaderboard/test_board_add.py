@@ -369,10 +369,10 @@ def test_the_commands_as_they_are_typed(tmp_path):
 
 
 @pytest.mark.slow
-def test_ten_thousand_records_are_read_in_one_go(tmp_path):
-    """Ten thousand records of 300 queries: none is lost, and one bad one among them is found."""
+def test_two_thousand_records_are_read_in_one_go(tmp_path):
+    """None is lost, and one bad one among them is found."""
     source = make(tmp_path / "mine")
-    for number in range(10_000):
+    for number in range(2_000):
         target = tmp_path / "results" / f"s{number}" / f"{NAME}.json"
         target.parent.mkdir(parents=True)
         shutil.copy(source.with_suffix(".trec"), target.with_suffix(".trec"))
@@ -381,7 +381,7 @@ def test_ten_thousand_records_are_read_in_one_go(tmp_path):
     (tmp_path / "results" / "s77" / f"{NAME}.trec").write_text("")
     report = Report()
     assert len(list(audit(tmp_path / "results", TINY, report, quick=True))) == 1
-    assert report.records == 10_000
+    assert report.records == 2_000
 
 
 def test_the_board_asks_for_nothing_heavy_before_it_works():

@@ -45,7 +45,7 @@ from retrievers.colbert.kernels import centroids, compile
 import numpy as np
 made = centroids._nearest(128, 0, 4)
 made(np.zeros((1, 128 * 64), "u1"), np.zeros((4, 128), "u1"), np.zeros(32, "i4"), np.zeros(32, "i4"), compile.CONFIG)
-print(" ".join({word.strip("%,")[:3] for text in made.inspect_asm().values() for word in text.split() if "mm" in word}))
+print(" ".join({word.strip("%,")[:3] for text in made.inspect_asm().values() for word in text.split() if word.strip("%,")[:3] in ("xmm", "ymm", "zmm")}))
 """
 
 
