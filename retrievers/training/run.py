@@ -32,13 +32,14 @@ from lotte.errors import CorruptFileError, MismatchError, UnavailableError, Unkn
 from lotte.parsing import json_object
 from retrievers.colbert.model import checkpoint
 from retrievers.colbert.model.config import ModelConfig
-from retrievers.training import examples, loop, mine, sizes, teacher
+from retrievers.training import examples, mine, sizes, teacher
 from retrievers.training.example import Example
 from retrievers.training.examples import Examples, Pairs
 from retrievers.training.given import Given
-from retrievers.training.loop import Fit
+from retrievers.training.loop import fit
 from retrievers.training.ranks import Ranks
-from retrievers.training.settings import DIM, Recipe
+from retrievers.training.settings import DIM, Fit, Recipe, lasting
+from retrievers.training.trainer import TrainingTask
 
 Say = Callable[[str], None]
 SETTINGS = "settings.json"
@@ -245,12 +246,12 @@ class Training:
         Ranks.here().wait()
         return folder / "checkpoint"
 
-    def _run(self, task: loop.TrainingTask, path: Path, folder: Path, config: Fit, title: str) -> dict[str, Any]:
+    def _run(self, task: TrainingTask, path: Path, folder: Path, config: Fit, title: str) -> dict[str, Any]:
         lines: Sequence[Example] = Examples(path, nway=config.nway, pairs=self.pairs)
         if isinstance(self.pairs, Given):
             lines = self.pairs.lines(config.nway)
         data = artifact.digest([artifact.sha256(path), self.pairs.sha256])
-        return loop.fit(task, lines, folder, config, data=data, title=title, say=self._say)
+        return fit(task, lines, folder, config, data=data, title=title, say=self._say)
 
     def _triples(self, name: str, mined: mine.Mined, nway: int, passes: int, seed: int) -> Path:
         """Write the lines of a training on negatives, if they are not there."""
@@ -348,7 +349,7 @@ class Training:
         path = self.folder / SETTINGS
         if path.exists():
             begun = asdict(Recipe()) | _read_settings(path)  # a setting that is newer than the run
-            had, wanted = (_flat(loop.lasting(_as_first_written(one))) for one in (begun, asked))
+            had, wanted = (_flat(lasting(_as_first_written(one))) for one in (begun, asked))
             if other := [key for key in wanted if had.get(key) != wanted[key]]:
                 raise MismatchError(
                     f"{self.folder} was begun with {_spelled(had, other)}, and is asked for {_spelled(wanted, other)}"

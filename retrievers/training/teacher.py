@@ -28,8 +28,8 @@ from retrievers.colbert.model.checkpoint import Checkpoint
 from retrievers.training import losses
 from retrievers.training.example import Example, finite, no_line, whole
 from retrievers.training.examples import Pairs, even
-from retrievers.training.loop import Fit
 from retrievers.training.objective import reciprocal_rank
+from retrievers.training.settings import Fit
 from retrievers.training.student import PRECISIONS, STEP, casts, groups, set_dropout
 
 MAXLEN = 180  # tokens of question and passage together
