@@ -80,21 +80,21 @@ def _steps(config: Fit, count: int, ranks: Ranks) -> int:
 @contextmanager
 def _stopping() -> Iterator[list[int]]:
     """Give a list that is no longer empty once somebody asked to stop: the step is finished, and its state saved."""
-    asked: list[int] = []
+    signals: list[int] = []
 
     def ask(number: int, frame: FrameType | None) -> None:
-        if asked:
+        if signals:
             raise KeyboardInterrupt  # the second time at once
-        asked.append(number)
+        signals.append(number)
 
     try:
         before: dict[int, Any] = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
     except ValueError:  # not the main thread, which alone may listen
         before = {}
     try:
-        yield asked
+        yield signals
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-        if asked and callable(handler := before.get(asked[0])):
-            handler(asked[0], None)  # who listened until then hears of it: the exit status says what it was
+        if signals and callable(handler := before.get(signals[0])):
+            handler(signals[0], None)  # who listened until then hears of it: the exit status says what it was

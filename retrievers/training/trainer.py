@@ -209,8 +209,8 @@ def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
 
-def _difference(had: Any, asked: Any) -> tuple[str, str]:
-    if isinstance(had, Mapping) and isinstance(asked, Mapping):
-        other = [key for key in asked if had.get(key) != asked[key]]
-        return ", ".join(f"{key}={had.get(key)}" for key in other), ", ".join(f"{key}={asked[key]}" for key in other)
-    return str(had)[:12], str(asked)[:12]
+def _difference(had: Any, settings: Any) -> tuple[str, str]:
+    if isinstance(had, Mapping) and isinstance(settings, Mapping):
+        other = [key for key in settings if had.get(key) != settings[key]]
+        return ", ".join(f"{key}={had.get(key)}" for key in other), ", ".join(f"{key}={settings[key]}" for key in other)
+    return str(had)[:12], str(settings)[:12]
