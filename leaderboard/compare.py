@@ -160,15 +160,13 @@ def compare_macro(
     comparisons = []
     for (row_a, row_b), p_alone, p_holm, (low, high) in zip(pairs, p, holm(p), ci95, strict=True):
         a, b = systems[row_a], systems[row_b]
-        difference = mean[a] - mean[b]
-        counts = _counts(difference, [values[row_a] - values[row_b] for values in strata])
+        counts = _counts(mean[a] - mean[b], [values[row_a] - values[row_b] for values in strata])
         comparisons.append(
             Comparison(
                 a=a,
                 b=b,
                 mean_a=mean[a],
                 mean_b=mean[b],
-                difference=difference,
                 ci95=(low, high),
                 p=p_alone,
                 p_holm=p_holm,
@@ -179,12 +177,19 @@ def compare_macro(
 
 
 def _counts(difference: float, by_dataset: Sequence[Floats]) -> dict[str, Any]:
-    """Return the fields n to effect of a comparison, from the differences of each query."""
+    """Return the fields difference and n to effect of a comparison, from the differences of each query."""
     n, wins, losses = (sum(map(count, by_dataset)) for count in (len, _positive, _negative))
     sd = sqrt(fsum(map(_variance, by_dataset)) / len(by_dataset))
     no_spread = None if wins + losses else 0.0
     effect = difference / sd if sd else no_spread
-    return {"n": n, "wins": wins, "ties": n - wins - losses, "losses": losses, "effect": effect}
+    return {
+        "difference": difference,
+        "n": n,
+        "wins": wins,
+        "ties": n - wins - losses,
+        "losses": losses,
+        "effect": effect,
+    }
 
 
 def holm(p: Sequence[float]) -> list[float]:

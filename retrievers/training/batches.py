@@ -18,7 +18,7 @@ from retrievers.training.trainer import TrainingTask
 Batch: TypeAlias = tuple[list[Example], list[Any]]  # the examples, and what the task read of each of its parts
 
 
-class Order:
+class ExampleOrder:
     """Which examples a step takes: line i goes to process i mod count, and every pass has an order of its own."""
 
     def __init__(self, count: int, config: Fit, ranks: Ranks) -> None:
@@ -52,7 +52,7 @@ def batches(
     reader: Executor, task: TrainingTask, examples: Sequence[Example], config: Fit, steps: range
 ) -> Iterator[Batch]:
     """Give the batch of each step; `reader` reads the next one meanwhile."""
-    order = Order(len(examples), config, Ranks.here())
+    order = ExampleOrder(len(examples), config, Ranks.here())
     ahead: list[Future[Batch]] = []
     for step in steps:
         for coming in range(step + len(ahead), min(step + 2, steps.stop)):

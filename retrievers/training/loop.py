@@ -31,11 +31,8 @@ def fit(
     Returns the facts of the training: steps, losses, validations, the best one.
     Raises  MismatchError if the folder's state was trained on other data or with other settings
     """
-    steps = _steps(config, len(examples), ranks := Ranks.here())
-    folder.mkdir(parents=True, exist_ok=True)
-    trainer = Trainer(task, config, steps, ranks, {"fit": lasting(asdict(config)), "data": data, "steps": steps})
-    trainer.resume(folder)
-    ranks.share(task.model)
+    trainer = _begun(task, len(examples), folder, config, data)
+    steps, ranks = trainer.steps, trainer.ranks
     if trainer.step:
         say(f"{title}: going on at step {trainer.step} of {steps}")
     with (
@@ -51,15 +48,11 @@ def fit(
                 progress.title = f"{title}, loss {trainer.smooth:.4f}"
             progress.advance()
             if trainer.is_due(config.validate_every):
-                mrr = trainer.validate()
-                if journal:
-                    journal.write(trainer.step, {"MRR@10": mrr})
+                mrr = _validate(trainer, journal)
                 say(f"{title}: MRR@10 {mrr:.4f} on the questions kept aside, after {trainer.step} of {steps} steps")
             stop = ranks.any(bool(stopped))  # a signal comes to one process a step before it comes to another
             if trainer.is_due(config.save_every) or stop:
-                if ranks.rank == 0:
-                    trainer.save(folder)
-                ranks.wait()
+                trainer.save(folder)
             if stop:
                 raise KeyboardInterrupt
     trainer.take_best()
@@ -67,14 +60,26 @@ def fit(
             "validations": trainer.validations, "settings": asdict(config)}  # fmt: skip
 
 
-def _steps(config: Fit, count: int, ranks: Ranks) -> int:
-    """Return how many steps so many examples are trained on. Raises MismatchError if there is not one batch."""
+def _begun(task: TrainingTask, count: int, folder: Path, config: Fit, data: str) -> Trainer:
+    """Return the trainer for so many examples, at the step that the folder's state has."""
+    ranks = Ranks.here()
     if config.batch % ranks.count:
         raise MismatchError(f"a batch of {config.batch} cannot be dealt out to {ranks.count} processes; change batch")
+    folder.mkdir(parents=True, exist_ok=True)
     steps = config.steps or count // config.batch
     if not steps or count < config.batch:
         raise MismatchError(f"{count} examples are fewer than one batch of {config.batch}; take a smaller batch")
-    return steps
+    trainer = Trainer(task, config, steps, ranks, {"fit": lasting(asdict(config)), "data": data, "steps": steps})
+    trainer.resume(folder)
+    ranks.share(task.model)
+    return trainer
+
+
+def _validate(trainer: Trainer, journal: Journal | None) -> float:
+    mrr = trainer.validate()
+    if journal:
+        journal.write(trainer.step, {"MRR@10": mrr})
+    return mrr
 
 
 @contextmanager

@@ -140,7 +140,12 @@ class Trainer:
             self.task.model.load_state_dict(self._best)
 
     def save(self, folder: Path) -> None:
-        """Write the state beside the one before, then remove that."""
+        """Write the state beside the one before, then remove that. The first process does it, and the others wait."""
+        if self.ranks.rank == 0:
+            self._write(folder)
+        self.ranks.wait()
+
+    def _write(self, folder: Path) -> None:
         from safetensors.torch import save_file
 
         tensors = {f"model.{name}": weight for name, weight in self.task.model.state_dict().items()}

@@ -19,7 +19,7 @@ from lotte.errors import CorruptFileError, LotteError, MismatchError
 torch = pytest.importorskip("torch", reason="needs lotte-bench[colbert]")
 pytest.importorskip("transformers", reason="needs lotte-bench[colbert]")
 
-from retrievers.training.batches import Order, tokenised  # noqa: E402
+from retrievers.training.batches import ExampleOrder, tokenised  # noqa: E402
 from retrievers.training.journal import LOG  # noqa: E402
 from retrievers.training.ranks import Ranks  # noqa: E402
 from retrievers.training.settings import Fit, lasting  # noqa: E402
@@ -326,18 +326,18 @@ def test_dropout_in_parts_is_the_same_in_both_passes(tmp_path):
 def test_every_pass_takes_each_example_once_and_processes_share_them():
     """The first pass in the order of the file, line i at process i mod count, each later one in another order."""
     config = Fit(batch=4, seed=3)
-    one = Order(10, config, Ranks())
+    one = ExampleOrder(10, config, Ranks())
     rows = [row for step in range(10) for row in one.rows(step)]
     assert rows[:10] == list(range(10))
     passes = [rows[begin : begin + 10] for begin in range(0, 40, 10)]
     assert all(sorted(some) == list(range(10)) for some in passes)
     assert len(set(map(tuple, passes))) == 4
-    two = [Order(10, config, Ranks(rank, 2)) for rank in range(2)]
+    two = [ExampleOrder(10, config, Ranks(rank, 2)) for rank in range(2)]
     for step in reversed(range(10)):  # in whichever order steps are asked for
-        wanted = one.rows(step) if step == 9 else Order(10, config, Ranks()).rows(step)
+        wanted = one.rows(step) if step == 9 else ExampleOrder(10, config, Ranks()).rows(step)
         assert sorted(two[0].rows(step) + two[1].rows(step)) == sorted(wanted)
         assert two[0].rows(step) == wanted[::2]
-        assert Order(10, config, Ranks()).rows(step) == rows[4 * step : 4 * step + 4]
+        assert ExampleOrder(10, config, Ranks()).rows(step) == rows[4 * step : 4 * step + 4]
 
 
 def test_the_learning_rate_goes_up_and_then_down_to_nothing(tmp_path):
