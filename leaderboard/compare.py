@@ -86,19 +86,6 @@ class Comparison:
         )
 
 
-def compare(
-    records: Sequence[Record], measure: str, *, names: Sequence[str] | None = None, seed: int = SEED
-) -> tuple[Comparison, ...]:
-    """Return the comparison of each pair of these records of one dataset, in the order of `itertools.combinations`.
-
-    measure  as in the records: "Success@5"
-    names    what the systems are called; by default as `table` does
-
-    Raises  as `table` and `compare_values`
-    """
-    return compare_values(table(records, measure, names=names), seed=seed)
-
-
 def table(records: Sequence[Record], measure: str, *, names: Sequence[str] | None = None) -> dict[str, Values]:
     """Return system -> query_id -> value. Systems of one name are told apart by the options that differ.
 
@@ -209,7 +196,7 @@ def holm(p: Sequence[float]) -> list[float]:
     return corrected
 
 
-def enough(pairs: int, *, alpha: float = ALPHA) -> int:
+def enough(pairs: int) -> int:
     """Return how many random sign patterns a family of so many pairs needs: 10,000, or more.
 
     The least p of m patterns is 1 / (m + 1), and Holm multiplies it by the
@@ -219,7 +206,7 @@ def enough(pairs: int, *, alpha: float = ALPHA) -> int:
     >>> enough(45), enough(1225)
     (10000, 98000)
     """
-    return max(RESAMPLES, ceil(4 * pairs / alpha))
+    return max(RESAMPLES, ceil(4 * pairs / ALPHA))
 
 
 def tally(values_a: Values, values_b: Values, groups: Mapping[str, str]) -> dict[str, Tally]:
@@ -262,7 +249,7 @@ def detectable(sd: float, n: int, *, alpha: float = ALPHA, power: float = POWER)
     return (normal.inv_cdf(1 - alpha / 2) + normal.inv_cdf(power)) * sd / sqrt(n)
 
 
-def smallest_difference(values: Table, *, alpha: float = ALPHA, power: float = POWER) -> float | None:
+def smallest_difference(values: Table) -> float | None:
     """Return what `detectable` says of a dataset, with the median SD over all pairs of systems; None without a pair.
 
     Raises  as `compare_values`
@@ -271,7 +258,7 @@ def smallest_difference(values: Table, *, alpha: float = ALPHA, power: float = P
     query_ids = _query_ids("", systems, values)
     rows = [resample.on_grid([[values[system][query_id] for query_id in query_ids]])[0] for system in systems]
     spreads = [sqrt(_variance(a - b)) for a, b in combinations(rows, 2)]
-    return detectable(median(spreads), len(query_ids), alpha=alpha, power=power) if spreads else None
+    return detectable(median(spreads), len(query_ids)) if spreads else None
 
 
 def method(pairs: int) -> dict[str, Any]:

@@ -117,14 +117,11 @@ class Training:
         )  # fmt: skip
 
     def _negatives(self) -> Path:
-        self._mined_by_bm25()
+        assert self._bm25 is not None
         return self.folder / "bm25"
 
     @cached_property
     def _bm25(self) -> mine.Mined:
-        return self._mined_by_bm25()
-
-    def _mined_by_bm25(self) -> mine.Mined:
         bm25, k = registry.load("bm25"), self.recipe.bm25_depth
         return mine.mine(self.pairs, self.folder / "bm25", bm25, k=k, say=self._say)
 
