@@ -137,8 +137,8 @@ def compare(
     """
     from leaderboard import compare_rows
 
-    found = compare_rows.compare(records, measure, by=by, data=data_folder(data))
-    for number, part in enumerate(found):
+    comparisons = compare_rows.compare(records, measure, by=by, data=data_folder(data))
+    for number, part in enumerate(comparisons):
         parts = ("standing", part.standings), ("pair", part.pairs), ("group", part.groups), ("repeat", part.repeats)
         for kind, rows in parts:
             head: dict[str, Any] = {"dataset": part.dataset, "measure": part.measure}
@@ -260,13 +260,13 @@ def _read_all(results: Path) -> list[tuple[Path, "Record"]]:
     """Read every record; one that cannot be read is said, and left out. No folder: no record yet."""
     from leaderboard.record.read import read, record_files
 
-    found = []
+    records = []
     for path in record_files(results) if results.is_dir() else []:
         try:
-            found.append((path, read(path)))
+            records.append((path, read(path)))
         except LotteError as error:
             say(f"left out: {error}")
-    return found
+    return records
 
 
 def _draw(table: "PaperTable") -> None:

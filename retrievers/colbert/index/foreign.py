@@ -291,14 +291,14 @@ def _tensors(path: Path, count: int) -> list[NDArray[Any]]:
         raise CorruptFileError(f"{path} is missing from the index; {AGAIN}")
     try:
         tensors.require_pickles(path)
-        found = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+        loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except Exception as error:  # an unpickler that reads noise raises nearly anything
         raise CorruptFileError(f"{path} is no file of tensors ({reason(error)}); {AGAIN}") from None
-    held = [found] if isinstance(found, torch.Tensor) else found
+    held = [loaded] if isinstance(loaded, torch.Tensor) else loaded
     whole = isinstance(held, list | tuple) and len(held) == count
-    if not whole or not all(isinstance(one, torch.Tensor) and one.layout is torch.strided for one in held):
-        raise CorruptFileError(f"{path}: expected tensors, {count} of them, found {type(found).__name__}; {AGAIN}")
-    return [(one.float() if one.dtype is torch.bfloat16 else one).detach().numpy() for one in held]
+    if not whole or not all(isinstance(tensor, torch.Tensor) and tensor.layout is torch.strided for tensor in held):
+        raise CorruptFileError(f"{path}: expected tensors, {count} of them, found {type(loaded).__name__}; {AGAIN}")
+    return [(tensor.float() if tensor.dtype is torch.bfloat16 else tensor).detach().numpy() for tensor in held]
 
 
 def _floats(path: Path, array: NDArray[Any]) -> Floats:
