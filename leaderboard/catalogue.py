@@ -23,7 +23,7 @@ _SPELLINGS = {"trec-dl": "trecdl", "trec-car": "treccar", "car": "treccar", "ope
 
 def names(data: Path) -> list[str]:
     """Return every dataset there is a name for, on this disk or not. Nothing is opened."""
-    return sorted(set(published()) | set(found(data)))
+    return sorted(set(published()) | set(on_disk(data)))
 
 
 def published() -> list[str]:
@@ -31,7 +31,7 @@ def published() -> list[str]:
     return sorted(_full(file, name) for file, benchmark in _benchmarks().items() for name in benchmark.NAMES)
 
 
-def found(data: Path) -> list[str]:
+def on_disk(data: Path) -> list[str]:
     """Return the names of the datasets that are on this disk."""
     return sorted(_full(file, name) for file, one in _benchmarks().items() for name in _names_in(one, data))
 
@@ -111,15 +111,15 @@ def _present(pattern: str, fitting: list[str], data: Path) -> tuple[list[str], l
         raise unknown("dataset", pattern, names(data))
     if fitting == [pattern]:
         return fitting, []  # asked for by name: if it is not there, loading it says which file
-    here = set(found(data))
-    there = [name for name in fitting if name in here]
-    if not there:
+    local = set(on_disk(data))
+    present = [name for name in fitting if name in local]
+    if not present:
         way = "`lotte build` makes" if pattern.startswith("lotte/") else "`lotte fetch NAME` downloads"
         raise UnavailableError(
             f"none of the {len(fitting)} datasets that {pattern!r} fits is in {data}; "
             f"{way} them, or point --data at a copy"
         )
-    return there, [name for name in fitting if name not in here]
+    return present, [name for name in fitting if name not in local]
 
 
 def corpus(pattern: str, data: Path) -> Corpus:

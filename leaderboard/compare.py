@@ -86,19 +86,6 @@ class Comparison:
         )
 
 
-def compare(
-    records: Sequence[Record], measure: str, *, names: Sequence[str] | None = None, seed: int = SEED
-) -> tuple[Comparison, ...]:
-    """Return the comparison of each pair of these records of one dataset, in the order of `itertools.combinations`.
-
-    measure  as in the records: "Success@5"
-    names    what the systems are called; by default as `table` does
-
-    Raises  as `table` and `compare_values`
-    """
-    return compare_values(table(records, measure, names=names), seed=seed)
-
-
 def table(records: Sequence[Record], measure: str, *, names: Sequence[str] | None = None) -> dict[str, Values]:
     """Return system -> query_id -> value. Systems of one name are told apart by the options that differ.
 
@@ -160,15 +147,13 @@ def compare_macro(
     comparisons = []
     for (row_a, row_b), p_alone, p_holm, (low, high) in zip(pairs, p, holm(p), ci95, strict=True):
         a, b = systems[row_a], systems[row_b]
-        difference = mean[a] - mean[b]
-        counts = _counts(difference, [values[row_a] - values[row_b] for values in strata])
+        counts = _counts(mean[a] - mean[b], [values[row_a] - values[row_b] for values in strata])
         comparisons.append(
             Comparison(
                 a=a,
                 b=b,
                 mean_a=mean[a],
                 mean_b=mean[b],
-                difference=difference,
                 ci95=(low, high),
                 p=p_alone,
                 p_holm=p_holm,
@@ -179,12 +164,19 @@ def compare_macro(
 
 
 def _counts(difference: float, by_dataset: Sequence[Floats]) -> dict[str, Any]:
-    """Return the fields n to effect of a comparison, from the differences of each query."""
+    """Return the fields difference and n to effect of a comparison, from the differences of each query."""
     n, wins, losses = (sum(map(count, by_dataset)) for count in (len, _positive, _negative))
     sd = sqrt(fsum(map(_variance, by_dataset)) / len(by_dataset))
     no_spread = None if wins + losses else 0.0
     effect = difference / sd if sd else no_spread
-    return {"n": n, "wins": wins, "ties": n - wins - losses, "losses": losses, "effect": effect}
+    return {
+        "difference": difference,
+        "n": n,
+        "wins": wins,
+        "ties": n - wins - losses,
+        "losses": losses,
+        "effect": effect,
+    }
 
 
 def holm(p: Sequence[float]) -> list[float]:
@@ -204,7 +196,7 @@ def holm(p: Sequence[float]) -> list[float]:
     return corrected
 
 
-def enough(pairs: int, *, alpha: float = ALPHA) -> int:
+def enough(pairs: int) -> int:
     """Return how many random sign patterns a family of so many pairs needs: 10,000, or more.
 
     The least p of m patterns is 1 / (m + 1), and Holm multiplies it by the
@@ -214,7 +206,7 @@ def enough(pairs: int, *, alpha: float = ALPHA) -> int:
     >>> enough(45), enough(1225)
     (10000, 98000)
     """
-    return max(RESAMPLES, ceil(4 * pairs / alpha))
+    return max(RESAMPLES, ceil(4 * pairs / ALPHA))
 
 
 def tally(values_a: Values, values_b: Values, groups: Mapping[str, str]) -> dict[str, Tally]:
@@ -257,7 +249,7 @@ def detectable(sd: float, n: int, *, alpha: float = ALPHA, power: float = POWER)
     return (normal.inv_cdf(1 - alpha / 2) + normal.inv_cdf(power)) * sd / sqrt(n)
 
 
-def smallest_difference(values: Table, *, alpha: float = ALPHA, power: float = POWER) -> float | None:
+def smallest_difference(values: Table) -> float | None:
     """Return what `detectable` says of a dataset, with the median SD over all pairs of systems; None without a pair.
 
     Raises  as `compare_values`
@@ -266,7 +258,7 @@ def smallest_difference(values: Table, *, alpha: float = ALPHA, power: float = P
     query_ids = _query_ids("", systems, values)
     rows = [resample.on_grid([[values[system][query_id] for query_id in query_ids]])[0] for system in systems]
     spreads = [sqrt(_variance(a - b)) for a, b in combinations(rows, 2)]
-    return detectable(median(spreads), len(query_ids), alpha=alpha, power=power) if spreads else None
+    return detectable(median(spreads), len(query_ids)) if spreads else None
 
 
 def method(pairs: int) -> dict[str, Any]:

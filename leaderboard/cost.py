@@ -25,13 +25,13 @@ def timed_search(index: Index, queries: Queries, *, k: int, title: str) -> tuple
     hits: dict[str, tuple[Hit, ...]] = {}
     with Progress(len(query_ids), "questions", title) as progress:
         for begin in range(0, len(query_ids), BATCH):
-            asked = {query_id: queries[query_id] for query_id in query_ids[begin : begin + BATCH]}
+            batch = {query_id: queries[query_id] for query_id in query_ids[begin : begin + BATCH]}
             start = perf_counter()
-            run = index.search(asked, k=k)
+            run = index.search(batch, k=k)
             seconds += perf_counter() - start
-            run.require(asked)
-            hits |= {query_id: run.hits[query_id] for query_id in asked}
-            progress.advance(len(asked))
+            run.require(batch)
+            hits |= {query_id: run.hits[query_id] for query_id in batch}
+            progress.advance(len(batch))
     return Run(hits), seconds
 
 
@@ -41,12 +41,12 @@ def latency(index: Index, queries: Queries, *, k: int) -> Mapping[str, Any] | No
         return None
     step = max(1, len(queries) // SAMPLE)
     sample = [{query_id: queries[query_id]} for query_id in list(queries)[::step][:SAMPLE]]
-    for asked in sample[:WARMUP]:
-        index.search(asked, k=k)
+    for question in sample[:WARMUP]:
+        index.search(question, k=k)
     times = []
-    for asked in sample:
+    for question in sample:
         start = perf_counter()
-        index.search(asked, k=k)
+        index.search(question, k=k)
         times.append((perf_counter() - start) * 1000)
     p50, p95, p99 = np.percentile(times, (50, 95, 99)).tolist()
     return {

@@ -161,25 +161,25 @@ def _read_corpus(group: list[Dataset], order: Order) -> str:
 
     Raises  MismatchError if it lacks all of them: those are ids of something else
     """
-    wanted = {
+    lacking = {
         doc_id: dataset
         for dataset in group
         for judged in dataset.qrels.values()
         for doc_id, grade in judged.items()
         if grade > 0
     }
-    total = len(wanted)
+    total = len(lacking)
 
     def passing() -> Iterator[Doc]:
         for doc in group[0].corpus:
-            wanted.pop(doc.doc_id, None)
+            lacking.pop(doc.doc_id, None)
             yield doc
 
     sha256 = corpus_sha256(passing())
-    if wanted:
-        doc_id, dataset = next(iter(wanted.items()))
-        said = f"{len(wanted):,} of the {total:,} relevant documents of {dataset.name} are not in its collection"
-        if len(wanted) == total:
+    if lacking:
+        doc_id, dataset = next(iter(lacking.items()))
+        said = f"{len(lacking):,} of the {total:,} relevant documents of {dataset.name} are not in its collection"
+        if len(lacking) == total:
             raise MismatchError(
                 f"{said}; the first is {shown(doc_id)}, and the first document {_first(dataset)}. "
                 "Judgments and documents must have the same ids."
@@ -190,8 +190,8 @@ def _read_corpus(group: list[Dataset], order: Order) -> str:
 
 def _tell_depth(dataset: Dataset, depth: int, order: Order) -> None:
     """Say which measures reach below the rankings: R@1000 of 10 documents is R@10, and is not what others call so."""
-    asked = dict.fromkeys((parse(dataset.measure), *order.measures))
-    below = [str(measure) for measure in asked if (measure.k or 0) > depth]
+    measures = dict.fromkeys((parse(dataset.measure), *order.measures))
+    below = [str(measure) for measure in measures if (measure.k or 0) > depth]
     if below and depth < len(dataset.corpus):
         order.say(f"{dataset.name}: rankings are {depth:,} deep, so {', '.join(below)} can count no more than that")
 
@@ -339,9 +339,9 @@ def _retriever(maker: _Maker, k: int) -> dict[str, Any]:
 
 def _measured(dataset: Dataset, run: Run, further: Iterable[Measure]) -> dict[str, Any]:
     """Return the section `measures`."""
-    wanted = dict.fromkeys([parse(dataset.measure), *further, *map(parse, RECORDED)])
+    measures = dict.fromkeys([parse(dataset.measure), *further, *map(parse, RECORDED)])
     level = int(dataset.facts.get("relevance_level", "1"))  # TREC's deep learning track counts from grade 2 on
-    values = scores(run, dataset.judge(run), wanted, level=level)
+    values = scores(run, dataset.judge(run), measures, level=level)
     return {
         "official": dataset.measure,
         "tool": TOOL,
@@ -354,9 +354,9 @@ def _measured(dataset: Dataset, run: Run, further: Iterable[Measure]) -> dict[st
                 "ci95": list(interval(list(values[measure].values()))),
                 **METHOD,
             }
-            for measure in wanted
+            for measure in measures
         },
-        "per_query": {str(measure): values[measure] for measure in wanted},
+        "per_query": {str(measure): values[measure] for measure in measures},
     }
 
 

@@ -12,6 +12,7 @@ Source  ir-metadata.org, schema 0.1 (Breuer et al., SIGIR 2022); repro_eval's Me
 """
 
 import json
+import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -167,8 +168,7 @@ def _with_header(path: Path, record: Record, target: Path) -> Path:
     target.parent.mkdir(parents=True, exist_ok=True)
     with opened(run) as source, artifact.Writer(target) as file:
         file.write("".join((f"# {START}\n", *sections, f"# {END}\n")).encode())
-        while block := source.read(1 << 20):
-            file.write(block)
+        shutil.copyfileobj(source, file, 1 << 20)
     return target
 
 

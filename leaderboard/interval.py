@@ -20,14 +20,14 @@ METHOD = {
 _DRAWS = 1 << 21  # at a time: 32 MB, whatever the number of queries
 
 
-def interval(values: Sequence[float], *, seed: int = SEED) -> tuple[float, float]:
+def interval(values: Sequence[float]) -> tuple[float, float]:
     """Return the ends of the 95 % interval of the mean of these values, of which there is at least one.
 
     >>> interval([0.5, 0.5, 0.5])
     (0.5, 0.5)
     """
     sample = np.asarray(values, dtype=np.float64)
-    random = np.random.default_rng(seed)
+    random = np.random.default_rng(SEED)
     means = np.empty(RESAMPLES)
     rows = max(1, _DRAWS // len(sample))
     for begin in range(0, RESAMPLES, rows):

@@ -129,9 +129,7 @@ def _record(
 
     known = catalogue.release(dataset)
     official = known.measure if known else "nDCG@10"
-    aggregate = _aggregate(path, dataset, entry)
-    if official not in aggregate:
-        raise CorruptFileError(f"{path}: {dataset} is measured by {official}, and the file has {_names(aggregate)}")
+    aggregate = _aggregate(path, dataset, official, entry)
     return Record.of(
         where=path,
         created=_date(result.get("date")),
@@ -178,8 +176,8 @@ def _retriever(model: str, meta: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _aggregate(path: Path, dataset: str, entry: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the means of a subset under our names of their measures."""
+def _aggregate(path: Path, dataset: str, official: str, entry: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the means of a subset under our names of their measures, the official one among them."""
     aggregate: dict[str, Any] = {}
     for key, value in entry.items():
         name = _measure(key)
@@ -188,6 +186,8 @@ def _aggregate(path: Path, dataset: str, entry: Mapping[str, Any]) -> dict[str, 
         if type(value) not in (int, float) or not 0 <= value <= 1:  # false of NaN
             raise CorruptFileError(f"{path}: {key[:60]} of {dataset} is {value!r:.40}, and a measure is a share")
         aggregate[name] = {"value": float(value), "ci95": None}
+    if official not in aggregate:
+        raise CorruptFileError(f"{path}: {dataset} is measured by {official}, and the file has {_names(aggregate)}")
     return aggregate
 
 

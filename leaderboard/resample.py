@@ -10,9 +10,6 @@ Settled here:
 - Several datasets are strata: queries are drawn within each, and the figure
   is the mean of the datasets' means. One dataset is the case of one stratum.
 
-Beside the matrix products stand `plain_p` and `plain_interval`, in loops, for
-one pair. They take the same draws and give the same numbers, to the last bit.
-
 Shapes: K systems, Q queries of one stratum, N queries of all, P = K(K-1)/2
 pairs in the order of `itertools.combinations`, B resamples of a block.
 
@@ -23,7 +20,7 @@ Source  Smucker, Allan, Carterette, CIKM 2007 (randomisation); Sakai, SIGIR 2006
 
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
-from itertools import combinations, product
+from itertools import combinations
 from math import fsum
 from statistics import NormalDist
 from typing import Literal, TypeAlias
@@ -96,34 +93,32 @@ def p_values(strata: Strata, *, resamples: int = RESAMPLES, seed: int = SEED) ->
     (b + 1) / (m + 1) for b of m random ones.
     """
     count = len(strata[0])
-    found = np.empty(count * (count - 1) // 2)
-    sampled = np.zeros(len(found), dtype=bool)
+    p = np.empty(count * (count - 1) // 2)
+    sampled = np.zeros(len(p), dtype=bool)
     for pair, (a, b) in enumerate(combinations(range(count), 2)):
         differences = [values[a] - values[b] for values in strata]
         sampled[pair] = sum(map(np.count_nonzero, differences)) > EXACT
         if not sampled[pair]:
-            found[pair] = _exact_p(differences, weights(strata))
+            p[pair] = _exact_p(differences, weights(strata))
     if sampled.any():
         extreme = _as_extreme(strata, resamples, seed)
-        found[sampled] = (extreme[sampled] + 1) / (resamples + 1)
-    return found
+        p[sampled] = (extreme[sampled] + 1) / (resamples + 1)
+    return p
 
 
-def intervals(
-    strata: Strata, *, resamples: int = RESAMPLES, seed: int = SEED, level: float = LEVEL, ends: Ends = "percentile"
-) -> Floats:
+def intervals(strata: Strata, *, resamples: int = RESAMPLES, seed: int = SEED, ends: Ends = "percentile") -> Floats:
     """Return (P, 2), the ends of the interval of each difference of means, by the paired bootstrap.
 
     ends  "percentile", or "bca": corrected for bias and skewness
     """
     count = len(strata[0])
     drawn = _drawn_means(strata, resamples, seed)
-    tails = [(1 - level) / 2, (1 + level) / 2]
-    found = np.empty((count * (count - 1) // 2, 2))
+    tails = [(1 - LEVEL) / 2, (1 + LEVEL) / 2]
+    ends_of = np.empty((count * (count - 1) // 2, 2))
     begin = 0
     for a in range(count - 1):
         differences = drawn[a] - drawn[a + 1 :]
-        rows = found[begin : begin + len(differences)]
+        rows = ends_of[begin : begin + len(differences)]
         if ends == "percentile":
             rows[:] = np.quantile(differences, tails, axis=1).T
         else:
@@ -131,48 +126,7 @@ def intervals(
                 exact = [values[a] - values[b] for values in strata]
                 row[:] = np.quantile(differences[b - a - 1], _bca(differences[b - a - 1], exact, tails))
         begin += len(differences)
-    return found
-
-
-def plain_p(a: Sequence[Floats], b: Sequence[Floats], *, resamples: int = RESAMPLES, seed: int = SEED) -> float:
-    """Return what `p_values` does, of one pair, in loops. a, b: one (Q,) array a dataset, on the grid."""
-    worth = weights([values[None] for values in a])
-
-    def difference(pattern: Sequence[int]) -> float:
-        rest = iter(pattern)
-        kept = [[next(rest) for _ in values] for values in a]
-        of_a = [sum(s * int(v) for s, v in zip(*pair, strict=True)) for pair in zip(kept, a, strict=True)]
-        of_b = [sum(s * int(v) for s, v in zip(*pair, strict=True)) for pair in zip(kept, b, strict=True)]
-        return _plain_weighed(of_a, worth) - _plain_weighed(of_b, worth)
-
-    differing = [int(x != y) for one, other in zip(a, b, strict=True) for x, y in zip(one, other, strict=True)]
-    least = abs(difference([1] * len(differing))) - TIE
-    if sum(differing) <= EXACT:
-        patterns = list(product(*[(-1, 1) if differs else (1,) for differs in differing]))
-        return sum(abs(difference(pattern)) >= least for pattern in patterns) / len(patterns)
-    extreme = 0
-    for block in signs(len(differing), resamples, seed):
-        for bits in block:
-            extreme += abs(difference([2 * int(bit) - 1 for bit in bits])) >= least
-    return (extreme + 1) / (resamples + 1)
-
-
-def plain_interval(
-    a: Sequence[Floats], b: Sequence[Floats], *, resamples: int = RESAMPLES, seed: int = SEED, level: float = LEVEL
-) -> tuple[float, float]:
-    """Return what `intervals` does by percentiles, of one pair, in loops."""
-    worth = weights([values[None] for values in a])
-    rows = [
-        [row for block in draws(len(values), resamples, seed, stratum) for row in block]
-        for stratum, values in enumerate(a)
-    ]
-    found = []
-    for drawn in zip(*rows, strict=True):
-        of_a = [sum(int(values[q]) for q in row) for values, row in zip(a, drawn, strict=True)]
-        of_b = [sum(int(values[q]) for q in row) for values, row in zip(b, drawn, strict=True)]
-        found.append(_plain_weighed(of_a, worth) - _plain_weighed(of_b, worth))
-    low, high = np.quantile(found, [(1 - level) / 2, (1 + level) / 2]).tolist()
-    return low, high
+    return ends_of
 
 
 def _blocks(resamples: int, queries: int) -> Iterator[int]:
@@ -190,41 +144,34 @@ def _weighed(sums: Sequence[Floats], worth: Sequence[float]) -> Floats:
     return total
 
 
-def _plain_weighed(sums: Sequence[int], worth: Sequence[float]) -> float:
-    total = sums[0] * worth[0]
-    for one, weight in zip(sums[1:], worth[1:], strict=True):
-        total = total + one * weight
-    return total
-
-
 def _as_extreme(strata: Strata, resamples: int, seed: int) -> NDArray[np.int64]:
     """Return (P,), how many of the random sign patterns give a difference as large as the observed one."""
     worth, ends = weights(strata), np.cumsum([values.shape[1] for values in strata])
     totals = [values.sum(axis=1)[:, None] for values in strata]
     observed = means(strata)
     count = len(observed)
-    found = np.zeros(count * (count - 1) // 2, dtype=np.int64)
+    counts = np.zeros(count * (count - 1) // 2, dtype=np.int64)
     for block in signs(int(ends[-1]), resamples, seed):
         bits = np.split(block, ends[:-1], axis=1)
         # kept minus flipped is twice the kept less all; the product is (K, Q) by (Q, B)
         kept = [values @ of.T.astype(np.float64) for values, of in zip(strata, bits, strict=True)]
-        flipped = _weighed([2 * one - total for one, total in zip(kept, totals, strict=True)], worth)
+        flipped = _weighed([2 * sums - total for sums, total in zip(kept, totals, strict=True)], worth)
         begin = 0
         for a in range(count - 1):
             differences = np.abs(flipped[a] - flipped[a + 1 :])
             least = np.abs(observed[a] - observed[a + 1 :]) - TIE
-            found[begin : begin + len(least)] += np.count_nonzero(differences >= least[:, None], axis=1)
+            counts[begin : begin + len(least)] += np.count_nonzero(differences >= least[:, None], axis=1)
             begin += len(least)
-    return found
+    return counts
 
 
 def _exact_p(differences: Sequence[Floats], worth: Sequence[float]) -> float:
     """Return the share of all sign patterns, of the queries that differ, that are as extreme as all plus."""
-    differing = [one[one != 0] for one in differences]
+    differing = [values[values != 0] for values in differences]
     patterns = _patterns(sum(map(len, differing)))
-    of = np.split(patterns, np.cumsum([len(one) for one in differing])[:-1], axis=1)
-    found: Floats = np.abs(_weighed([rows @ one for rows, one in zip(of, differing, strict=True)], worth))
-    return float(np.mean(found >= found[0] - TIE))
+    of = np.split(patterns, np.cumsum([len(values) for values in differing])[:-1], axis=1)
+    sizes: Floats = np.abs(_weighed([rows @ values for rows, values in zip(of, differing, strict=True)], worth))
+    return float(np.mean(sizes >= sizes[0] - TIE))
 
 
 @lru_cache(maxsize=EXACT + 1)
@@ -240,27 +187,27 @@ def _drawn_means(strata: Strata, resamples: int, seed: int) -> Floats:
     sums = []
     for stratum, values in enumerate(strata):
         queries = values.shape[1]
-        found = np.empty((len(values), resamples))
+        totals = np.empty((len(values), resamples))
         begin = 0
         for block in draws(queries, resamples, seed, stratum):
             rows = len(block)
             block += np.arange(0, rows * queries, queries)[:, None]
             times = np.bincount(block.ravel(), minlength=rows * queries).reshape(rows, queries)
-            found[:, begin : begin + rows] = values @ times.T.astype(np.float64)
+            totals[:, begin : begin + rows] = values @ times.T.astype(np.float64)
             begin += rows
-        sums.append(found)
+        sums.append(totals)
     return _weighed(sums, weights(strata))
 
 
 def _bca(drawn: Floats, differences: Sequence[Floats], tails: Sequence[float]) -> list[float]:
     """Return the shares of the drawn differences at which the corrected interval ends."""
-    worth = weights([one[None] for one in differences])
-    parts = [(one - one.mean()) * weight for one, weight in zip(differences, worth, strict=True)]
+    worth = weights([values[None] for values in differences])
+    parts = [(values - values.mean()) * weight for values, weight in zip(differences, worth, strict=True)]
     spread = fsum(float((part**2).sum()) for part in parts)
     if spread == 0:
         return list(tails)
     skew = fsum(float((part**3).sum()) for part in parts) / (6 * spread**1.5)
-    observed = float(_weighed([one.sum(keepdims=True) for one in differences], worth)[0])
+    observed = float(_weighed([values.sum(keepdims=True) for values in differences], worth)[0])
     below = (np.mean(drawn < observed - TIE / 2) + np.mean(drawn <= observed + TIE / 2)) / 2
     edge = 1 / (2 * len(drawn))
     normal = NormalDist()

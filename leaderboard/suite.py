@@ -131,7 +131,7 @@ def run(suite: str, name: str, system: "Retriever", order: "Order", data: Path) 
     from leaderboard.evaluate import evaluate
 
     names = datasets(suite)
-    present = set(catalogue.found(data))
+    present = set(catalogue.on_disk(data))
     if absent := [dataset for dataset in names if dataset not in present]:
         order.say(f"not in {data}, so left out: {', '.join(absent)}")
     if len(absent) == len(names):
@@ -186,16 +186,16 @@ def finished(
         return None, problem
     options = options_of(system)
     made = settings(record)
-    wanted: list[tuple[str, Any, Any]] = [
+    compared: list[tuple[str, Any, Any]] = [
         ("the system", name, made["name"]),
         ("an option", _plain(options), made["options"]),
         ("k", order.k, made["k"]),
         ("the model", _model(system), made["model"]),
         *((key, loaded.facts[key], sha256) for key, sha256 in record.dataset.hashes.items()),
     ]
-    for what, asked, recorded in wanted:
-        if asked != recorded:
-            return None, f"{what} differs: its record has {recorded!r:.80}, and {asked!r:.80} is asked for"
+    for what, current, recorded in compared:
+        if current != recorded:
+            return None, f"{what} differs: its record has {recorded!r:.80}, and {current!r:.80} is asked for"
     names = [loaded.dataset.measure, *map(str, order.measures)]
     if lacking := [measure for measure in names if str(parse(measure)) not in record.measures.aggregate]:
         return None, f"its record has no {lacking[0]}"

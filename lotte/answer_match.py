@@ -60,12 +60,6 @@ def holds(answers: Sequence[str]) -> Holds:
     return test
 
 
-def holds_plainly(answers: Sequence[str], text: str) -> bool:
-    """The same, as obvious as it can be. The judge of `holds`."""
-    passage = tokens(text)
-    return any(_side_by_side(answer_tokens, passage) for answer in answers if (answer_tokens := tokens(answer)))
-
-
 def holds_pattern(patterns: Sequence[str], patience: float = PATIENCE) -> Holds:
     """Return the test for any of these patterns.
 

@@ -235,11 +235,8 @@ def _wrong(path: Path, goal: _Goal) -> str:
 
 
 def _hash(path: Path, name: str) -> str:
-    digest = hashlib.new(name, usedforsecurity=False)
     with path.open("rb") as file:
-        while block := file.read(_BLOCK):
-            digest.update(block)
-    return digest.hexdigest()
+        return hashlib.file_digest(file, lambda: hashlib.new(name, usedforsecurity=False)).hexdigest()
 
 
 def release_of(name: str) -> Release:

@@ -233,8 +233,8 @@ def read(path: Path) -> IndexFolder:
     return _with_ids(described(path))
 
 
-def _with_ids(found: IndexFolder) -> IndexFolder:
-    path, meta = found.path, found.meta
+def _with_ids(folder: IndexFolder) -> IndexFolder:
+    path, meta = folder.path, folder.meta
     index_meta.check_small(path, meta)
     parts = meta.get("segments") or [{"documents": meta["corpus"]["documents"], "doc_ids": DOC_IDS}]
     # a first list is not written where ids are the numbers of the rows
@@ -245,7 +245,7 @@ def _with_ids(found: IndexFolder) -> IndexFolder:
         else RowIds(part["documents"])
         for part in parts
     ]
-    return IndexFolder(path, meta, doc_ids[0] if len(doc_ids) == 1 else [one for part in doc_ids for one in part])
+    return IndexFolder(path, meta, doc_ids[0] if len(doc_ids) == 1 else [doc_id for part in doc_ids for doc_id in part])
 
 
 def _doc_ids(path: Path, documents: int) -> Sequence[str]:
@@ -267,15 +267,15 @@ def open_checked(index: Path | IndexFolder, recipe: "DataclassInstance") -> Inde
 
     Raises  as `read` does, and MismatchError, with both recipes, if another recipe made it
     """
-    found = _with_ids(index if isinstance(index, IndexFolder) else described(index))
-    wanted, made_by = build_options(recipe_of(recipe), recipe), build_options(found.meta["recipe"], recipe)
-    if made_by["options"] != wanted["options"] or not goes_by(recipe, made_by["retriever"]):
-        made_from = str(found.meta["corpus"]["sha256"])[:8]
+    folder = _with_ids(index if isinstance(index, IndexFolder) else described(index))
+    request, made_by = build_options(recipe_of(recipe), recipe), build_options(folder.meta["recipe"], recipe)
+    if made_by["options"] != request["options"] or not goes_by(recipe, made_by["retriever"]):
+        made_from = str(folder.meta["corpus"]["sha256"])[:8]
         raise MismatchError(
-            f"{found.path} was built by {spelled(made_by)} from corpus {made_from}; you asked for {spelled(wanted)}. "
+            f"{folder.path} was built by {spelled(made_by)} from corpus {made_from}; you asked for {spelled(request)}. "
             "Build it again with `lotte index`, or ask with its own options."
         )
-    return found
+    return folder
 
 
 @contextmanager

@@ -94,8 +94,8 @@ def goes_by(recipe: "DataclassInstance", name: str) -> bool:
     return name in (name_of(recipe), _class_name(maker)) or name.startswith(f"{maker.__module__}:")
 
 
-def build_options(found: Mapping[str, Any], recipe: "DataclassInstance") -> dict[str, Any]:
+def build_options(recorded: Mapping[str, Any], recipe: "DataclassInstance") -> dict[str, Any]:
     """Return a recipe without the options that only say how to search."""
     search_time = {field.name for field in fields(recipe) if field.metadata.get("search_time")}
-    options = {key: value for key, value in found["options"].items() if key not in search_time}
-    return {**found, "options": options}
+    options = {key: value for key, value in recorded["options"].items() if key not in search_time}
+    return {**recorded, "options": options}

@@ -96,21 +96,21 @@ def recorded(recipe: Mapping[str, Any], where: Path, name: str = "", options: It
     return make(said, {**kept, **options})
 
 
-def maker(found: "IndexFolder", name: str = "", options: Iterable[str] = ()) -> Retriever:
+def maker(folder: "IndexFolder", name: str = "", options: Iterable[str] = ()) -> Retriever:
     """Return the recipe that made an index, with some options given anew. Raises as `recorded` does."""
-    return recorded(found.meta["recipe"], found.path / META, name, options)
+    return recorded(folder.meta["recipe"], folder.path / META, name, options)
 
 
-def open_index(found: "IndexFolder", name: str = "", options: Iterable[str] = ()) -> Index:
+def open_index(folder: "IndexFolder", name: str = "", options: Iterable[str] = ()) -> Index:
     """Open an index with the recipe that made it; `meta.json` is not read again if the recipe `OpensDescribed`.
 
     Raises  as `recorded` and the recipe's `open` do
     """
-    recipe = maker(found, name, options)
+    recipe = maker(folder, name, options)
     if isinstance(recipe, OpensDescribed):
         with suppress(CorruptFileError):  # a writer may have put other files in their place: `open` looks again
-            return recipe.open_described(found)
-    return recipe.open(found.path)
+            return recipe.open_described(folder)
+    return recipe.open(folder.path)
 
 
 def takes(name: str, key: str) -> bool:
@@ -127,12 +127,12 @@ def _options(recipe: Callable[..., Any]) -> dict[str, type]:
 
 def _signature(recipe: Callable[..., Any]) -> Signature:
     """Return what a recipe takes, without the name of a dataclass, which nobody sets."""
-    found = signature(recipe)
+    whole = signature(recipe)
     if not (isinstance(recipe, type) and is_dataclass(recipe)):
-        return found
+        return whole
     names = {field.name for field in fields(recipe) if is_name(field)}
-    options = [option for key, option in found.parameters.items() if key not in names]
-    return found.replace(parameters=options, return_annotation=Signature.empty)
+    options = [option for key, option in whole.parameters.items() if key not in names]
+    return whole.replace(parameters=options, return_annotation=Signature.empty)
 
 
 def _accepted(recipe: Callable[..., Any], options: Mapping[str, Any]) -> dict[str, Any]:
@@ -151,7 +151,7 @@ def _recipe(name: str) -> Callable[..., Any]:
     if not all(part.isidentifier() for part in (*module.split("."), function)):
         raise UnknownNameError(f"{name!r} names no retriever: write module:function, with Python's names")
     try:
-        found: Callable[..., Any] = getattr(import_module(module), function)
+        recipe: Callable[..., Any] = getattr(import_module(module), function)
     except ModuleNotFoundError as error:
         if (package := extras.of(error)) and not colon:
             raise extras.lacking(package, name) from None
@@ -160,4 +160,4 @@ def _recipe(name: str) -> Callable[..., Any]:
         raise UnknownNameError(f"no module is named {error.name!r}, which --retriever {name} asks for") from None
     except AttributeError:
         raise UnknownNameError(f"module {module} has no {function!r}, which --retriever {name} asks for") from None
-    return found
+    return recipe

@@ -40,8 +40,8 @@ class Retriever(Protocol):
 class OpensDescribed(Protocol):
     """A recipe that opens an index whose `meta.json` has been read, and does not read it again."""
 
-    def open_described(self, found: "IndexFolder") -> Index:
-        """Open what `index` left, as `open` does. `found` is what `index_folder.described` returned."""
+    def open_described(self, folder: "IndexFolder") -> Index:
+        """Open what `index` left, as `open` does. `folder` is what `index_folder.described` returned."""
         ...
 
 

@@ -21,14 +21,14 @@ class IndexTexts:
 
     def __init__(self, folder: IndexFolder, say: Callable[[str], None]) -> None:
         self._corpora: list[Corpus] = []
-        found = sources(folder.meta)
-        for source in found:
+        origins = sources(folder.meta)
+        for source in origins:
             if (corpus := _corpus(folder, source)) is not None:
                 self._corpora.append(corpus)
             else:
                 where = source["path"] if len(source["path"]) <= 400 else f"{source['path'][:400]}..."
                 say(f"no texts: the collection of {folder.path} is not at {where} any more")
-        if not found:
+        if not origins:
             say(f"no texts: nobody knows where the collection of {folder.path} is")
 
     def __getitem__(self, doc_id: str) -> str:

@@ -65,15 +65,15 @@ def dataset_of(page: DatasetPage, data: Path, say: Callable[[str], None]) -> Dat
 
 def of(dataset: Dataset, query_ids: Iterable[str], doc_ids: set[str]) -> DatasetTexts:
     """Return the texts of these questions and documents."""
-    wanted = {query_id: dataset.queries[query_id] for query_id in query_ids if query_id in dataset.queries}
+    questions = {query_id: dataset.queries[query_id] for query_id in query_ids if query_id in dataset.queries}
     rows = [row for row, doc_id in enumerate(dataset.corpus.doc_ids) if doc_id in doc_ids] if doc_ids else []
     return DatasetTexts(
-        queries={query_id: _cut(text, 2 * LONGEST) for query_id, text in wanted.items()},
+        queries={query_id: _cut(text, 2 * LONGEST) for query_id, text in questions.items()},
         docs={doc.doc_id: _cut(doc.text, LONGEST) for doc in (dataset.corpus[row] for row in rows)},
         sources=_sources(getattr(dataset.corpus, "path", None), doc_ids),
         relevant={
             query_id: frozenset(doc_id for doc_id, grade in dataset.qrels.get(query_id, {}).items() if grade > 0)
-            for query_id in wanted
+            for query_id in questions
         },
     )
 

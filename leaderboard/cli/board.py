@@ -2,6 +2,7 @@
 
 import sys
 from enum import StrEnum
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -25,6 +26,11 @@ app = typer.Typer(
 
 Results = Annotated[Path, typer.Option(help="The folder of records.")]
 By = Annotated[str, typer.Option(help="Who does it, for the log; default: the name that git has, or the login.")]
+Replace = Annotated[bool, typer.Option("--replace", help="Take the place of a record of the same settings.")]
+Reproduces = Annotated[
+    Path | None, typer.Option(metavar="RECORD", help="Log this one as a repetition of RECORD, by somebody else.")
+]
+Tolerance = Annotated[float, typer.Option(min=0, help="How far a repetition may be off in the official measure.")]
 RESULTS = Path("results")
 
 
@@ -42,15 +48,9 @@ def add(
     results: Results = RESULTS,
     data: Data = None,
     by: By = "",
-    replace: Annotated[
-        bool, typer.Option("--replace", help="Take the place of a record of the same settings.")
-    ] = False,
-    reproduces: Annotated[
-        Path | None, typer.Option(metavar="RECORD", help="Log this one as a repetition of RECORD, by somebody else.")
-    ] = None,
-    tolerance: Annotated[
-        float, typer.Option(min=0, help="How far a repetition may be off in the official measure.")
-    ] = 0.005,
+    replace: Replace = False,
+    reproduces: Reproduces = None,
+    tolerance: Tolerance = 0.005,
     as_json: AsJson = False,
 ) -> None:
     """Score records again from their runs, and store those that match with their runs.
@@ -64,18 +64,16 @@ def add(
 
     if reproduces and len(records) != 1:
         raise LotteError(f"--reproduces takes one record, and {len(records)} were named")
-    datasets: dict[str, LoadedDataset] = {}
     corpora: dict[object, str] = {}
+    loaded = cache(lambda name: LoadedDataset.of(find(name, data_folder(data)), corpora))
     refused = 0
     for path in records:
         try:
-            name = read(path).dataset.name
-            if name not in datasets:
-                datasets[name] = LoadedDataset.of(find(name, data_folder(data)), corpora)
+            dataset = loaded(read(path).dataset.name)
             if reproduces:
-                _reproduce(path, reproduces, datasets[name], by or _user(), tolerance, as_json)
+                _reproduce(path, reproduces, dataset, by or _user(), tolerance, as_json)
             else:
-                stored = submit.add(path, results, datasets[name], by=by or _user(), replacing=replace)
+                stored = submit.add(path, results, dataset, by=by or _user(), replacing=replace)
                 print_value("record", stored, as_json)
         except LotteError as error:
             if len(records) == 1 and not getattr(error, "problems", None):
@@ -139,8 +137,8 @@ def compare(
     """
     from leaderboard import compare_rows
 
-    found = compare_rows.compare(records, measure, by=by, data=data_folder(data))
-    for number, part in enumerate(found):
+    comparisons = compare_rows.compare(records, measure, by=by, data=data_folder(data))
+    for number, part in enumerate(comparisons):
         parts = ("standing", part.standings), ("pair", part.pairs), ("group", part.groups), ("repeat", part.repeats)
         for kind, rows in parts:
             head: dict[str, Any] = {"dataset": part.dataset, "measure": part.measure}
@@ -169,13 +167,13 @@ def paper(
 
     tables = papers.tables(_read_all(results), paper=name, number=table)
     if sys.stdout.isatty() and not as_json:
-        for one in tables:
-            _draw(one)
+        for drawn in tables:
+            _draw(drawn)
         return
-    print_rows([_cell(one, number, as_json) for one in tables for number in one.cells], as_json)
-    for one in tables:
-        if one.note:
-            say(f"{one.paper} table {one.number}: {one.note}")
+    print_rows([_cell(printed, cell, as_json) for printed in tables for cell in printed.cells], as_json)
+    for printed in tables:
+        if printed.note:
+            say(f"{printed.paper} table {printed.number}: {printed.note}")
 
 
 def _cell(table: "PaperTable", cell: "PaperCell", as_json: bool) -> dict[str, Any]:
@@ -262,13 +260,13 @@ def _read_all(results: Path) -> list[tuple[Path, "Record"]]:
     """Read every record; one that cannot be read is said, and left out. No folder: no record yet."""
     from leaderboard.record.read import read, record_files
 
-    found = []
+    records = []
     for path in record_files(results) if results.is_dir() else []:
         try:
-            found.append((path, read(path)))
+            records.append((path, read(path)))
         except LotteError as error:
             say(f"left out: {error}")
-    return found
+    return records
 
 
 def _draw(table: "PaperTable") -> None:

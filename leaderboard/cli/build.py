@@ -14,6 +14,7 @@ from lotte.terminal import put, say
 
 if TYPE_CHECKING:
     from lotte.builder.build import BuildRequest
+    from lotte.builder.spec import Spec
 
 
 def demo(
@@ -89,15 +90,21 @@ def build(
     check_executor(executor)
     if (count := workers or num_processors()) > 1:
         prepare(["lotte.builder.community", "lotte.builder.topics"])
-    from lotte.builder import spec as specs
     from lotte.builder.build import BuildRequest
+
+    chosen = _spec(spec, as_of, seed).narrowed(topic or [], split or [])
+    part = parse_shard(shard) if shard else None
+    _build(BuildRequest(chosen, dumps, out, gooaq, count, part, allow_missing), as_json)
+
+
+def _spec(path: Path | None, as_of: str, seed: int | None) -> "Spec":
+    """Return LoTTE's spec, or that of a file, with the day and the seed that were asked for."""
+    from lotte.builder import spec
 
     changes: dict[str, Any] = {"as_of": as_of} if as_of else {}
     if seed is not None:
         changes["seed"] = seed
-    chosen = specs.read(spec or specs.LOTTE_SPEC, **changes).narrowed(topic or [], split or [])
-    part = parse_shard(shard) if shard else None
-    _build(BuildRequest(chosen, dumps, out, gooaq, count, part, allow_missing), as_json)
+    return spec.read(path or spec.LOTTE_SPEC, **changes)
 
 
 def _build(request: "BuildRequest", as_json: bool) -> None:

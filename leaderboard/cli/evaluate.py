@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from leaderboard.cli.options import AsJson, Data, Device, DeviceName, Options, RetrieverName, data_folder
+from leaderboard.cli.options import AsJson, Data, DeviceName, Options, RetrieverName, data_folder
 from leaderboard.cli.output import print_row
 from leaderboard.cli.retriever import load
 from lotte.errors import LotteError
@@ -17,14 +17,17 @@ from lotte.terminal import say
 if TYPE_CHECKING:
     from leaderboard.evaluate import Order
     from leaderboard.record.schema import Record
+    from retrievers import Retriever
 
 DATASETS = ("lotte/*/test/*",)  # if none is named
+Datasets = Annotated[list[str] | None, typer.Argument(help="Names, patterns or folders; default: the LoTTE tests.")]
+Ranking = Annotated[
+    Path | None, typer.Option(help="Score this ranking: TREC, LoTTE or MS MARCO; --retriever only names it.")
+]
 
 
 def eval_(
-    datasets: Annotated[
-        list[str] | None, typer.Argument(help="Names, patterns or folders; default: the LoTTE tests.")
-    ] = None,
+    datasets: Datasets = None,
     retriever: RetrieverName = "",
     option: Options = None,
     suite: Annotated[str, typer.Option(help="lotte, beir, openqa or paper; goes on where it stopped.")] = "",
@@ -34,9 +37,7 @@ def eval_(
     measure: Annotated[list[str] | None, typer.Option(help="A further measure, R@100; repeatable.")] = None,
     out: Annotated[Path, typer.Option(help="Where results and runs are written.")] = Path("results"),
     rankings: Annotated[Path | None, typer.Option(help="Write LoTTE's ranking files here as well.")] = None,
-    run: Annotated[
-        Path | None, typer.Option(help="Score this ranking: TREC, LoTTE or MS MARCO; --retriever only names it.")
-    ] = None,
+    run: Ranking = None,
     gzip: Annotated[bool, typer.Option("--gzip", help="Write runs as .trec.gz.")] = False,
     device: DeviceName = None,
     as_json: AsJson = False,
@@ -45,7 +46,6 @@ def eval_(
 
     lotte eval --retriever bm25 -o k1=1.2 'lotte/science/test/*' beir/scifact
     """
-    from leaderboard import suite as suites
     from leaderboard.evaluate import Order
     from leaderboard.measure import parse
 
@@ -53,28 +53,18 @@ def eval_(
         raise LotteError("`lotte eval` needs --retriever NAME, or --run FILE with somebody's ranking")
     if suite and (datasets or run):
         raise LotteError("--suite names its datasets itself; leave out the datasets and --run")
+    measures, command = tuple(map(parse, measure or ())), shlex.join(["lotte", *sys.argv[1:]])
     order = Order(
-        out=out,
-        k=k,
-        measures=tuple(map(parse, measure or ())),
-        rankings=rankings,
-        index=index,
-        gzip=gzip,
-        command=shlex.join(["lotte", *sys.argv[1:]]),
-        say=say,
-    )
+        out=out, k=k, measures=measures, rankings=rankings, index=index, gzip=gzip, command=command, say=say
+    )  # fmt: skip
     names, folder = datasets or DATASETS, data_folder(data)
     if run:
-        records = iter([_rescored(run, retriever, names, folder, order)])
+        _print_scores(_rescored(run, retriever, names, folder, order), order, as_json)
     elif suite:
-        records = suites.run(suite, retriever, load(retriever, option, device), order, folder)
+        _run_suite(suite, retriever, load(retriever, option, device), order, folder, as_json)
     else:
-        records = _evaluated(retriever, option, device, names, folder, order)
-    kept = []
-    for record in records:
-        _print_scores(record, order, as_json)
-        kept += [record] if suite else []
-    _print_averages(kept, as_json)
+        for record in _evaluated(retriever, load(retriever, option, device), names, folder, order):
+            _print_scores(record, order, as_json)
 
 
 def _rescored(run: Path, name: str, names: Iterable[str], data: Path, order: "Order") -> "Record":
@@ -88,14 +78,11 @@ def _rescored(run: Path, name: str, names: Iterable[str], data: Path, order: "Or
     return rescore(run, name or name_of(run), chosen[0], order)
 
 
-def _evaluated(
-    name: str, options: list[str] | None, device: Device | None, names: Iterable[str], data: Path, order: "Order"
-) -> "Iterator[Record]":
+def _evaluated(name: str, system: "Retriever", names: Iterable[str], data: Path, order: "Order") -> "Iterator[Record]":
     """Run a retriever on the datasets that are there, and say which are not."""
     from leaderboard import catalogue
     from leaderboard.evaluate import evaluate
 
-    system = load(name, options, device)
     chosen, absent = catalogue.match(names, data)
     if absent:
         say(f"not in {data}, so left out: {', '.join(absent)}")
@@ -108,10 +95,14 @@ def _print_scores(record: "Record", order: "Order", as_json: bool) -> None:
         print_row({"dataset": record.dataset.name, "measure": name, "value": record.mean(name)}, as_json)
 
 
-def _print_averages(records: "list[Record]", as_json: bool) -> None:
-    """Print the means of a suite; of one that lacks datasets, say which."""
+def _run_suite(suite: str, name: str, system: "Retriever", order: "Order", data: Path, as_json: bool) -> None:
+    """Run a retriever on a suite, and print its means; of one that lacks datasets, say which."""
     from leaderboard import suite as suites
 
+    records = []
+    for record in suites.run(suite, name, system, order, data):
+        _print_scores(record, order, as_json)
+        records.append(record)
     for average in suites.averages(records):
         if average.value is None:
             say(f"no {average.name}: {', '.join(average.missing)} are missing")

@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,6 +14,12 @@ from leaderboard.cli.retriever import find_modules, load
 from lotte.errors import LotteError, UnavailableError
 from lotte.terminal import put, say
 
+if TYPE_CHECKING:
+    from retrievers import Retriever
+
+Added = Annotated[
+    Path | None, typer.Option(help="Add the documents of this .tsv, an id and a text a line, to the index.")
+]
 MadeBy = Annotated[str, typer.Option(help="Who made the index, if it was module:function: code that you trust.")]
 
 
@@ -26,9 +32,7 @@ def index_(
     option: Options = None,
     data: Data = None,
     device: DeviceName = None,
-    add: Annotated[
-        Path | None, typer.Option(help="Add the documents of this .tsv, an id and a text a line, to the index.")
-    ] = None,
+    add: Added = None,
     delete: Annotated[list[str] | None, typer.Option(help="Delete the document of this id; repeatable.")] = None,
     executor: Executor = "local",
     shard: Annotated[str, typer.Option(metavar="i/n", help="Index only this part of the collection.")] = "",
@@ -39,35 +43,45 @@ def index_(
     lotte index --out index/science --delete 17 --add more.tsv
     lotte index --retriever colbertv2 experiments/default/indexes/mine --out index/mine    another program's
     """
-    from leaderboard import catalogue
     from lotte.collection import OwnIds
     from lotte.executor import check_executor
-    from retrievers import index_folder, registry
-    from retrievers.retriever import Adopts, Changeable
+    from retrievers.retriever import Changeable
 
     check_executor(executor)
     if not dataset and not (add or delete):
         raise LotteError("`lotte index` needs a dataset to index, or --add and --delete to change the index at --out")
     if dataset and not retriever:
         raise LotteError("`lotte index` needs --retriever NAME; `lotte list retrievers` shows the names")
-    if dataset:
-        system = load(retriever, option, device)
-    else:
-        find_modules(retriever)
-        system = registry.maker(index_folder.described(out), retriever, option or ())
-    given = {"--add": add, "--delete": delete, "--shard": shard}
-    taken = ("--add", "--delete") if isinstance(system, Changeable) else ()
-    if flag := next((flag for flag, value in given.items() if value and flag not in taken), ""):
+    system = load(retriever, option, device) if dataset else _maker(out, retriever, option)
+    changes = {} if isinstance(system, Changeable) else {"--add": add, "--delete": delete}
+    if flag := next((flag for flag, value in {**changes, "--shard": shard}.items() if value), ""):
         raise UnavailableError(
             f"{flag}: an index of {retriever or 'this kind'} is built whole; index the changed collection again"
         )
-    if dataset and isinstance(system, Adopts) and system.adopts(Path(dataset)):
-        system.adopt(Path(dataset), out)
-    elif dataset:
-        system.index(catalogue.corpus(dataset, data_folder(data)), out)
+    if dataset:
+        _make(system, dataset, data_folder(data), out)
     if isinstance(system, Changeable) and (add or delete):
         system.change(out, delete=delete or (), add=OwnIds(add) if add else None)
     put(out)
+
+
+def _maker(index: Path, retriever: str, options: list[str] | None) -> "Retriever":
+    """Return the retriever that made an index, with further options."""
+    from retrievers import index_folder, registry
+
+    find_modules(retriever)
+    return registry.maker(index_folder.described(index), retriever, options or ())
+
+
+def _make(system: "Retriever", dataset: str, data: Path, out: Path) -> None:
+    """Index a dataset, or take over the index that another program made and that is named in its place."""
+    from leaderboard import catalogue
+    from retrievers.retriever import Adopts
+
+    if isinstance(system, Adopts) and system.adopts(Path(dataset)):
+        system.adopt(Path(dataset), out)
+    else:
+        system.index(catalogue.corpus(dataset, data), out)
 
 
 def search_(

@@ -28,34 +28,37 @@ class Settings(StrEnum):
     paper = "paper"
 
 
+Folders = Annotated[
+    list[Path] | None, typer.Argument(help="Folders with questions and passages to train on; FOLDER/train is a split.")
+]
+Communities = Annotated[
+    list[str] | None, typer.Option(help="Only this community of the build, a whole host; repeatable.")
+]
+Dumps = Annotated[Path | None, typer.Option(help="The dumps of the build: every page's title becomes a question.")]
+HeldOut = Annotated[
+    list[Path] | None,
+    typer.Option(help="A dataset that is measured on: its questions and answers are left out; repeatable."),
+]
+Lines = Annotated[
+    Path | None,
+    typer.Option(help="Train on these lines, the original's examples.json or triples, and on nothing else."),
+]
+Changes = Annotated[list[str] | None, typer.Option("--option", "-o", help="key=value, one setting: -o v1.lr=2e-5.")]
+
+
 def train(
     system: Annotated[System, typer.Argument(help="What to train.")],
     out: Annotated[Path, typer.Option(help="The run's folder; new, or begun by this command.")],
-    data: Annotated[
-        list[Path] | None,
-        typer.Argument(help="Folders with questions and passages to train on; FOLDER/train is a split."),
-    ] = None,
+    data: Folders = None,
     from_build: Annotated[Path | None, typer.Option(help="Train on the communities of this build as well.")] = None,
-    community: Annotated[
-        list[str] | None, typer.Option(help="Only this community of the build, a whole host; repeatable.")
-    ] = None,
+    community: Communities = None,
     split: Annotated[list[str] | None, typer.Option(help="Splits of the build; default: dev.")] = None,
-    dumps: Annotated[
-        Path | None, typer.Option(help="The dumps of the build: every page's title becomes a question.")
-    ] = None,
+    dumps: Dumps = None,
     allow_test: Annotated[bool, typer.Option("--allow-test", help="Take communities of the test split, too.")] = False,
-    held_out: Annotated[
-        list[Path] | None,
-        typer.Option(help="A dataset that is measured on: its questions and answers are left out; repeatable."),
-    ] = None,
-    examples: Annotated[
-        Path | None,
-        typer.Option(help="Train on these lines, the original's examples.json or triples, and on nothing else."),
-    ] = None,
+    held_out: HeldOut = None,
+    examples: Lines = None,
     settings: Annotated[Settings, typer.Option(help="Settings by name.")] = Settings.small,
-    option: Annotated[
-        list[str] | None, typer.Option("--option", "-o", help="key=value, one setting: -o v1.lr=2e-5.")
-    ] = None,
+    option: Changes = None,
     step: Annotated[str, typer.Option(help="Stop after this step; `--step list` names them.")] = "",
 ) -> None:
     """Train a model, from pairs of question and passage to a checkpoint. Stopped, it goes on with the same command.

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 FOLDER = Path(__file__).parent
 PAPERS = ("colbertv2", "colbert", "tct_colbert")  # files of FOLDER
-NOT_RUN, NOT_PRINTED, NOT_AT_HAND = "not run", "-", "?"
+NOT_RUN, NOT_PRINTED = "not run", "-"
 _ORDER = ("reproduced", "rescored", "self-run")  # of several records of a cell, the best known is shown
 _SCALE = {"percent": 100.0, "share": 1.0, "GiB": 2.0**-30, "ms": 1.0, "count": 1.0}
 _PLACES = {"percent": 1, "share": 3, "GiB": 1, "ms": 0, "count": 0}
@@ -161,8 +161,8 @@ def _fits(record: "Record", address: Address) -> bool:
     if "count" in address:
         return True
     has = {**record.retriever.options, **(record.content["retriever"].get("index") or {})}
-    wanted: Mapping[str, Any] = address.get("options", {})
-    return record.retriever.name == address["system"] and all(has.get(key) == wanted[key] for key in wanted)
+    options: Mapping[str, Any] = address.get("options", {})
+    return record.retriever.name == address["system"] and all(has.get(key) == options[key] for key in options)
 
 
 def _value(record: "Record", address: Address) -> float | None:

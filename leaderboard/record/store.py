@@ -6,6 +6,7 @@ one system are told apart by an ending: DATASET@1a2b3c4d.json.
 """
 
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -81,17 +82,17 @@ def store(record: Record, source: Path, target: Path) -> Path:
 
 def _stored_run(record: Record, run: Path, target: Path) -> Path:
     """Copy the run of a record to TARGET.trec, or beside another one that stands there. Returns where it is."""
-    wanted = str(record.run.sha256)
+    stated = str(record.run.sha256)
     ending = ".trec.gz" if run.suffix == ".gz" else ".trec"
     copy = target.with_name(f"{target.name}{ending}")
-    if copy.exists() and copy.resolve() != run.resolve() and artifact.sha256(copy) != wanted:
-        copy = target.with_name(f"{target.name}.{wanted[:8]}{ending}")
+    if copy.exists() and copy.resolve() != run.resolve() and artifact.sha256(copy) != stated:
+        copy = target.with_name(f"{target.name}.{stated[:8]}{ending}")
     if copy.resolve() != run.resolve():
         with writing(target.parent):
             target.parent.mkdir(parents=True, exist_ok=True)
-            if (sha256 := _copy(run, copy)) != wanted:
+            if (sha256 := _copy(run, copy)) != stated:
                 copy.unlink()
-                raise MismatchError(f"{run} has sha256 {sha256[:8]}, the record says {wanted[:8]}")
+                raise MismatchError(f"{run} has sha256 {sha256[:8]}, the record says {stated[:8]}")
     return copy
 
 
@@ -105,6 +106,5 @@ def _run_of(path: Path) -> Path | None:
 def _copy(source: Path, target: Path) -> str:
     """Copy a file whole or not at all. Returns the sha256 of what was copied."""
     with source.open("rb") as file, artifact.Writer(target) as copy:
-        while block := file.read(1 << 20):
-            copy.write(block)
+        shutil.copyfileobj(file, copy, 1 << 20)
     return copy.sha256

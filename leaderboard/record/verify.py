@@ -133,13 +133,13 @@ def _unlike_means(record: Record) -> Iterator[str]:
 
 
 def _unlike_run(path: Path, record: Record) -> Iterator[str]:
-    name, wanted = record.run.file, record.run.sha256
+    name, stated = record.run.file, record.run.sha256
     if (file := beside(path, name)) is None:
         yield f"run.file: wanted the name of a file beside the record, found {name!r:.60}"
     elif not file.is_file():
         yield f"run.file: {name} is not beside the record"
-    elif (sha256 := artifact.sha256(file)) != wanted:
-        yield f"run.sha256: the record says {str(wanted)[:8]}, {name} has {sha256[:8]}"
+    elif (sha256 := artifact.sha256(file)) != stated:
+        yield f"run.sha256: the record says {str(stated)[:8]}, {name} has {sha256[:8]}"
 
 
 def _unlike_log(path: Path, record: Record) -> Iterator[str]:

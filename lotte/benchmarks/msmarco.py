@@ -85,19 +85,24 @@ def read(folder: Path, name: str, corpus: Corpus | None = None) -> Dataset:
     """
     corpus = corpus or Collection(plain_or_gz(folder / "collection.tsv"))
     questions, judgments = _FILES[name]
-    queries = read_queries(plain_or_gz(folder / questions))
-    judged = read_judgments(plain_or_gz(folder / judgments), queries, corpus.doc_ids, questions=questions)
-    dataset = Dataset(
-        name=f"msmarco/{name}",
+    dataset = judged_dataset(f"msmarco/{name}", corpus, folder / questions, folder / judgments, "MRR@10")
+    return checked(dataset, release(name), {folder: ("collection.tsv", questions, judgments)})
+
+
+def judged_dataset(name: str, corpus: Corpus, questions: Path, judgments: Path, measure: str) -> Dataset:
+    """Return the questions of a file that are judged, with their judgments. Raises CorruptFileError."""
+    queries = read_queries(plain_or_gz(questions))
+    judged = read_judgments(plain_or_gz(judgments), queries, corpus.doc_ids, questions=questions.name)
+    return Dataset(
+        name=name,
         corpus=corpus,
         queries={query_id: text for query_id, text in queries.items() if query_id in judged},
         qrels=judged,
-        measure="MRR@10",
+        measure=measure,
         source="local",
         notes=judged.notes(),
         facts={"queries": "those with a judgment"},
     )
-    return checked(dataset, release(name), {folder: ("collection.tsv", questions, judgments)})
 
 
 def read_judgments(

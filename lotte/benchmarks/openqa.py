@@ -194,9 +194,9 @@ def read(folder: Path, name: str, corpus: Corpus | None = None) -> OpenQA:
     return checked(dataset, release(name), {folder: (PASSAGES, file)})
 
 
-def read_local(folder: Path, split: str, corpus: Corpus | None = None) -> OpenQA:
+def read_local(folder: Path, split: str) -> OpenQA:
     """Read collection.tsv and `answers` in qas.<split>.jsonl: Open-QA over a collection of one's own."""
-    corpus = corpus or Collection(plain_or_gz(folder / "collection.tsv"))
+    corpus = Collection(plain_or_gz(folder / "collection.tsv"))
     source = plain_or_gz(folder / f"qas.{split}.jsonl")
     asked: dict[str, tuple[str, tuple[str, ...]]] = {}
     for number, row in objects(source):

@@ -14,7 +14,6 @@ Source  Craswell et al., TREC 2019 and 2020 overviews
 from pathlib import Path
 
 from lotte.benchmarks import msmarco
-from lotte.benchmarks.lotte import read_queries
 from lotte.collection import Collection
 from lotte.dataset import Corpus, Dataset
 from lotte.lines import plain_or_gz
@@ -87,16 +86,5 @@ def read(folder: Path, collection: Path, name: str, corpus: Corpus | None = None
     """
     corpus = corpus or Collection(plain_or_gz(collection / "collection.tsv"))
     questions, judgments = _FILES[name]
-    queries = read_queries(plain_or_gz(folder / questions))
-    judged = msmarco.read_judgments(plain_or_gz(folder / judgments), queries, corpus.doc_ids, questions=questions)
-    dataset = Dataset(
-        name=f"trecdl/{name}",
-        corpus=corpus,
-        queries={query_id: text for query_id, text in queries.items() if query_id in judged},
-        qrels=judged,
-        measure="nDCG@10",
-        source="local",
-        notes=judged.notes(),
-        facts={"queries": "those with a judgment"},
-    )
+    dataset = msmarco.judged_dataset(f"trecdl/{name}", corpus, folder / questions, folder / judgments, "nDCG@10")
     return checked(dataset, release(name), {folder: (questions, judgments), collection: ("collection.tsv",)})

@@ -97,18 +97,19 @@ class LateIndex:
         if self._recipe.gpu and settled.algorithm == "pruned":  # there all that are refined are scored in full
             settled = replace(settled, full=settled.refined)
         facts: dict[str, Any] = asdict(settled) | {"exact": settled.algorithm == "exact"}
-        some = dict(list(queries.items())[:: max(1, len(queries) // RECALL_SAMPLE)][:RECALL_SAMPLE])
-        if settled.algorithm == "exact" or not some:
+        sample = dict(list(queries.items())[:: max(1, len(queries) // RECALL_SAMPLE)][:RECALL_SAMPLE])
+        if settled.algorithm == "exact" or not sample:
             return facts
         depth = min(k, 100)
-        ours = self._search(some, k, config, None)
-        truth = self._search(some, depth, SearchConfig(algorithm="exact"), None)
+        ours = self._search(sample, k, config, None)
+        truth = self._search(sample, depth, SearchConfig(algorithm="exact"), None)
         shares = [
             len(set(ours.doc_ids(query_id)[:depth]) & set(truth.doc_ids(query_id)))
             / max(1, len(truth.doc_ids(query_id)))
-            for query_id in some
+            for query_id in sample
         ]
-        return facts | {"recall_against_exact": {"depth": depth, "queries": len(some), "value": float(np.mean(shares))}}
+        recall = float(np.mean(shares))
+        return facts | {"recall_against_exact": {"depth": depth, "queries": len(sample), "value": recall}}
 
     def explain(self, question: str, doc_id: str, text: str) -> list[Answer]:
         """Return, for every token of the query, the document token that answered it best.

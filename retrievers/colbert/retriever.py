@@ -151,8 +151,8 @@ class LateInteraction:
     def open(self, path: Path) -> LateIndex:
         return folders.at_rest(path, lambda: self.open_described(index_folder.described(path)))
 
-    def open_described(self, found: index_folder.IndexFolder) -> LateIndex:
-        whole = index_folder.open_checked(found, self)
+    def open_described(self, folder: index_folder.IndexFolder) -> LateIndex:
+        whole = index_folder.open_checked(folder, self)
         meta = IndexMeta.parse(whole.meta, whole.path / META)
         return LateIndex(self, meta, whole.doc_ids, folders.open_arrays(whole.path, meta))
 

@@ -58,8 +58,8 @@ def words(text: str) -> list[str]:
     """
     if not text.isascii():
         text = unicodedata.normalize("NFKC", text)
-    found: list[str] = _WORDS(_APOSTROPHES.sub("", text).casefold())
-    return found
+    plain: list[str] = _WORDS(_APOSTROPHES.sub("", text).casefold())
+    return plain
 
 
 def normalised(text: str) -> str:
@@ -89,17 +89,17 @@ class Fingerprint:
 
         sample  how many runs of passages are kept at most, beside the least of each passage; 1 or more
         """
-        found = cls(questions=_none(), question_runs=_none(), passage_runs=_none(), least_runs=_none())
+        made = cls(questions=_none(), question_runs=_none(), passage_runs=_none(), least_runs=_none())
         for dataset in datasets:
-            asked = [
+            answered = [
                 query_id for query_id, judged in dataset.qrels.items() if any(grade > 0 for grade in judged.values())
             ]
-            texts = (dataset.queries[query_id] for query_id in asked if query_id in dataset.queries)
-            for some in _batched(texts):
-                found = found.merge(_of_questions(some), sample=sample)
-            for some in _batched(text for _, text in relevant_passages(dataset)):
-                found = found.merge(_of_passages(some, found.every), sample=sample)
-        return found
+            texts = (dataset.queries[query_id] for query_id in answered if query_id in dataset.queries)
+            for group in _batched(texts):
+                made = made.merge(_of_questions(group), sample=sample)
+            for group in _batched(text for _, text in relevant_passages(dataset)):
+                made = made.merge(_of_passages(group, made.every), sample=sample)
+        return made
 
     def merge(self, other: "Fingerprint", *, sample: int = SAMPLE) -> "Fingerprint":
         """Return the fingerprint of the pairs of both; the same as if they had been read together."""
@@ -174,16 +174,16 @@ class Fingerprint:
 
     def sharing(self, questions: Sequence[str]) -> NDArray[np.bool_]:
         """Return for each question whether QUESTION_RUN of its words in a row are in a training question."""
-        found = np.zeros(len(questions), bool)
+        is_shared = np.zeros(len(questions), bool)
         for first in range(0, len(questions), _TEXTS):
             runs, owners = _runs(questions[first : first + _TEXTS], QUESTION_RUN)
-            found[first + owners[np.isin(runs, self.question_runs)]] = True
-        return found
+            is_shared[first + owners[np.isin(runs, self.question_runs)]] = True
+        return is_shared
 
     def shares(self, passages: Sequence[str]) -> NDArray[np.float64]:
         """Return for each passage which share of its sampled runs are in training passages; NaN if it has no run."""
         known = _set(self.passage_runs, self.least_runs)
-        found = np.full(len(passages), np.nan)
+        share_of = np.full(len(passages), np.nan)
         for first in range(0, len(passages), _TEXTS):
             runs, owners = _runs(passages[first : first + _TEXTS], PASSAGE_RUN)
             sampled = runs & np.uint64(self.every - 1) == 0
@@ -194,8 +194,8 @@ class Fingerprint:
             once = np.append(True, (runs[1:] != runs[:-1]) | (owners[1:] != owners[:-1]))[: len(runs)]
             total, shared = np.bincount(owners[once]), np.bincount(owners[once & np.isin(runs, known)])
             shared = np.append(shared, np.zeros(len(total) - len(shared)))
-            found[first + with_least] = shared[with_least] / total[with_least]
-        return found
+            share_of[first + with_least] = shared[with_least] / total[with_least]
+        return share_of
 
 
 def _of_questions(texts: Sequence[str]) -> Fingerprint:
@@ -320,11 +320,11 @@ def _none() -> Hashes:
 
 
 def _batched(texts: Iterable[str]) -> Iterator[list[str]]:
-    some: list[str] = []
+    batch: list[str] = []
     for text in texts:
-        some.append(text)
-        if len(some) == _TEXTS:
-            yield some
-            some = []
-    if some:
-        yield some
+        batch.append(text)
+        if len(batch) == _TEXTS:
+            yield batch
+            batch = []
+    if batch:
+        yield batch

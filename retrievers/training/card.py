@@ -6,7 +6,7 @@ held against them later.
 """
 
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -41,7 +41,7 @@ def papers(recipe: Recipe, pairs: Pairs, folder: Path, held_out: Sequence[Datase
             "weights": "drawn" if recipe.scratch else "taken",
             "sha256": checkpoint.find(recipe.start).sha256,
             "licence": recipe.start_licence or "unknown",
-            "seen": [] if recipe.scratch else [one.strip() for one in recipe.start_seen.split(";") if one.strip()],
+            "seen": [] if recipe.scratch else [name.strip() for name in recipe.start_seen.split(";") if name.strip()],
         },
         "teacher": _teacher(folder, recipe),
         "validation": {"questions": len(pairs.validation), "measure": "MRR@10 over BM25's best and the right answers"},
@@ -58,78 +58,78 @@ def papers(recipe: Recipe, pairs: Pairs, folder: Path, held_out: Sequence[Datase
 
 def give(last: Path, target: Path, facts: Mapping[str, Any], known: bytes) -> Path:
     """Write a step's checkpoint with its papers, in float32, and beside it in int8: `target` and `target`-int8."""
-    found = checkpoint.find(last)
-    model = found.model()
-    extra, projection_HI = {fingerprint.NAME: known}, found.projection()[0].weight_HI
-    both: list[tuple[Path, export.Precision]] = [(target.with_name(f"{target.name}-int8"), "int8"), (target, "fp32")]
-    for folder, precision in both:
-        export.write(
-            folder, described=found.described, state=model.state_dict(), projection_HI=projection_HI,
-            tokenizer=last, settings=config.read(last), training=facts, readme=readme(facts), precision=precision,
-            extra=extra,
-        )  # fmt: skip
-    return target
+    source = checkpoint.find(last)
+    model = export.TrainedModel(
+        described=source.described, state=source.model().state_dict(), tokenizer=last, settings=config.read(last),
+        projection_HI=source.projection()[0].weight_HI,
+    )  # fmt: skip
+    papers = export.Papers(training=facts, readme=readme(facts), extra={fingerprint.NAME: known})
+    export.write(target.with_name(f"{target.name}-int8"), model, papers, precision="int8")
+    return export.write(target, model, papers)
 
 
 def readme(facts: Mapping[str, Any]) -> str:
     """Return the card, Markdown."""
-    start = facts["start"]
     lines = [
         "# A late-interaction checkpoint",
         "",
         f"Made by `lotte train colbertv2`, {facts['recipe']}. Everything below is in `training.json` too.",
         "",
-        "## What it has seen",
+        *_seen(facts),
         "",
-        "| data | questions | passages | licence | left out: in a held-out set |",
-        "|---|---:|---:|---|---:|",
-        *(
-            f"| {_cell(part['name'])} | {part['questions']:,} | {part['passages']:,} | {_cell(part['licence'])} | "
-            f"{part['left_out_as_held_out']:,} |"
-            for part in facts["data"]
-        ),
-        "",
-        *(
-            f"{part['name']}: {part['facts']['communities']}.\n"
-            for part in facts["data"]
-            if "communities" in part["facts"]
-        ),
-        f"Its start is {start['id']} (weights {start['weights']}, sha256 {start['sha256'][:16]}, licence "
-        f"{start['licence']})" + (f", which had seen {'; '.join(start['seen'])}." if start["seen"] else "."),
-        f"Its teacher: {_taught(facts['teacher'])}.",
-        "",
-        "## Steps",
-        "",
-        "| step | optimiser steps | batch x lines | learning rate | MRR@10, best |",
-        "|---|---:|---:|---:|---:|",
-        *(
-            f"| {name} | {step['steps']:,} | {step['settings']['batch']} x {step['settings']['nway']} | "
-            f"{step['settings']['lr']:g} | {step['best']:.4f} |"
-            for name, step in facts["steps"].items()
-        ),
+        *_steps(facts),
         "",
         f"MRR@10: {facts['validation']['questions']} questions kept from training, {facts['validation']['measure']}.",
+        *(_overlap(facts["overlap"]) if facts["overlap"] else ()),
     ]
-    if facts["overlap"]:
-        lines += [
-            "", "## Held against the sets it is measured on", "",
-            "| set | questions equal to a training question | answers that share text |", "|---|---:|---:|",
-            *(
-                f"| {_cell(one['dataset'])} | {one['queries_equal']:,} of {one['queries']:,} | "
-                f"{one['passages_sharing']:,} of {one['passages']:,} |"
-                for one in facts["overlap"]
-            ),
-        ]  # fmt: skip
     return "\n".join(lines) + "\n"
+
+
+def _seen(facts: Mapping[str, Any]) -> Iterator[str]:
+    """Give the lines about the data, the start and the teacher."""
+    yield from ("## What it has seen", "", "| data | questions | passages | licence | left out: in a held-out set |")
+    yield "|---|---:|---:|---|---:|"
+    for part in facts["data"]:
+        cells = f"| {_cell(part['name'])} | {part['questions']:,} | {part['passages']:,} | {_cell(part['licence'])} | "
+        yield f"{cells}{part['left_out_as_held_out']:,} |"
+    yield ""
+    for part in facts["data"]:
+        if "communities" in part["facts"]:
+            yield f"{part['name']}: {part['facts']['communities']}.\n"
+    start = facts["start"]
+    seen = f", which had seen {'; '.join(start['seen'])}." if start["seen"] else "."
+    weights = f"weights {start['weights']}, sha256 {start['sha256'][:16]}, licence {start['licence']}"
+    yield f"Its start is {start['id']} ({weights}){seen}"
+    yield f"Its teacher: {_taught(facts['teacher'])}."
+
+
+def _steps(facts: Mapping[str, Any]) -> Iterator[str]:
+    """Give the table of steps."""
+    yield from ("## Steps", "", "| step | optimiser steps | batch x lines | learning rate | MRR@10, best |")
+    yield "|---|---:|---:|---:|---:|"
+    for name, step in facts["steps"].items():
+        fit = step["settings"]
+        batch = f"{fit['batch']} x {fit['nway']}"
+        yield f"| {name} | {step['steps']:,} | {batch} | {fit['lr']:g} | {step['best']:.4f} |"
+
+
+def _overlap(reports: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Give the table of what the training texts share with the sets that are measured on."""
+    yield from ("", "## Held against the sets it is measured on", "")
+    yield from ("| set | questions equal to a training question | answers that share text |", "|---|---:|---:|")
+    for report in reports:
+        queries = f"{report['queries_equal']:,} of {report['queries']:,}"
+        passages = f"{report['passages_sharing']:,} of {report['passages']:,}"
+        yield f"| {_cell(report['dataset'])} | {queries} | {passages} |"
 
 
 def _teacher(folder: Path, recipe: Recipe) -> dict[str, Any] | str:
     """Return what is known of the teacher: its training, if `lotte train` made it; else its name."""
-    found = artifact.meta(Path(recipe.teacher) if recipe.teacher else folder / "teacher" / "checkpoint")
-    if found is None or "training" not in found:
+    meta = artifact.meta(Path(recipe.teacher) if recipe.teacher else folder / "teacher" / "checkpoint")
+    if meta is None or "training" not in meta:
         return _named(recipe.teacher) or "none here: the lines were made elsewhere"
     trained = "in another run" if recipe.teacher else "here, from the same pairs"
-    return {"trained": trained, **found["training"], "start": _named(found["training"]["start"])}
+    return {"trained": trained, **meta["training"], "start": _named(meta["training"]["start"])}
 
 
 def _taught(teacher: Mapping[str, Any] | str) -> str:

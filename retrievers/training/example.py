@@ -43,10 +43,10 @@ def parsed(line: bytes | str, where: str) -> Example:
         raise no_line(where, "[qid, pid, pid, ...] or [qid, [pid, score], ...]", text, error) from None
 
 
-def no_line(where: str, expected: str, found: str, error: Exception) -> CorruptFileError:
+def no_line(where: str, expected: str, line: str, error: Exception) -> CorruptFileError:
     """Return the error for a line that is none, with the id or score that is none, which may stand far behind in it."""
-    why = f" ({error})" if isinstance(error, NoNumberError) and len(found) > SHOWN else ""
-    return CorruptFileError(f"{where}: expected {expected}, found {found[:SHOWN]!r}{why}")
+    why = f" ({error})" if isinstance(error, NoNumberError) and len(line) > SHOWN else ""
+    return CorruptFileError(f"{where}: expected {expected}, found {line[:SHOWN]!r}{why}")
 
 
 class NoNumberError(ValueError):

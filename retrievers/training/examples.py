@@ -76,14 +76,14 @@ class Pairs:
     @cached_property
     def positives(self) -> dict[int, tuple[int, ...]]:
         """Return the labelled passages of every question that has some."""
-        found: dict[int, list[int]] = {}
+        positives: dict[int, list[int]] = {}
         for number, line in lines(path := self.folder / "qrels.tsv"):
             try:
                 qid, _, pid, _ = line.split("\t")
-                found.setdefault(whole(qid), []).append(whole(pid))
+                positives.setdefault(whole(qid), []).append(whole(pid))
             except ValueError:
                 raise CorruptFileError(f"{path}:{number}: expected qid, 0, pid, 1, found {line[:60]!r}") from None
-        return {qid: tuple(pids) for qid, pids in found.items()}
+        return {qid: tuple(pids) for qid, pids in positives.items()}
 
     def dataset(self) -> Dataset:
         """Return the pairs as a dataset, to hold others against."""
@@ -110,63 +110,100 @@ def gather(
     Raises  MismatchError if the folder holds other pairs, or a set has no question with a relevant passage
     """
     datasets, held_out = list(datasets), list(held_out)
-    asked = artifact.digest([[_name(data) for data in datasets], [_name(data) for data in held_out],
-                             [validation, limit, passages, seed]])  # fmt: skip
+    sha256 = artifact.digest([[_name(data) for data in datasets], [_name(data) for data in held_out],
+                              [validation, limit, passages, seed]])  # fmt: skip
     if (folder / SETS).exists():
-        if _json(folder / SETS)["sha256"] != asked:
+        if _json(folder / SETS)["sha256"] != sha256:
             raise MismatchError(
                 f"{folder} holds other pairs than these; a training goes on with the data it began with. "
                 "Name the same data, or another --out"
             )
         return Pairs(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    draw = np.random.default_rng(seed)
-    taboo = _taboo(held_out)
-    sets: list[dict[str, Any]] = []
-    kept: list[int] = []
-    pid, qid = 0, 0
+    draw, taboo = np.random.default_rng(seed), _taboo(held_out)
     with (
         Writer(folder / "collection.tsv") as texts,
         Writer(folder / "queries.tsv") as questions,
         Writer(folder / "qrels.tsv") as judgments,
     ):
+        pairs = _Gathered(texts, questions, judgments)
         for data in datasets:
-            first_pid, first_qid = pid, qid
-            useful = _useful(data)
-            free = _free(data, useful, taboo)
-            chosen = _drawn(free, limit, draw)
-            wanted = {doc_id for query_id in chosen for doc_id in _relevant(data, query_id)}
-            others = [doc_id for doc_id in data.corpus.doc_ids if doc_id not in wanted]
-            taken = wanted | set(_drawn(others, max(1, passages - len(wanted)) if passages else 0, draw))
-            row_of: dict[str, int] = {}
-            for doc in data.corpus:
-                if doc.doc_id in taken:
-                    texts.write(f"{pid}\t{doc.text.translate(_BLANKS)}\n".encode())
-                    row_of[doc.doc_id] = pid
-                    pid += 1
-            for query_id in chosen:
-                questions.write(f"{qid}\t{data.queries[query_id].translate(_BLANKS)}\n".encode())
-                for doc_id in _relevant(data, query_id):
-                    judgments.write(f"{qid}\t0\t{_resolved(row_of, doc_id, query_id, data)}\t1\n".encode())
-                qid += 1
-            if qid == first_qid:
-                raise MismatchError(f"{data.name} has no question with a relevant passage, so nothing to train on")
-            facts = {
-                "source": data.source, "licence": data.licence, "questions": qid - first_qid,
-                "passages": pid - first_pid, "left_out_as_held_out": len(useful) - len(free),
-                "queries_sha256": queries_sha256(data.queries), "qrels_sha256": qrels_sha256(data.qrels),
-                "facts": dict(data.facts),
-            }  # fmt: skip
-            sets.append({"name": data.name, "pids": [first_pid, pid], "qids": [first_qid, qid], "facts": facts})
-    if validation >= qid:
-        raise MismatchError(f"validation={validation} of {qid} questions leaves none to train on; keep fewer aside")
-    for part in sets:
-        begin, end = part["qids"]
-        share = round(validation * (end - begin) / qid)
-        kept += sorted((begin + draw.permutation(end - begin)[:share]).tolist())
-    record = {"sets": sets, "validation": kept, "sha256": asked}
+            pairs.add(data, _Choice.of(data, taboo, limit, passages, draw))
+    record = {"sets": pairs.sets, "validation": pairs.kept(validation, draw), "sha256": sha256}
     artifact.write_whole(folder / SETS, artifact.readable(record, ascii=True, sort=False))
     return Pairs(folder)
+
+
+@dataclass(frozen=True)
+class _Choice:
+    """What is taken of a dataset: its questions, and its passages, right answers and others."""
+
+    query_ids: list[str]
+    doc_ids: set[str]
+    num_left_out: int  # questions that are held out
+
+    @classmethod
+    def of(cls, data: Dataset, taboo: set[str], limit: int, passages: int, draw: np.random.Generator) -> "_Choice":
+        useful = _useful(data)
+        free = _free(data, useful, taboo)
+        query_ids = _drawn(free, limit, draw)
+        right = {doc_id for query_id in query_ids for doc_id in _relevant(data, query_id)}
+        others = [doc_id for doc_id in data.corpus.doc_ids if doc_id not in right]
+        others = _drawn(others, max(1, passages - len(right)) if passages else 0, draw)
+        return cls(query_ids, right | set(others), len(useful) - len(free))
+
+
+class _Gathered:
+    """The files of pairs while they are written: each dataset's questions and passages have the next numbers."""
+
+    def __init__(self, texts: Writer, questions: Writer, judgments: Writer) -> None:
+        self._texts, self._questions, self._judgments = texts, questions, judgments
+        self._num_passages = self._num_questions = 0
+        self.sets: list[dict[str, Any]] = []
+
+    def add(self, data: Dataset, choice: _Choice) -> None:
+        """Write what is chosen of a dataset. Raises MismatchError if that is nothing, or names an absent passage."""
+        first_pid, first_qid, pid_of = self._num_passages, self._num_questions, self._add_passages(data, choice.doc_ids)
+        if not choice.query_ids:
+            raise MismatchError(f"{data.name} has no question with a relevant passage, so nothing to train on")
+        for qid, query_id in enumerate(choice.query_ids, start=first_qid):
+            self._questions.write(f"{qid}\t{data.queries[query_id].translate(_BLANKS)}\n".encode())
+            for doc_id in _relevant(data, query_id):
+                self._judgments.write(f"{qid}\t0\t{_resolved(pid_of, doc_id, query_id, data)}\t1\n".encode())
+        self._num_questions += len(choice.query_ids)
+        pids, qids = [first_pid, self._num_passages], [first_qid, self._num_questions]
+        facts = facts_of(
+            data, questions=len(choice.query_ids), passages=len(pid_of), left_out_as_held_out=choice.num_left_out
+        )
+        self.sets.append({"name": data.name, "pids": pids, "qids": qids, "facts": facts})
+
+    def _add_passages(self, data: Dataset, doc_ids: set[str]) -> dict[str, int]:
+        """Write these passages. Returns the number of each."""
+        pid_of: dict[str, int] = {}
+        for doc in data.corpus:
+            if doc.doc_id in doc_ids:
+                pid_of[doc.doc_id] = self._num_passages
+                self._texts.write(f"{self._num_passages}\t{doc.text.translate(_BLANKS)}\n".encode())
+                self._num_passages += 1
+        return pid_of
+
+    def kept(self, count: int, draw: np.random.Generator) -> list[int]:
+        """Return the questions that are kept from training, the same share of every set."""
+        total, kept = self._num_questions, list[int]()
+        if count >= total:
+            raise MismatchError(f"validation={count} of {total} questions leaves none to train on; keep fewer aside")
+        for begin, end in (part["qids"] for part in self.sets):
+            share = round(count * (end - begin) / total)
+            kept += sorted((begin + draw.permutation(end - begin)[:share]).tolist())
+        return kept
+
+
+def facts_of(data: Dataset, **counts: int | str) -> dict[str, Any]:
+    """Return what a checkpoint's card says of one of the datasets it was trained on."""
+    return {
+        "source": data.source, "licence": data.licence, **counts, "queries_sha256": queries_sha256(data.queries),
+        "qrels_sha256": qrels_sha256(data.qrels), "facts": dict(data.facts),
+    }  # fmt: skip
 
 
 def _name(data: Dataset) -> list[str]:
@@ -181,7 +218,7 @@ def _useful(data: Dataset) -> list[str]:
 def _drawn(query_ids: list[str], limit: int, draw: np.random.Generator) -> list[str]:
     if not limit or len(query_ids) <= limit:
         return query_ids
-    return [query_ids[place] for place in sorted(draw.permutation(len(query_ids))[:limit].tolist())]
+    return [query_ids[row] for row in sorted(draw.permutation(len(query_ids))[:limit].tolist())]
 
 
 def _relevant(data: Dataset, query_id: str) -> list[str]:
@@ -210,8 +247,8 @@ def _free(data: Dataset, query_ids: list[str], taboo: set[str]) -> list[str]:
 
 def _answers(data: Dataset) -> dict[str, int]:
     """Return the row of every passage that is a right answer."""
-    wanted = {doc_id for query_id in data.qrels for doc_id in _relevant(data, query_id)}
-    return {doc_id: row for row, doc_id in enumerate(data.corpus.doc_ids) if doc_id in wanted}
+    right = {doc_id for query_id in data.qrels for doc_id in _relevant(data, query_id)}
+    return {doc_id: row for row, doc_id in enumerate(data.corpus.doc_ids) if doc_id in right}
 
 
 def _bare(text: str) -> str:
@@ -245,25 +282,25 @@ class Examples(Sequence[Example]):
         row = range(len(self))[row]
         line, where = self._rows[row], f"{self.path}:{row + 1}"
         example = parsed(line, where)
-        wanted = self.nway or len(example.pids)
-        if len(example.pids) < max(2, wanted):
+        nway = self.nway or len(example.pids)
+        if len(example.pids) < max(2, nway):
             raise CorruptFileError(
                 f"{where}: question {example.qid} has {max(0, len(example.pids) - 1)} negatives, and "
-                f"{max(1, wanted - 1)} are wanted; mine deeper, or train with a smaller nway"
+                f"{max(1, nway - 1)} are wanted; mine deeper, or train with a smaller nway"
             )
         if self._pairs:
-            self._check(example, wanted, where)
-        return Example(example.qid, example.pids[:wanted], example.scores and example.scores[:wanted])
+            self._check(example, nway, where)
+        return Example(example.qid, example.pids[:nway], example.scores and example.scores[:nway])
 
-    def _check(self, example: Example, wanted: int, where: str) -> None:
+    def _check(self, example: Example, nway: int, where: str) -> None:
         assert self._pairs
         if example.qid not in self._pairs.questions:
             raise MismatchError(f"{where}: question {example.qid} is not among the training questions")
         last = len(self._pairs.corpus) - 1
         if far := [pid for pid in example.pids if not 0 <= pid <= last]:
             raise MismatchError(f"{where}: passage {far[0]} is named, and the collection ends at {last}")
-        if len(set(pids := example.pids[:wanted])) < len(pids):
-            twice = next(pid for place, pid in enumerate(pids) if pid in pids[:place])
+        if len(set(pids := example.pids[:nway])) < len(pids):
+            twice = next(pid for number, pid in enumerate(pids) if pid in pids[:number])
             what = "the positive and a negative" if twice == pids[0] else "two of the negatives"
             raise CorruptFileError(
                 f"{where}: question {example.qid} has passage {twice} as {what}; a line names a passage once"

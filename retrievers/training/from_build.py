@@ -8,7 +8,7 @@ questions only, so the other pages need the dumps it was made from (`dumps`);
 without them there are the questions that were chosen, 2,000 a topic.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,64 +52,19 @@ def datasets(
             UnknownNameError for a community or split that the build lacks
             UnavailableError, CorruptFileError if a file of the build or the dumps is not there or not as it was
     """
-    made = _Build(build)
-    wanted = made.checked(splits, communities, allow_test)
-    asked_in_test = set() if allow_test else made.test_questions()
+    source = _Build(build)
+    sites_of = source.checked(splits, communities, allow_test)
+    asked_in_test = set() if allow_test else source.test_questions()
     titles = None
     if dumps is not None:
-        taken = dict.fromkeys(site for sites in wanted.values() for site in sites)
-        titles = {site: made.titles(site, dumps) for site in taken}
-    found = []
-    for part, sites in wanted.items():
-        pairs = _pairs(build, part, sites, titles)
-        left_out = {query_id for query_id, text in pairs.queries.items() if normalised(text) in asked_in_test}
-        if left_out:
-            say(
-                f"{part}: {len(left_out):,} of {len(pairs.queries):,} questions are asked in the test split too; "
-                "they are left out of training"
-            )
-        queries = {query_id: text for query_id, text in pairs.queries.items() if query_id not in left_out}
-        if not queries:
-            say(f"{part}: no question of {', '.join(sites)} is left; nothing is taken from it")
-            continue
-        found.append(
-            Dataset(
-                name=f"from-build/{part}",
-                corpus=pairs.corpus,
-                queries=queries,
-                qrels={query_id: pairs.qrels[query_id] for query_id in queries},
-                measure="Success@5",
-                source=f"build:{made.id[:16]}",
-                licence=str(made.manifest.get("licence", "unknown")),
-                facts={
-                    "communities": ", ".join(sites),
-                    "split": part.rpartition("/")[2],
-                    "questions": "search, and every page's title" if dumps is not None else "search and forum",
-                    "left out, asked in test": str(len(left_out)),
-                },
-            )
+        taken = dict.fromkeys(site for sites in sites_of.values() for site in sites)
+        titles = {site: source.titles(site, dumps) for site in taken}
+    parts = (_dataset(source, part, sites, titles, asked_in_test, say) for part, sites in sites_of.items())
+    if not (sets := [part for part in parts if part is not None]):
+        raise MismatchError(
+            f"{build}: no question is left of {', '.join(sites_of)}; name other communities, or --dumps"
         )
-    if not found:
-        raise MismatchError(f"{build}: no question is left of {', '.join(wanted)}; name other communities, or --dumps")
-    return found
-
-
-def record(dataset: Dataset) -> dict[str, Any]:
-    """Return what a checkpoint's card says of one of these training sets."""
-    return {
-        "name": dataset.name,
-        "source": dataset.source,
-        "licence": dataset.licence,
-        "communities": dataset.facts["communities"].split(", "),
-        "split": dataset.facts["split"],
-        "questions": dataset.facts["questions"],
-        "counts": {
-            "questions": len(dataset.queries),
-            "passages": len(dataset.corpus),
-            "pairs": sum(map(len, dataset.qrels.values())),
-            "left_out_asked_in_test": int(dataset.facts["left out, asked in test"]),
-        },
-    }
+    return sets
 
 
 class _Build:
@@ -122,7 +77,7 @@ class _Build:
             parts = self.manifest["counts"]["parts"]
             missing, said = set(self.manifest["missing"]), self.manifest["spec"]
             options: dict[str, Any] = {
-                key: tuple(one) if isinstance(one, list) else one for key, one in said["options"].items()
+                key: tuple(value) if isinstance(value, list) else value for key, value in said["options"].items()
             }
             self.spec = Spec(said["name"], said["topics"], BuildOptions(**options), said["aliases"])
             # part -> its communities, in collection order; the pool is its topics once more, and left out
@@ -146,12 +101,12 @@ class _Build:
                 raise UnknownNameError(
                     f"{self.folder} has no community named {site!r}; {hint}it holds {', '.join(known)}"
                 )
-        wanted = {}
+        sites_of = {}
         for part, sites in self.parts.items():
-            here = [site for site in sites if not communities or site in communities]
-            if here and part.rpartition("/")[2] in splits:
-                wanted[part] = here
-        taken = {site for sites in wanted.values() for site in sites}
+            chosen = [site for site in sites if not communities or site in communities]
+            if chosen and part.rpartition("/")[2] in splits:
+                sites_of[part] = chosen
+        taken = {site for sites in sites_of.values() for site in sites}
         test = {part: sites for part, sites in self.parts.items() if part.endswith("/test")}
         # asked for by split or by name, and those that stand in both splits
         forbidden = [site for sites in test.values() for site in sites if site in taken or site in communities]
@@ -166,20 +121,20 @@ class _Build:
             raise MismatchError(
                 f"{self.folder}: {', '.join(absent)} stands in no part of {' or '.join(splits)}; ask for its split too"
             )
-        if not wanted:
+        if not sites_of:
             raise MismatchError(
                 f"{self.folder} has no {' or '.join(splits)} split to train on: it holds {', '.join(self.parts)}"
             )
-        return wanted
+        return sites_of
 
     def test_questions(self) -> set[str]:
         """Return the words of every question that is asked in a test split."""
-        found: set[str] = set()
+        questions: set[str] = set()
         for part in self.parts:
             if part.endswith("/test"):
                 for kind in lotte.kinds(self.folder / part):
-                    found.update(map(normalised, lotte.read(self.folder / part, kind).queries.values()))
-        return found - {""}
+                    questions.update(map(normalised, lotte.read(self.folder / part, kind).queries.values()))
+        return questions - {""}
 
     def titles(self, site: str, dumps: Path) -> dict[int, str]:
         """Return question_id -> title, as a forum question has it, from the dump the build was made from.
@@ -189,14 +144,14 @@ class _Build:
         from lotte.builder import dump, post
         from lotte.builder.xml_rows import XmlRows, decode, whole
 
-        found = dump.find(dumps, self.spec.names(site))
-        if found is None:
+        source = dump.find(dumps, self.spec.names(site))
+        if source is None:
             raise UnavailableError(f"{dumps} lacks {site}; --dumps takes the folder that {self.folder} was built from")
         titles: dict[int, str] = {}
-        with Progress(found.size, "bytes", f"reading titles of {site}") as progress:
-            for _, blocks in found.read(["Posts.xml"], progress.advance):
+        with Progress(source.size, "bytes", f"reading titles of {site}") as progress:
+            for _, blocks in source.read(["Posts.xml"], progress.advance):
                 hashed = dump.Hashed(blocks)
-                for row in XmlRows(hashed, path=str(found.path / "Posts.xml"), root="posts"):
+                for row in XmlRows(hashed, path=str(source.path / "Posts.xml"), root="posts"):
                     try:
                         if row[b" PostTypeId="] == b"1":
                             title = post.title_text(decode(row.get(b" Title=", b"")), self.spec.options)
@@ -206,10 +161,46 @@ class _Build:
         said = self.manifest["inputs"]["communities"][site]["Posts.xml"]
         if (identity := hashed.identity()) != said:
             raise MismatchError(
-                f"{found.path} is not the dump that {self.folder} was built from: Posts.xml has sha256 "
+                f"{source.path} is not the dump that {self.folder} was built from: Posts.xml has sha256 "
                 f"{identity['sha256'][:8]}, the manifest says {said['sha256'][:8]}. Name the folder it was built from"
             )
         return titles
+
+
+def _dataset(
+    build: _Build,
+    part: str,
+    sites: Sequence[str],
+    titles: Mapping[str, Mapping[int, str]] | None,
+    asked_in_test: Container[str],
+    say: Callable[[str], None],
+) -> Dataset | None:
+    """Return the training set of a part, without what test asks too; None if nothing is left. Tells the user."""
+    pairs = _pairs(build.folder, part, sites, titles)
+    queries = {query_id: text for query_id, text in pairs.queries.items() if normalised(text) not in asked_in_test}
+    if left_out := len(pairs.queries) - len(queries):
+        say(
+            f"{part}: {left_out:,} of {len(pairs.queries):,} questions are asked in the test split too; "
+            "they are left out of training"
+        )
+    if not queries:
+        say(f"{part}: no question of {', '.join(sites)} is left; nothing is taken from it")
+        return None
+    return Dataset(
+        name=f"from-build/{part}",
+        corpus=pairs.corpus,
+        queries=queries,
+        qrels={query_id: pairs.qrels[query_id] for query_id in queries},
+        measure="Success@5",
+        source=f"build:{build.id[:16]}",
+        licence=str(build.manifest.get("licence", "unknown")),
+        facts={
+            "communities": ", ".join(sites),
+            "split": part.rpartition("/")[2],
+            "questions": "search and forum" if titles is None else "search, and every page's title",
+            "left out, asked in test": str(left_out),
+        },
+    )
 
 
 @dataclass(frozen=True)

@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 
 from lotte import artifact
 from lotte.collection import RowIds
-from lotte.dataset import Dataset, corpus_sha256, qrels_sha256, queries_sha256
+from lotte.dataset import Dataset, corpus_sha256, queries_sha256
 from lotte.errors import MismatchError
 from lotte.line_index import LineIndex
 from retrievers.training.example import Example, question
-from retrievers.training.examples import Examples, Pairs, Part
+from retrievers.training.examples import Examples, Pairs, Part, facts_of
 
 
 class Given(Pairs):
@@ -39,12 +39,10 @@ class Given(Pairs):
         self.corpus = dataset.corpus
         self._lines = Examples(path, pairs=self)
         self._kept = min(validation, len(self._lines) // 10)
-        facts = {
-            "source": dataset.source, "licence": dataset.licence, "questions": len(dataset.queries),
-            "passages": len(dataset.corpus), "left_out_as_held_out": 0, "lines": path.name,
-            "queries_sha256": queries_sha256(dataset.queries), "qrels_sha256": qrels_sha256(dataset.qrels),
-            "facts": dict(dataset.facts),
-        }  # fmt: skip
+        facts = facts_of(
+            dataset, questions=len(dataset.queries), passages=len(dataset.corpus), left_out_as_held_out=0,
+            lines=path.name,
+        )  # fmt: skip
         self.parts = [Part(dataset.name, range(len(dataset.corpus)), range(len(dataset.queries)), facts)]
 
     @cached_property
@@ -58,11 +56,11 @@ class Given(Pairs):
 
     @cached_property
     def positives(self) -> dict[int, tuple[int, ...]]:
-        found: dict[int, tuple[int, ...]] = {
+        labelled: dict[int, tuple[int, ...]] = {
             int(query_id): tuple(int(doc_id) for doc_id, relevance in judged.items() if relevance > 0)
             for query_id, judged in self._dataset.qrels.items()
         }
-        return found | {line.qid: (line.pids[0],) for line in self._last() if not found.get(line.qid)}
+        return labelled | {line.qid: (line.pids[0],) for line in self._last() if not labelled.get(line.qid)}
 
     @cached_property
     def validation(self) -> frozenset[int]:

@@ -13,7 +13,6 @@ from lotte.collection import Selection
 from lotte.errors import CorruptFileError
 from lotte.lines import lines
 from lotte.parsing import json_of
-from retrievers import registry
 from retrievers.retriever import Retriever
 from retrievers.training.example import no_line, whole
 from retrievers.training.examples import Pairs, Part
@@ -21,30 +20,19 @@ from retrievers.training.examples import Pairs, Part
 Mined = dict[int, list[int]]
 
 
-def bm25(pairs: Pairs, folder: Path, *, k: int, say: Callable[[str], None]) -> Mined:
-    """Return the passages that BM25 finds for every question."""
-    return mine(pairs, folder, registry.load("bm25"), k=k, say=say)
-
-
-def late(
-    pairs: Pairs, folder: Path, checkpoint: Path, *, k: int, device: str, doc_maxlen: int, bits: int,
-    say: Callable[[str], None],
-) -> Mined:  # fmt: skip
-    """Return the passages that a checkpoint finds for every question, in an index with compression."""
-    options = {"checkpoint": str(checkpoint), "device": device, "doc_maxlen": doc_maxlen, "bits": bits}
-    return mine(pairs, folder, registry.make("colbertv2", options), k=k, say=say)
-
-
 def mine(pairs: Pairs, folder: Path, recipe: Retriever, *, k: int, say: Callable[[str], None]) -> Mined:
-    """Index every set and ask all its questions; what is there already is not done again."""
-    found: Mined = {}
+    """Index every set and ask all its questions; what is there already is not done again.
+
+    Returns the passages that were found for every question
+    """
+    mined: Mined = {}
     for number, part in enumerate(pairs.parts):
         path = folder / f"{number}.jsonl"
         if not path.exists():
             say(f"mining {part.name}: {len(part.qids):,} questions, {len(part.pids):,} passages")
             _write(path, _mined(pairs, part, folder / f"{number}.index", recipe, k))
-        found |= read(path)
-    return found
+        mined |= read(path)
+    return mined
 
 
 def _mined(pairs: Pairs, part: Part, index: Path, recipe: Retriever, k: int) -> Mined:
@@ -74,11 +62,11 @@ def _write(path: Path, mined: Mapping[int, Sequence[int]]) -> None:
 
 def read(path: Path) -> Mined:
     """Return what was mined, by question. Raises CorruptFileError for a line that is no list of numbers."""
-    found: Mined = {}
+    mined: Mined = {}
     for number, line in lines(path):
         try:
             qid, *pids = map(whole, json_of(line, path))
         except (CorruptFileError, ValueError, TypeError) as error:
             raise no_line(f"{path}:{number}", "[qid, pid, ...]", line, error) from None
-        found[qid] = pids
-    return found
+        mined[qid] = pids
+    return mined

@@ -10,7 +10,7 @@ from retrievers.colbert.model.tokens import Tokens
 from retrievers.training import losses
 from retrievers.training.example import Example
 from retrievers.training.examples import Pairs, even
-from retrievers.training.loop import Fit
+from retrievers.training.settings import Fit
 from retrievers.training.student import Student
 
 RANKED_AT_ONCE = 16  # questions of the validation

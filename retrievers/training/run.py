@@ -30,15 +30,17 @@ from lotte import artifact
 from lotte.dataset import Dataset
 from lotte.errors import CorruptFileError, MismatchError, UnavailableError, UnknownNameError, named, writing
 from lotte.parsing import json_object
+from retrievers import registry
 from retrievers.colbert.model import checkpoint
 from retrievers.colbert.model.config import ModelConfig
-from retrievers.training import examples, loop, mine, sizes, teacher
+from retrievers.training import examples, mine, sizes, teacher
 from retrievers.training.example import Example
 from retrievers.training.examples import Examples, Pairs
 from retrievers.training.given import Given
-from retrievers.training.loop import Fit
+from retrievers.training.loop import fit
 from retrievers.training.ranks import Ranks
-from retrievers.training.settings import DIM, Recipe
+from retrievers.training.settings import DIM, Fit, Recipe, lasting
+from retrievers.training.trainer import TrainingTask
 
 Say = Callable[[str], None]
 SETTINGS = "settings.json"
@@ -79,11 +81,11 @@ class Training:
         if until and until not in self.steps:
             raise UnknownNameError(f"this training has no step {until!r}; it has {', '.join(self.steps)}")
         self._check_machine_and_start()
-        wanted = self.steps[: self.steps.index(until) + 1] if until else self.steps
-        for step in wanted:
+        steps = self.steps[: self.steps.index(until) + 1] if until else self.steps
+        for step in steps:
             path = self.do(step)
             if step == "pairs":
-                sizes.require_of_pairs(self.recipe, self.pairs, wanted)
+                sizes.require_of_pairs(self.recipe, self.pairs, steps)
         return path
 
     def do(self, step: str) -> Path:
@@ -115,15 +117,13 @@ class Training:
         )  # fmt: skip
 
     def _negatives(self) -> Path:
-        self._mined_by_bm25()
+        assert self._bm25 is not None
         return self.folder / "bm25"
 
     @cached_property
     def _bm25(self) -> mine.Mined:
-        return self._mined_by_bm25()
-
-    def _mined_by_bm25(self) -> mine.Mined:
-        return mine.bm25(self.pairs, self.folder / "bm25", k=self.recipe.bm25_depth, say=self._say)
+        bm25, k = registry.load("bm25"), self.recipe.bm25_depth
+        return mine.mine(self.pairs, self.folder / "bm25", bm25, k=k, say=self._say)
 
     def _v1(self) -> Path:
         recipe = self.recipe
@@ -152,11 +152,10 @@ class Training:
         return self.folder / f"round{number}" / "mined"
 
     def _mined(self, number: int) -> mine.Mined:
-        recipe = self.recipe
-        return mine.late(
-            self.pairs, self.folder / f"round{number}" / "mined", self._before(number), k=recipe.depth,
-            device=recipe.device, doc_maxlen=recipe.doc_maxlen, bits=recipe.bits, say=self._say,
-        )  # fmt: skip
+        recipe, folder = self.recipe, self.folder / f"round{number}" / "mined"
+        options = {"checkpoint": str(self._before(number)), "device": recipe.device, "doc_maxlen": recipe.doc_maxlen}
+        late = registry.make("colbertv2", {**options, "bits": recipe.bits})
+        return mine.mine(self.pairs, folder, late, k=recipe.depth, say=self._say)
 
     def _score(self, number: int) -> Path:
         recipe, path = self.recipe, self.folder / f"round{number}" / "distillation_scores.json"
@@ -172,7 +171,7 @@ class Training:
             right = self.pairs.positives.get(qid, ())
             others = [pid for pid in pids[: recipe.depth] if pid not in right]
             if recipe.scored and recipe.scored < len(others):
-                others = [others[place] for place in sorted(draw.permutation(len(others))[: recipe.scored].tolist())]
+                others = [others[row] for row in sorted(draw.permutation(len(others))[: recipe.scored].tolist())]
             candidates[qid] = [*right[:4], *others]  # some questions have hundreds of right answers
         model = teacher.CrossEncoder.load(
             recipe.teacher or self.folder / "teacher" / "checkpoint", maxlen=recipe.teacher_maxlen,
@@ -245,12 +244,12 @@ class Training:
         Ranks.here().wait()
         return folder / "checkpoint"
 
-    def _run(self, task: loop.TrainingTask, path: Path, folder: Path, config: Fit, title: str) -> dict[str, Any]:
+    def _run(self, task: TrainingTask, path: Path, folder: Path, config: Fit, title: str) -> dict[str, Any]:
         lines: Sequence[Example] = Examples(path, nway=config.nway, pairs=self.pairs)
         if isinstance(self.pairs, Given):
             lines = self.pairs.lines(config.nway)
         data = artifact.digest([artifact.sha256(path), self.pairs.sha256])
-        return loop.fit(task, lines, folder, config, data=data, title=title, say=self._say)
+        return fit(task, lines, folder, config, data=data, title=title, say=self._say)
 
     def _triples(self, name: str, mined: mine.Mined, nway: int, passes: int, seed: int) -> Path:
         """Write the lines of a training on negatives, if they are not there."""
@@ -320,46 +319,46 @@ class Training:
         """
         from retrievers.training import student
 
-        recipe, found = self.recipe, checkpoint.find(self.recipe.start)
+        recipe, start = self.recipe, checkpoint.find(self.recipe.start)
         if recipe.scratch:
             return "random"
         chosen = recipe.projection.removeprefix("own-or-")
         if chosen != recipe.projection:
-            own_HI = student.own_projection(found)
+            own_HI = student.own_projection(start)
             if own_HI is not None and recipe.dim not in (0, len(own_HI)):
                 raise MismatchError(
-                    f"{found.name} gives vectors of {len(own_HI)} numbers, and dim={recipe.dim} is asked for; leave "
+                    f"{start.name} gives vectors of {len(own_HI)} numbers, and dim={recipe.dim} is asked for; leave "
                     "dim out, or have another projection made with -o projection=principal or -o projection=random"
                 )
             if own_HI is not None:
                 return "own"
-        elif found.projection():
-            say(f"the projection of {found.name} is not used: projection={chosen} makes another one")
-        if chosen == "principal" and (dim := recipe.dim or DIM) > found.width:
+        elif start.projection():
+            say(f"the projection of {start.name} is not used: projection={chosen} makes another one")
+        if chosen == "principal" and (dim := recipe.dim or DIM) > start.width:
             raise MismatchError(
-                f"{found.name} has {found.width} numbers in a hidden state, and projection=principal cannot make "
-                f"dim={dim} of them; take -o dim={found.width} or less, or -o projection=random"
+                f"{start.name} has {start.width} numbers in a hidden state, and projection=principal cannot make "
+                f"dim={dim} of them; take -o dim={start.width} or less, or -o projection=random"
             )
         return chosen
 
     def _check(self) -> None:
         """Raise MismatchError if the folder was begun with other settings."""
-        asked = {key: value for key, value in asdict(self.recipe).items() if key != "device"}
+        settings = {key: value for key, value in asdict(self.recipe).items() if key != "device"}
         path = self.folder / SETTINGS
         if path.exists():
             begun = asdict(Recipe()) | _read_settings(path)  # a setting that is newer than the run
-            had, wanted = (_flat(loop.lasting(_as_first_written(one))) for one in (begun, asked))
-            if other := [key for key in wanted if had.get(key) != wanted[key]]:
+            had, has = (_flat(lasting(_as_first_written(either))) for either in (begun, settings))
+            if other := [key for key in has if had.get(key) != has[key]]:
                 raise MismatchError(
-                    f"{self.folder} was begun with {_spelled(had, other)}, and is asked for {_spelled(wanted, other)}"
+                    f"{self.folder} was begun with {_spelled(had, other)}, and is asked for {_spelled(has, other)}"
                     "; a training goes on with what it began with. Change it back, or name another --out"
                 )
-            if begun == asked:
+            if begun == settings:
                 return
         elif not self._datasets:
             raise UnavailableError(f"{self.folder} holds no training yet: name the datasets to train on")
         with writing(self.folder):
-            artifact.write_whole(path, artifact.readable(asked, ascii=True, sort=False))
+            artifact.write_whole(path, artifact.readable(settings, ascii=True, sort=False))
 
 
 def _read_settings(path: Path) -> dict[str, Any]:
@@ -377,13 +376,12 @@ def _as_first_written(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 def _flat(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Return the settings of sections as they are typed: v1.lr."""
-    return {
-        name: one
-        for key, value in settings.items()
-        for name, one in (
-            ((f"{key}.{inner}", one) for inner, one in value.items()) if isinstance(value, Mapping) else [(key, value)]
+    flat: dict[str, Any] = {}
+    for key, value in settings.items():
+        flat |= (
+            {f"{key}.{inner}": plain for inner, plain in value.items()} if isinstance(value, Mapping) else {key: value}
         )
-    }
+    return flat
 
 
 def _spelled(settings: Mapping[str, Any], keys: Sequence[str]) -> str:

@@ -12,7 +12,6 @@ from typing import Any, get_type_hints
 from lotte import key_value
 from lotte.errors import LotteError, did_you_mean, shown
 from retrievers.training.bounds import require_bounds
-from retrievers.training.loop import Fit
 
 DIM = 128  # numbers in a vector of a projection that training makes
 _WORDS: Mapping[str, tuple[Any, ...]] = {
@@ -25,7 +24,45 @@ _ABOVE_0 = (
     "query_maxlen", "doc_maxlen", "teacher_maxlen", "validation_depth", "bm25_depth", "v1_passes", "teacher_passes",
     "depth", "passes",
 )  # fmt: skip
+FREE = ("parts", "validate_every", "save_every")  # settings that may change while a training is stopped
 TEACHER = "cross-encoder/ms-marco-MiniLM-L-6-v2"
+
+
+def lasting(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings that a training must go on with: all but FREE, in sections too."""
+    kept = {key: value for key, value in settings.items() if key not in FREE}
+    return {key: lasting(value) if isinstance(value, Mapping) else value for key, value in kept.items()}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fit:
+    """The settings of one training."""
+
+    steps: int = 0  # 0: once over the examples
+    batch: int = 32  # lines a step, of all GPUs together
+    nway: int = 2  # passages of a line
+    lr: float = 1e-5
+    warmup: int = 0  # steps
+    decay: bool = True  # to 0 at the last step, along a line
+    weight_decay: float = 0.0
+    clip: float = 2.0  # length of the gradient
+    parts: int = 1  # a batch is encoded in so many parts: memory against time, the same result
+    dropout: float = 0.0
+    seed: int = 12345
+    validate_every: int = 0  # steps; 0: at the end alone
+    save_every: int = 200  # steps
+    in_batch: bool = True  # whether other questions' passages are negatives too
+    temperature: float = 1.0  # of the teacher
+    distil_weight: float = 1.0
+    in_batch_weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Raise LotteError for a number that no training can have."""
+        require_bounds(self, above_0=("batch", "nway", "lr", "clip", "parts", "save_every", "temperature"))
+        if self.nway < 2:
+            raise LotteError(f"nway must be 2 or more, a positive and a negative, not {self.nway}")
+        if not 0 <= self.dropout < 1:
+            raise LotteError(f"dropout must be 0 or more and less than 1, not {self.dropout}")
 
 
 _V1 = Fit(batch=32, nway=2, lr=3e-6, in_batch=False)

@@ -38,19 +38,19 @@ def require(recipe: Recipe, questions: int, passages: int, steps: Container[str]
     questions  that are trained on, at most
     passages   of the largest set: what is mined is mined in one
     """
-    asked = []
+    demands = []
     if "v1" in steps:
         lines = questions * recipe.v1_passes
-        asked.append(("v1", recipe.v1, "bm25_depth", recipe.bm25_depth, "v1_passes", lines))
+        demands.append(("v1", recipe.v1, "bm25_depth", recipe.bm25_depth, "v1_passes", lines))
     if "teacher" in steps and not recipe.teacher:
         name = "depth" if recipe.teacher_negatives == "mined" else "bm25_depth"
         lines = questions * recipe.teacher_passes
-        asked.append(("crossencoder", recipe.crossencoder, name, getattr(recipe, name), "teacher_passes", lines))
+        demands.append(("crossencoder", recipe.crossencoder, name, getattr(recipe, name), "teacher_passes", lines))
     if "distil" in steps:
         depth = min(recipe.depth, recipe.scored or sys.maxsize)
         lines = min(questions, recipe.mined_questions or sys.maxsize) * recipe.passes
-        asked.append(("distil", recipe.distil, "depth, scored", depth, "passes", lines))
-    for name, fit, deep, depth, passes, lines in asked:
+        demands.append(("distil", recipe.distil, "depth, scored", depth, "passes", lines))
+    for name, fit, deep, depth, passes, lines in demands:
         if fit.nway - 1 > (most := min(depth, passages - 1)):
             raise MismatchError(
                 f"{name}.nway={fit.nway} asks for {fit.nway - 1:,} negatives of a question, and there are {most:,} at "

@@ -29,14 +29,14 @@ STEP = 16  # widths are multiples of it: a library keeps what it prepared for ea
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
-def reader_of(found: Checkpoint, settings: ModelConfig) -> TextTokens:
+def reader_of(start: Checkpoint, settings: ModelConfig) -> TextTokens:
     """Return what cuts texts for a model. Raises MismatchError for lengths it cannot have, with no weight read."""
     longest = max(settings.query_maxlen, settings.doc_maxlen)
-    if longest > found.positions:
+    if longest > start.positions:
         raise MismatchError(
-            f"{found.name} has {found.positions} positions, and {longest} tokens of a text are asked for"
+            f"{start.name} has {start.positions} positions, and {longest} tokens of a text are asked for"
         )
-    return TextTokens(found.tokenizer, settings)
+    return TextTokens(start.tokenizer, settings)
 
 
 class Student(nn.Module):
@@ -66,22 +66,22 @@ class Student(nn.Module):
     @classmethod
     def load(
         cls, source: str | Path, settings: ModelConfig, *, dropout: float, precision: str, scratch: bool = False,
-        own: bool = True, seed: int = 0, revision: str | None = None,
+        own: bool = True, seed: int = 0,
     ) -> "Student":  # fmt: skip
         """Return a student that starts from a checkpoint: a late-interaction model, or any transformer.
 
         scratch  take its configuration and tokenizer only, and draw the weights
         own      take its projection, if it has one; else, one of random orthogonal rows
         """
-        found = checkpoint.find(source, revision=revision)
-        reader_of(found, settings)
+        start = checkpoint.find(source)
+        reader_of(start, settings)
         torch.manual_seed(seed)
-        body = fresh(found) if scratch else found.model()
-        projection_HI = own_projection(found) if own and not scratch else None
+        body = fresh(start) if scratch else start.model()
+        projection_HI = own_projection(start) if own and not scratch else None
         if projection_HI is None:
-            projection_HI = nn.init.orthogonal_(torch.empty(settings.dim or 128, found.width))
+            projection_HI = nn.init.orthogonal_(torch.empty(settings.dim or 128, start.width))
         settings = replace(settings, dim=projection_HI.shape[0])
-        return cls(body, projection_HI, settings, found, dropout=dropout, precision=precision)
+        return cls(body, projection_HI, settings, start, dropout=dropout, precision=precision)
 
     def forward(self, ids_NL: Tensor, seen_NL: Tensor) -> Tensor:
         """Return (N, L, H), vectors of length 1, of padding too."""
@@ -107,34 +107,36 @@ class Student(nn.Module):
 
     def save(self, folder: Path, *, training: Mapping[str, Any], readme: str) -> Path:
         """Write the model as a checkpoint that the original, PyLate and sentence-transformers open."""
-        return export.write(
-            folder, described=self.start.described,
+        model = export.TrainedModel(
+            described=self.start.described,
             state={name: tensor.float().cpu() for name, tensor in self.body.state_dict().items()},
-            projection_HI=self.projection.weight.detach().float().cpu(), tokenizer=self.start.tokenizer.parent,
-            settings=self.settings, training=training, readme=readme,
-        )  # fmt: skip
+            projection_HI=self.projection.weight.detach().float().cpu(),
+            tokenizer=self.start.tokenizer.parent,
+            settings=self.settings,
+        )
+        return export.write(folder, model, export.Papers(training=training, readme=readme))
 
 
-def own_projection(found: Checkpoint) -> Tensor | None:
+def own_projection(start: Checkpoint) -> Tensor | None:
     """Return the projection of a checkpoint, None if it has none.
 
     Raises  MismatchError for one that is not one linear step
     """
-    steps = found.projection()
+    steps = start.projection()
     if len(steps) > 1 or (steps and (steps[0].bias_H is not None or steps[0].activation != "Identity")):
         raise MismatchError(
-            f"{found.name} has a projection of {len(steps)} steps; training knows one linear step. Replace it "
+            f"{start.name} has a projection of {len(steps)} steps; training knows one linear step. Replace it "
             "with -o projection=random or -o projection=principal"
         )
     return steps[0].weight_HI if steps else None
 
 
-def fresh(found: Checkpoint) -> Any:
+def fresh(start: Checkpoint) -> Any:
     """Return the transformer that a checkpoint describes, with weights drawn as transformers draws them."""
     from transformers import AutoConfig, AutoModel
 
     described = {
-        key: value for key, value in found.described.items() if key not in ("auto_map", "dtype", "torch_dtype")
+        key: value for key, value in start.described.items() if key not in ("auto_map", "dtype", "torch_dtype")
     }
     build: Any = AutoModel.from_config
     model: Any = build(AutoConfig.for_model(**described))
@@ -168,11 +170,11 @@ def rounded(model: nn.Module, dtype: torch.dtype, *inputs: Tensor) -> Tensor:
 def padded(tokens: Tokens, device: torch.device, most: int = 512) -> tuple[Tensor, Tensor, Tensor]:
     """Return (N, L) ids, (N, L) which tokens are looked at, (N, L) which get a vector; L is `most` at most."""
     lengths = np.diff(tokens.starts)
-    place_L = np.arange(_wide(int(lengths.max(initial=1)), most))
-    real_NL = place_L < lengths[:, None]
+    column_L = np.arange(_wide(int(lengths.max(initial=1)), most))
+    real_NL = column_L < lengths[:, None]
     ids_NL, kept_NL = np.zeros(real_NL.shape, np.int64), np.zeros(real_NL.shape, np.bool_)
     ids_NL[real_NL], kept_NL[real_NL] = tokens.ids, tokens.kept
-    seen_NL = (place_L < tokens.seen[:, None]).astype(np.int64)
+    seen_NL = (column_L < tokens.seen[:, None]).astype(np.int64)
     return tuple(torch.from_numpy(part).to(device) for part in (ids_NL, seen_NL, kept_NL))  # type: ignore[return-value]
 
 
@@ -186,10 +188,10 @@ def groups(lengths: Sequence[int], budget: int) -> list[tuple[int, int]]:
     lengths  ascending
     """
     ranges, begin = [], 0
-    for place in range(1, len(lengths) + 1):
-        if place == len(lengths) or (place + 1 - begin) * lengths[place] > budget:
-            ranges.append((begin, place))
-            begin = place
+    for end in range(1, len(lengths) + 1):
+        if end == len(lengths) or (end + 1 - begin) * lengths[end] > budget:
+            ranges.append((begin, end))
+            begin = end
     return ranges
 
 

@@ -28,8 +28,8 @@ from retrievers.colbert.model.checkpoint import Checkpoint
 from retrievers.training import losses
 from retrievers.training.example import Example, finite, no_line, whole
 from retrievers.training.examples import Pairs, even
-from retrievers.training.loop import Fit
 from retrievers.training.objective import reciprocal_rank
+from retrievers.training.settings import Fit
 from retrievers.training.student import PRECISIONS, STEP, casts, groups, set_dropout
 
 MAXLEN = 180  # tokens of question and passage together
@@ -47,7 +47,7 @@ class CrossEncoder(nn.Module):
 
     @classmethod
     def load(
-        cls, source: str | Path, *, revision: str | None = None, maxlen: int = MAXLEN, precision: str = "fp32",
+        cls, source: str | Path, *, maxlen: int = MAXLEN, precision: str = "fp32",
         fresh: bool = False, seed: int = 0,
     ) -> "CrossEncoder":  # fmt: skip
         """Return the cross-encoder of a folder, or of a name on the Hugging Face hub.
@@ -60,28 +60,28 @@ class CrossEncoder(nn.Module):
         from transformers import AutoModelForSequenceClassification, AutoTokenizer
         from transformers.utils import logging
 
-        found = checkpoint.find(source, revision=revision)
-        require_fit(found, maxlen=maxlen, fresh=fresh)
+        start = checkpoint.find(source)
+        require_fit(start, maxlen=maxlen, fresh=fresh)
         load: Any = AutoModelForSequenceClassification.from_pretrained
         tokens: Any = AutoTokenizer.from_pretrained
         torch.manual_seed(seed)
         logging.set_verbosity_error()  # an output layer that is drawn is no news here
         logging.disable_progress_bar()
-        if found.in_bytes:  # transformers does not know our int8
-            return cls(_begun(found), tokens(found.folder, local_files_only=True), maxlen=maxlen, precision=precision)
+        if start.in_bytes:  # transformers does not know our int8
+            return cls(_begun(start), tokens(start.folder, local_files_only=True), maxlen=maxlen, precision=precision)
         try:
-            model, told = load(
-                found.folder, local_files_only=True, num_labels=1, use_safetensors=True, output_loading_info=True
+            model, loading = load(
+                start.folder, local_files_only=True, num_labels=1, use_safetensors=True, output_loading_info=True
             )
         except (OSError, RuntimeError, ValueError) as error:
             raise CorruptFileError(
-                f"{found.name}: transformers cannot read it ({str(error).splitlines()[0]})"
+                f"{start.name}: transformers cannot read it ({str(error).splitlines()[0]})"
             ) from None
-        if not fresh and (lacking := sorted(told["missing_keys"])):
+        if not fresh and (lacking := sorted(loading["missing_keys"])):
             raise CorruptFileError(
-                f"{found.name} lacks the tensor {lacking[0]!r}: it is no cross-encoder that was trained"
+                f"{start.name} lacks the tensor {lacking[0]!r}: it is no cross-encoder that was trained"
             )
-        return cls(model.float(), tokens(found.folder, local_files_only=True), maxlen=maxlen, precision=precision)
+        return cls(model.float(), tokens(start.folder, local_files_only=True), maxlen=maxlen, precision=precision)
 
     def read(self, questions: Sequence[str], passages: Sequence[str]) -> dict[str, Tensor]:
         """Return the tokens of pairs, padded to the longest; what is cut off is the passage's end."""
@@ -128,27 +128,27 @@ class CrossEncoder(nn.Module):
         return folder
 
 
-def require_fit(found: Checkpoint, *, maxlen: int, fresh: bool) -> None:
+def require_fit(start: Checkpoint, *, maxlen: int, fresh: bool) -> None:
     """Raise MismatchError for a checkpoint that no teacher can be, or begin with, before a weight is read."""
-    outputs = found.described.get("num_labels") or len(found.described.get("id2label") or {}) or 2
-    if not fresh and (outputs != 1 or found.in_bytes):
-        has = "a model in int8 without an output" if found.in_bytes else f"{outputs} outputs"
-        raise MismatchError(f"{found.name} has {has}, and a teacher has one: the score of a question with a passage")
-    if -(-maxlen // STEP) * STEP > found.positions:
+    outputs = start.described.get("num_labels") or len(start.described.get("id2label") or {}) or 2
+    if not fresh and (outputs != 1 or start.in_bytes):
+        has = "a model in int8 without an output" if start.in_bytes else f"{outputs} outputs"
+        raise MismatchError(f"{start.name} has {has}, and a teacher has one: the score of a question with a passage")
+    if -(-maxlen // STEP) * STEP > start.positions:
         raise MismatchError(
-            f"{found.name} has {found.positions} positions, and teacher_maxlen={maxlen} tokens of a pair are asked for"
+            f"{start.name} has {start.positions} positions, and teacher_maxlen={maxlen} tokens of a pair are asked for"
         )
 
 
-def _begun(found: Checkpoint) -> Any:
+def _begun(start: Checkpoint) -> Any:
     """Return a cross-encoder with the transformer of a checkpoint, and an output that is drawn."""
     from transformers import AutoConfig, AutoModelForSequenceClassification
 
     build: Any = AutoModelForSequenceClassification.from_config
     leave = ("auto_map", "torch_dtype", "dtype", "quantization_config", "architectures")
-    said = {name: value for name, value in found.described.items() if name not in leave}
+    said = {name: value for name, value in start.described.items() if name not in leave}
     model = build(AutoConfig.for_model(**said, num_labels=1))
-    weights = {name: weight for name, weight in found.model().state_dict().items() if not name.startswith("pooler.")}
+    weights = {name: weight for name, weight in start.model().state_dict().items() if not name.startswith("pooler.")}
     model.base_model.load_state_dict(weights, strict=False)  # a pooler, which no late interaction has, is drawn too
     return model
 
@@ -217,18 +217,18 @@ def score(
 
 def read(path: Path) -> dict[int, dict[int, float]]:
     """Return the scores in a file, in the original's form or that of examples. Raises CorruptFileError for neither."""
-    found: dict[int, dict[int, float]] = {}
+    scores_of: dict[int, dict[int, float]] = {}
     for number, line in lines(path):
         try:
             qid, *rest = json_of(line, path)
             nested = len(rest) == 1 and rest[0] and isinstance(rest[0][0], list)
             scores = ((pid, value) for value, pid in rest[0]) if nested else rest
-            found[whole(qid)] = made = {whole(pid): finite(value) for pid, value in scores}
+            scores_of[whole(qid)] = made = {whole(pid): finite(value) for pid, value in scores}
             if not made:
                 raise ValueError("no scores")
         except (CorruptFileError, ValueError, TypeError, LookupError) as error:
             raise no_line(f"{path}:{number}", "[qid, [[score, pid], ...]]", line, error) from None
-    return found
+    return scores_of
 
 
 def _scored(

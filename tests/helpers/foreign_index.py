@@ -1,8 +1,15 @@
 """Small indexes of the original ColBERT and of fast-plaid, of a seed, with the vectors that they stand for."""
 
 import json
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
+
+from retrievers.colbert.index import codec as codecs
+from retrievers.colbert.index import foreign
+from retrievers.colbert.index import segment as segments
+from retrievers.colbert.index.folder import ColbertIndex
 
 DIM, CENTROIDS = 32, 24
 DOCLENS = [[3, 0, 5, 1], [], [7, 2], [0]]  # of four chunks; documents 1 and 6 were deleted
@@ -12,6 +19,14 @@ def packed_their_way(codes, bits):
     """In order, each code's bits least significant first, eight to a byte, as the specification says."""
     single = codes[:, :, None] >> np.arange(bits) & 1
     return np.packbits(single.reshape(len(codes), codes.shape[1] * bits).astype(np.uint8), axis=1)
+
+
+def open_foreign(folder):
+    """Return an index of another program to search, converted in a folder that is gone once its files are mapped."""
+    with TemporaryDirectory(ignore_cleanup_errors=True) as name:
+        foreign.convert(folder, Path(name))
+        codec = codecs.load(Path(name))
+        return ColbertIndex(codec, (segments.open_segment(Path(name), 0, codec),), None)
 
 
 class Made:

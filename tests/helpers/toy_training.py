@@ -72,15 +72,16 @@ def late(folder: Path, config, *, precision="fp32"):
 
 def train(folder: Path, **settings):
     """Train in `folder`/run, whose neighbours other trainings share. Returns the task and the facts."""
-    from retrievers.training import loop
+    from retrievers.training.loop import fit
+    from retrievers.training.settings import Fit
 
     scores, data, count = settings.pop("scores", False), settings.pop("data", "toy"), settings.pop("count", 60)
     said = settings.pop("say", lambda line: None)
     task = settings.pop("task", None)
-    config = loop.Fit(**{"batch": 6, "nway": 3, "lr": 1e-3, "dropout": 0.1, "save_every": 2, **settings})
+    config = Fit(**{"batch": 6, "nway": 3, "lr": 1e-3, "dropout": 0.1, "save_every": 2, **settings})
     task = task(config) if task else late(folder.parent, config)
     given = lines(task._pairs, count, nway=config.nway, scores=scores)
-    return task, loop.fit(task, given, folder, config, data=data, title="toy", say=said)
+    return task, fit(task, given, folder, config, data=data, title="toy", say=said)
 
 
 def slow(folder: Path, config, pause: float):

@@ -133,28 +133,27 @@ def test_no_class_name_is_taken_twice():
     assert [name for name, times in classes.items() if times > 1] == []
 
 
-def test_no_function_of_lotte_is_longer_than_forty_lines():
-    functions = [
-        (str(file.relative_to(HOUSE)), node.name)
-        for file in FILES
-        for node in ast.walk(ast.parse(file.read_text()))
-        if file.relative_to(HOUSE).parts[0] == "lotte"
-        if isinstance(node, ast.FunctionDef) and node.end_lineno - node.lineno >= 40
-    ]
-    assert functions == []
+# kernels that are one loop over registers, whose parts would be functions of ten arrays each; nothing else may be so long
+LONG = {
+    "byte_attention", "float_attention", "byte_tile", "decoded", "run", "_explicit", "_maxsim_kernel", "exact_maxsim",
+}  # fmt: skip
 
 
-def test_what_is_public_in_lotte_says_what_it_is():
-    """A class, a function, and each of a class's own: one line at least. What a protocol or py7zr asks for is private."""
-    silent = []
-    for file in FILES:
-        if file.relative_to(HOUSE).parts[0] != "lotte":
-            continue
-        things = [node for node in ast.parse(file.read_text()).body if isinstance(node, ast.FunctionDef | ast.ClassDef)]
-        things = [node for node in things if not node.name.startswith("_")]
-        things += [part for node in things if isinstance(node, ast.ClassDef) for part in node.body if isinstance(part, ast.FunctionDef)]
-        silent += [(str(file), node.name) for node in things if not node.name.startswith("_") and not ast.get_docstring(node)]
-    assert silent == []
+@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(HOUSE)))
+def test_no_function_is_longer_than_forty_lines(file):
+    allowed = LONG if file.is_relative_to(ENGINE / "kernels") else set()
+    functions = [node for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.FunctionDef)]
+    assert {node.name for node in functions if node.end_lineno - node.lineno >= 40} <= allowed
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(HOUSE)))
+def test_what_is_public_says_what_it_is(file):
+    """Every function; in lotte every class and method too. Elsewhere most methods are a protocol's, which says what they do."""
+    kinds = ast.FunctionDef | ast.ClassDef if file.is_relative_to(HOUSE / "lotte") else ast.FunctionDef
+    things = [node for node in ast.parse(file.read_text()).body if isinstance(node, kinds)]
+    things = [node for node in things if not node.name.startswith("_")]
+    things += [part for node in things if isinstance(node, ast.ClassDef) for part in node.body if isinstance(part, ast.FunctionDef)]
+    assert [node.name for node in things if not node.name.startswith("_") and not ast.get_docstring(node)] == []
 
 
 def test_the_leaderboard_indents_json_nowhere_but_in_artifact():

@@ -32,7 +32,7 @@ def test_a_topic_that_only_this_disk_has_counts_too(tmp_path):
     shutil.copytree(TINY / "science" / "test", tmp_path / "coffee" / "dev")
     assert named("lotte/coffee/*", data=tmp_path) == ["lotte/coffee/dev/forum", "lotte/coffee/dev/search"]
     assert "lotte/coffee/dev/forum" in catalogue.names(tmp_path)
-    assert catalogue.found(tmp_path) == ["lotte/coffee/dev/forum", "lotte/coffee/dev/search"]
+    assert catalogue.on_disk(tmp_path) == ["lotte/coffee/dev/forum", "lotte/coffee/dev/search"]
 
 
 def test_a_folder_stands_in_the_place_of_a_name():

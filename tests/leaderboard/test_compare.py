@@ -5,6 +5,7 @@ from itertools import combinations
 from math import fsum, log2
 
 import numpy as np
+import plain_resample
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -14,7 +15,6 @@ from leaderboard.compare import (
     MOST,
     Comparison,
     Tally,
-    compare,
     compare_macro,
     compare_values,
     detectable,
@@ -84,8 +84,8 @@ def test_the_matrix_product_finds_what_the_loop_finds(strata, seed):
     for number, (a, b) in enumerate(combinations(range(len(strata[0])), 2)):
         of_a, of_b = ([one[system] for one in strata] for system in (a, b))
         if sum(int(np.count_nonzero(x != y)) for x, y in zip(of_a, of_b, strict=True)) not in range(9, 15):
-            assert resample.plain_p(of_a, of_b, resamples=150, seed=seed) == fast_p[number]  # 9 to 14: slow in loops
-        assert resample.plain_interval(of_a, of_b, resamples=150, seed=seed) == tuple(fast_ends[number])
+            assert plain_resample.p_value(of_a, of_b, resamples=150, seed=seed) == fast_p[number]  # 9 to 14: slow in loops
+        assert plain_resample.interval(of_a, of_b, resamples=150, seed=seed) == tuple(fast_ends[number])
 
 
 def test_all_patterns_at_once_are_the_loop_too():
@@ -93,7 +93,7 @@ def test_all_patterns_at_once_are_the_loop_too():
     a, b = (resample.on_grid([rng.integers(0, 4, size).tolist() for size in (6, 5)][at : at + 1])[0] for at in (0, 1))
     c, d = (resample.on_grid([rng.random(size).tolist()])[0] for size in (6, 5))
     fast = resample.p_values([np.stack([a, c]), np.stack([b, d])])
-    assert fast.tolist() == [resample.plain_p([a, b], [c, d])]
+    assert fast.tolist() == [plain_resample.p_value([a, b], [c, d])]
 
 
 def test_blocks_change_nothing(monkeypatch):
@@ -462,7 +462,7 @@ def record(name="bm25", options=None, measures=None, values=(1.0, 0.0, 0.5), mod
 
 
 def test_records_are_compared_by_their_values_of_each_query():
-    found = compare([record(), record("dense", values=(1.0, 1.0, 0.75))], "nDCG@10")
+    found = compare_values(table([record(), record("dense", values=(1.0, 1.0, 0.75))], "nDCG@10"))
     assert [(one.a, one.b, one.difference, one.losses, one.p) for one in found] == [
         ("bm25", "dense", pytest.approx(-1.25 / 3), 2, 0.5)
     ]
@@ -486,7 +486,7 @@ def test_two_models_under_one_name_are_told_apart():
 
 
 def test_less_than_two_records_have_no_pairs():
-    assert compare([], "nDCG@10") == compare([record()], "nDCG@10") == ()
+    assert compare_values(table([], "nDCG@10")) == compare_values(table([record()], "nDCG@10")) == ()
 
 
 @pytest.mark.parametrize(
@@ -530,7 +530,7 @@ def test_less_than_two_records_have_no_pairs():
 )
 def test_records_that_do_not_belong_together_are_refused(results, kind, message):
     with pytest.raises(kind) as raised:
-        compare(results, "nDCG@10")
+        compare_values(table(results, "nDCG@10"))
     assert str(raised.value) == message
 
 

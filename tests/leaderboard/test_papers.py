@@ -31,7 +31,7 @@ def record(system: str, dataset: str, measure: str, value: float, *, counts=None
     )
 
 
-def cells(records=(), **chosen) -> dict[tuple[str, str], papers.Cell]:
+def cells(records=(), **chosen) -> dict[tuple[str, str], papers.PaperCell]:
     found = papers.tables([(DONE, one) for one in records], **chosen)
     return {(cell.row, cell.column): cell for table in found for cell in table.cells}
 

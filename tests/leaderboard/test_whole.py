@@ -15,16 +15,11 @@ torch = pytest.importorskip("torch", reason="needs lotte-bench[train]")
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory):
-    from retrievers.colbert.model import checkpoint, export
+    import trained_checkpoint
 
     place = tmp_path_factory.mktemp("checkpoint")
-    found = checkpoint.find(tiny_checkpoint.write(place / "start", hidden=16, inner=16, layers=1, positions=64))
-    state = {name.removeprefix("bert."): torch.tensor(array) for name, array in found._state().items()}
-    projection = state.pop("linear.weight")
-    return export.write(
-        place / "written", described=found.described, state=state, projection_HI=projection, tokenizer=found.folder,
-        settings=found.settings, training={"steps": 3}, readme="# card\n",
-    )  # fmt: skip
+    start = tiny_checkpoint.write(place / "start", hidden=16, inner=16, layers=1, positions=64)
+    return trained_checkpoint.write(place / "written", **trained_checkpoint.parts(start))
 
 
 @pytest.fixture(scope="module")

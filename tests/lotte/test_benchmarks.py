@@ -310,7 +310,7 @@ def test_peerqa_asks_a_paper_about_itself(tmp_path):
     assert dataset.measure == "MRR" and dataset.facts["candidates"] == "the paragraphs of the question's own paper"
     run = Run.of_ranks({"v/c/1#h": ["v/c/2/0", "v/c/1/1", "v/c/1/0"]})
     assert peerqa.within(run).doc_ids("v/c/1#h") == ["v/c/1/1", "v/c/1/0"]
-    assert catalogue.found(tmp_path) == ["peerqa"] and reading.read(tmp_path / "peerqa")[0].name == "peerqa"
+    assert catalogue.on_disk(tmp_path) == ["peerqa"] and reading.read(tmp_path / "peerqa")[0].name == "peerqa"
 
 
 def test_what_is_not_published_is_not_compared():

@@ -14,9 +14,11 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import tiny_checkpoint
+import trained_checkpoint
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from trained_checkpoint import parts
 
 from lotte import artifact
 from lotte.errors import CorruptFileError, LotteError, MismatchError, UnavailableError, UnknownNameError
@@ -32,7 +34,6 @@ from retrievers.colbert.model import bert_cpu, export  # noqa: E402
 
 QUERIES = ["how to bake bread", "?", "the star " * 70, "What is the best way, to grow a plant?"]
 DOCS = [*QUERIES, "soil", "water, plant & moon! (a garden)", "éß 日本語 “light”", "a b c d e f g h " * 40]
-TRAINING = {"seed": 7, "steps": [{"name": "v1", "loss": 0.25}, {"name": "distilled", "loss": None}], "note": "é"}
 PACKAGES = {"colbert-ai": "colbert", "pylate": "pylate", "sentence-transformers": "sentence_transformers"}
 
 # run by the other package's interpreter: its name, our folder, the texts, where the vectors go
@@ -65,17 +66,6 @@ np.savez(out, **{name: np.asarray(value, np.float32) for name, value in vectors.
 @pytest.fixture
 def start(tmp_path):
     return tiny_checkpoint.write(tmp_path / "start", layers=1)
-
-
-def parts(start):
-    """What a trainer holds at its end."""
-    found = find(start)
-    return {
-        "described": found.described,
-        "state": {name: torch.tensor(a) for name, a in found.arrays(bert_cpu.shapes(found.described)).items()},
-        "projection_HI": found.projection()[0].weight_HI, "tokenizer": start, "settings": found.settings,
-        "training": TRAINING, "readme": "# A card\n",
-    }  # fmt: skip
 
 
 def vectors(folder):
@@ -135,7 +125,7 @@ def test_other_packages_open_it_and_give_the_same_vectors(start, tmp_path, packa
     """int8 through `expand`; fp16 is computed in float32 by all. Lengths of our own, so that no default helps."""
     interpreter(package)
     settings = ModelConfig(query_maxlen=20, doc_maxlen=50)
-    folder = export.write(tmp_path / precision, **parts(start) | {"settings": settings}, precision=precision)
+    folder = trained_checkpoint.write(tmp_path / precision, **parts(start) | {"settings": settings}, precision=precision)
     if precision == "int8":
         folder = export.expand(folder, tmp_path / "expanded")
     agrees(package, folder, tmp_path)
@@ -147,7 +137,7 @@ def test_other_packages_open_it_and_give_the_same_vectors(start, tmp_path, packa
 def test_markers_of_pylate_are_understood_by_all(tmp_path, package, layout):
     """A training that began with a model of PyLate: its marker is the word "[Q] ", with a blank."""
     interpreter(package)
-    folder = export.write(tmp_path / "ours", **parts(tiny_checkpoint.write(tmp_path / "start", layout, layers=1)))
+    folder = trained_checkpoint.write(tmp_path / "ours", **parts(tiny_checkpoint.write(tmp_path / "start", layout, layers=1)))
     agrees(package, folder, tmp_path)
 
 
@@ -156,7 +146,7 @@ def test_markers_of_pylate_are_understood_by_all(tmp_path, package, layout):
 def test_other_packages_do_not_take_codes_for_numbers(start, tmp_path, package):
     """An int8 folder is refused by all of them: no vectors are better than wrong ones."""
     interpreter(package)
-    folder = export.write(tmp_path / "int8", **parts(start), precision="int8")
+    folder = trained_checkpoint.write(tmp_path / "int8", **parts(start), precision="int8")
     with pytest.raises(AssertionError, match=r"model\.safetensors"):
         peer(package, folder, tmp_path)
 
@@ -165,7 +155,7 @@ def test_other_packages_do_not_take_codes_for_numbers(start, tmp_path, package):
 def test_what_is_written_is_the_model_that_was_read(tmp_path, layout):
     """Settings, markers and vectors are those of the start, whatever layout that had."""
     start = tiny_checkpoint.write(tmp_path / "start", layout, layers=1, query_maxlen=24, doc_maxlen=60)
-    folder = export.write(tmp_path / "ours", **parts(start))
+    folder = trained_checkpoint.write(tmp_path / "ours", **parts(start))
     same(start, folder)
     wanted = ModelConfig(dim=32, query_maxlen=24, doc_maxlen=60)
     if layout != "original":
@@ -174,7 +164,7 @@ def test_what_is_written_is_the_model_that_was_read(tmp_path, layout):
 
 
 def test_the_folder_has_the_files_of_the_original_and_says_what_they_are(start, tmp_path):
-    folder = export.write(tmp_path / "ours", **parts(start), extra={"overlap.bin": b"\0\1"})
+    folder = trained_checkpoint.write(tmp_path / "ours", **parts(start), extra={"overlap.bin": b"\0\1"})
     names = {
         "config.json",
         "model.safetensors",
@@ -200,27 +190,27 @@ def test_the_folder_has_the_files_of_the_original_and_says_what_they_are(start, 
 
 @pytest.mark.parametrize("precision", export.PRECISIONS)
 def test_training_and_card_come_back_as_they_were(start, tmp_path, precision):
-    folder = export.write(tmp_path / "ours", **parts(start), precision=precision, extra={"more": b"more"})
+    folder = trained_checkpoint.write(tmp_path / "ours", **parts(start), precision=precision, extra={"more": b"more"})
     for where in (folder, export.expand(folder, tmp_path / "expanded")):
-        assert read_json(where / export.TRAINING) == TRAINING
+        assert read_json(where / export.TRAINING) == parts(start)["training"]
         assert (where / export.README).read_text() == "# A card\n" and (where / "more").read_bytes() == b"more"
 
 
 def test_the_same_model_is_the_same_bytes(start, tmp_path):
-    one, two = (export.write(tmp_path / name, **parts(start), precision="int8") for name in ("one", "two"))
+    one, two = (trained_checkpoint.write(tmp_path / name, **parts(start), precision="int8") for name in ("one", "two"))
     assert artifact.meta(one) == artifact.meta(two) and find(one).sha256 == find(two).sha256
 
 
 def test_half_precision_loses_little_and_int8_little_more(start, tmp_path):
     """Largest loss of a cosine here: 1e-6 in fp16, 4e-4 in int8."""
-    queries, _ = vectors(export.write(tmp_path / "fp32", **parts(start)))
+    queries, _ = vectors(trained_checkpoint.write(tmp_path / "fp32", **parts(start)))
     for precision, most in (("fp16", 1e-5), ("int8", 2e-3)):
-        found, _ = vectors(export.write(tmp_path / precision, **parts(start), precision=precision))
+        found, _ = vectors(trained_checkpoint.write(tmp_path / precision, **parts(start), precision=precision))
         assert 0 < (1 - (queries * found).sum(2)).max() < most
 
 
 def test_int8_expanded_is_the_model_that_int8_is(start, tmp_path):
-    folder = export.write(tmp_path / "int8", **parts(start), precision="int8")
+    folder = trained_checkpoint.write(tmp_path / "int8", **parts(start), precision="int8")
     assert find(folder).weights == [folder / "model.int8.safetensors"] and not (folder / "vocab.txt").exists()
     same(folder, export.expand(folder, tmp_path / "expanded"))
     same(folder, export.expand(folder, tmp_path / "half", precision="fp16"), 2e-3)
@@ -256,7 +246,7 @@ def test_parts_of_a_row_have_scales_of_their_own_and_come_back(tmp_path):
     start = tiny_checkpoint.write(tmp_path / "start", layers=1, hidden=64, inner=128)
     given, name = parts(start), "encoder.layer.0.output.dense.weight"
     given["state"][name][:, 64:] *= 100
-    folder = export.write(tmp_path / "int8", **given, precision="int8")
+    folder = trained_checkpoint.write(tmp_path / "int8", **given, precision="int8")
     state = load_file(folder / "model.int8.safetensors")
     assert state[f"bert.{name}.scale"].shape == (64, 2) and state[f"bert.{name}"].dtype == np.int8
     assert state["bert.embeddings.token_type_embeddings.weight"].dtype == np.float32
@@ -274,10 +264,10 @@ def test_another_architecture_is_written_under_its_own_name(start, tmp_path):
     torch.manual_seed(0)
     model = transformers.AutoModel.from_config(transformers.AutoConfig.for_model(**described))
     given = parts(start) | {"described": described, "state": model.state_dict()}
-    folder = export.write(tmp_path / "int8", **given, precision="int8")
+    folder = trained_checkpoint.write(tmp_path / "int8", **given, precision="int8")
     assert "distilbert.embeddings.word_embeddings.weight.scale" in load_file(folder / "model.int8.safetensors")
     same(folder, export.expand(folder, tmp_path / "expanded"))
-    same(folder, export.write(tmp_path / "fp32", **given), 0.05)
+    same(folder, trained_checkpoint.write(tmp_path / "fp32", **given), 0.05)
 
 
 def test_a_pooler_is_left_out_and_no_tensor_is_shared(start, tmp_path):
@@ -287,24 +277,24 @@ def test_a_pooler_is_left_out_and_no_tensor_is_shared(start, tmp_path):
         "pooler.dense.weight": torch.ones(48, 48),
         "encoder.layer.0.output.LayerNorm.weight": shared,
     }
-    folder = export.write(tmp_path / "ours", **given | {"state": state})
+    folder = trained_checkpoint.write(tmp_path / "ours", **given | {"state": state})
     assert not any("pooler" in name for name in load_file(folder / "model.safetensors"))
 
 
 def test_words_alone_are_a_tokenizer(start, tmp_path):
     (start / "tokenizer.json").unlink()
-    folder = export.write(tmp_path / "int8", **parts(start), precision="int8")
+    folder = trained_checkpoint.write(tmp_path / "int8", **parts(start), precision="int8")
     assert (folder / "vocab.txt").exists()
     same(folder, export.expand(folder, tmp_path / "expanded"))
 
 
 def test_a_write_that_fails_leaves_what_was_there(start, tmp_path, monkeypatch):
-    folder = export.write(tmp_path / "ours", **parts(start))
+    folder = trained_checkpoint.write(tmp_path / "ours", **parts(start))
     before = artifact.meta(folder)
     monkeypatch.setattr("safetensors.torch.save_file", lambda *a, **k: (_ for _ in ()).throw(KeyboardInterrupt))
     for target in (folder, tmp_path / "other"):
         with pytest.raises(KeyboardInterrupt):
-            export.write(target, **parts(start) | {"readme": "new"})
+            trained_checkpoint.write(target, **parts(start) | {"readme": "new"})
     assert artifact.meta(folder) == before and {path.name for path in tmp_path.iterdir()} == {"start", "ours"}
 
 
@@ -314,7 +304,7 @@ def test_a_full_disk_is_one_line(start, tmp_path, monkeypatch):
 
     monkeypatch.setattr("safetensors.torch.save_file", full)
     with pytest.raises(UnavailableError, match="no space left on the device"):
-        export.write(tmp_path / "ours", **parts(start))
+        trained_checkpoint.write(tmp_path / "ours", **parts(start))
 
 
 @pytest.mark.parametrize(
@@ -329,7 +319,7 @@ def test_a_full_disk_is_one_line(start, tmp_path, monkeypatch):
 def test_settings_that_the_layout_cannot_say_are_refused(start, tmp_path, settings, wanted):
     given = parts(start)
     with pytest.raises(MismatchError) as caught:
-        export.write(tmp_path / "ours", **given | {"settings": replace(given["settings"], **settings)})
+        trained_checkpoint.write(tmp_path / "ours", **given | {"settings": replace(given["settings"], **settings)})
     assert str(caught.value).startswith(wanted) and not (tmp_path / "ours").exists()
 
 
@@ -337,7 +327,7 @@ def test_settings_that_the_layout_cannot_say_are_refused(start, tmp_path, settin
 def test_settings_that_it_can_say_come_back(start, tmp_path, settings):
     given = parts(start)
     wanted = replace(given["settings"], **settings)
-    found = find(export.write(tmp_path / "ours", **given | {"settings": wanted})).settings
+    found = find(trained_checkpoint.write(tmp_path / "ours", **given | {"settings": wanted})).settings
     assert found == replace(wanted, expansion_length=32)
 
 
@@ -359,7 +349,7 @@ def test_bad_input_is_refused_before_anything_is_written(start, tmp_path):
         ({"described": {**given["described"], "model_type": "nobody"}}, MismatchError, "config.json: transformers knows no"),
     ):  # fmt: skip
         with pytest.raises(kind) as caught:
-            export.write(tmp_path / "ours", **given | change)
+            trained_checkpoint.write(tmp_path / "ours", **given | change)
         assert str(caught.value).startswith(wanted) and "\n" not in str(caught.value)
     assert {path.name for path in tmp_path.iterdir()} == {"start"}
 
@@ -383,7 +373,7 @@ INNER = "bert.encoder.layer.0.intermediate.dense.weight"
     ],
 )  # fmt: skip
 def test_a_damaged_file_is_one_line(start, tmp_path, edit, wanted):
-    folder = export.write(tmp_path / "int8", **parts(start), precision="int8")
+    folder = trained_checkpoint.write(tmp_path / "int8", **parts(start), precision="int8")
     path = folder / "model.int8.safetensors"
     state = {name: value.copy() for name, value in load_file(path).items()}
     edit(state)
@@ -397,7 +387,7 @@ def test_a_damaged_file_is_one_line(start, tmp_path, edit, wanted):
 
 
 def test_a_damaged_folder_is_not_expanded(start, tmp_path):
-    folder = export.write(tmp_path / "int8", **parts(start), precision="int8")
+    folder = trained_checkpoint.write(tmp_path / "int8", **parts(start), precision="int8")
     (folder / "README.md").unlink()
     with pytest.raises(CorruptFileError, match=r"int8 is not complete: .*README\.md"):
         export.expand(folder, tmp_path / "expanded")

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from foreign_index import CENTROIDS, DOCLENS, Made, packed_their_way
+from foreign_index import CENTROIDS, DOCLENS, Made, open_foreign, packed_their_way
 from places import ORACLE
 
 from lotte.errors import CorruptFileError, MismatchError, UnavailableError
 from retrievers.colbert.index import codec as codecs
 from retrievers.colbert.index import foreign
-from retrievers.colbert.index.foreign import convert, is_foreign, open_foreign
+from retrievers.colbert.index.foreign import convert, is_foreign
 from retrievers.colbert.kernels import cpu, reference
 from retrievers.colbert.search.config import SearchConfig
 from retrievers.colbert.search.cpu import search

@@ -65,15 +65,11 @@ def test_dev_is_what_is_trained_on_search_and_forum_together(sample):
 
 def test_the_card_says_which_build_and_communities_and_how_many(sample):
     (data,) = from_build.datasets(sample)
-    assert from_build.record(data) == {
-        "name": "from-build/lifestyle/dev",
-        "source": f"build:{manifest.build_id(sample)[:16]}",
-        "licence": build.LICENCE,
-        "communities": [host("baking")],
-        "split": "dev",
-        "questions": "search and forum",
-        "counts": {"questions": 39, "passages": 73, "pairs": 99, "left_out_asked_in_test": 0},
-    }
+    assert (data.source, data.licence) == (f"build:{manifest.build_id(sample)[:16]}", build.LICENCE)
+    assert data.facts == {
+        "communities": host("baking"), "split": "dev", "questions": "search and forum", "left out, asked in test": "0",
+    }  # fmt: skip
+    assert (len(data.queries), len(data.corpus), sum(map(len, data.qrels.values()))) == (39, 73, 99)
     assert data.source == reading.read(sample / "lifestyle" / "dev")[0].source
 
 
@@ -94,10 +90,7 @@ def test_a_community_brings_its_own_passages_and_questions_only(mixed):
             f"{name}/{one}" for one in theirs
         }
     both = from_build.datasets(mixed, communities=[host("homelab"), host("baking")])
-    assert len(both[0].corpus) > len(pids) and from_build.record(both[0])["communities"] == [
-        host("baking"),
-        host("homelab"),
-    ]
+    assert len(both[0].corpus) > len(pids) and both[0].facts["communities"] == f"{host('baking')}, {host('homelab')}"
 
 
 def test_with_the_dumps_every_page_gives_a_pair(sample):
@@ -111,7 +104,7 @@ def test_with_the_dumps_every_page_gives_a_pair(sample):
     assert forum == {text: data.qrels[one] for one, text in pages.items() if text in forum}
     metadata = [json.loads(line) for line in (sample / "lifestyle/dev/metadata.jsonl").read_text().splitlines()]
     assert {f"page/{line['dataset']}/{line['question_id']}" for line in metadata} >= pages.keys()
-    assert from_build.record(data)["questions"] == "search, and every page's title"
+    assert data.facts["questions"] == "search, and every page's title"
 
 
 @pytest.mark.parametrize("asked", [{"splits": ("test",)}, {"splits": ("dev", "test")}])
@@ -124,7 +117,7 @@ def test_the_test_split_is_refused_unless_it_is_allowed(sample, asked):
         "other communities, or allow it with --allow-test; the checkpoint's card will say so"
     )
     allowed = from_build.datasets(sample, allow_test=True, **asked)
-    assert [from_build.record(one)["split"] for one in allowed].count("test") == 3
+    assert [one.facts["split"] for one in allowed].count("test") == 3
 
 
 def test_a_community_of_both_splits_is_refused_by_name(mixed):
@@ -148,7 +141,7 @@ def test_a_question_that_test_asks_too_is_left_out_and_told(sample, tmp_path):
     (left,) = from_build.datasets(copy, say=said.append)
     assert data.queries.keys() - left.queries.keys() == {"forum/3"} == data.qrels.keys() - left.qrels.keys()
     assert said == ["lifestyle/dev: 1 of 39 questions are asked in the test split too; they are left out of training"]
-    assert from_build.record(left)["counts"]["left_out_asked_in_test"] == 1
+    assert left.facts["left out, asked in test"] == "1"
     (kept,) = from_build.datasets(copy, allow_test=True)
     assert kept.queries == data.queries
 
@@ -223,8 +216,7 @@ def test_real_communities_train_and_what_is_held_out_shares_nothing_with_them(tm
     topics = f"[topics.real]\ndev = {json.dumps(sites(TRAINED))}\ntest = {json.dumps(sites(HELD_OUT))}\n"
     out = made(tmp_path / "lotte", topics, STACKEXCHANGE, None)
     (data,) = from_build.datasets(out, dumps=STACKEXCHANGE)
-    counts = from_build.record(data)["counts"]
-    assert counts["pairs"] == counts["passages"] == len(data.corpus) and counts["questions"] > 2_000
+    assert sum(map(len, data.qrels.values())) == len(data.corpus) and len(data.queries) > 2_000
     asked = {normalised(text) for text in reading.read(out / "real" / "test")[0].queries.values()}
     assert asked.isdisjoint(map(normalised, data.queries.values()))
     assert report(Fingerprint.of([data]), reading.read(out / "real" / "test")[0]).level == "none"

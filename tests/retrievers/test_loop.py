@@ -19,14 +19,17 @@ from lotte.errors import CorruptFileError, LotteError, MismatchError
 torch = pytest.importorskip("torch", reason="needs lotte-bench[colbert]")
 pytest.importorskip("transformers", reason="needs lotte-bench[colbert]")
 
-from retrievers.training import loop  # noqa: E402
-from retrievers.training.loop import Fit, Ranks  # noqa: E402
+from retrievers.training.batches import ExampleOrder, tokenised  # noqa: E402
+from retrievers.training.journal import LOG  # noqa: E402
+from retrievers.training.ranks import Ranks  # noqa: E402
+from retrievers.training.settings import Fit, lasting  # noqa: E402
+from retrievers.training.trainer import Trainer  # noqa: E402
 
 STEPS = 7
 
 
 def log(folder):
-    return [json.loads(line) for line in (folder / loop.LOG).read_text().splitlines()]
+    return [json.loads(line) for line in (folder / LOG).read_text().splitlines()]
 
 
 def losses(folder):
@@ -130,7 +133,7 @@ def test_a_signal_ends_the_step_and_saves_it(tmp_path, whole):
 
 def test_a_finished_training_is_not_done_again(whole):
     folder, weights, facts = whole
-    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.name != loop.LOG and path.is_file()}
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.name != LOG and path.is_file()}
     task, again = toy_training.train(folder, steps=STEPS, count=20, validate_every=3)
     same(task.model.state_dict(), weights)
     assert again == facts
@@ -225,7 +228,7 @@ def test_a_log_with_a_half_line_is_cut_where_the_state_ends(tmp_path, whole):
             tmp_path / "run", steps=STEPS, count=20, validate_every=3,
             task=lambda config: stopping_at(toy_training.late(tmp_path, config), 5),
         )  # fmt: skip
-    with (tmp_path / "run" / loop.LOG).open("a") as file:
+    with (tmp_path / "run" / LOG).open("a") as file:
         file.write('{"step": 5, "loss": 1.0}\n{"step": 6, "lo')
     toy_training.train(tmp_path / "run", steps=STEPS, count=20, validate_every=3)
     assert log(tmp_path / "run") == log(whole[0])
@@ -293,9 +296,9 @@ def test_the_gradient_of_parts_is_that_of_the_batch(tmp_path):
         config = Fit(batch=6, nway=3, parts=parts)
         task = toy_training.late(tmp_path, config)
         batch = toy_training.lines(task._pairs, 6)
-        trainer = loop._Trainer(task, config, 10, Ranks(), {})
+        trainer = Trainer(task, config, 10, Ranks(), {})
         trainer.optimiser.step = lambda: None
-        trainer.update(*loop._read(task, batch, range(6), parts))
+        trainer.update(*tokenised(task, batch, range(6), parts))
         found.append({name: weight.grad for name, weight in task.model.named_parameters() if weight.grad is not None})
     assert len(found[0]) > 15
     close(found[1], found[0], rtol=1e-4, atol=1e-6)
@@ -305,7 +308,7 @@ def test_dropout_in_parts_is_the_same_in_both_passes(tmp_path):
     """The vectors whose gradient is carried on are those that the loss has seen."""
     config = Fit(batch=4, nway=3, parts=2, dropout=0.3)
     task = toy_training.late(tmp_path, config)
-    trainer = loop._Trainer(task, config, 10, Ranks(), {})
+    trainer = Trainer(task, config, 10, Ranks(), {})
     seen, encode = [], task.encode
 
     def watched(read):
@@ -314,7 +317,7 @@ def test_dropout_in_parts_is_the_same_in_both_passes(tmp_path):
         return out
 
     task.encode = watched
-    trainer.update(*loop._read(task, toy_training.lines(task._pairs, 4), range(4), 2))
+    trainer.update(*tokenised(task, toy_training.lines(task._pairs, 4), range(4), 2))
     assert len(seen) == 4
     for first, second in zip(seen[:2], seen[2:], strict=True):
         assert all(map(torch.equal, first, second))
@@ -323,18 +326,18 @@ def test_dropout_in_parts_is_the_same_in_both_passes(tmp_path):
 def test_every_pass_takes_each_example_once_and_processes_share_them():
     """The first pass in the order of the file, line i at process i mod count, each later one in another order."""
     config = Fit(batch=4, seed=3)
-    one = loop._Order(10, config, Ranks(), 10)
+    one = ExampleOrder(10, config, Ranks())
     rows = [row for step in range(10) for row in one.rows(step)]
     assert rows[:10] == list(range(10))
     passes = [rows[begin : begin + 10] for begin in range(0, 40, 10)]
     assert all(sorted(some) == list(range(10)) for some in passes)
     assert len(set(map(tuple, passes))) == 4
-    two = [loop._Order(10, config, Ranks(rank, 2), 10) for rank in range(2)]
+    two = [ExampleOrder(10, config, Ranks(rank, 2)) for rank in range(2)]
     for step in reversed(range(10)):  # in whichever order steps are asked for
-        wanted = one.rows(step) if step == 9 else loop._Order(10, config, Ranks(), 10).rows(step)
+        wanted = one.rows(step) if step == 9 else ExampleOrder(10, config, Ranks()).rows(step)
         assert sorted(two[0].rows(step) + two[1].rows(step)) == sorted(wanted)
         assert two[0].rows(step) == wanted[::2]
-        assert loop._Order(10, config, Ranks(), 10).rows(step) == rows[4 * step : 4 * step + 4]
+        assert ExampleOrder(10, config, Ranks()).rows(step) == rows[4 * step : 4 * step + 4]
 
 
 def test_the_learning_rate_goes_up_and_then_down_to_nothing(tmp_path):
@@ -353,8 +356,8 @@ def test_without_a_number_of_steps_it_goes_once_over_the_examples(tmp_path):
 def test_the_gradient_is_cut_to_its_longest(tmp_path):
     config = Fit(batch=4, nway=3, clip=0.01)
     task = toy_training.late(tmp_path, config)
-    trainer = loop._Trainer(task, config, 10, Ranks(), {})
-    terms = trainer.update(*loop._read(task, toy_training.lines(task._pairs, 4), range(4), 1))
+    trainer = Trainer(task, config, 10, Ranks(), {})
+    terms = trainer.update(*tokenised(task, toy_training.lines(task._pairs, 4), range(4), 1))
     grads = [weight.grad for weight in task.model.parameters() if weight.grad is not None]
     assert terms["gradient"] > 0.1  # the log has the length before
     assert float(torch.cat([grad.reshape(-1) for grad in grads]).norm()) == pytest.approx(0.01, rel=1e-3)
@@ -593,7 +596,7 @@ def test_two_processes_that_are_asked_to_stop_go_on_to_the_same_weights(tmp_path
     (state,) = states(folder)
     assert 0 < int(state.removeprefix("state-")) < 40
     fit = Fit(batch=6, nway=3, lr=1e-3, dropout=0.1, save_every=100, steps=40)
-    assert artifact.meta(folder / state)["fit"] == loop.lasting(asdict(fit))
+    assert artifact.meta(folder / state)["fit"] == lasting(asdict(fit))
     code, said = ended(started(folder, settings, processes=2))
     assert code == 0, said
     same(weights(folder), weights(tmp_path / "whole" / "run"))

@@ -183,7 +183,7 @@ def test_the_whole_objective_is_the_references(tmp_path):
     """
     import toy_training
 
-    from retrievers.training.loop import Fit
+    from retrievers.training.settings import Fit
 
     task = toy_training.late(tmp_path, Fit(nway=3, distil_weight=0.5, in_batch_weight=2.0))
     some = toy_training.lines(task._pairs, 4, scores=True)

@@ -68,12 +68,6 @@ def test_every_question_gets_its_own_sets_best_by_their_own_numbers(tmp_path, so
     assert some.parts[1].pids.start > 0
 
 
-def test_bm25_is_the_one_of_the_board(tmp_path, some):
-    assert mine.bm25(some, tmp_path / "a", k=5, say=quiet) == mine.mine(
-        some, tmp_path / "b", registry.load("bm25"), k=5, say=quiet
-    )
-
-
 def test_passages_that_say_the_same_are_mined_once_and_never_beside_a_right_one(tmp_path):
     """A copy of the right answer is no negative; of two copies of another passage the better placed is taken."""
     texts = ["bread oven", "bread oven", "bread star", "bread star", "bread moon", "soil"]
@@ -137,8 +131,8 @@ def test_a_checkpoint_mines_with_its_own_index(tmp_path, some):
     """The passages that an index of it with compression finds; one that was asked for first is among the best."""
     pytest.importorskip("torch", reason="needs lotte-bench[colbert]")
     start = toy_training.start(tmp_path / "start")
-    found = mine.late(some, tmp_path / "mined", start, k=10, device="cpu", doc_maxlen=16, bits=2, say=quiet)
     recipe = registry.make("colbertv2", {"checkpoint": str(start), "device": "cpu", "doc_maxlen": 16, "bits": 2})
+    found = mine.mine(some, tmp_path / "mined", recipe, k=10, say=quiet)
     assert sorted(found) == sorted(some.questions)
     for number, part in enumerate(some.parts):
         run = recipe.open(tmp_path / "mined" / f"{number}.index").search(

@@ -17,8 +17,8 @@ from retrievers.colbert.model import checkpoint  # noqa: E402
 from retrievers.colbert.model.config import ModelConfig  # noqa: E402
 from retrievers.colbert.model.encoder import Encoder  # noqa: E402
 from retrievers.training import losses, student  # noqa: E402
-from retrievers.training.loop import Fit  # noqa: E402
 from retrievers.training.objective import LateTask, reciprocal_rank  # noqa: E402
+from retrievers.training.settings import Fit  # noqa: E402
 from retrievers.training.student import Student  # noqa: E402
 
 TEXTS = ["how to bake bread", "", "?!.", "the star " * 70, "water, plant & moon!", "soil", "a b c d e f g h " * 8]

@@ -12,9 +12,13 @@ from lotte.errors import CorruptFileError, MismatchError
 torch = pytest.importorskip("torch", reason="needs lotte-bench[colbert]")
 pytest.importorskip("transformers", reason="needs lotte-bench[colbert]")
 
-from retrievers.training import loop, student, teacher  # noqa: E402
-from retrievers.training.loop import Fit  # noqa: E402
+from retrievers.training import student, teacher  # noqa: E402
+from retrievers.training.batches import tokenised  # noqa: E402
+from retrievers.training.journal import LOG  # noqa: E402
+from retrievers.training.ranks import Ranks  # noqa: E402
+from retrievers.training.settings import Fit  # noqa: E402
 from retrievers.training.teacher import CrossEncoder, CrossTask  # noqa: E402
+from retrievers.training.trainer import Trainer  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -252,7 +256,7 @@ def test_training_makes_the_loss_fall_and_the_mrr_rise(tmp_path, start, some):
         validate_every=20, task=lambda config: task(start, some, config),
     )  # fmt: skip
     curve = [
-        json.loads(line)["loss"] for line in (tmp_path / "run" / loop.LOG).read_text().splitlines() if "loss" in line
+        json.loads(line)["loss"] for line in (tmp_path / "run" / LOG).read_text().splitlines() if "loss" in line
     ]
     assert before < 0.7 and facts["best"] > 0.9
     assert np.mean(curve[-10:]) < 0.3 * np.mean(curve[:5])
@@ -275,9 +279,9 @@ def test_parts_and_groups_of_a_batch_are_the_whole_batch(start, some):
         each = [alone(cross.model, some.questions[line.qid], some.passage(pid)) for line in batch for pid in line.pids]
         np.testing.assert_allclose(scores.detach(), each, atol=1e-5)
         cross.model.train()
-        trainer = loop._Trainer(cross, config, 10, loop.Ranks(), {})
+        trainer = Trainer(cross, config, 10, Ranks(), {})
         trainer.optimiser.step = lambda: None
-        trainer.update(*loop._read(cross, batch, range(8), parts))
+        trainer.update(*tokenised(cross, batch, range(8), parts))
         found.append({name: weight.grad for name, weight in cross.model.named_parameters() if weight.grad is not None})
     assert found[0].keys() == found[1].keys()
     for name, grad in found[0].items():

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import tiny_checkpoint
 import toy_training
+import trained_checkpoint
 
 pytest.importorskip("torch", reason="training needs the extra 'colbert'")
 
@@ -14,7 +15,7 @@ import torch
 
 from lotte import artifact
 from lotte.errors import LotteError, MismatchError, UnavailableError
-from retrievers.colbert.model import checkpoint, export
+from retrievers.colbert.model import checkpoint
 from retrievers.training import settings, teacher
 from retrievers.training.run import SETTINGS, Training
 from retrievers.training.settings import changed
@@ -214,13 +215,7 @@ def test_what_a_later_step_cannot_have_is_told_before_anything_is_mined(tmp_path
 
 def test_a_start_in_int8_begins_a_teacher_with_its_own_weights(tmp_path, late):
     """The checkpoint that ships is one; transformers cannot read it."""
-    found = checkpoint.find(late)
-    state = {name.removeprefix("bert."): torch.tensor(array) for name, array in found._state().items()}
-    projection = state.pop("linear.weight")
-    small = export.write(
-        tmp_path / "int8", described=found.described, state=state, projection_HI=projection, tokenizer=late,
-        settings=found.settings, training={}, readme="", precision="int8",
-    )  # fmt: skip
+    small = trained_checkpoint.write(tmp_path / "int8", **trained_checkpoint.parts(late), precision="int8")
     begun = teacher.CrossEncoder.load(small, maxlen=32, fresh=True)
     for name, weight in checkpoint.find(small).model().state_dict().items():
         assert name.startswith("pooler.") or torch.equal(begun.model.base_model.state_dict()[name], weight)

@@ -189,7 +189,7 @@ class Sample:
                 progress.advance(len(lengths))
         self._column.close(sum(self._lengths))
         self._starts = np.concatenate([[0], np.cumsum(self._lengths, dtype=np.int64)])
-        self._place = {row: place for place, row in enumerate(rows)}
+        self._index_of = {row: index for index, row in enumerate(rows)}
 
     @property
     def vectors(self) -> NDArray[Any]:
@@ -200,14 +200,14 @@ class Sample:
 
     def completed(self, source: VectorSource, rows: Sequence[int]) -> TokenVectors:
         """Return the vectors of documents, encoding those only that the sample has not."""
-        missing = [row for row in rows if row not in self._place]
+        missing = [row for row in rows if row not in self._index_of]
         packed = source.vectors(missing)
         fresh = {row: packed.vectors[packed.starts[i] : packed.starts[i + 1]] for i, row in enumerate(missing)}
         vectors = self.vectors
         parts = []
         for row in rows:
-            place = self._place.get(row)
-            parts.append(fresh[row] if place is None else vectors[self._starts[place] : self._starts[place + 1]])
+            index = self._index_of.get(row)
+            parts.append(fresh[row] if index is None else vectors[self._starts[index] : self._starts[index + 1]])
         lengths = [len(part) for part in parts]
         return TokenVectors(np.concatenate(parts), np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]))
 

@@ -93,21 +93,20 @@ def alive(folder: Path, meta: IndexMeta) -> Bytes:
     if meta.deleted is None:
         return np.ones(meta.documents, np.uint8)
     path = folder / meta.deleted
-    found = mapped(path, np.uint8, None)
-    if len(found) > meta.documents:
+    kept = mapped(path, np.uint8, None)
+    if len(kept) > meta.documents:
         raise CorruptFileError(
-            f"{path}: expected {meta.documents:,} bytes at most, found {found.dtype} {found.shape}; "
-            "build the index again"
+            f"{path}: expected {meta.documents:,} bytes at most, found {kept.dtype} {kept.shape}; build the index again"
         )
-    return np.concatenate([found, np.ones(meta.documents - len(found), np.uint8)])
+    return np.concatenate([kept, np.ones(meta.documents - len(kept), np.uint8)])
 
 
 def names(meta: IndexMeta) -> set[str]:
     """Return the files that an index may have: those of the codec, of its segments, and the list of who is gone."""
-    found = {codecs.CENTROIDS, codecs.TABLES, codecs.EXACT, meta.deleted or ""}
+    files = {codecs.CENTROIDS, codecs.TABLES, codecs.EXACT, meta.deleted or ""}
     for part in meta.segments:
-        found |= {*segments.files(part.number), part.doc_ids}
-    return found
+        files |= {*segments.files(part.number), part.doc_ids}
+    return files
 
 
 def verify(folder: Path) -> Iterator[str]:

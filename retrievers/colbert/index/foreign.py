@@ -15,7 +15,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -28,7 +27,6 @@ from retrievers.arrays import npy
 from retrievers.colbert.index import build
 from retrievers.colbert.index import codec as codecs
 from retrievers.colbert.index import segment as segments
-from retrievers.colbert.index.folder import ColbertIndex
 from retrievers.colbert.index.meta import Built
 from retrievers.colbert.index.segment import SegmentWriter
 from retrievers.colbert.kernels.arrays import BITS, Bytes, Codec, Encoded, Floats, Integers, packed_width
@@ -79,18 +77,6 @@ def convert(folder: Path, out: Path) -> Built:
                 writer.append(_ours(codec, chunk.codes[some], chunk.residuals[some]), chunk.doclens[rows], distance)
     writer.finish()
     return build.built(writer, maker=theirs.maker)
-
-
-def open_foreign(folder: Path) -> ColbertIndex:
-    """Return somebody else's index to search as it is; it is converted anew at every call. Raises as `convert` does.
-
-    Ours lies in a temporary folder that is removed as soon as its files are mapped: the mappings keep the bytes
-    until the index is let go, nobody has to clean up, and nothing is written beside theirs.
-    """
-    with TemporaryDirectory(prefix="lotte-", ignore_cleanup_errors=True) as name:
-        convert(folder, Path(name))
-        codec = codecs.load(Path(name))
-        return ColbertIndex(codec, (segments.open_segment(Path(name), 0, codec),), None)
 
 
 @cache
@@ -291,14 +277,14 @@ def _tensors(path: Path, count: int) -> list[NDArray[Any]]:
         raise CorruptFileError(f"{path} is missing from the index; {AGAIN}")
     try:
         tensors.require_pickles(path)
-        found = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+        loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except Exception as error:  # an unpickler that reads noise raises nearly anything
         raise CorruptFileError(f"{path} is no file of tensors ({reason(error)}); {AGAIN}") from None
-    held = [found] if isinstance(found, torch.Tensor) else found
+    held = [loaded] if isinstance(loaded, torch.Tensor) else loaded
     whole = isinstance(held, list | tuple) and len(held) == count
-    if not whole or not all(isinstance(one, torch.Tensor) and one.layout is torch.strided for one in held):
-        raise CorruptFileError(f"{path}: expected tensors, {count} of them, found {type(found).__name__}; {AGAIN}")
-    return [(one.float() if one.dtype is torch.bfloat16 else one).detach().numpy() for one in held]
+    if not whole or not all(isinstance(tensor, torch.Tensor) and tensor.layout is torch.strided for tensor in held):
+        raise CorruptFileError(f"{path}: expected tensors, {count} of them, found {type(loaded).__name__}; {AGAIN}")
+    return [(tensor.float() if tensor.dtype is torch.bfloat16 else tensor).detach().numpy() for tensor in held]
 
 
 def _floats(path: Path, array: NDArray[Any]) -> Floats:

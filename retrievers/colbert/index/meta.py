@@ -29,8 +29,8 @@ class SegmentMeta:
     paths: tuple[str, ...]  # where the texts were
 
     @classmethod
-    def parse(cls, found: Mapping[str, Any]) -> "SegmentMeta":
-        return cls(**{key.name: found[key.name] for key in fields(cls)} | {"paths": tuple(found["paths"])})
+    def parse(cls, segment: Mapping[str, Any]) -> "SegmentMeta":
+        return cls(**{key.name: segment[key.name] for key in fields(cls)} | {"paths": tuple(segment["paths"])})
 
     def json(self) -> Json:
         return _json(self) | {"paths": list(self.paths)}
@@ -50,12 +50,12 @@ class Counts:
     maker: str | None = None  # who made the index, if another program did
 
     @classmethod
-    def parse(cls, found: Mapping[str, Any], where: Path) -> "Counts":
+    def parse(cls, counts: Mapping[str, Any], where: Path) -> "Counts":
         for key in fields(cls):
-            value, wanted = found.get(key.name), {"distance": (int, float), "maker": (str,)}.get(key.name, (int,))
-            if type(value) not in wanted and not (value is None and key.default is None):
+            value, kinds = counts.get(key.name), {"distance": (int, float), "maker": (str,)}.get(key.name, (int,))
+            if type(value) not in kinds and not (value is None and key.default is None):
                 raise CorruptFileError(f"{where}: counts.{key.name} cannot be {shown(value, 60)}; {AGAIN}")
-        values: Json = {key.name: found.get(key.name) for key in fields(cls)}
+        values: Json = {key.name: counts.get(key.name) for key in fields(cls)}
         return cls(**values)
 
     def json(self) -> Json:
@@ -81,17 +81,17 @@ class IndexMeta:
     sums: Mapping[str, int] | None = None  # CRC-32 of those that are small
 
     @classmethod
-    def parse(cls, found: Mapping[str, Any], where: Path = Path(META)) -> "IndexMeta":
+    def parse(cls, content: Mapping[str, Any], where: Path = Path(META)) -> "IndexMeta":
         """Return what a meta.json says. Raises CorruptFileError if it is not of late interaction."""
-        if not found.get("segments"):
+        if not content.get("segments"):
             raise CorruptFileError(f"{where}: no segments, so no index of late interaction; {AGAIN}")
-        numbers = [part["number"] for part in found["segments"]]
+        numbers = [part["number"] for part in content["segments"]]
         if len(set(numbers)) < len(numbers):
             raise CorruptFileError(f"{where}: segments have the numbers {shown(numbers)}; {AGAIN}")
-        values: Json = {key.name: found.get(key.name) for key in fields(cls)}
-        values["counts"] = Counts.parse(found["counts"], where)
-        values["segments"] = tuple(map(SegmentMeta.parse, found["segments"]))
-        values["sources"] = None if found.get("sources") is None else tuple(found["sources"])
+        values: Json = {key.name: content.get(key.name) for key in fields(cls)}
+        values["counts"] = Counts.parse(content["counts"], where)
+        values["segments"] = tuple(map(SegmentMeta.parse, content["segments"]))
+        values["sources"] = None if content.get("sources") is None else tuple(content["sources"])
         return cls(**values)
 
     @classmethod

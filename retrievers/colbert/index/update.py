@@ -52,10 +52,10 @@ def change(path: Path, recipe: "DataclassInstance", *, delete: Sequence[str], ad
     """
     added = "" if add is None else corpus_sha256(add.corpus)
     with index_folder.exclusive_lock(path):
-        found = index_folder.open_checked(path, recipe)
-        before, doc_ids = IndexMeta.parse(found.meta, path / META), list(found.doc_ids)
-        asked = artifact.digest([sorted(delete), added])
-        if delete and added and before.changed == asked:
+        folder = index_folder.open_checked(path, recipe)
+        before, doc_ids = IndexMeta.parse(folder.meta, path / META), list(folder.doc_ids)
+        request = artifact.digest([sorted(delete), added])
+        if delete and added and before.changed == request:
             say(f"{path} was changed in this way already; nothing is done")  # a command that was stopped at its end
             return
         alive = folders.open_arrays(path, before).alive
@@ -68,14 +68,14 @@ def change(path: Path, recipe: "DataclassInstance", *, delete: Sequence[str], ad
             meta = meta.of_changed_corpus("delete", sorted(delete))
         if add is not None:
             meta = _with(path, meta, add, rows).of_changed_corpus("add", added)
-            sources = index_folder.sources(found.meta) + index_folder.source_of(add.corpus, added)
+            sources = index_folder.sources(folder.meta) + index_folder.source_of(add.corpus, added)
             meta = replace(meta, sources=tuple(sources))
             doc_ids += add.corpus.doc_ids
         if _wants_compaction(meta):
             say("rewriting what is left of the index, without the deleted documents")
             meta = _compacted(path, meta, doc_ids)
         tokens = sum(part.tokens for part in meta.segments)
-        _commit(path, before, replace(meta, counts=replace(meta.counts, tokens=tokens), changed=asked))
+        _commit(path, before, replace(meta, counts=replace(meta.counts, tokens=tokens), changed=request))
 
 
 def _without(folder: Path, meta: IndexMeta, rows: Sequence[int]) -> IndexMeta:

@@ -204,7 +204,7 @@ class _Step(NamedTuple):
     texts: int
     length: int
     mask: Tensor | None  # (B, 1, 1, L) bool: which tokens are looked at; None: all of them
-    place: Tensor | None  # (N,): where a token stands in (B * L); None: there is no padding
+    position: Tensor | None  # (N,): where a token stands in (B * L); None: there is no padding
 
 
 def _steps(batch: TextBatch, device: torch.device) -> list[_Step]:
@@ -222,8 +222,8 @@ def _one_step(batch: TextBatch, device: torch.device) -> list[_Step]:
     mask = _mask(batch.seen, length, device)
     if all(count == length for count in batch.lengths):
         return [_Step(slice(None), texts, length, mask, None)]
-    place = torch.cat([torch.arange(count) + row * length for row, count in enumerate(batch.lengths)])
-    return [_Step(slice(None), texts, length, mask, place.to(device))]
+    position = torch.cat([torch.arange(count) + row * length for row, count in enumerate(batch.lengths)])
+    return [_Step(slice(None), texts, length, mask, position.to(device))]
 
 
 def _mask(seen: list[int], length: int, device: torch.device) -> Tensor | None:
@@ -238,14 +238,14 @@ def _attend(qkv_N: Tensor, steps: list[_Step], heads: int) -> Tensor:
     qkv_N  (N, 3 * I): queries, keys, values
     """
     mixed = []
-    for rows, texts, length, mask, place in steps:
+    for rows, texts, length, mask, position in steps:
         part = qkv_N[rows]
-        if place is not None:
-            part = part.new_zeros(texts * length, part.shape[1]).index_copy_(0, place, part)
+        if position is not None:
+            part = part.new_zeros(texts * length, part.shape[1]).index_copy_(0, position, part)
         q_BKLd, k_BKLd, v_BKLd = part.view(texts, length, 3, heads, -1).permute(2, 0, 3, 1, 4)
         mixed_BKLd = F.scaled_dot_product_attention(q_BKLd, k_BKLd, v_BKLd, attn_mask=mask)
         mixed_I = mixed_BKLd.transpose(1, 2).reshape(texts * length, -1)
-        mixed.append(mixed_I if place is None else mixed_I[place])
+        mixed.append(mixed_I if position is None else mixed_I[position])
     if spare := len(qkv_N) - sum(map(len, mixed)):
         mixed.append(mixed[0].new_zeros(spare, mixed[0].shape[1]))
     return torch.cat(mixed) if len(mixed) > 1 else mixed[0]
@@ -272,17 +272,17 @@ class Step:
 class TorchModel:
     """One copy of the model, on one device."""
 
-    def __init__(self, found: Checkpoint, device: torch.device, precision: str) -> None:
+    def __init__(self, checkpoint: Checkpoint, device: torch.device, precision: str) -> None:
         dtype = DTYPES[precision]
         self.device = device
-        self.projection = [Step(dense, device, dtype) for dense in found.steps()]
+        self.projection = [Step(dense, device, dtype) for dense in checkpoint.steps()]
         self.body: TorchTransformer
-        if bert_cpu.fits(found.described):
-            arrays = found.arrays(bert_cpu.shapes(found.described))
+        if bert_cpu.fits(checkpoint.described):
+            arrays = checkpoint.arrays(bert_cpu.shapes(checkpoint.described))
             state = {name: torch.tensor(array) for name, array in arrays.items()}
-            self.body = Packed(found.described, state, device, dtype)
+            self.body = Packed(checkpoint.described, state, device, dtype)
         else:
-            self.body = Padded(found.model().to(device=device, dtype=dtype))
+            self.body = Padded(checkpoint.model().to(device=device, dtype=dtype))
         self.parameters = self.body.parameters
 
     def __call__(self, tokens: Tokens, texts: NDArray[np.int64]) -> NDArray[np.float32]:

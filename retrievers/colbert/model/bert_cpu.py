@@ -43,9 +43,10 @@ class CompiledModel:
     precision  "fp32" or "int8"; the projection is float32 in both
     """
 
-    def __init__(self, found: Checkpoint, precision: str) -> None:
-        state = found.arrays(shapes(found.described))
-        self.body, self.projection = CompiledTransformer(found.described, state, precision), Projection(found.steps())
+    def __init__(self, checkpoint: Checkpoint, precision: str) -> None:
+        state = checkpoint.arrays(shapes(checkpoint.described))
+        self.body = CompiledTransformer(checkpoint.described, state, precision)
+        self.projection = Projection(checkpoint.steps())
         self.parameters = sum(array.size for array in state.values())
 
     def __call__(self, tokens: Tokens, texts: NDArray[np.int64]) -> Floats:
@@ -241,7 +242,7 @@ def fits(config: Mapping[str, Any]) -> bool:
 def shapes(config: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
     """Return the tensors of a BERT without a pooler and their shapes, under the names of transformers."""
     wide, inner = config["hidden_size"], config["intermediate_size"]
-    found: dict[str, tuple[int, ...]] = {
+    shape_of: dict[str, tuple[int, ...]] = {
         "embeddings.word_embeddings.weight": (config["vocab_size"], wide),
         "embeddings.position_embeddings.weight": (config.get("max_position_embeddings") or 512, wide),
         "embeddings.token_type_embeddings.weight": (config.get("type_vocab_size") or 2, wide),
@@ -249,8 +250,8 @@ def shapes(config: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
     norms = ["embeddings.LayerNorm"]
     for layer in (f"encoder.layer.{number}" for number in range(config["num_hidden_layers"])):
         for name in ("self.query", "self.key", "self.value", "output.dense"):
-            found |= {f"{layer}.attention.{name}.weight": (wide, wide), f"{layer}.attention.{name}.bias": (wide,)}
-        found |= {f"{layer}.intermediate.dense.weight": (inner, wide), f"{layer}.intermediate.dense.bias": (inner,)}
-        found |= {f"{layer}.output.dense.weight": (wide, inner), f"{layer}.output.dense.bias": (wide,)}
+            shape_of |= {f"{layer}.attention.{name}.weight": (wide, wide), f"{layer}.attention.{name}.bias": (wide,)}
+        shape_of |= {f"{layer}.intermediate.dense.weight": (inner, wide), f"{layer}.intermediate.dense.bias": (inner,)}
+        shape_of |= {f"{layer}.output.dense.weight": (wide, inner), f"{layer}.output.dense.bias": (wide,)}
         norms += [f"{layer}.attention.output.LayerNorm", f"{layer}.output.LayerNorm"]
-    return found | {f"{name}.{kind}": (wide,) for name in norms for kind in ("weight", "bias")}
+    return shape_of | {f"{name}.{kind}": (wide,) for name in norms for kind in ("weight", "bias")}

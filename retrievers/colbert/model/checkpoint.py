@@ -243,7 +243,7 @@ class Checkpoint:
 
     def _dense(self, path: Path) -> Dense:
         described, file = read_json(path / "config.json"), _weights(path, self.trust)
-        found = tensors.read(file, trust=self.trust)
+        arrays = tensors.read(file, trust=self.trust)
         said = path / "config.json"
         shape = [config.length(said, described, name, 0) or None for name in ("out_features", "in_features")]
         activation = config.setting(said, described, "activation_function", "Identity").rpartition(".")[2]
@@ -251,18 +251,18 @@ class Checkpoint:
             known = ", ".join(ACTIVATIONS)
             raise MismatchError(f"{said}: the activation is {shown(activation)}; known are {known}")
         for name in [PROJECTION, *(["linear.bias"] if config.setting(said, described, "bias", True) else [])]:
-            if name not in found:
+            if name not in arrays:
                 raise CorruptFileError(f"{file} lacks the tensor {name!r}")
-        if list(found[PROJECTION].shape) != shape:
-            raise MismatchError(f"{file}: {PROJECTION} is {list(found[PROJECTION].shape)}, config.json says {shape}")
+        if list(arrays[PROJECTION].shape) != shape:
+            raise MismatchError(f"{file}: {PROJECTION} is {list(arrays[PROJECTION].shape)}, config.json says {shape}")
         weight, bias, residual = (
-            None if (array := found.get(name)) is None else array.astype(np.float32)
+            None if (array := arrays.get(name)) is None else array.astype(np.float32)
             for name in (PROJECTION, "linear.bias", "residual.weight")
         )
         assert weight is not None
-        for name, array, wanted in (("linear.bias", bias, shape[:1]), ("residual.weight", residual, shape)):
-            if array is not None and list(array.shape) != wanted:
-                raise MismatchError(f"{file}: {name} is {list(array.shape)}, where {wanted} belongs")
+        for name, array, expected in (("linear.bias", bias, shape[:1]), ("residual.weight", residual, shape)):
+            if array is not None and list(array.shape) != expected:
+                raise MismatchError(f"{file}: {name} is {list(array.shape)}, where {expected} belongs")
         adds_input = config.setting(said, described, "use_residual", False)
         return Dense(weight, bias, activation, residual, adds_input)
 

@@ -187,19 +187,19 @@ def transformer(path: Path) -> Json:
 
     Raises  CorruptFileError for what no transformer has
     """
-    found: Json = read_json(path)
+    described: Json = read_json(path)
     for name in (*_COUNTS, *_LAYERS):
-        count = length(path, found, name, 1, LARGEST)
+        count = length(path, described, name, 1, LARGEST)
         if name in _LAYERS and count > DEEPEST:
             raise CorruptFileError(f"{path}: {name} is {count}, and no model has more than {DEEPEST} layers")
     for name in _FRACTIONS:
-        value = found.get(name)
+        value = described.get(name)
         if value is not None and (type(value) not in (int, float) or not 0 <= value < inf):
             raise CorruptFileError(f"{path}: {name} is {shown(value)}, not a number of 0 or more")
     for name in _TEXTS:
-        setting(path, found, name, "")
-    setting(path, found, "architectures", list[Any]())
-    return found
+        setting(path, described, name, "")
+    setting(path, described, "architectures", list[Any]())
+    return described
 
 
 def inside(folder: Path, name: object, said_by: str) -> Path:

@@ -62,7 +62,7 @@ class Encoder:
 
     def __init__(
         self,
-        found: Checkpoint,
+        checkpoint: Checkpoint,
         lanes: Sequence[ModelCopy],
         precision: str,
         *,
@@ -70,16 +70,16 @@ class Encoder:
         budget: int,
         torch_cpu: bool = False,
     ) -> None:
-        projection = found.steps()
-        self.checkpoint, self.config, self.precision = found, found.settings, precision
-        self.tokens = TextTokens(found.tokenizer, found.settings)
-        if (words := found.words) is not None and (size := self.tokens.size) > words:
+        projection = checkpoint.steps()
+        self.checkpoint, self.config, self.precision = checkpoint, checkpoint.settings, precision
+        self.tokens = TextTokens(checkpoint.tokenizer, checkpoint.settings)
+        if (words := checkpoint.words) is not None and (size := self.tokens.size) > words:
             raise MismatchError(
-                f"{found.tokenizer} has {size:,} tokens, and the model {words:,} embeddings: some tokens have no "
+                f"{checkpoint.tokenizer} has {size:,} tokens, and the model {words:,} embeddings: some tokens have no "
                 "embedding; resize the model's embeddings, or take the tokenizer it was trained with"
             )
         self._lanes, self._num_workers, self._budget, self._torch_cpu = lanes, workers, budget, torch_cpu
-        self.dim: int = projection[-1].weight_HI.shape[0] if projection else found.width
+        self.dim: int = projection[-1].weight_HI.shape[0] if projection else checkpoint.width
         self.parameters = lanes[0].parameters + sum(step.parameters for step in projection)
 
     @classmethod
@@ -111,30 +111,30 @@ class Encoder:
             raise unknown("precision", precision, PRECISIONS)
         if device.partition(":")[0] not in DEVICES:
             raise unknown("device", device, DEVICES)
-        found = _of_lengths(checkpoint.find(source, revision=revision, trust=trust), query_maxlen, doc_maxlen)
-        plain = bert_cpu.fits(found.described)
+        model = _of_lengths(checkpoint.find(source, revision=revision, trust=trust), query_maxlen, doc_maxlen)
+        plain = bert_cpu.fits(model.described)
         if device == "cpu" or (device == "auto" and not _gpu_here()):
             if precision == "auto" and plain:
-                precision = "int8" if found.in_bytes else "fp32"
+                precision = "int8" if model.in_bytes else "fp32"
             if plain and precision in bert_cpu.PRECISIONS:
-                lane = bert_cpu.CompiledModel(found, precision)
-                return cls(found, [lane], precision, workers=num_processors(), budget=bert_cpu.TOKENS)
+                lane = bert_cpu.CompiledModel(model, precision)
+                return cls(model, [lane], precision, workers=num_processors(), budget=bert_cpu.TOKENS)
         if precision == "int8":
-            where = f"{found.name} is a {found.described.get('model_type')}" if not plain else f"this is {device}"
+            where = f"{model.name} is a {model.described.get('model_type')}" if not plain else f"this is {device}"
             raise MismatchError(f"precision=int8 is for BERT models on a CPU, and {where}; take another precision")
-        return cls._in_torch(found, device, precision)
+        return cls._in_torch(model, device, precision)
 
     @classmethod
-    def _in_torch(cls, found: Checkpoint, device: str, precision: str) -> "Encoder":
-        devices = _devices(device, found)
+    def _in_torch(cls, source: Checkpoint, device: str, precision: str) -> "Encoder":
+        devices = _devices(device, source)
         from retrievers.colbert.model import bert
 
         cpu = devices[0].type == "cpu"
         if precision == "auto":
             precision = "fp32" if cpu else "fp16"
-        lanes = [bert.TorchModel(found, device, precision) for device in devices]
+        lanes = [bert.TorchModel(source, device, precision) for device in devices]
         workers = bert.threads() if cpu else 2 * len(lanes)  # two a GPU, so that it need not wait
-        return cls(found, lanes, precision, workers=workers, budget=TORCH_TOKENS if cpu else GPU_TOKENS, torch_cpu=cpu)
+        return cls(source, lanes, precision, workers=workers, budget=TORCH_TOKENS if cpu else GPU_TOKENS, torch_cpu=cpu)
 
     def queries(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Return (B, Q, H), each vector of length 1.
@@ -213,13 +213,13 @@ class Encoder:
 
         def encode(number: int) -> None:
             texts = batches[number]
-            found = self._lanes[number % len(self._lanes)](tokens, texts)
-            if not np.isfinite(found).all():
+            values = self._lanes[number % len(self._lanes)](tokens, texts)
+            if not np.isfinite(values).all():
                 raise CorruptFileError(
                     f"{self.checkpoint.folder}: the model gives a text vectors that are not finite; its weights are "
                     f"damaged, or too large for precision={self.precision}"
                 )
-            vectors[rows_of(starts, texts)] = found
+            vectors[rows_of(starts, texts)] = values
 
         if len(batches) > 1:
             list(self._workers.map(encode, range(len(batches))))
@@ -244,19 +244,19 @@ class Encoder:
         return workers
 
 
-def _of_lengths(found: Checkpoint, query_maxlen: int | None, doc_maxlen: int | None) -> Checkpoint:
+def _of_lengths(source: Checkpoint, query_maxlen: int | None, doc_maxlen: int | None) -> Checkpoint:
     """Return a checkpoint with the lengths that are asked for. Raises MismatchError if it has not so many positions."""
-    positions = found.positions
-    for name, asked in (("query_maxlen", query_maxlen), ("doc_maxlen", doc_maxlen)):
-        if asked is not None and asked > positions:
-            raise MismatchError(f"{name}={asked} is more than the {positions} positions of {found.name}")
+    positions = source.positions
+    for name, maxlen in (("query_maxlen", query_maxlen), ("doc_maxlen", doc_maxlen)):
+        if maxlen is not None and maxlen > positions:
+            raise MismatchError(f"{name}={maxlen} is more than the {positions} positions of {source.name}")
     settings = replace(
-        found.settings,
-        query_maxlen=query_maxlen or min(found.settings.query_maxlen, positions),
-        doc_maxlen=doc_maxlen or min(found.settings.doc_maxlen, positions),
-        expansion_length=min(found.settings.expansion_length, positions),
+        source.settings,
+        query_maxlen=query_maxlen or min(source.settings.query_maxlen, positions),
+        doc_maxlen=doc_maxlen or min(source.settings.doc_maxlen, positions),
+        expansion_length=min(source.settings.expansion_length, positions),
     )
-    return replace(found, settings=settings)
+    return replace(source, settings=settings)
 
 
 def _batches(lengths: NDArray[np.int64], budget: int) -> list[NDArray[np.int64]]:
@@ -290,12 +290,12 @@ def _devices(name: str, model: Checkpoint) -> list["torch.device"]:
     if name == "cuda" and count:
         return [torch.device("cuda", number) for number in range(count)]
     try:
-        found = torch.device(name)
+        device = torch.device(name)
     except RuntimeError:
         raise unknown("device", name, DEVICES) from None
-    here = {"cpu": True, "mps": torch.backends.mps.is_available(), "cuda": (found.index or 0) < count}
-    if not here[found.type]:
+    usable = {"cpu": True, "mps": torch.backends.mps.is_available(), "cuda": (device.index or 0) < count}
+    if not usable[device.type]:
         raise UnavailableError(
             f"device {name!r} is not here: torch {torch.__version__} finds {count} GPUs; use device=cpu"
         )
-    return [found]
+    return [device]

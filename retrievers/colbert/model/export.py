@@ -29,7 +29,7 @@ tokenizer.json. `expand` makes of it what the others open.
 
 import shutil
 from collections.abc import Mapping
-from dataclasses import fields, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -61,30 +61,30 @@ _OWN = {_CONFIG, WEIGHTS, QUANTIZED, config.METADATA, TRAINING, README, artifact
 _LEFT_OUT = ("_name_or_path", "auto_map", "dtype", "torch_dtype", "quantization_config", "transformers_version")
 
 
-def write(
-    folder: Path,
-    *,
-    described: Mapping[str, Any],
-    state: Mapping[str, "Tensor"],
-    projection_HI: "Tensor",
-    tokenizer: Path,
-    settings: ModelConfig,
-    training: Mapping[str, Any],
-    readme: str,
-    precision: Precision = "fp32",
-    extra: Mapping[str, bytes] | None = None,
-) -> Path:
+@dataclass(frozen=True, kw_only=True)
+class TrainedModel:
+    """What is written of a model."""
+
+    described: Mapping[str, Any]  # the transformer's config.json
+    state: Mapping[str, "Tensor"]  # its tensors, named as in transformers without a prefix; a pooler is left out
+    projection_HI: "Tensor"  # (numbers in a vector, numbers in a hidden state)
+    tokenizer: Path  # the folder with the tokenizer's files, that of the checkpoint the training began with
+    settings: ModelConfig  # a prompt that is one word of the vocabulary is written as the marker it is
+
+
+@dataclass(frozen=True, kw_only=True)
+class Papers:
+    """What is written beside a model."""
+
+    training: Mapping[str, Any]  # goes to training.json, as it is
+    readme: str  # the card, Markdown
+    extra: Mapping[str, bytes] = field(default_factory=dict)  # further files, name -> content
+
+
+def write(folder: Path, model: TrainedModel, papers: Papers, *, precision: Precision = "fp32") -> Path:
     """Write a checkpoint and return its folder, which is whole or absent; one that is there is replaced.
 
-    described      the transformer's config.json
-    state          its tensors, named as transformers names them without a prefix; a pooler is left out
-    projection_HI  (numbers in a vector, numbers in a hidden state)
-    tokenizer      the folder with the tokenizer's files, that of the checkpoint the training began with
-    settings       a prompt that is one word of the vocabulary is written as the marker it is
-    training       goes to training.json, as it is
-    readme         the card, Markdown
-    precision      "fp32"; "fp16", half the size; "int8", a quarter, which other packages open after `expand`
-    extra          further files, name -> content
+    precision  "fp32"; "fp16", half the size; "int8", a quarter, which other packages open after `expand`
 
     Raises  ValueError if tensors and config.json do not fit, or an extra file has a name that is taken or a path
             LotteError if a tensor holds NaN or numbers too large for the precision, as after a training that diverged
@@ -93,38 +93,42 @@ def write(
     """
     if precision not in PRECISIONS:
         raise unknown("precision", precision, PRECISIONS)
-    extra = extra or {}
-    if taken := sorted(name for name in extra if name in _OWN or not _plain(name)):
+    if taken := sorted(name for name in papers.extra if name in _OWN or not _plain(name)):
         raise ValueError(f"extra: {taken[0]!r} is no name of a further file in the checkpoint's folder")
     extras.package("torch", "writing a checkpoint")
     extras.package("safetensors", "writing a checkpoint")
     from safetensors.torch import save_file
 
-    source = _tokenizer(tokenizer)
-    TextTokens(source, settings)  # says so if the vocabulary lacks a marker
-    settings, renamed = _markers(settings, source)
-    settings = replace(settings, dim=settings.dim or projection_HI.shape[0])
-    _check(described, state, projection_HI, settings)
-    stored = _stored(_prefixed(described, state), projection_HI, precision)
-    files = {
-        _CONFIG: _json({name: value for name, value in described.items() if name not in _LEFT_OUT}
-                       | {"architectures": ["HF_ColBERT"], "torch_dtype": "float32"}),
-        config.METADATA: _json(_metadata(settings)),
-        TRAINING: _json(training),
-        README: readme.encode(),
-        **extra,
-    }  # fmt: skip
-    meta: dict[str, Any] = {"format": FORMAT, "kind": "checkpoint", "precision": precision, "extra": sorted(extra)}
+    source = _tokenizer(model.tokenizer)
+    TextTokens(source, model.settings)  # says so if the vocabulary lacks a marker
+    settings, renamed = _markers(model.settings, source)
+    model = replace(model, settings=replace(settings, dim=settings.dim or model.projection_HI.shape[0]))
+    _check(model)
+    stored = _stored(_prefixed(model.described, model.state), model.projection_HI, precision)
+    files = _files(model, papers)
+    meta = {"format": FORMAT, "kind": "checkpoint", "precision": precision, "extra": sorted(papers.extra)}
     with writing(folder.parent), artifact.folder(folder, meta, seal=True) as part:
         for name, content in files.items():
             (part / name).write_bytes(content)
-        _refuse_loss(settings, config.read(part))
+        _refuse_loss(model.settings, config.read(part))
         for name in _TOKENIZER:
             twice = precision == "int8" and name == "vocab.txt" and source.suffix == ".json"
-            if (tokenizer / name).exists() and not twice:
-                _copy(tokenizer / name, part / name, renamed)
+            if (model.tokenizer / name).exists() and not twice:
+                _copy(model.tokenizer / name, part / name, renamed)
         save_file(stored, part / (QUANTIZED if precision == "int8" else WEIGHTS), metadata={"format": "pt"})
     return folder
+
+
+def _files(model: TrainedModel, papers: Papers) -> dict[str, bytes]:
+    """Return the content of every file but the tensors' and the tokenizer's."""
+    described = {name: value for name, value in model.described.items() if name not in _LEFT_OUT}
+    return {
+        _CONFIG: _json(described | {"architectures": ["HF_ColBERT"], "torch_dtype": "float32"}),
+        config.METADATA: _json(_metadata(model.settings)),
+        TRAINING: _json(papers.training),
+        README: papers.readme.encode(),
+        **papers.extra,
+    }
 
 
 def expand(folder: Path, out: Path, *, precision: Literal["fp32", "fp16"] = "fp32") -> Path:
@@ -140,29 +144,26 @@ def expand(folder: Path, out: Path, *, precision: Literal["fp32", "fp16"] = "fp3
     names = meta.get("extra")
     if not isinstance(names, list) or not all(isinstance(name, str) and _plain(name) for name in names):
         raise CorruptFileError(f"{folder / artifact.META}: 'extra' is no list of file names")
-    found = checkpoint.find(folder)
-    (file,) = found.weights
+    source = checkpoint.find(folder)
+    (file,) = source.weights
     torch, state = extras.package("torch", "writing a checkpoint"), tensors.read(file, trust=False)
-    (step,) = found.projection()
+    (step,) = source.projection()
     state.pop(PROJECTION)
-    prefix = _prefix(found.described)
+    prefix = _prefix(source.described)
     try:
         readme = (folder / README).read_text(encoding="utf-8")
         extra = {name: (folder / name).read_bytes() for name in names}
     except (OSError, UnicodeDecodeError) as error:
         raise CorruptFileError(f"{folder} is not complete: {error}") from None
-    return write(
-        out,
-        described=found.described,
+    model = TrainedModel(
+        described=source.described,
         state={name.removeprefix(prefix): torch.tensor(array) for name, array in state.items()},
         projection_HI=step.weight_HI,
         tokenizer=folder,
-        settings=found.settings,
-        training=config.read_json(folder / TRAINING),
-        readme=readme,
-        precision=precision,
-        extra=extra,
+        settings=source.settings,
     )
+    papers = Papers(training=config.read_json(folder / TRAINING), readme=readme, extra=extra)
+    return write(out, model, papers, precision=precision)
 
 
 def quantized(weight_RC: "Tensor") -> tuple["Tensor", "Tensor"]:
@@ -201,20 +202,18 @@ def _stored(state: Mapping[str, "Tensor"], projection_HI: "Tensor", precision: P
     return out
 
 
-def _check(
-    described: Mapping[str, Any], state: Mapping[str, "Tensor"], projection_HI: "Tensor", settings: ModelConfig
-) -> None:
+def _check(model: TrainedModel) -> None:
     """Refuse tensors that config.json or the settings do not describe: our reader would refuse them too."""
-    width = described.get("hidden_size", described.get("dim"))
-    if list(projection_HI.shape) != [settings.dim, width]:
-        raise ValueError(f"projection_HI is {list(projection_HI.shape)}, not {[settings.dim, width]}")
+    described, width = model.described, model.described.get("hidden_size", model.described.get("dim"))
+    if list(model.projection_HI.shape) != [model.settings.dim, width]:
+        raise ValueError(f"projection_HI is {list(model.projection_HI.shape)}, not {[model.settings.dim, width]}")
     if not bert_cpu.fits(described):
         return
-    wanted = bert_cpu.shapes(described)
-    found = {name: tuple(value.shape) for name, value in state.items() if not checkpoint.is_spare(name)}
-    if wrong := sorted(name for name in wanted.keys() | found.keys() if wanted.get(name) != found.get(name)):
+    expected = bert_cpu.shapes(described)
+    shapes = {name: tuple(value.shape) for name, value in model.state.items() if not checkpoint.is_spare(name)}
+    if wrong := sorted(name for name in expected.keys() | shapes.keys() if expected.get(name) != shapes.get(name)):
         name = wrong[0]
-        raise ValueError(f"state: {name!r} is {found.get(name, 'missing')}; config.json asks for {wanted.get(name)}")
+        raise ValueError(f"state: {name!r} is {shapes.get(name, 'missing')}; config.json asks for {expected.get(name)}")
 
 
 def _prefixed(described: Mapping[str, Any], state: Mapping[str, "Tensor"]) -> dict[str, "Tensor"]:
@@ -252,10 +251,10 @@ def _refuse_loss(settings: ModelConfig, said: ModelConfig) -> None:
     """Refuse settings that come back as others from the file that was written."""
     if settings.expansion == "fixed":  # what is not read then
         settings = replace(settings, expansion_length=said.expansion_length)
-    for name in (field.name for field in fields(settings)):
-        if (wanted := getattr(settings, name)) != (found := getattr(said, name)):
+    for name, value in asdict(settings).items():
+        if value != (read := getattr(said, name)):
             raise MismatchError(
-                f"{config.METADATA} has no word for {name}={wanted!r} (it would be read as {found!r}); train with that"
+                f"{config.METADATA} has no word for {name}={value!r} (it would be read as {read!r}); train with that"
             )
 
 

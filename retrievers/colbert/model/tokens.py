@@ -122,14 +122,14 @@ class TextTokens:
         """
         find = self._query_tokenizer.token_to_id
         if marker is None:
-            found = find(prompt) if prompt else None
+            token_id = find(prompt) if prompt else None
             word, _, rest = prompt.partition(" ")
-            if found is None and word and not rest:
-                found = find(word)
-            return (found, "") if found is not None else (None, prompt)
+            if token_id is None and word and not rest:
+                token_id = find(word)
+            return (token_id, "") if token_id is not None else (None, prompt)
         for spelling in (marker, marker.strip()):
-            if (found := find(spelling)) is not None:
-                return found, prompt
+            if (token_id := find(spelling)) is not None:
+                return token_id, prompt
         raise MismatchError(f"{path} has no token {shown(marker)}, which the checkpoint names as its marker")
 
     def _mask_token(self, path: Path) -> int:

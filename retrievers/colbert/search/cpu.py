@@ -54,14 +54,14 @@ def search(
     Raises  ValueError for a query of another width than the index, or with a number that is not finite
     """
     settled = config.settled(k, index.num_documents)
-    asked = [query_of(index.codec, query) for query in queries]
+    in_bytes = [query_of(index.codec, query) for query in queries]
     searcher = _Searcher(index, k, settled, findable(index.alive, allowed))
     if settled.algorithm == "exact":
-        return searcher.exact(asked)
-    if threads == 1 or len(asked) == 1:
-        return [searcher.answer(query) for query in asked]
+        return searcher.exact(in_bytes)
+    if threads == 1 or len(in_bytes) == 1:
+        return [searcher.answer(query) for query in in_bytes]
     with ThreadPoolExecutor(threads) as pool:
-        return list(pool.map(searcher.answer, asked))
+        return list(pool.map(searcher.answer, in_bytes))
 
 
 def query_of(codec: Codec, vectors_QH: Floats) -> Query:

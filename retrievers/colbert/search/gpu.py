@@ -75,13 +75,13 @@ class Probed(NamedTuple):
     values: Tensor  # (B, Q, P) int64: their scores
 
 
-def best_centroids(codec: GpuCodec, asked: QueryBatch, probe: int) -> Probed:
+def best_centroids(codec: GpuCodec, batch: QueryBatch, probe: int) -> Probed:
     """Return the centroids of `reference.best_centroids`, and those of token 0 again where there is no token."""
     torch = gpu.package("torch")
-    scores = gpu.centroid_scores(codec, asked)
+    scores = gpu.centroid_scores(codec, batch)
     numbers = torch.arange(scores.shape[1], device=scores.device)
     centroid_ids, values = gpu.best(numbers, scores.transpose(1, 2), probe)
-    alive = torch.arange(scores.shape[2], device=scores.device) < asked.counts[:, None]
+    alive = torch.arange(scores.shape[2], device=scores.device) < batch.counts[:, None]
     return Probed(scores, torch.where(alive[:, :, None], centroid_ids, centroid_ids[:, :1]), values)
 
 
@@ -111,12 +111,12 @@ def gather(part: GpuSegment, probed: Probed, counts_B: Tensor, allowed_D: Tensor
     gains = gains_PBQ.reshape(-1)[entry[order[first]]].long()
     gain = torch.zeros_like(pairs).index_add_(0, inverse, gains)
     if allowed_D is not None:
-        wanted = allowed_D[pairs % documents] > 0
-        pairs, gain = pairs[wanted], gain[wanted]
+        is_allowed = allowed_D[pairs % documents] > 0
+        pairs, gain = pairs[is_allowed], gain[is_allowed]
     query = pairs // documents
-    found = torch.bincount(query, minlength=num_queries)
-    column = torch.arange(len(pairs), device=where) - (found.cumsum(0) - found)[query]
-    shape = (num_queries, int(found.max()))
+    counts = torch.bincount(query, minlength=num_queries)
+    column = torch.arange(len(pairs), device=where) - (counts.cumsum(0) - counts)[query]
+    shape = (num_queries, int(counts.max()))
     rows_BC, gains_BC = torch.full(shape, -1, device=where), torch.full(shape, -1, device=where)
     rows_BC[query, column], gains_BC[query, column] = pairs % documents, gain
     return rows_BC, gains_BC
@@ -127,11 +127,12 @@ def _gathered_by_halves(
 ) -> tuple[Tensor, Tensor]:
     torch = gpu.package("torch")
     halves = (slice(len(counts_B) // 2), slice(len(counts_B) // 2, None))
-    some = [gather(part, Probed(*(of[half] for of in probed)), counts_B[half], allowed_D) for half in halves]
-    width = max(rows.shape[1] for rows, _ in some)
+    both_parts = [gather(part, Probed(*(of[half] for of in probed)), counts_B[half], allowed_D) for half in halves]
+    width = max(rows.shape[1] for rows, _ in both_parts)
     pad = torch.nn.functional.pad
     rows, gain = (
-        torch.cat([pad(of, (0, width - of.shape[1]), value=-1) for of in both]) for both in zip(*some, strict=True)
+        torch.cat([pad(of, (0, width - of.shape[1]), value=-1) for of in both])
+        for both in zip(*both_parts, strict=True)
     )
     return rows, gain
 
@@ -144,14 +145,14 @@ def search(
     Raises  ValueError for a query of another width than the index, or with a number that is not finite
     """
     settled, codec = config.settled(k, index.num_documents), index.codec.codec
-    asked = [query_of(codec, query) for query in queries]
-    longest = max((query.count for query in asked), default=1)
+    in_bytes = [query_of(codec, query) for query in queries]
+    longest = max((query.count for query in in_bytes), default=1)
     at_once = min(AT_ONCE, max(1, CENTROID_SCORES // (codec.num_centroids * gpu.power_of_two(LANES, longest))))
     masks = _masks(index, allowed)
-    found: list[TopK] = []
-    for first in range(0, len(asked), at_once):
-        found += _answers(index, asked[first : first + at_once], k, settled, masks)
-    return found
+    answers: list[TopK] = []
+    for first in range(0, len(in_bytes), at_once):
+        answers += _answers(index, in_bytes[first : first + at_once], k, settled, masks)
+    return answers
 
 
 def _masks(index: GpuIndex, allowed: Bytes | None) -> list[Tensor | None]:
@@ -167,24 +168,24 @@ def _answers(
     index: GpuIndex, queries: list[Query], k: int, config: SearchConfig, masks: list[Tensor | None]
 ) -> list[TopK]:
     torch = gpu.package("torch")
-    asked = gpu.batch(index.codec, queries)
+    batch = gpu.batch(index.codec, queries)
     if config.algorithm == "exact":
         chosen = [_all(part, mask) for part, mask in zip(index.segments, masks, strict=True)]
     else:
-        probed = best_centroids(index.codec, asked, config.probe)
-        gathered = [_gathered(part, probed, asked, mask) for part, mask in zip(index.segments, masks, strict=True)]
+        probed = best_centroids(index.codec, batch, config.probe)
+        gathered = [_gathered(part, probed, batch, mask) for part, mask in zip(index.segments, masks, strict=True)]
         if config.probe < probed.scores.shape[1]:
-            found = torch.stack([(rows >= 0).sum(1) for rows, _ in gathered]).sum(0)
-            short = (found < k).tolist()
+            counts = torch.stack([(rows >= 0).sum(1) for rows, _ in gathered]).sum(0)
+            short = (counts < k).tolist()
             if any(short):
                 return _wider(index, queries, short, k, config, masks)
         parts = zip(index.segments, gathered, strict=True)
-        chosen = [_chosen(index.codec, part, asked, probed, config, *both) for part, both in parts]
+        chosen = [_chosen(index.codec, part, batch, probed, config, *both) for part, both in parts]
     best = []
     for base, part, rows in zip(index.bases, index.segments, chosen, strict=True):
         # float16 is right to a few thousandths: who is close to the cut is in, as on a CPU
-        rows = _half_precision_best(index.codec, part, asked, rows, k + k // 4 + 8)
-        best.append((rows + base, gpu.exact_maxsim(index.codec, part, asked.vectors, asked.counts, rows)))
+        rows = _half_precision_best(index.codec, part, batch, rows, k + k // 4 + 8)
+        best.append((rows + base, gpu.exact_maxsim(index.codec, part, batch.vectors, batch.counts, rows)))
     rows, scores = (torch.cat(both, dim=1) for both in zip(*best, strict=True))
     rows, scores = gpu.best(rows, scores, k)
     answers = zip(rows.cpu().numpy(), scores.cpu().numpy(), strict=True)
@@ -207,16 +208,16 @@ def _wider(
     settings = {True: wider, False: config}
     answers = {}
     for wide in set(short):
-        some = [query for query, one in zip(queries, short, strict=True) if one == wide]
-        answers[wide] = iter(_answers(index, some, k, settings[wide], masks))
-    return [next(answers[one]) for one in short]
+        chosen = [query for query, is_short in zip(queries, short, strict=True) if is_short == wide]
+        answers[wide] = iter(_answers(index, chosen, k, settings[wide], masks))
+    return [next(answers[is_short]) for is_short in short]
 
 
-def _gathered(part: GpuSegment, probed: Probed, asked: QueryBatch, mask: Tensor | None) -> tuple[Tensor, Tensor]:
+def _gathered(part: GpuSegment, probed: Probed, batch: QueryBatch, mask: Tensor | None) -> tuple[Tensor, Tensor]:
     """Return candidates and their gains: where all centroids are probed, all documents, by centroid interaction."""
     if probed.ids.shape[2] < probed.scores.shape[1]:
-        return gather(part, probed, asked.counts, mask)
-    rows = _all(part, mask).expand(len(asked.counts), -1)
+        return gather(part, probed, batch.counts, mask)
+    rows = _all(part, mask).expand(len(batch.counts), -1)
     return rows, gpu.centroid_interaction(part, probed.scores, rows)
 
 
@@ -230,7 +231,7 @@ def _all(part: GpuSegment, mask: Tensor | None) -> Tensor:
 def _chosen(
     codec: GpuCodec,
     part: GpuSegment,
-    asked: QueryBatch,
+    batch: QueryBatch,
     probed: Probed,
     config: SearchConfig,
     rows: Tensor,
@@ -243,20 +244,20 @@ def _chosen(
         if rows.shape[1] > config.refined:
             rows, _ = gpu.best(rows, gpu.centroid_interaction(part, gpu.coarse(probed.scores), rows), config.refined)
     elif rows.shape[1] > config.candidates:
-        wanted = torch.zeros(probed.scores.shape[:2], dtype=torch.uint8, device=rows.device)
-        wanted.scatter_(1, probed.ids.flatten(1), 1)
-        bounds = gpu.exact_maxsim(codec, part, asked.vectors.half(), asked.counts, rows, wanted)
+        is_probed = torch.zeros(probed.scores.shape[:2], dtype=torch.uint8, device=rows.device)
+        is_probed.scatter_(1, probed.ids.flatten(1), 1)
+        bounds = gpu.exact_maxsim(codec, part, batch.vectors.half(), batch.counts, rows, is_probed)
         rows, _ = gpu.best(rows, bounds, config.candidates)
     return rows
 
 
-def _half_precision_best(codec: GpuCodec, part: GpuSegment, asked: QueryBatch, rows: Tensor, count: int) -> Tensor:
+def _half_precision_best(codec: GpuCodec, part: GpuSegment, batch: QueryBatch, rows: Tensor, count: int) -> Tensor:
     """Return the rows with the best scores in float16, (B, C)."""
     torch = gpu.package("torch")
     best = []
-    step = max(1, SCORES // len(asked.counts))
+    step = max(1, SCORES // len(batch.counts))
     for first in range(0, max(1, rows.shape[-1]), step):
         block = rows[..., first : first + step]
-        best.append(gpu.best(block, gpu.exact_maxsim(codec, part, asked.vectors.half(), asked.counts, block), count))
+        best.append(gpu.best(block, gpu.exact_maxsim(codec, part, batch.vectors.half(), batch.counts, block), count))
     rows, scores = (torch.cat(both, dim=1) for both in zip(*best, strict=True))
     return gpu.best(rows, scores, count)[0]

@@ -70,17 +70,10 @@ def whole(place):  # type: ignore[no-untyped-def]
 
 def trained(place, source):  # type: ignore[no-untyped-def]
     """Return a checkpoint as a training writes it, with further files."""
-    import torch
+    import trained_checkpoint
 
-    from retrievers.colbert.model import checkpoint, export
-
-    found = checkpoint.find(source)
-    state = {name.removeprefix("bert."): torch.tensor(array) for name, array in found._state().items()}
-    projection = state.pop("linear.weight")
-    return export.write(
-        place / "trained", described=found.described, state=state, projection_HI=projection, tokenizer=source,
-        settings=found.settings, training={"data": [{"name": "x"}]}, readme="# card\n", extra={"more.npz": b"more"},
-    )  # fmt: skip
+    more = {"training": {"data": [{"name": "x"}]}, "extra": {"more.npz": b"more"}}
+    return trained_checkpoint.write(place / "trained", **trained_checkpoint.parts(source) | more)
 
 
 def state(place):  # type: ignore[no-untyped-def]

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import tiny_checkpoint
+import trained_checkpoint
 from reader import Reader, once
 from safetensors.numpy import load_file, save_file
 
 from lotte import artifact
-from retrievers.colbert.model import checkpoint, export
+from retrievers.colbert.model import checkpoint
 from retrievers.colbert.model.encoder import Encoder
 from retrievers.contamination import check
 from retrievers.contamination.fingerprint import Fingerprint
@@ -44,20 +45,15 @@ def sharded(folder: Path) -> None:
 
 def written(folder: Path) -> None:
     """Write what a training writes, in bytes."""
-    import torch
-
     layout("original", folder)
-    found = checkpoint.find(folder / "model")
-    state = {name.removeprefix("bert."): torch.tensor(value) for name, value in found._state().items()}
-    projection = state.pop("linear.weight")
     nothing = np.zeros(0, np.uint64)
     fingerprint = Fingerprint(questions=nothing, question_runs=nothing, passage_runs=nothing, least_runs=nothing)
-    export.write(
-        folder / "written", described=found.described, state=state, projection_HI=projection,
-        tokenizer=folder / "model", settings=found.settings, readme="# card\n", precision="int8",
-        training={"data": [{"name": "x"}], "start": {"id": "y", "seen": ["z"]}, "steps": 3},
-        extra={"training_fingerprint.npz": fingerprint.content()},
-    )  # fmt: skip
+    papers = {
+        "training": {"data": [{"name": "x"}], "start": {"id": "y", "seen": ["z"]}, "steps": 3},
+        "extra": {"training_fingerprint.npz": fingerprint.content()},
+    }
+    parts = trained_checkpoint.parts(folder / "model")
+    trained_checkpoint.write(folder / "written", **parts | papers, precision="int8")
 
 
 def encode(model: Path) -> None:
