@@ -20,7 +20,7 @@ demo: $(VENV)/ready ## build the sample collection, index it, score four retriev
 test: $(VENV)/ready-dev ## everything: the fast tests as under python -O, then the slow ones; under 20 minutes on 2 cores
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	PYTHONOPTIMIZE=1 $(BIN)/python -m pytest -n auto
+	PYTHONDONTWRITEBYTECODE= PYTHONOPTIMIZE=1 $(BIN)/python -m pytest -n auto
 	$(BIN)/python -m pytest -n auto --durations 15 -m "slow and not gpu and not net"
 
 check: $(VENV)/ready-dev ## the quick half: style, types, the fast tests

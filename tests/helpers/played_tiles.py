@@ -13,7 +13,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from retrievers.colbert.kernels.vectors import amx
+from retrievers.colbert.kernels.vectors import amx, forms
 from retrievers.colbert.kernels.vectors.llvm import HALVES, I64, store
 from retrievers.colbert.kernels.vectors.simd_dots import fused_dots
 
@@ -26,7 +26,7 @@ def _pointer(b, place=0):
 
 def pytest_configure():
     """Play, once this is asked for as a plugin; and keep what is compiled from others, who may have real registers."""
-    amx.begin, amx.end, amx.hold, amx.dots, amx.usable = begin, end, hold, dots, lambda: True
+    amx.begin, amx.end, amx.hold, amx.dots, forms.has_tiles = begin, end, hold, dots, lambda: True
     numba.config.CACHE_DIR = tempfile.mkdtemp(prefix="played_tiles-")
 
 

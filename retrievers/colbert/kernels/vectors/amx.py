@@ -7,9 +7,6 @@ back as int32. The system hands the registers out to a process that asks.
 Source  Intel 64 and IA-32 Architectures Software Developer's Manual, volume 1, chapter 18
 """
 
-import ctypes
-import platform
-from functools import cache
 from typing import Any
 
 import numpy as np
@@ -18,25 +15,14 @@ from numba import types
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
-from retrievers.colbert.kernels.vectors.forms import features
-
 TILE = 16  # rows of a tile
 DIMS = (64, 128)  # whose query fits into the eight tiles beside rows and results
 SUMS, ROWS, QUERY = 0, 2, 4  # numbers of the first tile of each kind
 
 I8, I64 = ir.IntType(8), ir.IntType(64)
 POINTER, NOTHING = I8.as_pointer(), ir.VoidType()
-_ARCH_PRCTL, _ASK, _TILE_DATA = 158, 0x1023, 18  # the system call, ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA
 
 Builder = Any  # llvmlite has no types
-
-
-@cache
-def usable() -> bool:
-    """Return whether this processor has the tiles, and the system lets this process use them."""
-    if platform.system() != "Linux" or not (features().get("amx-int8") and features().get("amx-tile")):
-        return False
-    return bool(ctypes.CDLL(None).syscall(_ARCH_PRCTL, _ASK, _TILE_DATA) == 0)
 
 
 def config() -> NDArray[np.uint8]:

@@ -3,7 +3,9 @@
 The processor decides; LOTTE_KERNELS names one of them. All give the same bytes.
 """
 
+import ctypes
 import os
+import platform
 from functools import cache
 from typing import NamedTuple
 
@@ -26,6 +28,7 @@ class Form(NamedTuple):
 
 NAMES = ("amx", "avx512", "avxvnni", "avx2", "neon", "plain")  # the first that a processor has is the fastest
 _FORMER = {"vectors": "avx512"}
+_ARCH_PRCTL, _ASK, _TILE_DATA = 158, 0x1023, 18  # the system call, ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA
 _OF_AVX2 = ("avx2", "fma")
 _OF_AVX512 = ("avx512f", "avx512bw", "avx512vl", "avx512vnni")
 
@@ -43,13 +46,18 @@ def _has(*needs: str) -> bool:
     return all(features().get(need, False) for need in needs)
 
 
+def has_tiles() -> bool:
+    """Return whether this processor has matrix registers for bytes, and the system lets this process use them."""
+    if platform.system() != "Linux" or not _has("amx-int8", "amx-tile"):
+        return False
+    return bool(ctypes.CDLL(None).syscall(_ARCH_PRCTL, _ASK, _TILE_DATA) == 0)
+
+
 @cache
 def is_here(name: str) -> bool:
     """Return whether this processor can run a form."""
     if name == "amx":
-        from retrievers.colbert.kernels.vectors import amx
-
-        return is_here("avx512") and amx.usable()
+        return is_here("avx512") and has_tiles()
     if name == "avxvnni":  # the instruction is in the 256-bit part of AVX-512 VNNI too
         return _has(*_OF_AVX2) and (_has("avxvnni") or _has(*_OF_AVX512))
     needs = {"avx512": _OF_AVX512, "avx2": _OF_AVX2, "neon": ("neon", "dotprod")}
