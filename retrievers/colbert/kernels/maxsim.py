@@ -140,26 +140,27 @@ def _tile_scores(dim: int, bits: int, id_bytes: int, keep: int, way: int) -> Cal
                     first = min(first, rows - ROWS)
                     dots(room.unpacked + first * dim, block.lanes, room.dots + first * 4 * LANES, ROWS, dim)
                     first += ROWS
-            simd.take_best(
+            of_tokens = (
                 room.dots, tile.size, tile.centroid_ids, block.scores, tile.lengths, room.lengths, room.units,
-                room.best, kept, block.last, id_bytes, keep,
+                room.best, kept, block.last,
             )  # fmt: skip
+            simd.take_best(of_tokens, id_bytes, keep)
             return
         while first < rows:  # duplicated on purpose: the number of rows must be known when this is compiled
             if rows - first >= MANY:
-                simd.tokens_scores(
+                of_rows = (
                     room.unpacked + first * dim, block.lanes, tile.centroid_ids + first * id_bytes, block.scores,
                     tile.lengths + first, room.lengths, room.units, room.best, kept + first * 4 * LANES, block.last,
-                    MANY, dim, id_bytes, keep,
                 )  # fmt: skip
+                simd.tokens_scores(of_rows, MANY, dim, id_bytes, keep)
                 first += MANY
             else:
                 first = min(first, rows - ROWS)
-                simd.tokens_scores(
+                of_rows = (
                     room.unpacked + first * dim, block.lanes, tile.centroid_ids + first * id_bytes, block.scores,
                     tile.lengths + first, room.lengths, room.units, room.best, kept + first * 4 * LANES, block.last,
-                    ROWS, dim, id_bytes, keep,
                 )  # fmt: skip
+                simd.tokens_scores(of_rows, ROWS, dim, id_bytes, keep)
                 first += ROWS
 
     return run

@@ -125,13 +125,18 @@ def _raise(
     return tops
 
 
+def _named(context: Any, b: Builder, kinds: Any, values: Value, *first: str) -> dict[str, Value]:
+    """Return the numbers of a tuple of tokens by their names, of which the first two differ."""
+    names = (*first, "centroid_ids", "scores", "lengths", "table", "unit", "best", "kept", "last")
+    numbers = zip(names, cgutils.unpack_tuple(b, values), kinds.types, strict=True)
+    return {name: context.cast(b, value, kind, types.intp) for name, value, kind in numbers}
+
+
 @intrinsic(prefer_literal=True)
-def tokens_scores(
-    typingctx: Any, levels: Any, query: Any, centroid_ids: Any, scores: Any, lengths: Any, table: Any, unit: Any,
-    best: Any, kept: Any, last: Any, count: Any, dim: Any, id_bytes: Any, keep: Any,
-) -> Any:  # fmt: skip
+def tokens_scores(typingctx: Any, of_tokens: Any, count: Any, dim: Any, id_bytes: Any, keep: Any) -> Any:
     """Raise `best` to the scores of `count` document tokens: (centroid score + levels . query) * inverse length.
 
+    of_tokens, a tuple:
     levels  address of (count, H) unsigned bytes
     query   address of (H / 4, 32, 4) signed bytes, in the order of the levels
     centroid_ids  address of the tokens' centroids, of `id_bytes` each
@@ -146,8 +151,7 @@ def tokens_scores(
     num_rows, num_dims, num_bytes, to_keep = known
 
     def codegen(context: Any, b: Builder, signature: Any, args: Any) -> Value:
-        names = ("levels", "query", "centroid_ids", "scores", "lengths", "table", "unit", "best", "kept", "last")
-        given = dict(zip(names, args, strict=False))
+        given = _named(context, b, of_tokens, args[0], "levels", "query")
         rows = [b.add(given["levels"], ir.Constant(I64, r * num_dims)) for r in range(num_rows)]
         sums = fused_dots(b, rows, num_dims, given["query"])
         tops = [load(b, given["best"], V16F32, 64 * half) for half in HALVES]
@@ -157,22 +161,21 @@ def tokens_scores(
             store(b, tops[half], given["best"], 64 * half)
         return context.get_dummy_value()
 
-    return types.void(*[types.intp] * 10, count, dim, id_bytes, keep), codegen
+    return types.void(of_tokens, count, dim, id_bytes, keep), codegen
 
 
 @intrinsic(prefer_literal=True)
-def take_best(
-    typingctx: Any, dots: Any, count: Any, centroid_ids: Any, scores: Any, lengths: Any, table: Any, unit: Any,
-    best: Any, kept: Any, last: Any, id_bytes: Any, keep: Any,
-) -> Any:  # fmt: skip
-    """Do the second half of `tokens_scores` for tokens whose dot products are there: (count, 32) int32 at `dots`."""
+def take_best(typingctx: Any, of_tokens: Any, id_bytes: Any, keep: Any) -> Any:
+    """Do the second half of `tokens_scores` for tokens whose dot products are there: (count, 32) int32 at `dots`.
+
+    of_tokens  a tuple as there, but for `dots` and `count` in place of the first two
+    """
     if (known := literals(id_bytes, keep)) is None:
         return None
     num_bytes, to_keep = known
 
     def codegen(context: Any, b: Builder, signature: Any, args: Any) -> Value:
-        names = ("dots", "count", "centroid_ids", "scores", "lengths", "table", "unit", "best", "kept", "last")
-        given = dict(zip(names, args, strict=False))
+        given = _named(context, b, of_tokens, args[0], "dots", "count")
         tops = [cgutils.alloca_once_value(b, load(b, given["best"], V16F32, 64 * half)) for half in HALVES]
         zero, one = ir.Constant(I64, 0), ir.Constant(I64, 1)
         with cgutils.for_range_slice(b, zero, given["count"], one, I64) as (row, _):
@@ -185,7 +188,7 @@ def take_best(
             store(b, b.load(tops[half]), given["best"], 64 * half)
         return context.get_dummy_value()
 
-    return types.void(*[types.intp] * 10, id_bytes, keep), codegen
+    return types.void(of_tokens, id_bytes, keep), codegen
 
 
 @intrinsic
