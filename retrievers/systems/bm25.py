@@ -15,14 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lotte import Corpus, Hit, Queries, Run
-from lotte.progress import Progress
-from retrievers import index_folder, postings
-from retrievers.analyser import english
+from retrievers import index_folder, lexical, postings
+from retrievers.analyser import ENGLISH, english
 from retrievers.arrays import mapped
+from retrievers.batches import Integers
 from retrievers.options import NAME
-from retrievers.postings import Integers
+from retrievers.postings import Totals, Weights
 from retrievers.retriever import Card
-from retrievers.topk import Numbers, hits, places
+from retrievers.topk import Numbers, hits
 
 _LOTTE = {  # search test, forum test, search dev, forum dev
     "writing": (0.603, 0.640, 0.473, 0.662),
@@ -73,15 +73,7 @@ class BM25:
         return Card(family="lexical", index={"type": "inverted"}, search={"exact": True}, training_data=[])
 
     def index(self, corpus: Corpus, path: Path) -> "BM25Index":
-        with index_folder.write_index(path, self, corpus) as (folder, counts):
-            with Progress(len(corpus), "passages", "bm25: indexing") as progress:
-
-                def words(text: str) -> list[str]:
-                    progress.advance()
-                    return english(text)
-
-                counts |= postings.write(folder, (words(doc.text) for doc in corpus), self.weigh)
-            np.save(folder / "places.npy", places(corpus.doc_ids))
+        lexical.write(path, self, corpus, ENGLISH, self.weigh)
         return self.open(path)
 
     def open(self, path: Path) -> "BM25Index":
@@ -92,17 +84,20 @@ class BM25:
         place = mapped(path / "places.npy", np.int32, len(doc_ids))
         return BM25Index(path, doc_ids, place, postings.Postings.open(path))
 
-    def weigh(
-        self, counts_P: Integers, lengths_P: Integers, documents_P: Integers, lengths_D: Integers
-    ) -> NDArray[np.float64]:
+    def weigh(self, totals: Totals) -> Weights:
         """Return Lucene's weights.
 
         Source  org.apache.lucene.search.similarities.BM25Similarity, which has no (k1 + 1) since version 8
         """
-        rarity_P = np.log1p((len(lengths_D) - documents_P + 0.5) / (documents_P + 0.5))
-        length_P = 1 - self.b + self.b * lengths_P / lengths_D.mean()
-        weights_P: NDArray[np.float64] = rarity_P * counts_P / (counts_P + self.k1 * length_P)
-        return weights_P
+        lengths_D, mean = totals.lengths_D, totals.lengths_D.mean() if len(totals.lengths_D) else 1.0
+
+        def weights(counts_P: Integers, lengths_P: Integers, documents_P: Integers) -> NDArray[np.float64]:
+            rarity_P = np.log1p((len(lengths_D) - documents_P + 0.5) / (documents_P + 0.5))
+            length_P = 1 - self.b + self.b * lengths_P / mean
+            weights_P: NDArray[np.float64] = rarity_P * counts_P / (counts_P + self.k1 * length_P)
+            return weights_P
+
+        return weights
 
 
 class BM25Index:

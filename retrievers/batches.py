@@ -1,0 +1,129 @@
+"""Documents, some at a time, as postings: which words they have, and how often each word is in which document.
+
+A small collection is read by Python. A larger one is read by compiled code
+where numba is installed, a batch on each processor, and Python sees a word
+once a batch. The postings are the same, and do not depend on processors.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from importlib.util import find_spec
+from itertools import chain, islice
+from typing import NamedTuple, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lotte.processors import num_processors
+from retrievers.analyser import Analyser
+
+BATCH = 1 << 22  # characters; Python takes two seconds for as many, and compiled code some 50 MB
+
+Integers: TypeAlias = NDArray[np.int64]
+
+
+class Batch(NamedTuple):
+    """Postings of some documents, by word in the order of its letters, and within it by document.
+
+    Shapes
+      V  words      P  postings      N  documents
+    """
+
+    words: list[str]  # each once, by first appearance
+    by_letters: Integers  # (V,) places in `words`
+    documents: Integers  # (V,) how many have it, in the order of letters
+    rows: NDArray[np.int32]  # (P,) which document, from 0
+    counts: NDArray[np.int32]  # (P,) how often the word is in it
+    lengths: Integers  # (N,) words of each document
+
+
+def batches(texts: Iterable[str], analyser: Analyser) -> Iterator[Batch]:
+    """Yield the postings of all documents, in their order."""
+    parts = _parts(texts)
+    first = list(islice(parts, 2))
+    parts = chain(first, parts)
+    if len(first) < 2 or not find_spec("numba"):
+        yield from (plain(part, analyser) for part in parts)
+    else:
+        yield from _in_threads(parts, _Compiled(analyser))
+
+
+def _parts(texts: Iterable[str]) -> Iterator[list[str]]:
+    part: list[str] = []
+    size = 0
+    for text in texts:
+        part.append(text)
+        size += len(text) + 1
+        if size >= BATCH:
+            yield part
+            part, size = [], 0
+    if part:
+        yield part
+
+
+def _in_threads(parts: Iterator[list[str]], work: Callable[[list[str]], Batch]) -> Iterator[Batch]:
+    """Yield what is made of each part, in order. No more parts are held than there are processors, and one."""
+    threads = num_processors()
+    with ThreadPoolExecutor(threads) as pool:
+        running: deque[Future[Batch]] = deque()
+        for part in parts:
+            running.append(pool.submit(work, part))
+            if len(running) > threads:
+                yield running.popleft().result()
+        while running:
+            yield running.popleft().result()
+
+
+def plain(texts: list[str], analyser: Analyser) -> Batch:
+    """Return a batch. Slow, obvious, and the judge of `_Compiled`."""
+    numbers: dict[str, int] = {}
+    found = [[numbers.setdefault(word, len(numbers)) for word in analyser(text)] for text in texts]
+    lengths = np.array([len(words) for words in found], dtype=np.int64)
+    words = list(numbers)
+    by_letters, place = _by_letters(words)
+    keys = place[np.fromiter(chain.from_iterable(found), dtype=np.int64, count=int(lengths.sum()))]
+    once, counts = np.unique(keys << 32 | np.repeat(np.arange(len(texts)), lengths), return_counts=True)
+    documents = np.bincount(once >> 32, minlength=len(words))
+    return Batch(words, by_letters, documents, (once & 0xFFFFFFFF).astype(np.int32), counts.astype(np.int32), lengths)
+
+
+class _Compiled:
+    """The same by compiled code, which any number of threads may run at a time."""
+
+    def __init__(self, analyser: Analyser) -> None:
+        from retrievers.kernels import words  # numba takes half a second to import
+
+        self._kernels, self._analyser = words, analyser
+        self._classes = words.table(analyser.kinds())
+        self._known: dict[bytes, str | None] = {}  # word as it is written -> as it is indexed
+
+    def __call__(self, texts: list[str]) -> Batch:
+        spelled = [text.encode("utf-8", "surrogatepass") for text in texts]
+        ends = np.cumsum([len(text) for text in spelled], dtype=np.int64)
+        data = b"".join(spelled)
+        data = data.lower() if self._analyser.any_case else data  # of bytes: the letters of ASCII
+        letters = np.frombuffer(data, dtype=np.uint8)
+        numbers, lengths, begins, stops = self._kernels.numbered(letters, ends, self._classes, self._analyser.longest)
+        words, word = self._indexed_as([data[a:b] for a, b in zip(begins.tolist(), stops.tolist(), strict=True)])
+        by_letters, place = _by_letters(words)
+        placed = np.where(word >= 0, place[word], -1) if words else word
+        return Batch(words, by_letters, *self._kernels.counted(numbers, lengths, placed, len(words)))
+
+    def _indexed_as(self, written: list[bytes]) -> tuple[list[str], Integers]:
+        """Return words of the index by first appearance, and which one each word is; -1: none."""
+        known = self._known
+        new = [word for word in written if word not in known]
+        known.update(zip(new, self._analyser.indexed_as([word.decode("utf-8", "surrogatepass") for word in new]), strict=True))
+        numbers: dict[str | None, int] = {None: -1}
+        found = [numbers.setdefault(known[word], len(numbers) - 1) for word in written]
+        del numbers[None]
+        return list(numbers), np.array(found, dtype=np.int64)  # type: ignore[arg-type]  # None is out
+
+
+def _by_letters(words: list[str]) -> tuple[Integers, Integers]:
+    """Return the places of words in the order of their letters, and where in that order each word is."""
+    by_letters = np.array(sorted(range(len(words)), key=words.__getitem__), dtype=np.int64)
+    place = np.empty(len(words), dtype=np.int64)
+    place[by_letters] = np.arange(len(words))
+    return by_letters, place
