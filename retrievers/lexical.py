@@ -1,30 +1,40 @@
 """What the lexical systems have in common: an index of postings, and a search that adds up what words are worth."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from importlib.util import find_spec
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from lotte import Corpus
+from lotte import Corpus, Queries, Run
 from lotte.progress import Progress
 from retrievers import index_folder, postings
 from retrievers.analyser import Analyser
+from retrievers.arrays import mapped
 from retrievers.batches import batches
-from retrievers.topk import places
+from retrievers.postings import Postings
+from retrievers.topk import FoundHits, Numbers, Scores, best, places
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
+WORTH_COMPILED = 0.3  # seconds of NumPy after which compiled code is called; importing it takes as long
+ROOM = 1 << 22  # hits that are held while queries are answered
+Found = tuple[NDArray[Any], Scores]  # rows and scores, best first
+
 
 def write(
     path: Path, recipe: "DataclassInstance", corpus: Corpus, analyser: Analyser, weigh: postings.Weigh,
-    *, kind: Any = np.float32, fold: Callable[[str], str] = str,
+    *, kind: Any = np.float32, fold: Callable[[str], str] = str, distinct: bool = False,
 ) -> None:  # fmt: skip
     """Write an index, or nothing.
 
-    fold  what is done to a text first
     kind  of number that a weight is
+    fold  what is done to a text first
+    distinct  whether a word counts once in a document
     """
     with index_folder.write_index(path, recipe, corpus) as (folder, counts):
         with Progress(len(corpus), "passages", f"{recipe.name}: indexing") as progress:  # type: ignore[attr-defined]
@@ -35,4 +45,120 @@ def write(
                     yield fold(doc.text)
 
             counts |= postings.write(folder, batches(texts(), analyser), weigh, kind)
+        counts |= {"tokens": counts["postings"]} if distinct else {}
         np.save(folder / "places.npy", places(corpus.doc_ids))
+
+
+class LexicalIndex:
+    """An index that answers with the documents whose words add up to most.
+
+    words  of a query
+    mean   whether a score is what the words are worth together, divided by how many they are
+    """
+
+    def __init__(
+        self, found: index_folder.IndexFolder, postings: Postings, words: Callable[[str], list[str]], *, mean: bool = False
+    ) -> None:
+        self._path, self._doc_ids, self._postings = found.path, found.doc_ids, postings
+        self._place: Numbers = mapped(found.path / "places.npy", np.int32, len(found.doc_ids))
+        self._words, self._mean, self._seconds = words, mean, 0.0
+        self._compiled: _Compiled | None = None
+
+    def search(self, queries: Queries, *, k: int) -> Run:
+        with index_folder.using(self._path):
+            return Run(FoundHits(self._found(queries, k), self._doc_ids))
+
+    def _found(self, queries: Queries, k: int) -> Mapping[str, Found]:
+        words = [self._words(text) for text in queries.values()]
+        if self._compiled is None and not self._is_worth_compiled(len(words)):
+            found: Iterable[Found] = map(self._plainly, map(self._postings.vocabulary.numbers, words), [k] * len(words))
+        else:
+            self._compiled = self._compiled or _Compiled(self._postings, self._place)
+            found = self._compiled.found(words, k, self._plainly)
+        if self._mean:
+            sizes = np.array([max(len(one), 1) for one in words], dtype=np.float32)
+            found = ((rows, scores / size) for (rows, scores), size in zip(found, sizes, strict=True))
+        return dict(zip(queries, found, strict=True))
+
+    def _plainly(self, numbers: list[int], k: int) -> Found:
+        """Return what compiled code returns, without it. Slow, obvious, and the judge."""
+        if not numbers:
+            return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.float32)
+        scores = self._postings.scores(numbers, len(self._doc_ids)).astype(np.float32, copy=False)
+        return best(scores, self._place, k)
+
+    def _is_worth_compiled(self, num_queries: int) -> bool:
+        """Return whether NumPy would have taken long by now; a query is guessed to meet a tenth of the documents."""
+        self._seconds += num_queries * (1e-4 + 6e-9 * len(self._doc_ids))
+        return self._seconds > WORTH_COMPILED and find_spec("numba") is not None
+
+
+class _Compiled:
+    """The search, compiled. It knows the largest weight of each word that was ever asked for."""
+
+    def __init__(self, postings: Postings, place: Numbers) -> None:
+        from retrievers.kernels import scores  # numba takes half a second to import
+
+        self._kernels, self._postings, self._place = scores, postings, np.asarray(place)
+        if len(place) and int(place.min()) < 0:
+            raise IndexError("a place is negative")
+        self._rows = np.zeros(len(place), dtype=np.int32)  # by place
+        self._rows[self._place] = np.arange(len(place), dtype=np.int32)
+        self._most: dict[int, float] = {}
+
+    def found(self, words: Sequence[list[str]], k: int, plainly: Callable[[list[int], int], Found]) -> Iterator[Found]:
+        """Yield the answer to each query.
+
+        plainly  answers a query with a word whose weights or rows are not as compiled code takes them
+        """
+        depth = max(1, min(k, len(self._place)))
+        step = max(1, ROOM // depth)
+        for first in range(0, len(words), step):
+            numbers = self._numbers(words[first : first + step])
+            most = self._largest({number for one in numbers for number in one})
+            taken = [bool(one) and k > 0 and not any(np.isnan(most[number]) for number in one) for one in numbers]
+            keys = self._keys([one for one, take in zip(numbers, taken, strict=True) if take], most, depth)
+            answers = zip(self._rows[keys & 0xFFFFFFFF], (keys >> 32).astype(np.uint32).view(np.float32), strict=True)
+            sizes = iter(np.count_nonzero(keys, axis=1).tolist())
+            for one, take in zip(numbers, taken, strict=True):
+                if take:
+                    size, (rows, scores) = next(sizes), next(answers)
+                    yield rows[:size].copy(), scores[:size].copy()
+                else:
+                    yield plainly(one, k)
+
+    def _numbers(self, words: Sequence[list[str]]) -> list[list[int]]:
+        """Return the numbers of the words of each query, those that are in the index."""
+        spelled = [word.encode("utf-8", "surrogatepass") for word in chain.from_iterable(words)]
+        ends = np.cumsum([len(word) for word in spelled], dtype=np.int64)
+        vocabulary, asked = self._postings.vocabulary, np.frombuffer(b"".join(spelled), dtype=np.uint8)
+        found = iter(self._kernels.looked_up(vocabulary.letters, vocabulary.starts, asked, ends).tolist())
+        return [[number for number in (next(found) for _ in one) if number >= 0] for one in words]
+
+    def _largest(self, numbers: set[int]) -> dict[int, float]:
+        if new := sorted(numbers - self._most.keys()):
+            begins, ends = self._spans(new)
+            found = self._kernels.largest(begins, ends, self._postings.rows, self._postings.weights, len(self._place))
+            self._most |= zip(new, found.tolist(), strict=True)
+        return self._most
+
+    def _spans(self, numbers: list[int]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return where the postings of words begin and end. Raises IndexError if there are none at such a place."""
+        at, starts = np.array(numbers, dtype=np.int64), self._postings.starts
+        begins, ends = starts[at], starts[at + 1]
+        if ((begins < 0) | (begins > ends) | (ends > len(self._postings.rows))).any():
+            raise IndexError("postings begin or end where none are")
+        return begins, ends
+
+    def _keys(self, numbers: list[list[int]], most: Mapping[int, float], depth: int) -> NDArray[np.uint64]:
+        """Return the keys of the best documents of each query, best first."""
+        flat = list(chain.from_iterable(numbers))
+        firsts = np.cumsum([0, *map(len, numbers)], dtype=np.int64)
+        largest = np.fromiter(map(most.__getitem__, flat), dtype=np.float64, count=len(flat))
+        weights = self._postings.weights
+        sums = np.zeros(self._kernels.WINDOW, dtype=weights.dtype)
+        bits = sums.view(np.dtype(f"i{weights.dtype.itemsize}"))
+        spans = self._spans(flat)
+        keys = self._kernels.best(firsts, *spans, largest, self._postings.rows, weights, self._place, depth, sums, bits)
+        keys.sort(axis=1)
+        return keys[:, ::-1]

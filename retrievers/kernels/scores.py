@@ -1,0 +1,269 @@
+"""The best documents of queries, compiled: the twin of `Postings.scores` with `topk.hits`, with the same sums, ties and order.
+
+Documents are gone through in windows that stay in a core's cache. In each window the postings of one word after
+another are added up, in the order of the query, as the twin does. Once k documents are known, the words whose weights
+together cannot reach the last of them are left out (MaxScore, Turtle and Flood 1995); what the others add up to
+says which documents may still be among the best, and those are added up in full, each word looked up.
+
+A key is a score in its upper 32 bits, as a float32 that is not negative, and a place in its lower: keys are in the order of a run.
+"""
+
+from typing import Any
+
+import numba as nb
+import numpy as np
+
+from retrievers.colbert.kernels.compile import compiled
+
+WINDOW = 1 << 16  # documents; their sums take 256 kB
+_LANES, _BLOCK = 16, 256  # a group is every 16th document of a block
+_STEPS = 1 << 12
+_POSTING, _LOOK_UP = 0.85, 25.0  # ns: adding one up, finding one
+
+
+@compiled
+def _found(rows: Any, begin: int, end: int, row: int) -> int:
+    """Return where the first row of at least `row` stands."""
+    last, step = begin, 8
+    while last < end and rows[last] < row:  # it is near, as a rule
+        begin, last, step = last + 1, last + step, step * 4
+    last = min(last, end)
+    while begin < last:
+        middle = (begin + last) >> 1
+        if rows[middle] < row:
+            begin = middle + 1
+        else:
+            last = middle
+    return begin
+
+
+@compiled
+def _select(keys: Any, count: int, k: int) -> Any:
+    """Put the k largest of `count` keys in front. Returns the least of these."""
+    low, high = 0, count - 1
+    while low < high:
+        a, b, c = keys[low], keys[(low + high) >> 1], keys[high]
+        pivot = max(min(a, b), min(max(a, b), c))
+        i, j = low, high
+        while i <= j:
+            while keys[i] > pivot:
+                i += 1
+            while keys[j] < pivot:
+                j -= 1
+            if i <= j:
+                keys[i], keys[j] = keys[j], keys[i]
+                i += 1
+                j -= 1
+        if k - 1 <= j:
+            high = j
+        elif k - 1 >= i:
+            low = i
+        else:
+            break
+    least = keys[0]
+    for one in range(1, k):
+        least = min(least, keys[one])
+    return least
+
+
+@compiled
+def _group(bits: Any, size: int, maxima: Any) -> int:
+    """Write the largest of every group of a window. Returns how many groups there are."""
+    for block in range(0, size, _BLOCK):
+        ours, groups = bits[block : block + _BLOCK], maxima[block // _LANES : block // _LANES + _LANES]
+        for lane in range(_LANES):
+            most = ours[lane]
+            for row in range(nb.uint64(1), nb.uint64(_BLOCK // _LANES)):  # signed, it would not become vector code
+                most = max(most, ours[row * nb.uint64(_LANES) + nb.uint64(lane)])
+            groups[lane] = most
+    return (size + _BLOCK - 1) // _BLOCK * _LANES
+
+
+@compiled
+def _reached(maxima: Any, groups: int, k: int, histogram: Any) -> int:
+    """Return a number that k groups reach, and so k documents do, nearly as large as it may be; 1 at least.
+
+    What is less than a sixteenth of the largest is not told apart, nor what differs by a thousandth.
+    """
+    most = nb.int64(maxima[0])
+    for group in range(1, groups):
+        most = max(most, nb.int64(maxima[group]))
+    shift = nb.int64(13 if maxima.itemsize == 4 else 42)  # of bits; four times 2 ** 10 of such steps are a factor of 16
+    low = most - (nb.int64(_STEPS - 1) << shift)
+    histogram[:] = 0
+    for group in range(groups):
+        if maxima[group] >= low:
+            histogram[(nb.int64(maxima[group]) - low) >> shift] += 1
+    step, count = _STEPS - 1, histogram[_STEPS - 1]
+    while step > 0 and count < k:
+        step -= 1
+        count += histogram[step]
+    return max(low + (step << shift), 1) if count >= k else 1
+
+
+@compiled
+def largest(begins: Any, ends: Any, rows: Any, weights: Any, num_documents: int) -> Any:
+    """Return the largest weight of each word; NaN if its rows do not rise, or a weight is negative or not finite."""
+    found = np.empty(len(begins), np.float64)
+    for word in range(len(begins)):
+        begin, end = begins[word], ends[word]
+        most, least = weights.dtype.type(0), weights.dtype.type(0)
+        rising = begin == end or rows[end - 1] < num_documents
+        for posting in range(nb.uint64(begin), nb.uint64(end)):
+            most, least = max(most, weights[posting]), min(least, weights[posting])
+            rising &= weights[posting] - weights[posting] == 0
+        for posting in range(nb.uint64(begin + 1), nb.uint64(end)):
+            rising &= rows[posting - nb.uint64(1)] < rows[posting]
+        found[word] = most if rising and least >= 0 else np.nan
+    return found
+
+
+@compiled
+def looked_up(letters: Any, starts: Any, asked: Any, ends: Any) -> Any:
+    """Return the number of each word in a vocabulary, -1 if it is not there; the twin of `Vocabulary.numbers`."""
+    numbers = np.empty(len(ends), np.int64)
+    for word in range(len(ends)):
+        first, size = (ends[word - 1] if word else 0), ends[word] - (ends[word - 1] if word else 0)
+        low, high = 0, len(starts) - 1
+        while low < high:
+            middle = (low + high) >> 1
+            begin, end = max(starts[middle], 0), min(starts[middle + 1], len(letters))
+            place = 0
+            while place < size and begin + place < end and letters[begin + place] == asked[first + place]:
+                place += 1
+            if begin + place < end and (place == size or letters[begin + place] > asked[first + place]):
+                high = middle
+            elif place == size:
+                low = high = middle  # the same, or a damaged one
+                break
+            else:
+                low = middle + 1
+        begin, end = (max(starts[low], 0), min(starts[low + 1], len(letters))) if low < len(starts) - 1 else (0, -1)
+        same = end - begin == size
+        for place in range(size if same else 0):
+            same &= letters[begin + place] == asked[first + place]
+        numbers[word] = low if same else -1
+    return numbers
+
+
+@compiled
+def _reaching(bits: Any, maxima: Any, groups: int, limit: int, found: Any) -> int:
+    """Write which documents of a window reach the limit, block by block. Returns how many. There are no branches to miss."""
+    some, count = 0, 0
+    for group in range(groups):
+        found[len(found) - 1 - some] = group
+        some += maxima[group] >= limit
+    for one in range(some):
+        group = found[len(found) - 1 - one]
+        first = group // _LANES * _BLOCK + group % _LANES
+        for document in range(first, first + _BLOCK, _LANES):
+            found[count] = document
+            count += bits[document] >= limit
+    return count
+
+
+@compiled
+def best(
+    firsts: Any, begins: Any, ends: Any, most: Any, rows: Any, weights: Any, place: Any, k: int, sums: Any, bits: Any
+) -> Any:
+    """Return the keys of the k best of each query, in no order, and 0 for none.
+
+    Shapes
+      Q  queries      T  words of all queries, end to end
+
+    firsts   (Q + 1,) into T
+    begins, ends  (T,) postings of each word
+    most     (T,) the largest of its weights, as `largest` finds it, and no NaN
+    sums     WINDOW zeros of the type of the weights, as they are again in the end; bits  the same as whole numbers
+    """
+    num_documents = len(place)
+    depth = min(k, num_documents)
+    best_keys = np.zeros((len(firsts) - 1, depth), np.uint64)
+    keys, maxima = np.empty(2 * depth + WINDOW, np.uint64), np.empty(WINDOW // _LANES, bits.dtype)
+    found = np.empty(WINDOW + WINDOW // _LANES + 1, np.int64)
+    histogram = np.empty(_STEPS, np.int64)
+    at, near = np.empty(len(begins), np.int64), np.empty(len(begins), np.int64)
+    rank, by_most, bound = np.empty(len(begins), np.int64), np.empty(len(begins), np.int64), np.empty(len(begins))
+    exact = np.empty(1, sums.dtype)
+    exact_bits = exact.view(bits.dtype)
+    score = np.empty(1, np.float32)
+    score_bits = score.view(np.uint32)
+    for query in range(len(firsts) - 1):
+        first, last = firsts[query], firsts[query + 1]
+        slack = (last - first + 1) * 2.0**-22  # more than rounding makes of a sum
+        for word in range(first, last):
+            at[word] = begins[word]
+            other = word
+            while other > first and most[by_most[other - 1]] > most[word]:
+                by_most[other] = by_most[other - 1]
+                other -= 1
+            by_most[other] = word
+        total = 0.0
+        for other in range(first, last):
+            rank[by_most[other]] = other - first
+            total += most[by_most[other]]
+            bound[other] = total
+        count, least, last_key, most_out = 0, 0.0, nb.uint64(0), last - first
+        for window in range(0, num_documents, WINDOW):
+            size = min(WINDOW, num_documents - window)
+            out, saved = 0, 0
+            while out < most_out and bound[first + out] * (1 + slack) < least * (1 - slack):
+                word = by_most[first + out]
+                saved += ends[word] - begins[word]
+                out += 1
+            if first + out == last:
+                break  # no document has enough
+            for word in range(first, last):
+                at[word] = _found(rows, at[word], ends[word], window)
+            while True:
+                for word in range(first, last):
+                    near[word] = at[word]
+                    if rank[word] >= out:
+                        at[word] = _found(rows, at[word], ends[word], window + size)
+                        for posting in range(near[word], at[word]):
+                            sums[rows[posting] & nb.uint32(WINDOW - 1)] += weights[posting]
+                groups = _group(bits, size, maxima)
+                if count == 0 and 2 * depth <= groups:
+                    exact_bits[0] = _reached(maxima, groups, depth, histogram)
+                    least = nb.float64(exact[0])
+                lower = least * (1 - 2.0**-22)
+                if out:
+                    lower = least * (1 - slack) - bound[first + out - 1] * (1 + slack)
+                exact[0] = lower
+                here = _reaching(bits, maxima, groups, max(nb.int64(exact_bits[0]), 1), found)
+                if out and here * (last - first) * _LOOK_UP > saved * _POSTING * size / num_documents:
+                    # looking them up takes longer than adding all up does
+                    bits[: (size + _BLOCK - 1) // _BLOCK * _BLOCK] = 0
+                    for word in range(first, last):
+                        at[word] = near[word]
+                    most_out, out = out - 1, 0
+                    continue
+                break
+            block = -1
+            for one in found[:here]:
+                score[0] = sums[one]
+                if out:
+                    row = window + one
+                    if one // _BLOCK != block:
+                        block = one // _BLOCK
+                        for word in range(first, last):
+                            near[word] = _found(rows, near[word], ends[word], window + block * _BLOCK)
+                    exact[0] = 0
+                    for word in range(first, last):
+                        posting = _found(rows, near[word], ends[word], row)
+                        if posting < ends[word] and rows[posting] == row:
+                            exact[0] += weights[posting]
+                    score[0] = exact[0]
+                key = nb.uint64(score_bits[0]) << nb.uint64(32) | nb.uint64(place[window + one])
+                keys[count] = key
+                count += key > last_key
+            bits[: (size + _BLOCK - 1) // _BLOCK * _BLOCK] = 0
+            if count >= depth and (last_key == 0 or count > depth + depth // 2):
+                last_key, count = _select(keys, count, depth), depth
+                score_bits[0] = last_key >> nb.uint64(32)
+                least = max(least, nb.float64(score[0]))
+        if count > depth:
+            _select(keys, count, depth)
+            count = depth
+        best_keys[query, :count] = keys[:count]
+    return best_keys
