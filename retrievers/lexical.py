@@ -159,6 +159,7 @@ class _Compiled:
         sums = np.zeros(self._kernels.WINDOW, dtype=weights.dtype)
         bits = sums.view(np.dtype(f"i{weights.dtype.itemsize}"))
         spans = self._spans(flat)
-        keys = self._kernels.best(firsts, *spans, largest, self._postings.rows, weights, self._place, depth, sums, bits)
+        arrays = largest, self._postings.rows, weights, self._place
+        keys = self._kernels.best(firsts, *spans, *arrays, depth, sums, bits, self._kernels.DEEP)
         keys.sort(axis=1)
         return keys[:, ::-1]

@@ -16,9 +16,12 @@ import numpy as np
 from retrievers.colbert.kernels.compile import compiled
 
 WINDOW = 1 << 16  # documents; their sums take 256 kB
-_LANES, _BLOCK = 16, 256  # a group is every 16th document of a block
+DEEP = 1 << 12  # documents for each hit, from which on it pays to leave words out
+BLOCK = 256
+_LANES = 16  # a group is every 16th document of a block
 _STEPS = 1 << 12
-_POSTING, _LOOK_UP = 0.85, 25.0  # ns: adding one up, finding one
+_FAR, _FEW = 0.4, 4  # which words are left out: a share of what must be reached; each a share of all their postings
+_POSTING, _LOOK_UP = 0.85, 40.0  # ns: adding one up, finding one
 
 
 @compiled
@@ -69,14 +72,14 @@ def _select(keys: Any, count: int, k: int) -> Any:
 @compiled
 def _group(bits: Any, size: int, maxima: Any) -> int:
     """Write the largest of every group of a window. Returns how many groups there are."""
-    for block in range(0, size, _BLOCK):
-        ours, groups = bits[block : block + _BLOCK], maxima[block // _LANES : block // _LANES + _LANES]
+    for block in range(0, size, BLOCK):
+        ours, groups = bits[block : block + BLOCK], maxima[block // _LANES : block // _LANES + _LANES]
         for lane in range(_LANES):
             most = ours[lane]
-            for row in range(nb.uint64(1), nb.uint64(_BLOCK // _LANES)):  # signed, it would not become vector code
+            for row in range(nb.uint64(1), nb.uint64(BLOCK // _LANES)):  # signed, it would not become vector code
                 most = max(most, ours[row * nb.uint64(_LANES) + nb.uint64(lane)])
             groups[lane] = most
-    return (size + _BLOCK - 1) // _BLOCK * _LANES
+    return (size + BLOCK - 1) // BLOCK * _LANES
 
 
 @compiled
@@ -155,8 +158,8 @@ def _reaching(bits: Any, maxima: Any, groups: int, limit: int, found: Any) -> in
         some += maxima[group] >= limit
     for one in range(some):
         group = found[len(found) - 1 - one]
-        first = group // _LANES * _BLOCK + group % _LANES
-        for document in range(first, first + _BLOCK, _LANES):
+        first = group // _LANES * BLOCK + group % _LANES
+        for document in range(first, first + BLOCK, _LANES):
             found[count] = document
             count += bits[document] >= limit
     return count
@@ -164,8 +167,9 @@ def _reaching(bits: Any, maxima: Any, groups: int, limit: int, found: Any) -> in
 
 @compiled
 def best(
-    firsts: Any, begins: Any, ends: Any, most: Any, rows: Any, weights: Any, place: Any, k: int, sums: Any, bits: Any
-) -> Any:
+    firsts: Any, begins: Any, ends: Any, most: Any, rows: Any, weights: Any, place: Any, k: int, sums: Any, bits: Any,
+    deep: int,
+) -> Any:  # fmt: skip
     """Return the keys of the k best of each query, in no order, and 0 for none.
 
     Shapes
@@ -174,13 +178,17 @@ def best(
     firsts   (Q + 1,) into T
     begins, ends  (T,) postings of each word
     most     (T,) the largest of its weights, as `largest` finds it, and no NaN
-    sums     WINDOW zeros of the type of the weights, as they are again in the end; bits  the same as whole numbers
+    sums     zeros of the type of the weights for a window, as they are again in the end: a power of 2 of them, from BLOCK on
+    bits     the same memory as whole numbers
+    deep     DEEP
     """
-    num_documents = len(place)
+    num_documents, size_of_window = len(place), len(sums)
     depth = min(k, num_documents)
+    mask = nb.uint32(size_of_window - 1)
+    none = nb.uint64(0xFFFFFFFF)  # all keys with a score are larger
     best_keys = np.zeros((len(firsts) - 1, depth), np.uint64)
-    keys, maxima = np.empty(2 * depth + WINDOW, np.uint64), np.empty(WINDOW // _LANES, bits.dtype)
-    found = np.empty(WINDOW + WINDOW // _LANES + 1, np.int64)
+    keys, maxima = np.empty(2 * depth + size_of_window, np.uint64), np.empty(size_of_window // _LANES, bits.dtype)
+    found = np.empty(size_of_window + size_of_window // _LANES + 1, np.int64)
     histogram = np.empty(_STEPS, np.int64)
     at, near = np.empty(len(begins), np.int64), np.empty(len(begins), np.int64)
     rank, by_most, bound = np.empty(len(begins), np.int64), np.empty(len(begins), np.int64), np.empty(len(begins))
@@ -203,16 +211,18 @@ def best(
             rank[by_most[other]] = other - first
             total += most[by_most[other]]
             bound[other] = total
-        count, least, last_key, most_out = 0, 0.0, nb.uint64(0), last - first
-        for window in range(0, num_documents, WINDOW):
-            size = min(WINDOW, num_documents - window)
+        count, least, last_key = 0, 0.0, none
+        most_out = last - first if depth * deep <= num_documents else 0
+        for window in range(0, num_documents, size_of_window):
+            size = min(size_of_window, num_documents - window)
             out, saved = 0, 0
-            while out < most_out and bound[first + out] * (1 + slack) < least * (1 - slack):
+            while out < most_out and bound[first + out] < least * _FAR:
                 word = by_most[first + out]
                 saved += ends[word] - begins[word]
                 out += 1
-            if first + out == last:
-                break  # no document has enough
+            while out and (ends[by_most[first + out - 1]] - begins[by_most[first + out - 1]]) * _FEW < saved:
+                out -= 1  # a word that saves little lets too many documents through
+                saved -= ends[by_most[first + out]] - begins[by_most[first + out]]
             for word in range(first, last):
                 at[word] = _found(rows, at[word], ends[word], window)
             while True:
@@ -221,7 +231,7 @@ def best(
                     if rank[word] >= out:
                         at[word] = _found(rows, at[word], ends[word], window + size)
                         for posting in range(near[word], at[word]):
-                            sums[rows[posting] & nb.uint32(WINDOW - 1)] += weights[posting]
+                            sums[rows[posting] & mask] += weights[posting]
                 groups = _group(bits, size, maxima)
                 if count == 0 and 2 * depth <= groups:
                     exact_bits[0] = _reached(maxima, groups, depth, histogram)
@@ -233,7 +243,7 @@ def best(
                 here = _reaching(bits, maxima, groups, max(nb.int64(exact_bits[0]), 1), found)
                 if out and here * (last - first) * _LOOK_UP > saved * _POSTING * size / num_documents:
                     # looking them up takes longer than adding all up does
-                    bits[: (size + _BLOCK - 1) // _BLOCK * _BLOCK] = 0
+                    bits[: (size + BLOCK - 1) // BLOCK * BLOCK] = 0
                     for word in range(first, last):
                         at[word] = near[word]
                     most_out, out = out - 1, 0
@@ -244,10 +254,19 @@ def best(
                 score[0] = sums[one]
                 if out:
                     row = window + one
-                    if one // _BLOCK != block:
-                        block = one // _BLOCK
+                    if one // BLOCK != block:
+                        block = one // BLOCK
                         for word in range(first, last):
-                            near[word] = _found(rows, near[word], ends[word], window + block * _BLOCK)
+                            near[word] = _found(rows, near[word], ends[word], window + block * BLOCK)
+                    may_reach, other = nb.float64(sums[one]), first + out - 1
+                    while other >= first and may_reach + bound[other] * (1 + slack) >= least * (1 - slack):
+                        word = by_most[other]
+                        posting = _found(rows, near[word], ends[word], row)
+                        if posting < ends[word] and rows[posting] == row:
+                            may_reach += weights[posting]
+                        other -= 1
+                    if other >= first or may_reach < least * (1 - slack):
+                        continue
                     exact[0] = 0
                     for word in range(first, last):
                         posting = _found(rows, near[word], ends[word], row)
@@ -257,8 +276,8 @@ def best(
                 key = nb.uint64(score_bits[0]) << nb.uint64(32) | nb.uint64(place[window + one])
                 keys[count] = key
                 count += key > last_key
-            bits[: (size + _BLOCK - 1) // _BLOCK * _BLOCK] = 0
-            if count >= depth and (last_key == 0 or count > depth + depth // 2):
+            bits[: (size + BLOCK - 1) // BLOCK * BLOCK] = 0
+            if count >= depth and (last_key == none or count > depth + depth // 2):
                 last_key, count = _select(keys, count, depth), depth
                 score_bits[0] = last_key >> nb.uint64(32)
                 least = max(least, nb.float64(score[0]))
