@@ -30,7 +30,7 @@ _BETWEEN_LETTERS = ":\u00b7\u0387\u055f\u05f4\u2027\ufe13\ufe55\uff1a" + _BETWEE
 _BETWEEN_DIGITS = (
     ",;\u037e\u0589\u060c\u060d\u066c\u07f8\u2044\ufe10\ufe14\ufe50\ufe54\uff0c\uff1b" + _BETWEEN_BOTH
 )
-_BEYOND = ((0x1D400, 0x1D7CB), (0x1D7CE, 0x1D7FF), (0x20000, 0x3FFFF))  # letters, digits, single letters; first and last
+_BEYOND = ((0x1D400, 0x1D7CB), (0x1D7CE, 0x1D7FF), (0x20000, 0x3FFFF))  # first and last letter, digit, single letter
 
 _thread = local()
 
@@ -122,7 +122,8 @@ def _pattern() -> "re.Pattern[str]":
 def character_kinds() -> tuple[str, ...]:
     """Return what `_pattern` says as characters: its five kinds, and what may stand between letters and digits."""
     L, D, M, J, S = _kinds()
-    L, D, S = (kind + "".join(map(chr, range(first, last + 1))) for kind, (first, last) in zip((L, D, S), _BEYOND, strict=True))
+    more = ("".join(map(chr, range(first, last + 1))) for first, last in _BEYOND)
+    L, D, S = map(str.__add__, (L, D, S), more)
     return L, D, M, J, S, _BETWEEN_LETTERS, _BETWEEN_DIGITS
 
 

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from lotte.processors import num_processors
 from retrievers.analyser import Analyser
 
+KNOWN = 1 << 20  # words whose form in the index is remembered; some 150 MB
 BATCH = 1 << 22  # characters; Python takes two seconds for as many, and compiled code some 50 MB
 
 Integers: TypeAlias = NDArray[np.int64]
@@ -112,9 +113,10 @@ class _Compiled:
 
     def _indexed_as(self, written: list[bytes]) -> tuple[list[str], Integers]:
         """Return words of the index by first appearance, and which one each word is; -1: none."""
-        known = self._known
+        known = self._known = self._known if len(self._known) < KNOWN else {}
         new = [word for word in written if word not in known]
-        known.update(zip(new, self._analyser.indexed_as([word.decode("utf-8", "surrogatepass") for word in new]), strict=True))
+        as_texts = [word.decode("utf-8", "surrogatepass") for word in new]
+        known.update(zip(new, self._analyser.indexed_as(as_texts), strict=True))
         numbers: dict[str | None, int] = {None: -1}
         found = [numbers.setdefault(known[word], len(numbers) - 1) for word in written]
         del numbers[None]

@@ -57,8 +57,9 @@ class LexicalIndex:
     """
 
     def __init__(
-        self, found: index_folder.IndexFolder, postings: Postings, words: Callable[[str], list[str]], *, mean: bool = False
-    ) -> None:
+        self, found: index_folder.IndexFolder, postings: Postings, words: Callable[[str], list[str]],
+        *, mean: bool = False,
+    ) -> None:  # fmt: skip
         self._path, self._doc_ids, self._postings = found.path, found.doc_ids, postings
         self._place: Numbers = mapped(found.path / "places.npy", np.int32, len(found.doc_ids))
         self._words, self._mean, self._seconds = words, mean, 0.0
@@ -84,7 +85,8 @@ class LexicalIndex:
         """Return what compiled code returns, without it. Slow, obvious, and the judge."""
         if not numbers:
             return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.float32)
-        scores = self._postings.scores(numbers, len(self._doc_ids)).astype(np.float32, copy=False)
+        with np.errstate(over="ignore"):  # an infinite score is refused
+            scores = self._postings.scores(numbers, len(self._doc_ids)).astype(np.float32, copy=False)
         return best(scores, self._place, k)
 
     def _is_worth_compiled(self, num_queries: int) -> bool:
@@ -160,6 +162,6 @@ class _Compiled:
         bits = sums.view(np.dtype(f"i{weights.dtype.itemsize}"))
         spans = self._spans(flat)
         arrays = largest, self._postings.rows, weights, self._place
-        keys = self._kernels.best(firsts, *spans, *arrays, depth, sums, bits, self._kernels.DEEP)
+        keys: NDArray[np.uint64] = self._kernels.best(firsts, *spans, *arrays, depth, sums, bits, self._kernels.DEEP)
         keys.sort(axis=1)
         return keys[:, ::-1]

@@ -36,7 +36,7 @@ class Totals(NamedTuple):
 
 
 # what words are worth in documents, from how often each is there, the document's words, and documents with the word
-Weights: TypeAlias = Callable[[Integers, Integers, Integers], NDArray[np.float64]]
+Weights: TypeAlias = Callable[[NDArray[Any], Integers, Integers], NDArray[np.float64]]
 Weigh: TypeAlias = Callable[[Totals], Weights]
 
 
@@ -85,12 +85,12 @@ def write(folder: Path, batches: Iterable[Batch], weigh: Weigh, kind: Any = np.f
         num_words = len(words)
         del words, numbers
         weights = weigh(totals)
-        with _npy(folder / ROWS, np.int32, starts[-1]) as rows_to, _npy(folder / WEIGHTS, kind, starts[-1]) as weights_to:
+        with _npy(folder / ROWS, np.int32, starts[-1]) as to_rows, _npy(folder / WEIGHTS, kind, starts[-1]) as to_weights:
             for first, last, rows_P, counts_P in _gathered(file, spilled, place, starts):
-                documents_P = np.repeat(*2 * (np.diff(starts[first : last + 1]),))
-                weighed = weights(counts_P, totals.lengths_D[rows_P], documents_P)
-                rows_to.write(rows_P.tobytes())
-                weights_to.write(weighed.astype(kind).tobytes())
+                documents = np.diff(starts[first : last + 1])
+                weights_P = weights(counts_P, totals.lengths_D[rows_P], np.repeat(documents, documents))
+                to_rows.write(rows_P.tobytes())
+                to_weights.write(weights_P.astype(kind).tobytes())
     return {
         "documents": len(totals.lengths_D),
         "words": num_words,

@@ -1,11 +1,12 @@
-"""The best documents of queries, compiled: the twin of `Postings.scores` with `topk.hits`, with the same sums, ties and order.
+"""The best documents of queries, compiled: the twin of `Postings.scores` with `topk.best`, to the last bit.
 
 Documents are gone through in windows that stay in a core's cache. In each window the postings of one word after
 another are added up, in the order of the query, as the twin does. Once k documents are known, the words whose weights
 together cannot reach the last of them are left out (MaxScore, Turtle and Flood 1995); what the others add up to
 says which documents may still be among the best, and those are added up in full, each word looked up.
 
-A key is a score in its upper 32 bits, as a float32 that is not negative, and a place in its lower: keys are in the order of a run.
+A key is a score in its upper 32 bits, as a float32 that is not negative, and a place in its lower ones: larger keys
+are the better hits, in the order of a run.
 """
 
 from typing import Any
@@ -151,7 +152,10 @@ def looked_up(letters: Any, starts: Any, asked: Any, ends: Any) -> Any:
 
 @compiled
 def _reaching(bits: Any, maxima: Any, groups: int, limit: int, found: Any) -> int:
-    """Write which documents of a window reach the limit, block by block. Returns how many. There are no branches to miss."""
+    """Write which documents of a window reach the limit, block by block. Returns how many.
+
+    Nothing is chosen by a branch, which would be guessed wrong a thousand times.
+    """
     some, count = 0, 0
     for group in range(groups):
         found[len(found) - 1 - some] = group
@@ -178,7 +182,7 @@ def best(
     firsts   (Q + 1,) into T
     begins, ends  (T,) postings of each word
     most     (T,) the largest of its weights, as `largest` finds it, and no NaN
-    sums     zeros of the type of the weights for a window, as they are again in the end: a power of 2 of them, from BLOCK on
+    sums     zeros of the type of the weights, as they are again in the end, for a window: a power of 2, from BLOCK on
     bits     the same memory as whole numbers
     deep     DEEP
     """

@@ -8,6 +8,7 @@ up. Held against Anserini's numbers: see tests/retrievers/test_bm25.py.
 from dataclasses import dataclass, field
 from math import inf
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -86,7 +87,7 @@ class BM25:
         """
         lengths_D, mean = totals.lengths_D, totals.lengths_D.mean() if len(totals.lengths_D) else 1.0
 
-        def weights(counts_P: Integers, lengths_P: Integers, documents_P: Integers) -> NDArray[np.float64]:
+        def weights(counts_P: NDArray[Any], lengths_P: Integers, documents_P: Integers) -> NDArray[np.float64]:
             rarity_P = np.log1p((len(lengths_D) - documents_P + 0.5) / (documents_P + 0.5))
             length_P = 1 - self.b + self.b * lengths_P / mean
             weights_P: NDArray[np.float64] = rarity_P * counts_P / (counts_P + self.k1 * length_P)

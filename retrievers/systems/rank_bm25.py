@@ -9,6 +9,7 @@ its order and its precision: the scores are the library's to the last bit.
 from dataclasses import dataclass, field
 from math import inf, log
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,7 +64,7 @@ class RankBM25:
         return LexicalIndex(found, postings, words)
 
     def weigh(self, totals: Totals) -> Weights:
-        """Return the library's weights: each of its operations in its order, so that they are the same to the last bit."""
+        """Return the library's weights, by each of its operations in its order: they are the same to the last bit."""
         count = len(totals.lengths_D)
         documents, by_word = np.unique(totals.documents_W, return_inverse=True)
         rarities = [log(count - one + 0.5) - log(one + 0.5) for one in documents.tolist()]  # NumPy's log may differ
@@ -74,7 +75,7 @@ class RankBM25:
         rarity = np.array([least if one < 0 else one for one in rarities], dtype=np.float64)
         mean_length = int(totals.lengths_D.sum()) / max(count, 1)
 
-        def weights(counts_P: Integers, lengths_P: Integers, documents_P: Integers) -> NDArray[np.float64]:
+        def weights(counts_P: NDArray[Any], lengths_P: Integers, documents_P: Integers) -> NDArray[np.float64]:
             length_P = 1 - self.b + self.b * lengths_P / mean_length
             share_P = counts_P * (self.k1 + 1) / (counts_P + self.k1 * length_P)
             return np.asarray(rarity[np.searchsorted(documents, documents_P)] * share_P)
