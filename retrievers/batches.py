@@ -19,7 +19,8 @@ from lotte.processors import num_processors
 from retrievers.analyser import Analyser
 
 KNOWN = 1 << 20  # words whose form in the index is remembered; some 150 MB
-BATCH = 1 << 22  # characters; Python takes two seconds for as many, and compiled code some 50 MB
+FEW = 1 << 22  # characters of a small collection; Python takes two seconds for as many
+BATCH = 1 << 23  # characters of a batch; compiled code takes some 80 MB for as many
 
 Integers: TypeAlias = NDArray[np.int64]
 
@@ -52,13 +53,13 @@ def batches(texts: Iterable[str], analyser: Analyser) -> Iterator[Batch]:
 
 def _parts(texts: Iterable[str]) -> Iterator[list[str]]:
     part: list[str] = []
-    size = 0
+    left = FEW
     for text in texts:
         part.append(text)
-        size += len(text) + 1
-        if size >= BATCH:
+        left -= len(text) + 1
+        if left <= 0:
             yield part
-            part, size = [], 0
+            part, left = [], BATCH
     if part:
         yield part
 

@@ -85,7 +85,8 @@ def write(folder: Path, batches: Iterable[Batch], weigh: Weigh, kind: Any = np.f
         num_words = len(words)
         del words, numbers
         weights = weigh(totals)
-        with _npy(folder / ROWS, np.int32, starts[-1]) as to_rows, _npy(folder / WEIGHTS, kind, starts[-1]) as to_weights:
+        count = int(starts[-1])
+        with _npy(folder / ROWS, np.int32, count) as to_rows, _npy(folder / WEIGHTS, kind, count) as to_weights:
             for first, last, rows_P, counts_P in _gathered(file, spilled, place, starts):
                 documents = np.diff(starts[first : last + 1])
                 weights_P = weights(counts_P, totals.lengths_D[rows_P], np.repeat(documents, documents))
@@ -102,7 +103,7 @@ def write(folder: Path, batches: Iterable[Batch], weigh: Weigh, kind: Any = np.f
 def _npy(path: Path, kind: Any, count: int) -> IO[bytes]:
     """Return a file of so many numbers that begins as np.save begins it."""
     file = path.open("wb")
-    write_array_header_1_0(file, {"descr": np.dtype(kind).str, "fortran_order": False, "shape": (int(count),)})
+    write_array_header_1_0(file, {"descr": np.dtype(kind).str, "fortran_order": False, "shape": (count,)})
     return file
 
 

@@ -88,6 +88,7 @@ def test_more_words_than_the_table_begins_with_are_all_numbered():
 def test_an_index_does_not_depend_on_processors_nor_on_compiled_code(tmp_path, monkeypatch, processors):
     corpus = Docs(tuple(Doc(str(row), f"salt {row % 7} melts the ice's edge, caf\u00e9 {row}") for row in range(300)))
     load("bm25").index(corpus, tmp_path / "plain")
+    monkeypatch.setattr(batches, "FEW", 100)
     monkeypatch.setattr(batches, "BATCH", 500)
     monkeypatch.setattr(batches, "num_processors", lambda: processors)
     read = []
