@@ -80,7 +80,7 @@ class LineIndex:
 
     @cached_property
     def _view(self) -> memoryview:
-        return memoryview(np.asarray(self._bytes))  # a slice of np.memmap takes ten times as long
+        return np.asarray(self._bytes).data  # a slice of np.memmap takes ten times as long
 
     def __getitem__(self, row: int) -> bytes:
         begin, end = self._starts.item(row), self._starts.item(row + 1)

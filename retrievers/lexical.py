@@ -21,7 +21,7 @@ from retrievers.topk import FoundHits, Numbers, Scores, best, places
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
-WORTH_COMPILED = 0.3  # seconds of NumPy after which compiled code is called; importing it takes as long
+WORTH_COMPILED = 0.8  # seconds of NumPy after which compiled code is called; importing it takes as long
 ROOM = 1 << 22  # hits that are held while queries are answered
 Found = tuple[NDArray[Any], Scores]  # rows and scores, best first
 
@@ -90,13 +90,13 @@ class LexicalIndex:
         return best(scores, self._place, k)
 
     def _is_worth_compiled(self, num_queries: int) -> bool:
-        """Return whether NumPy would have taken long by now; a query is guessed to meet a tenth of the documents."""
-        self._seconds += num_queries * (1e-4 + 6e-9 * len(self._doc_ids))
+        """Return whether NumPy will have taken long by then, if these are queries of six words."""
+        self._seconds += num_queries * (3e-4 + 1.5e-8 * len(self._doc_ids))
         return self._seconds > WORTH_COMPILED and find_spec("numba") is not None
 
 
 class _Compiled:
-    """The search, compiled. It knows the largest weight of each word that was ever asked for."""
+    """The search, compiled. It knows the largest weights of each word that was ever asked for."""
 
     def __init__(self, postings: Postings, place: Numbers) -> None:
         from retrievers.kernels import scores  # numba takes half a second to import
@@ -106,7 +106,8 @@ class _Compiled:
             raise IndexError("a place is negative")
         self._rows = np.zeros(len(place), dtype=np.int32)  # by place
         self._rows[self._place] = np.arange(len(place), dtype=np.int32)
-        self._most: dict[int, float] = {}
+        self._most: dict[int, NDArray[np.float64]] = {}  # of a word, in each window
+        self._refused: set[int] = set()  # words with rows or weights that compiled code does not take
 
     def found(self, words: Sequence[list[str]], k: int, plainly: Callable[[list[int], int], Found]) -> Iterator[Found]:
         """Yield the answer to each query.
@@ -117,9 +118,9 @@ class _Compiled:
         step = max(1, ROOM // depth)
         for first in range(0, len(words), step):
             numbers = self._numbers(words[first : first + step])
-            most = self._largest({number for one in numbers for number in one})
-            taken = [bool(one) and k > 0 and not any(np.isnan(most[number]) for number in one) for one in numbers]
-            keys = self._keys([one for one, take in zip(numbers, taken, strict=True) if take], most, depth)
+            self._look_at({number for one in numbers for number in one})
+            taken = [bool(one) and k > 0 and not any(map(self._refused.__contains__, one)) for one in numbers]
+            keys = self._keys([one for one, take in zip(numbers, taken, strict=True) if take], depth)
             answers = zip(self._rows[keys & 0xFFFFFFFF], (keys >> 32).astype(np.uint32).view(np.float32), strict=True)
             sizes = iter(np.count_nonzero(keys, axis=1).tolist())
             for one, take in zip(numbers, taken, strict=True):
@@ -137,12 +138,13 @@ class _Compiled:
         found = iter(self._kernels.looked_up(vocabulary.letters, vocabulary.starts, asked, ends).tolist())
         return [[number for number in (next(found) for _ in one) if number >= 0] for one in words]
 
-    def _largest(self, numbers: set[int]) -> dict[int, float]:
+    def _look_at(self, numbers: set[int]) -> None:
+        """Find the largest weights of words that were not asked for before."""
         if new := sorted(numbers - self._most.keys()):
-            begins, ends = self._spans(new)
-            found = self._kernels.largest(begins, ends, self._postings.rows, self._postings.weights, len(self._place))
-            self._most |= zip(new, found.tolist(), strict=True)
-        return self._most
+            arrays = *self._spans(new), self._postings.rows, self._postings.weights
+            found = self._kernels.largest(*arrays, len(self._place), self._kernels.WINDOW)
+            self._refused.update(number for number, most in zip(new, found, strict=True) if np.isnan(most).any())
+            self._most |= zip(new, found, strict=True)
 
     def _spans(self, numbers: list[int]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return where the postings of words begin and end. Raises IndexError if there are none at such a place."""
@@ -152,16 +154,17 @@ class _Compiled:
             raise IndexError("postings begin or end where none are")
         return begins, ends
 
-    def _keys(self, numbers: list[list[int]], most: Mapping[int, float], depth: int) -> NDArray[np.uint64]:
+    def _keys(self, numbers: list[list[int]], depth: int) -> NDArray[np.uint64]:
         """Return the keys of the best documents of each query, best first."""
-        flat = list(chain.from_iterable(numbers))
+        different = {number: at for at, number in enumerate(sorted(set(chain.from_iterable(numbers))))}
+        words = np.array([different[number] for one in numbers for number in one], dtype=np.int64)
         firsts = np.cumsum([0, *map(len, numbers)], dtype=np.int64)
-        largest = np.fromiter(map(most.__getitem__, flat), dtype=np.float64, count=len(flat))
+        windows = -(-len(self._place) // self._kernels.WINDOW)
+        most = np.array([self._most[number] for number in different]).reshape(len(different), windows)
         weights = self._postings.weights
         sums = np.zeros(self._kernels.WINDOW, dtype=weights.dtype)
         bits = sums.view(np.dtype(f"i{weights.dtype.itemsize}"))
-        spans = self._spans(flat)
-        arrays = largest, self._postings.rows, weights, self._place
-        keys: NDArray[np.uint64] = self._kernels.best(firsts, *spans, *arrays, depth, sums, bits, self._kernels.DEEP)
+        arrays = firsts, words, *self._spans(list(different)), most, self._postings.rows, weights, self._place
+        keys: NDArray[np.uint64] = self._kernels.best(*arrays, depth, sums, bits, self._kernels.DEEP)
         keys.sort(axis=1)
         return keys[:, ::-1]

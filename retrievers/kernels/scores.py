@@ -1,9 +1,10 @@
 """The best documents of queries, compiled: the twin of `Postings.scores` with `topk.best`, to the last bit.
 
 Documents are gone through in windows that stay in a core's cache. In each window the postings of one word after
-another are added up, in the order of the query, as the twin does. Once k documents are known, the words whose weights
-together cannot reach the last of them are left out (MaxScore, Turtle and Flood 1995); what the others add up to
-says which documents may still be among the best, and those are added up in full, each word looked up.
+another are added up, in the order of the query, as the twin does. Once k documents are known, a window is left out
+if the largest weights that the words have in it cannot reach the last of these (as in block-max WAND), and in a window
+the common words that cannot (MaxScore, Turtle and Flood 1995): what the others add up to says which documents may
+still be among the best, and those are added up in full, each word looked up.
 
 A key is a score in its upper 32 bits, as a float32 that is not negative, and a place in its lower ones: larger keys
 are the better hits, in the order of a run.
@@ -106,19 +107,27 @@ def _reached(maxima: Any, groups: int, k: int, histogram: Any) -> int:
 
 
 @compiled
-def largest(begins: Any, ends: Any, rows: Any, weights: Any, num_documents: int) -> Any:
-    """Return the largest weight of each word; NaN if its rows do not rise, or a weight is negative or not finite."""
-    found = np.empty(len(begins), np.float64)
+def largest(begins: Any, ends: Any, rows: Any, weights: Any, num_documents: int, window: int) -> Any:
+    """Return the largest weight of each word in each window; NaN if rows do not rise, or a weight is not as it must be.
+
+    It must be finite, and not negative.
+    """
+    found = np.zeros((len(begins), (num_documents + window - 1) // window), np.float64)
     for word in range(len(begins)):
-        begin, end = begins[word], ends[word]
-        most, least = weights.dtype.type(0), weights.dtype.type(0)
-        rising = begin == end or rows[end - 1] < num_documents
-        for posting in range(nb.uint64(begin), nb.uint64(end)):
-            most, least = max(most, weights[posting]), min(least, weights[posting])
-            rising &= weights[posting] - weights[posting] == 0
-        for posting in range(nb.uint64(begin + 1), nb.uint64(end)):
-            rising &= rows[posting - nb.uint64(1)] < rows[posting]
-        found[word] = most if rising and least >= 0 else np.nan
+        at, end = begins[word], ends[word]
+        fine = at == end or rows[end - 1] < num_documents
+        for posting in range(nb.uint64(at + 1), nb.uint64(end)):
+            fine &= rows[posting - nb.uint64(1)] < rows[posting]
+        for number in range(found.shape[1] if fine else 0):
+            most, least, begin = weights.dtype.type(0), weights.dtype.type(0), at
+            at = _found(rows, begin, end, (number + 1) * window)
+            for posting in range(nb.uint64(begin), nb.uint64(at)):
+                most, least = max(most, weights[posting]), min(least, weights[posting])
+                fine &= weights[posting] - weights[posting] == 0
+            fine &= least >= 0
+            found[word, number] = most
+        if not fine:
+            found[word] = np.nan
     return found
 
 
@@ -171,17 +180,18 @@ def _reaching(bits: Any, maxima: Any, groups: int, limit: int, found: Any) -> in
 
 @compiled
 def best(
-    firsts: Any, begins: Any, ends: Any, most: Any, rows: Any, weights: Any, place: Any, k: int, sums: Any, bits: Any,
-    deep: int,
+    firsts: Any, words: Any, begins: Any, ends: Any, most: Any, rows: Any, weights: Any, place: Any, k: int, sums: Any,
+    bits: Any, deep: int,
 ) -> Any:  # fmt: skip
     """Return the keys of the k best of each query, in no order, and 0 for none.
 
     Shapes
-      Q  queries      T  words of all queries, end to end
+      Q  queries      T  words of all queries, end to end      U  different words      N  windows
 
     firsts   (Q + 1,) into T
-    begins, ends  (T,) postings of each word
-    most     (T,) the largest of its weights, as `largest` finds it, and no NaN
+    words    (T,) into U
+    begins, ends  (U,) postings of each word
+    most     (U, N) the largest of its weights in each window, as `largest` finds it, and no NaN
     sums     zeros of the type of the weights, as they are again in the end, for a window: a power of 2, from BLOCK on
     bits     the same memory as whole numbers
     deep     DEEP
@@ -194,47 +204,54 @@ def best(
     keys, maxima = np.empty(2 * depth + size_of_window, np.uint64), np.empty(size_of_window // _LANES, bits.dtype)
     found = np.empty(size_of_window + size_of_window // _LANES + 1, np.int64)
     histogram = np.empty(_STEPS, np.int64)
-    at, near = np.empty(len(begins), np.int64), np.empty(len(begins), np.int64)
-    rank, by_most, bound = np.empty(len(begins), np.int64), np.empty(len(begins), np.int64), np.empty(len(begins))
+    longest = 0
+    for query in range(len(firsts) - 1):
+        longest = max(longest, firsts[query + 1] - firsts[query])
+    at, near, stop = np.empty(longest, np.int64), np.empty(longest, np.int64), np.empty(longest, np.int64)
+    by_most, bound, left_out = np.empty(longest, np.int64), np.empty(longest), np.empty(longest, np.bool_)
     exact = np.empty(1, sums.dtype)
     exact_bits = exact.view(bits.dtype)
     score = np.empty(1, np.float32)
     score_bits = score.view(np.uint32)
     for query in range(len(firsts) - 1):
-        first, last = firsts[query], firsts[query + 1]
-        slack = (last - first + 1) * 2.0**-22  # more than rounding makes of a sum
-        for word in range(first, last):
-            at[word] = begins[word]
-            other = word
-            while other > first and most[by_most[other - 1]] > most[word]:
-                by_most[other] = by_most[other - 1]
-                other -= 1
-            by_most[other] = word
-        total = 0.0
-        for other in range(first, last):
-            rank[by_most[other]] = other - first
-            total += most[by_most[other]]
-            bound[other] = total
+        asked = words[firsts[query] : firsts[query + 1]]
+        slack = (len(asked) + 1) * 2.0**-22  # more than rounding makes of a sum
+        for word in range(len(asked)):
+            at[word] = begins[asked[word]]
         count, least, last_key = 0, 0.0, none
-        most_out = last - first if depth * deep <= num_documents else 0
-        for window in range(0, num_documents, size_of_window):
+        most_out = len(asked) if depth * deep <= num_documents else 0
+        for number in range(most.shape[1]):
+            window = number * size_of_window
             size = min(size_of_window, num_documents - window)
+            for word in range(len(asked)):
+                other = word
+                while other > 0 and most[asked[by_most[other - 1]], number] > most[asked[word], number]:
+                    by_most[other] = by_most[other - 1]
+                    other -= 1
+                by_most[other] = word
+            total = 0.0
+            for other in range(len(asked)):
+                total += most[asked[by_most[other]], number]
+                bound[other] = total
+            if total == 0 or total * (1 + slack) < least * (1 - slack):
+                continue  # no document of this window is among the best
+            for word in range(len(asked)):
+                at[word] = near[word] = _found(rows, at[word], ends[asked[word]], window)
+                stop[word] = _found(rows, at[word], ends[asked[word]], window + size)
             out, saved = 0, 0
-            while out < most_out and bound[first + out] < least * _FAR:
-                word = by_most[first + out]
-                saved += ends[word] - begins[word]
+            while out < most_out and bound[out] < least * _FAR:
+                saved += stop[by_most[out]] - at[by_most[out]]
                 out += 1
-            while out and (ends[by_most[first + out - 1]] - begins[by_most[first + out - 1]]) * _FEW < saved:
+            while out and (stop[by_most[out - 1]] - at[by_most[out - 1]]) * _FEW < saved:
                 out -= 1  # a word that saves little lets too many documents through
-                saved -= ends[by_most[first + out]] - begins[by_most[first + out]]
-            for word in range(first, last):
-                at[word] = _found(rows, at[word], ends[word], window)
+                saved -= stop[by_most[out]] - at[by_most[out]]
             while True:
-                for word in range(first, last):
-                    near[word] = at[word]
-                    if rank[word] >= out:
-                        at[word] = _found(rows, at[word], ends[word], window + size)
-                        for posting in range(near[word], at[word]):
+                left_out[:] = False
+                for other in range(out):
+                    left_out[by_most[other]] = True
+                for word in range(len(asked)):
+                    if not left_out[word]:
+                        for posting in range(at[word], stop[word]):
                             sums[rows[posting] & mask] += weights[posting]
                 groups = _group(bits, size, maxima)
                 if count == 0 and 2 * depth <= groups:
@@ -242,14 +259,12 @@ def best(
                     least = nb.float64(exact[0])
                 lower = least * (1 - 2.0**-22)
                 if out:
-                    lower = least * (1 - slack) - bound[first + out - 1] * (1 + slack)
+                    lower = least * (1 - slack) - bound[out - 1] * (1 + slack)
                 exact[0] = lower
                 here = _reaching(bits, maxima, groups, max(nb.int64(exact_bits[0]), 1), found)
-                if out and here * (last - first) * _LOOK_UP > saved * _POSTING * size / num_documents:
+                if out and here * len(asked) * _LOOK_UP > saved * _POSTING:
                     # looking them up takes longer than adding all up does
                     bits[: (size + BLOCK - 1) // BLOCK * BLOCK] = 0
-                    for word in range(first, last):
-                        at[word] = near[word]
                     most_out, out = out - 1, 0
                     continue
                 break
@@ -260,21 +275,21 @@ def best(
                     row = window + one
                     if one // BLOCK != block:
                         block = one // BLOCK
-                        for word in range(first, last):
-                            near[word] = _found(rows, near[word], ends[word], window + block * BLOCK)
-                    may_reach, other = nb.float64(sums[one]), first + out - 1
-                    while other >= first and may_reach + bound[other] * (1 + slack) >= least * (1 - slack):
+                        for word in range(len(asked)):
+                            near[word] = _found(rows, near[word], stop[word], window + block * BLOCK)
+                    may_reach, other = nb.float64(sums[one]), out - 1
+                    while other >= 0 and may_reach + bound[other] * (1 + slack) >= least * (1 - slack):
                         word = by_most[other]
-                        posting = _found(rows, near[word], ends[word], row)
-                        if posting < ends[word] and rows[posting] == row:
+                        posting = _found(rows, near[word], stop[word], row)
+                        if posting < stop[word] and rows[posting] == row:
                             may_reach += weights[posting]
                         other -= 1
-                    if other >= first or may_reach < least * (1 - slack):
+                    if other >= 0 or may_reach < least * (1 - slack):
                         continue
                     exact[0] = 0
-                    for word in range(first, last):
-                        posting = _found(rows, near[word], ends[word], row)
-                        if posting < ends[word] and rows[posting] == row:
+                    for word in range(len(asked)):
+                        posting = _found(rows, near[word], stop[word], row)
+                        if posting < stop[word] and rows[posting] == row:
                             exact[0] += weights[posting]
                     score[0] = exact[0]
                 key = nb.uint64(score_bits[0]) << nb.uint64(32) | nb.uint64(place[window + one])
