@@ -106,7 +106,7 @@ class _Compiled:
             raise IndexError("a place is negative")
         self._rows = np.zeros(len(place), dtype=np.int32)  # by place
         self._rows[self._place] = np.arange(len(place), dtype=np.int32)
-        self._most: dict[int, NDArray[np.float64]] = {}  # of a word, in each window
+        self._windows: dict[int, tuple[NDArray[np.float64], NDArray[np.int64]]] = {}  # of a word, as the kernel has it
         self._refused: set[int] = set()  # words with rows or weights that compiled code does not take
 
     def found(self, words: Sequence[list[str]], k: int, plainly: Callable[[list[int], int], Found]) -> Iterator[Found]:
@@ -139,12 +139,12 @@ class _Compiled:
         return [[number for number in (next(found) for _ in one) if number >= 0] for one in words]
 
     def _look_at(self, numbers: set[int]) -> None:
-        """Find the largest weights of words that were not asked for before."""
-        if new := sorted(numbers - self._most.keys()):
+        """Find the windows of words that were not asked for before."""
+        if new := sorted(numbers - self._windows.keys()):
             arrays = *self._spans(new), self._postings.rows, self._postings.weights
-            found = self._kernels.largest(*arrays, len(self._place), self._kernels.WINDOW)
-            self._refused.update(number for number, most in zip(new, found, strict=True) if np.isnan(most).any())
-            self._most |= zip(new, found, strict=True)
+            most, places = self._kernels.windows(*arrays, len(self._place), self._kernels.WINDOW)
+            self._refused.update(number for number, one in zip(new, most, strict=True) if np.isnan(one).any())
+            self._windows |= zip(new, zip(most, places, strict=True), strict=True)
 
     def _spans(self, numbers: list[int]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return where the postings of words begin and end. Raises IndexError if there are none at such a place."""
@@ -160,11 +160,13 @@ class _Compiled:
         words = np.array([different[number] for one in numbers for number in one], dtype=np.int64)
         firsts = np.cumsum([0, *map(len, numbers)], dtype=np.int64)
         windows = -(-len(self._place) // self._kernels.WINDOW)
-        most = np.array([self._most[number] for number in different]).reshape(len(different), windows)
+        most, places = np.zeros((len(different), windows)), np.zeros((len(different), windows + 1), dtype=np.int64)
+        for number, at in different.items():
+            most[at], places[at] = self._windows[number]
         weights = self._postings.weights
         sums = np.zeros(self._kernels.WINDOW, dtype=weights.dtype)
         bits = sums.view(np.dtype(f"i{weights.dtype.itemsize}"))
-        arrays = firsts, words, *self._spans(list(different)), most, self._postings.rows, weights, self._place
+        arrays = firsts, words, most, places, self._postings.rows, weights, self._place
         keys: NDArray[np.uint64] = self._kernels.best(*arrays, depth, sums, bits, self._kernels.DEEP)
         keys.sort(axis=1)
         return keys[:, ::-1]

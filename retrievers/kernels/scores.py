@@ -107,17 +107,19 @@ def _reached(maxima: Any, groups: int, k: int, histogram: Any) -> int:
 
 
 @compiled
-def largest(begins: Any, ends: Any, rows: Any, weights: Any, num_documents: int, window: int) -> Any:
-    """Return the largest weight of each word in each window; NaN if rows do not rise, or a weight is not as it must be.
+def windows(begins: Any, ends: Any, rows: Any, weights: Any, num_documents: int, window: int) -> tuple[Any, Any]:
+    """Return the largest weight of each word in each window; and where its postings begin there, and end in the last.
 
-    It must be finite, and not negative.
+    A weight is NaN if rows do not rise, or a weight is negative or not finite.
     """
     found = np.zeros((len(begins), (num_documents + window - 1) // window), np.float64)
+    places = np.zeros((len(begins), found.shape[1] + 1), np.int64)
     for word in range(len(begins)):
         at, end = begins[word], ends[word]
         fine = at == end or rows[end - 1] < num_documents
         for posting in range(nb.uint64(at + 1), nb.uint64(end)):
             fine &= rows[posting - nb.uint64(1)] < rows[posting]
+        places[word, 0] = at
         for number in range(found.shape[1] if fine else 0):
             most, least, begin = weights.dtype.type(0), weights.dtype.type(0), at
             at = _found(rows, begin, end, (number + 1) * window)
@@ -125,10 +127,10 @@ def largest(begins: Any, ends: Any, rows: Any, weights: Any, num_documents: int,
                 most, least = max(most, weights[posting]), min(least, weights[posting])
                 fine &= weights[posting] - weights[posting] == 0
             fine &= least >= 0
-            found[word, number] = most
+            found[word, number], places[word, number + 1] = most, at
         if not fine:
             found[word] = np.nan
-    return found
+    return found, places
 
 
 @compiled
@@ -180,8 +182,8 @@ def _reaching(bits: Any, maxima: Any, groups: int, limit: int, found: Any) -> in
 
 @compiled
 def best(
-    firsts: Any, words: Any, begins: Any, ends: Any, most: Any, rows: Any, weights: Any, place: Any, k: int, sums: Any,
-    bits: Any, deep: int,
+    firsts: Any, words: Any, most: Any, places: Any, rows: Any, weights: Any, place: Any, k: int, sums: Any, bits: Any,
+    deep: int,
 ) -> Any:  # fmt: skip
     """Return the keys of the k best of each query, in no order, and 0 for none.
 
@@ -190,8 +192,8 @@ def best(
 
     firsts   (Q + 1,) into T
     words    (T,) into U
-    begins, ends  (U,) postings of each word
-    most     (U, N) the largest of its weights in each window, as `largest` finds it, and no NaN
+    most     (U, N) the largest weight of each word in each window, as `windows` finds it, and no NaN
+    places   (U, N + 1) where its postings begin there, and end in the last
     sums     zeros of the type of the weights, as they are again in the end, for a window: a power of 2, from BLOCK on
     bits     the same memory as whole numbers
     deep     DEEP
@@ -209,18 +211,22 @@ def best(
         longest = max(longest, firsts[query + 1] - firsts[query])
     at, near, stop = np.empty(longest, np.int64), np.empty(longest, np.int64), np.empty(longest, np.int64)
     by_most, bound, left_out = np.empty(longest, np.int64), np.empty(longest), np.empty(longest, np.bool_)
-    exact = np.empty(1, sums.dtype)
+    may_reach, exact = np.empty(most.shape[1]), np.empty(1, sums.dtype)
     exact_bits = exact.view(bits.dtype)
     score = np.empty(1, np.float32)
     score_bits = score.view(np.uint32)
     for query in range(len(firsts) - 1):
         asked = words[firsts[query] : firsts[query + 1]]
         slack = (len(asked) + 1) * 2.0**-22  # more than rounding makes of a sum
-        for word in range(len(asked)):
-            at[word] = begins[asked[word]]
+        for number in range(len(may_reach)):
+            may_reach[number] = 0
+            for word in asked:
+                may_reach[number] += most[word, number]
         count, least, last_key = 0, 0.0, none
         most_out = len(asked) if depth * deep <= num_documents else 0
-        for number in range(most.shape[1]):
+        for number in np.argsort(-may_reach):  # so that few are looked at
+            if may_reach[number] == 0 or may_reach[number] * (1 + slack) < least * (1 - slack):
+                break  # no document of this window and of those that follow is among the best
             window = number * size_of_window
             size = min(size_of_window, num_documents - window)
             for word in range(len(asked)):
@@ -233,11 +239,9 @@ def best(
             for other in range(len(asked)):
                 total += most[asked[by_most[other]], number]
                 bound[other] = total
-            if total == 0 or total * (1 + slack) < least * (1 - slack):
-                continue  # no document of this window is among the best
             for word in range(len(asked)):
-                at[word] = near[word] = _found(rows, at[word], ends[asked[word]], window)
-                stop[word] = _found(rows, at[word], ends[asked[word]], window + size)
+                at[word] = near[word] = places[asked[word], number]
+                stop[word] = places[asked[word], number + 1]
             out, saved = 0, 0
             while out < most_out and bound[out] < least * _FAR:
                 saved += stop[by_most[out]] - at[by_most[out]]
@@ -277,14 +281,14 @@ def best(
                         block = one // BLOCK
                         for word in range(len(asked)):
                             near[word] = _found(rows, near[word], stop[word], window + block * BLOCK)
-                    may_reach, other = nb.float64(sums[one]), out - 1
-                    while other >= 0 and may_reach + bound[other] * (1 + slack) >= least * (1 - slack):
+                    reached, other = nb.float64(sums[one]), out - 1
+                    while other >= 0 and reached + bound[other] * (1 + slack) >= least * (1 - slack):
                         word = by_most[other]
                         posting = _found(rows, near[word], stop[word], row)
                         if posting < stop[word] and rows[posting] == row:
-                            may_reach += weights[posting]
+                            reached += weights[posting]
                         other -= 1
-                    if other >= 0 or may_reach < least * (1 - slack):
+                    if other >= 0 or reached < least * (1 - slack):
                         continue
                     exact[0] = 0
                     for word in range(len(asked)):
