@@ -8,8 +8,8 @@ once a batch. The postings are the same, and do not depend on processors.
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from importlib.util import find_spec
 from itertools import chain, islice
+from types import ModuleType
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from lotte.processors import num_processors
 from retrievers.analyser import Analyser
+from retrievers.kernels import kernels
 
 KNOWN = 1 << 20  # words whose form in the index is remembered; some 150 MB
 FEW = 1 << 22  # characters of a small collection; Python takes two seconds for as many
@@ -45,10 +46,10 @@ def batches(texts: Iterable[str], analyser: Analyser) -> Iterator[Batch]:
     parts = _parts(texts)
     first = list(islice(parts, 2))
     parts = chain(first, parts)
-    if len(first) < 2 or not find_spec("numba"):
-        yield from (plain(part, analyser) for part in parts)
+    if len(first) > 1 and (words := kernels("words")):
+        yield from _in_threads(parts, _Compiled(words, analyser))
     else:
-        yield from _in_threads(parts, _Compiled(analyser))
+        yield from (plain(part, analyser) for part in parts)
 
 
 def _parts(texts: Iterable[str]) -> Iterator[list[str]]:
@@ -93,11 +94,9 @@ def plain(texts: list[str], analyser: Analyser) -> Batch:
 class _Compiled:
     """The same by compiled code, which any number of threads may run at a time."""
 
-    def __init__(self, analyser: Analyser) -> None:
-        from retrievers.kernels import words  # numba takes half a second to import
-
-        self._kernels, self._analyser = words, analyser
-        self._classes = words.table(analyser.kinds())
+    def __init__(self, kernels: ModuleType, analyser: Analyser) -> None:
+        self._kernels, self._analyser = kernels, analyser
+        self._classes = kernels.table(analyser.kinds())
         self._known: dict[bytes, str | None] = {}  # word as it is written -> as it is indexed
 
     def __call__(self, texts: list[str]) -> Batch:

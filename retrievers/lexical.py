@@ -1,9 +1,9 @@
 """What the lexical systems have in common: an index of postings, and a search that adds up what words are worth."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from importlib.util import find_spec
 from itertools import chain
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from retrievers import index_folder, postings
 from retrievers.analyser import Analyser
 from retrievers.arrays import mapped
 from retrievers.batches import batches
+from retrievers.kernels import kernels
 from retrievers.postings import Postings
 from retrievers.topk import FoundHits, Numbers, Scores, best, places
 
@@ -71,11 +72,12 @@ class LexicalIndex:
 
     def _found(self, queries: Queries, k: int) -> Mapping[str, Found]:
         words = [self._words(text) for text in queries.values()]
-        if self._compiled is None and not self._is_worth_compiled(len(words)):
-            found: Iterable[Found] = map(self._plainly, map(self._postings.vocabulary.numbers, words), [k] * len(words))
+        if self._compiled is None and self._is_worth_compiled(len(words)) and (scores := kernels("scores")):
+            self._compiled = _Compiled(scores, self._postings, self._place)
+        if self._compiled:
+            found: Iterable[Found] = self._compiled.found(words, k, self._plainly)
         else:
-            self._compiled = self._compiled or _Compiled(self._postings, self._place)
-            found = self._compiled.found(words, k, self._plainly)
+            found = map(self._plainly, map(self._postings.vocabulary.numbers, words), [k] * len(words))
         if self._mean:
             sizes = np.array([max(len(one), 1) for one in words], dtype=np.float32)
             found = ((rows, scores / size) for (rows, scores), size in zip(found, sizes, strict=True))
@@ -92,16 +94,14 @@ class LexicalIndex:
     def _is_worth_compiled(self, num_queries: int) -> bool:
         """Return whether NumPy will have taken long by then, if these are queries of six words."""
         self._seconds += num_queries * (3e-4 + 1.5e-8 * len(self._doc_ids))
-        return self._seconds > WORTH_COMPILED and find_spec("numba") is not None
+        return self._seconds > WORTH_COMPILED
 
 
 class _Compiled:
     """The search, compiled. It knows the largest weights of each word that was ever asked for."""
 
-    def __init__(self, postings: Postings, place: Numbers) -> None:
-        from retrievers.kernels import scores  # numba takes half a second to import
-
-        self._kernels, self._postings, self._place = scores, postings, np.asarray(place)
+    def __init__(self, kernels: ModuleType, postings: Postings, place: Numbers) -> None:
+        self._kernels, self._postings, self._place = kernels, postings, np.asarray(place)
         if len(place) and int(place.min()) < 0:
             raise IndexError("a place is negative")
         self._rows = np.zeros(len(place), dtype=np.int32)  # by place

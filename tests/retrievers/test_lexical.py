@@ -135,6 +135,13 @@ def test_a_system_answers_the_same_compiled(tmp_path_factory, name, texts, queri
         assert index._compiled
 
 
+def test_without_numba_numpy_answers(tmp_path, monkeypatch):
+    index = load("bm25").index(Docs((Doc("0", "moon"), Doc("1", "salt"))), tmp_path / "index")
+    monkeypatch.setattr(lexical, "WORTH_COMPILED", -1.0)
+    monkeypatch.setattr(lexical, "kernels", lambda name: None)
+    assert index.search({"q": "moon"}, k=9).doc_ids("q") == ["0"]
+
+
 @pytest.mark.parametrize("bad", [2**31 - 1, -1])
 def test_a_row_out_of_range_is_one_line_compiled_too(tmp_path, monkeypatch, bad):
     load("bm25").index(Docs((Doc("0", "moon"), Doc("1", "moon salt"))), tmp_path / "index")

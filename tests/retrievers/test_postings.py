@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from lotte import Doc, Docs
 from retrievers import batches, load, postings
 from retrievers.analyser import BLANKS, ENGLISH
+from retrievers.kernels import words
 from retrievers.vocabulary import Vocabulary
 
 word = st.sampled_from(["a", "b", "ab", "\u00e9", "z", "\U0001f600", "word"])
@@ -25,7 +26,7 @@ def remember(totals):
 
 def compiled(texts, size):
     """The batches of texts by compiled code, so many texts in each."""
-    work = batches._Compiled(BLANKS)
+    work = batches._Compiled(words, BLANKS)
     return [work(texts[first : first + size]) for first in range(0, len(texts), size)]
 
 
@@ -65,7 +66,7 @@ def test_every_posting_is_there_once_with_its_counts(tmp_path_factory, texts, si
 
 @given(texts=st.lists(st.text(st.sampled_from("aAbB \u00e9'.,:_19\n\u2019\u0301\u6f22\u3042\u00b7\u03a3\u0660\u200d\U00020001\ud800"), max_size=20) | st.text(max_size=20), max_size=5), analyser=st.sampled_from([ENGLISH, BLANKS]))
 def test_compiled_code_reads_texts_as_python_does(texts, analyser):
-    expected, found = batches.plain(texts, analyser), batches._Compiled(analyser)(texts)
+    expected, found = batches.plain(texts, analyser), batches._Compiled(words, analyser)(texts)
     assert [np.asarray(part).tolist() for part in found] == [np.asarray(part).tolist() for part in expected]
 
 
@@ -73,13 +74,13 @@ def test_compiled_code_reads_texts_as_python_does(texts, analyser):
 @pytest.mark.parametrize("end", ["", "'s", "\u00e9's", "_"])
 def test_compiled_code_cuts_a_long_word_as_python_does(letters, end):
     texts = ["w" * letters + end, "\u6f22" + "\u0301" * letters + end]
-    expected, found = batches.plain(texts, ENGLISH), batches._Compiled(ENGLISH)(texts)
+    expected, found = batches.plain(texts, ENGLISH), batches._Compiled(words, ENGLISH)(texts)
     assert found.words == expected.words and found.counts.tolist() == expected.counts.tolist()
 
 
 def test_more_words_than_the_table_begins_with_are_all_numbered():
     texts = [" ".join(f"w{number}" for number in range(first, first + 7_000)) for first in (0, 5_000, 10_000)]
-    expected, found = batches.plain(texts, BLANKS), batches._Compiled(BLANKS)(texts)
+    expected, found = batches.plain(texts, BLANKS), batches._Compiled(words, BLANKS)(texts)
     assert found.words == expected.words
     assert found.rows.tolist() == expected.rows.tolist()
 
@@ -91,12 +92,22 @@ def test_an_index_does_not_depend_on_processors_nor_on_compiled_code(tmp_path, m
     monkeypatch.setattr(batches, "FEW", 100)
     monkeypatch.setattr(batches, "BATCH", 500)
     monkeypatch.setattr(batches, "num_processors", lambda: processors)
-    read = []
-    monkeypatch.setattr(batches._Compiled, "__init__", lambda self, analyser, init=batches._Compiled.__init__: (read.append(1), init(self, analyser))[1])
     load("bm25").index(corpus, tmp_path / "compiled")
-    assert read
+    monkeypatch.setattr(batches, "kernels", lambda name: None)
+    load("bm25").index(corpus, tmp_path / "without")
     for path in (tmp_path / "plain").glob("*.npy"):
         assert path.read_bytes() == (tmp_path / "compiled" / path.name).read_bytes()
+        assert path.read_bytes() == (tmp_path / "without" / path.name).read_bytes()
+
+
+def test_a_small_collection_is_read_by_python_and_a_large_one_by_compiled_code(monkeypatch):
+    asked = []
+    monkeypatch.setattr(batches, "kernels", asked.append)
+    monkeypatch.setattr(batches, "FEW", 10)
+    assert [batch.words for batch in batches.batches(["a b"], BLANKS)] == [["a", "b"]]
+    assert asked == []
+    assert [batch.words for batch in batches.batches(["a b c d e f", "g"], BLANKS)] == [list("abcdef"), ["g"]]
+    assert asked == ["words"]
 
 
 def test_the_arrays_are_as_numpy_writes_them(tmp_path):
