@@ -7,7 +7,7 @@ the order of the ids comes as an array of places.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from lotte import Hit
 from lotte.collection import RowIds
+from lotte.ranking import no_garbage
 
 Scores: TypeAlias = NDArray[np.float32]
 Numbers: TypeAlias = NDArray[np.int64] | NDArray[np.int32]
@@ -63,32 +64,36 @@ def best(scores: Scores, place: Numbers, k: int) -> tuple[NDArray[np.int64], Sco
 
 
 class FoundHits(Mapping[str, tuple[Hit, ...]]):
-    """query_id -> hits, made when they are first asked for: until then, a hit is 8 bytes.
+    """query_id -> hits, made when the first is asked for: until then, a hit is 8 bytes and costs no time.
+
+    They are made all at once, because the garbage collector would walk over them again and again.
 
     found  rows and scores of each query, best first
     """
 
     def __init__(self, found: Mapping[str, tuple[NDArray[Any], Scores]], doc_ids: Sequence[str]) -> None:
-        self._hits: dict[str, tuple[Hit, ...] | None] = dict.fromkeys(found)
-        self._found, self._doc_ids = dict(found), doc_ids
+        self._found, self._doc_ids = found, doc_ids
+
+    @cached_property
+    def _hits(self) -> dict[str, tuple[Hit, ...]]:
+        id_of = str if isinstance(self._doc_ids, RowIds) else self._doc_ids.__getitem__
+        with no_garbage():
+            return {
+                query_id: tuple(map(_hit, zip(map(id_of, rows.tolist()), scores.tolist(), strict=True)))
+                for query_id, (rows, scores) in self._found.items()
+            }
 
     def __getitem__(self, query_id: str) -> tuple[Hit, ...]:
-        if (hits := self._hits[query_id]) is None:
-            rows, scores = self._found[query_id]
-            numbers = rows.tolist()
-            ids = map(str if isinstance(self._doc_ids, RowIds) else self._doc_ids.__getitem__, numbers)
-            hits = self._hits[query_id] = tuple(map(_hit, zip(ids, scores.tolist(), strict=True)))
-            self._found.pop(query_id, None)  # another thread may have been here
-        return hits
+        return self._hits[query_id]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._hits)
+        return iter(self._found)
 
     def __len__(self) -> int:
-        return len(self._hits)
+        return len(self._found)
 
     def __repr__(self) -> str:
-        return repr(dict(self))
+        return repr(self._hits)
 
 
 _hit = partial(tuple.__new__, Hit)  # which a call of Hit does, three times as fast
