@@ -6,7 +6,7 @@ once a batch. The postings are the same, and do not depend on processors.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import chain, islice
 from types import ModuleType
@@ -98,6 +98,7 @@ class _Compiled:
         self._kernels, self._analyser = kernels, analyser
         self._classes = kernels.table(analyser.kinds())
         self._known: dict[bytes, str | None] = {}  # word as it is written -> as it is indexed
+        self._first: list[str] = []  # the words of the first batch, by letters
 
     def __call__(self, texts: list[str]) -> Batch:
         spelled = [text.encode("utf-8", "surrogatepass") for text in texts]
@@ -107,7 +108,8 @@ class _Compiled:
         letters = np.frombuffer(data, dtype=np.uint8)
         numbers, lengths, begins, stops = self._kernels.numbered(letters, ends, self._classes, self._analyser.longest)
         words, word = self._indexed_as([data[a:b] for a, b in zip(begins.tolist(), stops.tolist(), strict=True)])
-        by_letters, place = _by_letters(words)
+        by_letters, place = _by_letters(words, self._first)
+        self._first = self._first or [words[number] for number in by_letters.tolist()]
         placed = np.where(word >= 0, place[word], -1) if words else word
         return Batch(words, by_letters, *self._kernels.counted(numbers, lengths, placed, len(words)))
 
@@ -123,9 +125,15 @@ class _Compiled:
         return list(numbers), np.array(found, dtype=np.int64)  # type: ignore[arg-type]  # None is out
 
 
-def _by_letters(words: list[str]) -> tuple[Integers, Integers]:
-    """Return the places of words in the order of their letters, and where in that order each word is."""
-    by_letters = np.array(sorted(range(len(words)), key=words.__getitem__), dtype=np.int64)
+def _by_letters(words: list[str], sorted_before: Sequence[str] = ()) -> tuple[Integers, Integers]:
+    """Return the places of words in the order of their letters, and where in that order each word is.
+
+    sorted_before  words that may be among them, by letters: these take no time
+    """
+    number_of = {word: number for number, word in enumerate(words)}
+    before = [word for word in sorted_before if word in number_of]
+    in_order = sorted(before + sorted(number_of.keys() - before)) if before else sorted(words)
+    by_letters = np.fromiter(map(number_of.__getitem__, in_order), dtype=np.int64, count=len(words))
     place = np.empty(len(words), dtype=np.int64)
     place[by_letters] = np.arange(len(words))
     return by_letters, place
