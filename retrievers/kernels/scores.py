@@ -77,9 +77,9 @@ def _group(bits: Any, size: int, maxima: Any) -> int:
     for block in range(0, size, BLOCK):
         ours, groups = bits[block : block + BLOCK], maxima[block // _LANES : block // _LANES + _LANES]
         for lane in range(_LANES):
-            most = ours[lane]
-            for row in range(nb.uint64(1), nb.uint64(BLOCK // _LANES)):  # signed, it would not become vector code
-                most = max(most, ours[row * nb.uint64(_LANES) + nb.uint64(lane)])
+            most = ours[lane]  # kept in `groups`, it would not become vector code
+            for row in range(1, BLOCK // _LANES):
+                most = max(most, ours[row * _LANES + lane])
             groups[lane] = most
     return (size + BLOCK - 1) // BLOCK * _LANES
 
