@@ -15,6 +15,8 @@ from lotte.dataset import Corpus, Doc
 from lotte.errors import CorruptFileError, shown
 from lotte.line_index import LineIndex
 
+_HELD = 1 << 16  # rows in whose memory a corpus that is read from end to end is held
+
 
 def number_of(doc_id: object) -> int:
     """Return the number that an id spells, as we spell it: no sign, no zero in front. -1 for anything else."""
@@ -88,7 +90,10 @@ class Collection:
         return Doc(str(row), text)
 
     def __iter__(self) -> Iterator[Doc]:
-        return (self[row] for row in range(len(self)))
+        for row in range(len(self)):
+            if not row % _HELD:
+                self._rows.release()
+            yield self[row]
 
 
 class OwnIds:
@@ -124,7 +129,10 @@ class OwnIds:
         return Doc(doc_id, " ".join(reversed(texts)).strip())
 
     def __iter__(self) -> Iterator[Doc]:
-        return (self[row] for row in range(len(self)))
+        for row in range(len(self)):
+            if not row % _HELD:
+                self._rows.release()
+            yield self[row]
 
     def _fields(self, row: int) -> list[str]:
         try:

@@ -6,6 +6,7 @@ it lies: it is unpacked, a piece at a time, into a file without a name in the
 folder for temporary files ($TMPDIR), which is gone when nobody reads it.
 """
 
+import mmap
 import tempfile
 from functools import cached_property
 from pathlib import Path
@@ -52,7 +53,10 @@ class LineIndex:
     def _starts(self) -> "np.ndarray[tuple[int], np.dtype[np.int64]]":
         """Where each row begins, and one more: where the last one ends."""
         data = self._bytes
-        ends = [np.flatnonzero(data[begin : begin + _BLOCK] == 10) + begin + 1 for begin in range(0, len(data), _BLOCK)]
+        ends = []
+        for begin in range(0, len(data), _BLOCK):
+            ends.append(np.flatnonzero(data[begin : begin + _BLOCK] == 10) + begin + 1)
+            self.release()
         starts = np.concatenate([np.zeros(1, dtype=np.int64), *ends])
         starts = starts if starts[-1] == len(data) else np.append(starts, len(data) + 1)
         if len(starts) == 2:
@@ -65,8 +69,19 @@ class LineIndex:
             )
         return starts
 
+    def release(self) -> None:
+        """Give back the memory of what was read; it is read again where it is asked for again."""
+        mapping = getattr(self._bytes, "_mmap", None)
+        if mapping is not None and hasattr(mmap, "MADV_DONTNEED"):
+            mapping.madvise(mmap.MADV_DONTNEED)
+
     def __len__(self) -> int:
         return len(self._starts) - 1
 
+    @cached_property
+    def _view(self) -> memoryview:
+        return np.asarray(self._bytes).data  # a slice of np.memmap takes ten times as long
+
     def __getitem__(self, row: int) -> bytes:
-        return self._bytes[self._starts[row] : self._starts[row + 1] - 1].tobytes().removesuffix(b"\r")
+        begin, end = self._starts.item(row), self._starts.item(row + 1)
+        return bytes(self._view[begin : end - 1]).removesuffix(b"\r")

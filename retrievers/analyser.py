@@ -8,6 +8,8 @@ Source  org.apache.lucene.analysis.en.EnglishAnalyzer; UAX #29, table 3
 """
 
 import re
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cache
 from threading import local
 from unicodedata import category, name
@@ -26,6 +28,7 @@ _APOSTROPHES = "'\u2019\uff07"
 _BETWEEN_BOTH = ".\u2018\u2019\u2024\ufe52\uff07\uff0e'"  # MidNumLet and Single_Quote
 _BETWEEN_LETTERS = ":\u00b7\u0387\u055f\u05f4\u2027\ufe13\ufe55\uff1a" + _BETWEEN_BOTH
 _BETWEEN_DIGITS = ",;\u037e\u0589\u060c\u060d\u066c\u07f8\u2044\ufe10\ufe14\ufe50\ufe54\uff0c\uff1b" + _BETWEEN_BOTH
+_BEYOND = ((0x1D400, 0x1D7CB), (0x1D7CE, 0x1D7FF), (0x20000, 0x3FFFF))  # first and last letter, digit, single letter
 
 _thread = local()
 
@@ -36,13 +39,17 @@ def english(text: str) -> list[str]:
     >>> english("The moon's tides: 3,000 km of U.S.A. beaches aren't well-known")
     ['moon', 'tide', '3,000', 'km', 'u.s.a', 'beach', "aren't", 'well', 'known']
     """
-    found = words(text)
-    if any(mark in text for mark in _APOSTROPHES):
-        found = [_without_possessive(word) for word in found]
-    kept = [word for word in map(str.lower, found) if word not in STOP_WORDS]
-    stems = _stemmer().stemWords(kept)
+    return ENGLISH(text)
+
+
+def indexed_as(found: list[str]) -> list[str | None]:
+    """Return what each word is in an index: itself without ending, or None if it is in none."""
+    lower = [_without_possessive(word).lower() for word in found]
+    stems = _stemmer().stemWords(lower)
     # Lucene's stemmer leaves short words alone; PyStemmer would make "u" of "us", and nothing of "s"
-    return [stem if len(word) > 2 else word for word, stem in zip(kept, stems, strict=True)]
+    return [
+        None if word in STOP_WORDS else stem if len(word) > 2 else word for word, stem in zip(lower, stems, strict=True)
+    ]
 
 
 def words(text: str) -> list[str]:
@@ -51,6 +58,20 @@ def words(text: str) -> list[str]:
     if len(text) > MAX_LETTERS and any(len(word) > MAX_LETTERS for word in found):
         return [word[at : at + MAX_LETTERS] for word in found for at in range(0, len(word), MAX_LETTERS)]
     return found
+
+
+@dataclass(frozen=True)
+class Analyser:
+    """How texts become words, said twice: for one text at a time, and for what reads many (retrievers/batches.py)."""
+
+    words: Callable[[str], list[str]]  # of a text, as they are written
+    indexed_as: Callable[[list[str]], list[str | None]]  # what each is in an index
+    kinds: Callable[[], tuple[str, ...]]  # see `character_kinds`; it may say less
+    longest: int = 0  # characters of a word, which is cut into such pieces; 0: any number
+    any_case: bool = False  # whether a word is indexed as the same with its letters of ASCII in lower case
+
+    def __call__(self, text: str) -> list[str]:
+        return [word for word in self.indexed_as(self.words(text)) if word is not None]
 
 
 def _without_possessive(word: str) -> str:
@@ -65,8 +86,8 @@ def _stemmer() -> "Stemmer.Stemmer":
 
 
 @cache
-def _pattern() -> "re.Pattern[str]":
-    """Return what a word looks like. Made at first use: it goes through 65,536 characters.
+def _kinds() -> tuple[str, ...]:
+    """Return letters, digits, marks, joiners, and letters that are words. It goes through 65,536 characters.
 
     Beyond these are letters of mathematics and Han; others there would make every look-up slow.
     """
@@ -80,9 +101,32 @@ def _pattern() -> "re.Pattern[str]":
             kinds["M"].append(letter)
         elif kind[0] == "M" or kind in ("Nd", "Pc"):
             kinds[kind[0]].append(letter)
-    L, D, M, J, S = (re.escape("".join(letters)) for letters in kinds.values())
-    L, D, S = L + "\U0001d400-\U0001d7cb", D + "\U0001d7ce-\U0001d7ff", S + "\U00020000-\U0003ffff"
+    return tuple("".join(letters) for letters in kinds.values())
+
+
+@cache
+def _pattern() -> "re.Pattern[str]":
+    """Return what a word looks like."""
+    L, D, M, J, S = map(re.escape, _kinds())
+    L, D, S = (kind + "-".join(map(chr, ends)) for kind, ends in zip((L, D, S), _BEYOND, strict=True))
     between = (
         f"(?<=[{L}{M}])[{re.escape(_BETWEEN_LETTERS)}](?=[{L}])|(?<=[{D}{M}])[{re.escape(_BETWEEN_DIGITS)}](?=[{D}])"
     )
     return re.compile(f"[{S}][{M}]*|[{J}]*[{L}{D}][{L}{D}{M}{J}]*(?:(?:{between})[{L}{D}{M}{J}]+)*")
+
+
+def character_kinds() -> tuple[str, ...]:
+    """Return what `_pattern` says as characters: its five kinds, and what may stand between letters and digits."""
+    L, D, M, J, S = _kinds()
+    more = ("".join(map(chr, range(first, last + 1))) for first, last in _BEYOND)
+    L, D, S = map(str.__add__, (L, D, S), more)
+    return L, D, M, J, S, _BETWEEN_LETTERS, _BETWEEN_DIGITS
+
+
+@cache
+def _no_blanks() -> tuple[str, ...]:
+    return ("".join(letter for letter in map(chr, range(0x110000)) if not letter.isspace()),)
+
+
+ENGLISH = Analyser(words, indexed_as, character_kinds, MAX_LETTERS, any_case=True)
+BLANKS = Analyser(str.split, list, _no_blanks)  # what stands between blanks

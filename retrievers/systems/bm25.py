@@ -5,24 +5,22 @@ its one-byte document lengths, k1 and b are Anserini's. bm25s adds the weights
 up. Held against Anserini's numbers: see tests/retrievers/test_bm25.py.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import inf
 from pathlib import Path
+from typing import Any
 
-import bm25s
 import numpy as np
 from numpy.typing import NDArray
 
-from lotte import Corpus, Hit, Queries, Run
-from lotte.progress import Progress
-from retrievers import index_folder, postings
-from retrievers.analyser import english
-from retrievers.arrays import mapped
+from lotte import Corpus
+from retrievers import index_folder, lexical
+from retrievers.analyser import ENGLISH, english
+from retrievers.batches import Integers
+from retrievers.lexical import LexicalIndex
 from retrievers.options import NAME
-from retrievers.postings import Integers
+from retrievers.postings import Postings, Totals, Weights
 from retrievers.retriever import Card
-from retrievers.topk import Numbers, hits, places
 
 _LOTTE = {  # search test, forum test, search dev, forum dev
     "writing": (0.603, 0.640, 0.473, 0.662),
@@ -72,60 +70,30 @@ class BM25:
     def card(self) -> Card:
         return Card(family="lexical", index={"type": "inverted"}, search={"exact": True}, training_data=[])
 
-    def index(self, corpus: Corpus, path: Path) -> "BM25Index":
-        with index_folder.write_index(path, self, corpus) as (folder, counts):
-            with Progress(len(corpus), "passages", "bm25: indexing") as progress:
-
-                def words(text: str) -> list[str]:
-                    progress.advance()
-                    return english(text)
-
-                counts |= postings.write(folder, (words(doc.text) for doc in corpus), self.weigh)
-            np.save(folder / "places.npy", places(corpus.doc_ids))
+    def index(self, corpus: Corpus, path: Path) -> LexicalIndex:
+        lexical.write(path, self, corpus, ENGLISH, self.weigh)
         return self.open(path)
 
-    def open(self, path: Path) -> "BM25Index":
+    def open(self, path: Path) -> LexicalIndex:
         return self.open_described(index_folder.described(path))
 
-    def open_described(self, found: index_folder.IndexFolder) -> "BM25Index":
-        path, doc_ids = found.path, index_folder.open_checked(found, self).doc_ids
-        place = mapped(path / "places.npy", np.int32, len(doc_ids))
-        return BM25Index(path, doc_ids, place, postings.Postings.open(path))
+    def open_described(self, found: index_folder.IndexFolder) -> LexicalIndex:
+        return LexicalIndex(index_folder.open_checked(found, self), Postings.open(found.path), english)
 
-    def weigh(
-        self, counts_P: Integers, lengths_P: Integers, documents_P: Integers, lengths_D: Integers
-    ) -> NDArray[np.float64]:
+    def weigh(self, totals: Totals) -> Weights:
         """Return Lucene's weights.
 
         Source  org.apache.lucene.search.similarities.BM25Similarity, which has no (k1 + 1) since version 8
         """
-        rarity_P = np.log1p((len(lengths_D) - documents_P + 0.5) / (documents_P + 0.5))
-        length_P = 1 - self.b + self.b * lengths_P / lengths_D.mean()
-        weights_P: NDArray[np.float64] = rarity_P * counts_P / (counts_P + self.k1 * length_P)
-        return weights_P
+        lengths_D, mean = totals.lengths_D, totals.lengths_D.mean() if len(totals.lengths_D) else 1.0
 
+        def weights(counts_P: NDArray[Any], lengths_P: Integers, documents_P: Integers) -> NDArray[np.float64]:
+            rarity_P = np.log1p((len(lengths_D) - documents_P + 0.5) / (documents_P + 0.5))
+            length_P = 1 - self.b + self.b * lengths_P / mean
+            weights_P: NDArray[np.float64] = rarity_P * counts_P / (counts_P + self.k1 * length_P)
+            return weights_P
 
-class BM25Index:
-    def __init__(self, path: Path, doc_ids: Sequence[str], place: Numbers, postings: postings.Postings) -> None:
-        self._path, self._doc_ids, self._place, self._vocabulary = path, doc_ids, place, postings.vocabulary
-        self._scorer = bm25s.BM25(method="lucene")  # it only adds up: the weights hold k1 and b
-        self._scorer.nonoccurrence_array = None
-        self._scorer.scores = {
-            "data": postings.weights,
-            "indices": postings.rows,
-            "indptr": postings.starts,
-            "num_docs": len(doc_ids),
-        }
-
-    def search(self, queries: Queries, *, k: int) -> Run:
-        with index_folder.using(self._path):
-            return Run({query_id: self._hits(text, k) for query_id, text in queries.items()})
-
-    def _hits(self, text: str, k: int) -> tuple[Hit, ...]:
-        numbers = self._vocabulary.numbers(english(text))
-        if not numbers:
-            return ()
-        return hits(self._scorer.get_scores_from_ids(numbers), self._place, self._doc_ids, k)
+        return weights
 
 
 retriever = BM25

@@ -4,18 +4,18 @@ The floor. A system that does not beat it is broken, and a test suite that has
 it needs no weights and no GPU.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
-from lotte import Corpus, Hit, Queries, Run
-from retrievers import index_folder, postings
-from retrievers.arrays import mapped
+from lotte import Corpus
+from retrievers import index_folder, lexical
+from retrievers.analyser import BLANKS
+from retrievers.lexical import LexicalIndex
 from retrievers.options import NAME
+from retrievers.postings import Postings, Totals, Weights
 from retrievers.retriever import Card
-from retrievers.topk import Numbers, hits, places
 
 PUBLISHED: dict[str, float] = {}  # dataset -> the number its authors printed; nobody printed ours
 
@@ -32,38 +32,19 @@ class Overlap:
     def words(self, text: str) -> list[str]:
         return sorted(set((text.lower() if self.lowercase else text).split()))
 
-    def index(self, corpus: Corpus, path: Path) -> "OverlapIndex":
-        with index_folder.write_index(path, self, corpus) as (folder, counts):
-            texts = (self.words(doc.text) for doc in corpus)
-            counts |= postings.write(folder, texts, weigh=lambda counts_P, *_: np.ones(len(counts_P)))
-            np.save(folder / "places.npy", places(corpus.doc_ids))
+    def index(self, corpus: Corpus, path: Path) -> LexicalIndex:
+        lexical.write(path, self, corpus, BLANKS, _one, fold=str.lower if self.lowercase else str, distinct=True)
         return self.open(path)
 
-    def open(self, path: Path) -> "OverlapIndex":
+    def open(self, path: Path) -> LexicalIndex:
         return self.open_described(index_folder.described(path))
 
-    def open_described(self, found: index_folder.IndexFolder) -> "OverlapIndex":
-        path, doc_ids = found.path, index_folder.open_checked(found, self).doc_ids
-        place = mapped(path / "places.npy", np.int32, len(doc_ids))
-        return OverlapIndex(self, path, doc_ids, place, postings.Postings.open(path))
+    def open_described(self, found: index_folder.IndexFolder) -> LexicalIndex:
+        return LexicalIndex(index_folder.open_checked(found, self), Postings.open(found.path), self.words, mean=True)
 
 
-@dataclass(frozen=True)
-class OverlapIndex:
-    recipe: Overlap
-    path: Path
-    doc_ids: Sequence[str]
-    place: Numbers
-    postings: postings.Postings
-
-    def search(self, queries: Queries, *, k: int) -> Run:
-        with index_folder.using(self.path):
-            return Run({query_id: self._hits(text, k) for query_id, text in queries.items()})
-
-    def _hits(self, text: str, k: int) -> tuple[Hit, ...]:
-        words = self.recipe.words(text)
-        shared = self.postings.scores(self.postings.vocabulary.numbers(words), len(self.doc_ids))
-        return hits(shared / np.float32(max(len(words), 1)), self.place, self.doc_ids, k)
+def _one(totals: Totals) -> Weights:
+    return lambda counts_P, lengths_P, documents_P: np.ones(len(counts_P))
 
 
 retriever = Overlap

@@ -1,27 +1,33 @@
 """BM25 as the rank_bm25 library has it: BM25Okapi with its defaults, over lower-cased words between blanks.
 
 That is how its README uses it, and so what people mean by it: no stop words,
-no stemming, punctuation stays on. It looks at every document for every word of
-a query, in Python: for small collections. It is also the judge of our bm25.
+no stemming, punctuation stays on. The library looks at every document for every
+word of a query, in Python. Here the same numbers are added up from postings, in
+its order and its precision: the scores are the library's to the last bit.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
-from math import inf
+from math import inf, log
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from rank_bm25 import BM25Okapi
+from numpy.typing import NDArray
 
-from lotte import Corpus, Hit, Queries, Run
-from retrievers import index_folder
+from lotte import Corpus
+from lotte.errors import CorruptFileError
+from retrievers import index_folder, lexical
+from retrievers.analyser import BLANKS
 from retrievers.arrays import mapped, rises
+from retrievers.batches import Integers
+from retrievers.index_meta import AGAIN
+from retrievers.lexical import LexicalIndex
 from retrievers.options import NAME
+from retrievers.postings import Postings, Totals, Weights
 from retrievers.retriever import Card
-from retrievers.topk import Numbers, hits, places
 from retrievers.vocabulary import Vocabulary
 
+TOKENS = "tokens.npy"
 PUBLISHED: dict[str, float] = {}  # dataset -> the number its authors printed; they printed none
 
 
@@ -42,53 +48,61 @@ class RankBM25:
 
     @property
     def card(self) -> Card:
-        return Card(family="lexical", index={"type": "forward"}, search={"exact": True}, training_data=[])
+        return Card(family="lexical", index={"type": "inverted"}, search={"exact": True}, training_data=[])
 
-    def index(self, corpus: Corpus, path: Path) -> "RankBM25Index":
-        with index_folder.write_index(path, self, corpus) as (folder, counts):
-            texts = [doc.text.lower().split() for doc in corpus]
-            words = sorted({word for text in texts for word in text})
-            numbers = {word: number for number, word in enumerate(words)}
-            tokens = np.array([numbers[word] for text in texts for word in text], dtype=np.int32)
-            Vocabulary.write(folder, words)
-            np.save(folder / "tokens.npy", tokens)
-            np.save(folder / "token_starts.npy", np.cumsum([0, *map(len, texts)], dtype=np.int64))
-            np.save(folder / "places.npy", places(corpus.doc_ids))
-            counts |= {"documents": len(texts), "words": len(words), "tokens": len(tokens)}
+    def index(self, corpus: Corpus, path: Path) -> LexicalIndex:
+        lexical.write(path, self, corpus, BLANKS, self.weigh, kind=np.float64, fold=str.lower)
         return self.open(path)
 
-    def open(self, path: Path) -> "RankBM25Index":
+    def open(self, path: Path) -> LexicalIndex:
         return self.open_described(index_folder.described(path))
 
-    def open_described(self, found: index_folder.IndexFolder) -> "RankBM25Index":
-        path, doc_ids = found.path, index_folder.open_checked(found, self).doc_ids
-        place, vocabulary = mapped(path / "places.npy", np.int32, len(doc_ids)), Vocabulary.open(path)
-        tokens = mapped(path / "tokens.npy", np.int32, None)
-        starts = mapped(path / "token_starts.npy", np.int64, len(doc_ids) + 1)
+    def open_described(self, found: index_folder.IndexFolder) -> LexicalIndex:
+        found = index_folder.open_checked(found, self)
+        before = TOKENS in found.meta["files"] if "files" in found.meta else (found.path / TOKENS).is_file()
+        postings = self._of_tokens(found) if before else Postings.open(found.path, np.float64)
+        return LexicalIndex(found, postings, words)
+
+    def weigh(self, totals: Totals) -> Weights:
+        """Return the library's weights, by each of its operations in its order: they are the same to the last bit."""
+        count = len(totals.lengths_D)
+        documents, by_word = np.unique(totals.documents_W, return_inverse=True)
+        rarities = [log(count - one + 0.5) - log(one + 0.5) for one in documents.tolist()]  # NumPy's log may differ
+        total = 0.0
+        for one in by_word.tolist():  # sum() would be more exact than the library
+            total += rarities[one]
+        least = self.epsilon * (total / len(by_word)) if len(by_word) else 0.0
+        rarity = np.array([least if one < 0 else one for one in rarities], dtype=np.float64)
+        mean_length = int(totals.lengths_D.sum()) / max(count, 1)
+
+        def weights(counts_P: NDArray[Any], lengths_P: Integers, documents_P: Integers) -> NDArray[np.float64]:
+            length_P = 1 - self.b + self.b * lengths_P / mean_length
+            share_P = counts_P * (self.k1 + 1) / (counts_P + self.k1 * length_P)
+            return np.asarray(rarity[np.searchsorted(documents, documents_P)] * share_P)
+
+        return weights
+
+    def _of_tokens(self, found: index_folder.IndexFolder) -> Postings:
+        """Return the postings of an index that was made before there were any: it has each document's words."""
+        path, vocabulary = found.path, Vocabulary.open(found.path)
+        tokens = mapped(path / TOKENS, np.int32, None)
+        starts = mapped(path / "token_starts.npy", np.int64, len(found.doc_ids) + 1)
         rises(path / "token_starts.npy", starts, len(tokens))
-        texts = [tokens[begin:end].tolist() for begin, end in pairwise(starts)]
-        # the library divides by the number of words, so it cannot be asked about a corpus without any
-        engine = BM25Okapi(texts, k1=self.k1, b=self.b, epsilon=self.epsilon) if len(tokens) else None
-        return RankBM25Index(path, doc_ids, place, vocabulary, engine)
+        if len(tokens) and not 0 <= tokens.min() <= tokens.max() < len(vocabulary):
+            raise CorruptFileError(f"{path / TOKENS}: a number of no word; {AGAIN}")
+        lengths_D = np.diff(starts)
+        keys = tokens.astype(np.int64) << 32 | np.repeat(np.arange(len(lengths_D)), lengths_D)
+        keys, counts_P = np.unique(keys, return_counts=True)
+        documents_W = np.bincount(keys >> 32, minlength=len(vocabulary))
+        used, first = np.unique(tokens, return_index=True)
+        weights = self.weigh(Totals(lengths_D, documents_W[used[np.argsort(first)]]))
+        rows = keys & 0xFFFFFFFF
+        weights_P = weights(counts_P, lengths_D[rows], documents_W[keys >> 32])
+        return Postings(vocabulary, np.concatenate([[0], np.cumsum(documents_W)]), rows.astype(np.uint32), weights_P)
 
 
-@dataclass(frozen=True)
-class RankBM25Index:
-    path: Path
-    doc_ids: Sequence[str]
-    place: Numbers
-    vocabulary: Vocabulary
-    engine: BM25Okapi | None
-
-    def search(self, queries: Queries, *, k: int) -> Run:
-        with index_folder.using(self.path):
-            return Run({query_id: self._hits(text, k) for query_id, text in queries.items()})
-
-    def _hits(self, text: str, k: int) -> tuple[Hit, ...]:
-        if self.engine is None:
-            return ()
-        scores = self.engine.get_scores(self.vocabulary.numbers(text.lower().split()))
-        return hits(scores.astype(np.float32), self.place, self.doc_ids, k)
+def words(text: str) -> list[str]:
+    return text.lower().split()
 
 
 retriever = RankBM25

@@ -1,13 +1,15 @@
 """`topk` is `topk_reference`, faster: ties go by doc_id, at the cut too."""
 
+import pickle
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lotte import Run
+from lotte import Hit, Run
 from lotte.collection import RowIds
-from retrievers.topk import hits, places, topk, topk_reference
+from retrievers.topk import FoundHits, best, places, topk, topk_reference
 
 few_scores = st.lists(st.sampled_from([-1.0, -0.0, 0.0, 0.5, 1.0]), max_size=30)
 any_scores = st.lists(st.floats(-(2.0**99), 2.0**99, width=32), max_size=30)
@@ -55,6 +57,16 @@ def test_a_score_without_a_place_is_refused(bad):
 
 def test_what_scored_nothing_is_no_hit():
     scores = np.array([0.0, 0.5, -0.5, 0.0, 0.5], dtype=np.float32)
-    found = hits(scores, np.arange(5), "abcde", 10)
-    assert found == (("e", 0.5), ("b", 0.5), ("c", -0.5))
-    assert hits(scores, np.arange(5), "abcde", 1) == (("e", 0.5),)
+    rows, found = best(scores, np.arange(5), 10)
+    assert (rows.tolist(), found.tolist()) == ([4, 1, 2], [0.5, 0.5, -0.5])
+    assert best(scores, np.arange(5), 1)[0].tolist() == [4]
+
+
+@pytest.mark.parametrize("doc_ids", [RowIds(3), ["0", "1", "2"]], ids=["numbers", "texts"])
+def test_hits_that_are_made_when_asked_for_are_a_run_like_any_other(doc_ids):
+    found = {"q": (np.array([2, 0]), np.array([0.5, 0.25], dtype=np.float32)), "none": (np.zeros(0, int), np.zeros(0, np.float32))}
+    hits = FoundHits(found, doc_ids)
+    whole = {"q": (Hit("2", 0.5), Hit("0", 0.25)), "none": ()}
+    assert (Run(hits), dict(hits), repr(hits)) == (Run(whole), whole, repr(whole))
+    assert pickle.loads(pickle.dumps(Run(FoundHits(found, doc_ids)))) == Run(whole)
+    assert isinstance(hits["q"][0], Hit) and "other" not in hits

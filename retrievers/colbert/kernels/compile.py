@@ -18,7 +18,15 @@ from retrievers.colbert.kernels.vectors.forms import form, limit_compiler
 
 limit_compiler()
 CONFIG = amx.config()
-SOURCES = hashlib.sha256(b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.rglob("*.py")))).digest()
+
+
+@cache
+def sources(folder: Path) -> bytes:
+    """Return a hash of all code in a folder of kernels."""
+    return hashlib.sha256(b"".join(path.read_bytes() for path in sorted(folder.rglob("*.py")))).digest()
+
+
+SOURCES = sources(Path(__file__).parent)
 
 
 @cache
@@ -44,7 +52,9 @@ def compiled(function: Callable[..., Any], **options: Any) -> Any:
         _say_once()
         return nb.njit(function, nogil=True, **options)
     if kept := getattr(getattr(made, "_cache", None), "_cache_file", None):  # none, where numba may not write
-        kept._source_stamp = SOURCES
+        path = Path(function.__code__.co_filename)
+        folder = next((folder for folder in path.parents if folder.name == "kernels"), path.parent)
+        kept._source_stamp = sources(folder)
         key = hashlib.sha256(repr(_identity(function)).encode()).hexdigest()
         made._cache._index_key = lambda signature, codegen: (signature, codegen.magic_tuple(), form(), key)
     return made

@@ -25,7 +25,7 @@ SEGMENT = ("cells", "residuals", "lengths", "starts", "lists", "list_starts")
 FILES = {
     "bm25": [*LEXICAL, *POSTINGS],
     "overlap": [*LEXICAL, *POSTINGS],
-    "rank_bm25": [*LEXICAL, "tokens.npy", "token_starts.npy"],
+    "rank_bm25": [*LEXICAL, *POSTINGS],
     "colbertv2": ["centroids.npy", "codec.json", "chunks.0000.jsonl", "doc_ids.0001.txt", "kept.0001.npy",
                   *(f"{name}.0000.npy" for name in SEGMENT)],
 }  # fmt: skip
