@@ -47,7 +47,7 @@ def batches(texts: Iterable[str], analyser: Analyser) -> Iterator[Batch]:
     first = list(islice(parts, 2))
     parts = chain(first, parts)
     if len(first) > 1 and (words := kernels("words")):
-        yield from _in_threads(parts, _Compiled(words, analyser))
+        yield from _in_threads(parts, _CompiledNumbering(words, analyser))
     else:
         yield from (plain(part, analyser) for part in parts)
 
@@ -79,7 +79,7 @@ def _in_threads(parts: Iterator[list[str]], work: Callable[[list[str]], Batch]) 
 
 
 def plain(texts: list[str], analyser: Analyser) -> Batch:
-    """Return a batch. Slow, obvious, and the judge of `_Compiled`."""
+    """Return a batch. Slow, obvious, and the judge of `_CompiledNumbering`."""
     numbers: dict[str, int] = {}
     found = [[numbers.setdefault(word, len(numbers)) for word in analyser(text)] for text in texts]
     lengths = np.array([len(words) for words in found], dtype=np.int64)
@@ -91,7 +91,7 @@ def plain(texts: list[str], analyser: Analyser) -> Batch:
     return Batch(words, by_letters, documents, (once & 0xFFFFFFFF).astype(np.int32), counts.astype(np.int32), lengths)
 
 
-class _Compiled:
+class _CompiledNumbering:
     """The same by compiled code, which any number of threads may run at a time."""
 
     def __init__(self, kernels: ModuleType, analyser: Analyser) -> None:

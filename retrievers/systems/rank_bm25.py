@@ -102,6 +102,7 @@ class RankBM25:
 
 
 def words(text: str) -> list[str]:
+    """Return the words of a text: lower-cased, between blanks."""
     return text.lower().split()
 
 

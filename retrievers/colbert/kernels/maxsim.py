@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 
 from retrievers.colbert.kernels.arrays import LANES, UNIT, Bytes, Codec, Floats, Integers, Query, SearchContext, Segment
 from retrievers.colbert.kernels.compile import CONFIG, compiled, explicit, inlined, tiled
+from retrievers.colbert.kernels.maxsim_portable import LOWEST, longest, portable_maxsim
 from retrievers.colbert.kernels.vectors import amx, simd, simd_scores
 from retrievers.colbert.kernels.vectors.amx import TILE
 from retrievers.colbert.kernels.vectors.forms import form
 from retrievers.colbert.kernels.vectors.simd_dots import MANY, ROWS, dots, grouped
 
 Lanes = Bytes | NDArray[np.int8]  # of `simd_dots.grouped`; (B, 32, H) for plain loops and for a token at a time
-LOWEST = np.float32(-3.4e38)
 FUSED, TILES, LOOPS = range(3)  # with the scores, in registers of 512 bits; in matrix registers; in narrower ones
 
 
@@ -123,9 +123,24 @@ class _Tile(NamedTuple):
 
 
 @cache
+def _tile_dots(dim: int) -> Callable[..., None]:
+    """Return code that writes the dot products of the rows of a tile, four at a time."""
+
+    @inlined
+    def run(rows: Any, block: Any, room: Any) -> None:
+        first = 0
+        while first < rows:
+            first = min(first, rows - ROWS)
+            dots(room.unpacked + first * dim, block.lanes, room.dots + first * 4 * LANES, ROWS, dim)
+            first += ROWS
+
+    return run
+
+
+@cache
 def _tile_scores(dim: int, bits: int, id_bytes: int, keep: int, way: int) -> Callable[..., None]:
     """Return code that raises the best scores of a block to those of a tile; with `keep` = 1 it writes them all."""
-    width = dim * bits // 8
+    width, tile_dots = dim * bits // 8, _tile_dots(dim)
 
     @inlined
     def run(tile: Any, block: Any, room: Any, kept: Any) -> None:
@@ -136,10 +151,7 @@ def _tile_scores(dim: int, bits: int, id_bytes: int, keep: int, way: int) -> Cal
             if way == TILES:
                 amx.dots(room.unpacked, room.dots, dim)
             else:
-                while first < rows:
-                    first = min(first, rows - ROWS)
-                    dots(room.unpacked + first * dim, block.lanes, room.dots + first * 4 * LANES, ROWS, dim)
-                    first += ROWS
+                tile_dots(rows, block, room)
             of_tokens = (
                 room.dots, tile.size, tile.centroid_ids, block.scores, tile.lengths, room.lengths, room.units,
                 room.best, kept, block.last,
@@ -236,14 +248,6 @@ def _prefetch_listed(tokens: Any, listed: Any, start: Any, stop: Any) -> None:
         simd.prefetch(tokens.residuals.ctypes.data + listed[place] * width, width)
 
 
-@compiled
-def _longest(tokens: Any, rows: Any) -> Any:
-    longest = 0
-    for row in rows:
-        longest = max(longest, tokens.starts[row + 1] - tokens.starts[row])
-    return longest
-
-
 @cache
 def _explicit(dim: int, bits: int, id_bytes: int, keep: int, way: int) -> Callable[..., None]:
     """Return the vector code for a shape; with `keep` = 1, it says which tokens are close to the best too.
@@ -255,7 +259,7 @@ def _explicit(dim: int, bits: int, id_bytes: int, keep: int, way: int) -> Callab
     @compiled
     def run(tables: Any, tokens: Any, scores: Any, rows: Any, listed: Any, out: Any, close: Any) -> None:
         best, floors = np.empty(LANES, np.float32), np.empty(LANES, np.float32)
-        kept = np.empty(((_longest(tokens, rows) if keep else 0) + TILE, LANES), np.float32)
+        kept = np.empty(((longest(tokens, rows) if keep else 0) + TILE, LANES), np.float32)
         copies = _Copies(
             np.empty(TILE * width + 64, np.uint8), np.empty(TILE, tokens.centroid_ids.dtype), np.empty(TILE, np.uint8)
         )
@@ -300,58 +304,6 @@ def _explicit(dim: int, bits: int, id_bytes: int, keep: int, way: int) -> Callab
     return run
 
 
-# of plain loops, for any shape -------------------------------------------------------------------------------------
-
-
-@inlined
-def _token_scores(tables: Any, tokens: Any, scores: Any, token: Any, levels: Any, out: Any) -> None:
-    """Write the scores of a token with all query tokens. `levels` is room for its numbers."""
-    blocks, _, dim = tables.query.shape
-    per_byte = dim // tokens.residuals.shape[1]
-    bits = 8 // per_byte
-    for d in range(dim):
-        code = tokens.residuals[token, d // per_byte] >> (8 - bits * (d % per_byte + 1)) & (2**bits - 1)
-        levels[d] = tables.levels[code]
-    centroid_id = min(np.int64(tokens.centroid_ids[token]), scores.shape[1] - 1)
-    for block in range(blocks):
-        for lane in range(LANES):
-            dot = np.int32(0)
-            for d in range(dim):
-                dot += np.int32(levels[d]) * np.int32(tables.query[block, lane, d])
-            near = np.float32(scores[block, centroid_id, lane]) * tables.units[0]
-            score = (near + np.float32(dot) * tables.units[1]) * tables.inverse_lengths[tokens.lengths[token]]
-            out[block, lane] = score
-
-
-@compiled
-def _portable(tables: Any, tokens: Any, scores: Any, rows: Any, listed: Any, out: Any, close: Any) -> None:
-    """Do the same in plain loops."""
-    blocks, _, dim = tables.query.shape
-    keep, some, levels = len(close.starts) > 0, len(listed.starts) > 0, np.empty(dim, np.int16)
-    best = np.empty((blocks, LANES), np.float32)
-    kept = np.empty((_longest(tokens, rows) if keep else 1, blocks, LANES), np.float32)
-    for i in range(len(rows)):
-        best[:] = LOWEST
-        start, stop = tokens.starts[rows[i]], tokens.starts[rows[i] + 1]
-        if some:
-            start, stop = listed.starts[i], listed.starts[i + 1]
-        for at in range(start, stop):
-            now = kept[at - start if keep else 0]
-            _token_scores(tables, tokens, scores, listed.tokens[at] if some else at, levels, now)
-            for block in range(blocks):
-                for lane in range(LANES):
-                    best[block, lane] = max(best[block, lane], now[block, lane])
-        if start < stop:
-            out[i] = best.sum()
-        for at in range(stop - start if keep else 0):
-            for block in range(blocks):
-                mask = np.uint32(0)
-                for lane in range(LANES):
-                    if kept[at, block, lane] >= best[block, lane] - close.doubts[block, lane]:
-                        mask |= np.uint32(1) << np.uint32(lane)
-                close.masks[close.starts[i] + at, block] = mask
-
-
 def quantized_maxsim(
     segment: Segment, context: SearchContext, rows_C: NDArray[np.int32], listed: Listed | None = None,
     close: Close | None = None,
@@ -364,7 +316,7 @@ def quantized_maxsim(
     """
     if listed is not None and close is not None:
         raise ValueError("the close tokens are those of whole documents, not of listed ones")
-    codec, run = context.codec, _portable
+    codec, run = context.codec, portable_maxsim
     lanes: Lanes = context.query.lanes
     if explicit_for(codec):
         lanes = grouped(context.query.lanes, plane_order(codec.dim, codec.bits))
