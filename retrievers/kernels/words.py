@@ -95,7 +95,7 @@ def numbered(data: Any, ends: Any, classes: Any, longest: int) -> tuple[Any, Any
 
     Returns  the number of each word as it comes; words of each text; for each number where its word begins and ends
     """
-    numbers, total = np.empty(len(data) // 2 + 1, np.int32), 0
+    numbers, total = np.empty(len(data) + 1, np.int32), 0  # texts of a letter each stand end to end
     lengths = np.empty(len(ends), np.int64)
     begins, stops, hashes = np.empty(1 << 12, np.int64), np.empty(1 << 12, np.int64), np.empty(1 << 12, np.uint64)
     table, mask, known = np.zeros(1 << 13, np.int32), nb.uint64((1 << 13) - 1), 0
