@@ -36,6 +36,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "pruned 4, 1500, 448": {"algorithm": "pruned", "probe": 4, "candidates": 1500, "refined": 448, "full": 192},
     "pruned 2, 800, 192": {"algorithm": "pruned", "probe": 2, "candidates": 800, "refined": 192, "full": 128},
     "pruned 1, 700, 192": {"algorithm": "pruned", "probe": 1, "candidates": 700, "refined": 192, "full": 128},
+    "pruned 1, 300, 128": {"algorithm": "pruned", "probe": 1, "candidates": 300, "refined": 128, "full": 100},
     "pruned 8, 6000, 1024": {"algorithm": "pruned", "probe": 8, "candidates": 6000, "refined": 2048, "full": 512},
 }
 MEMORY = """
