@@ -102,9 +102,17 @@ def played(code, *arrays):
     return found, machine.reg_read(arm.UC_ARM64_REG_X0)
 
 
+def test_the_code_is_made_of_what_such_processors_have_for_it(neon):
+    made = [
+        (module_of(simd_dots.dots, 8, DIM, numbers=3), neon),
+        (module_of(simd.unpack, BITS, DIM * BITS // 8, numbers=4), "tbl"),
+        (module_of(products.count_tile, 4, 4, forms.SDOT, numbers=5), "sdot"),
+    ]
+    assert [f"\t{step}\t" in compiled(module, FEATURES[neon])[0] for module, step in made] == [True] * 3
+
+
 def test_dot_products_are_those_of_numpy(neon):
-    assembly, code = compiled(module_of(simd_dots.dots, 8, DIM, numbers=3), FEATURES[neon])
-    assert f"\t{neon}\t" in assembly
+    _, code = compiled(module_of(simd_dots.dots, 8, DIM, numbers=3), FEATURES[neon])
     random = np.random.default_rng(0)
     rows, lanes = random.integers(0, 256, (8, DIM), dtype=np.uint8), random.integers(-127, 128, (1, 32, DIM)).astype(np.int8)
     if neon == "usdot":
@@ -126,8 +134,7 @@ def test_a_dot_product_of_two_rows_is_that_of_numpy(neon):
 @pytest.mark.parametrize("bits", [1, 2, 4])
 def test_unpacking_looks_levels_up_in_a_table(neon, bits):
     width = DIM * bits // 8
-    assembly, code = compiled(module_of(simd.unpack, bits, width, numbers=4), FEATURES[neon])
-    assert "\ttbl\t" in assembly
+    _, code = compiled(module_of(simd.unpack, bits, width, numbers=4), FEATURES[neon])
     random = np.random.default_rng(bits)
     codes = random.integers(0, 2**bits, (16, DIM), dtype=np.uint8)
     levels = random.integers(0, 256, 16, dtype=np.uint8)
@@ -139,8 +146,7 @@ def test_unpacking_looks_levels_up_in_a_table(neon, bits):
 
 def test_products_of_the_encoder_are_those_of_numpy(neon):
     known = (4, 4, forms.SDOT)  # rows, numbers in a register, step: bytes of rows are below 128, so sdot takes them
-    assembly, code = compiled(module_of(products.count_tile, *known, numbers=5), FEATURES[neon])
-    assert "\tsdot\t" in assembly
+    _, code = compiled(module_of(products.count_tile, *known, numbers=5), FEATURES[neon])
     random = np.random.default_rng(3)
     rows, columns = random.integers(1, 128, (4, 64), dtype=np.uint8), random.integers(-127, 128, (32, 64)).astype(np.int8)
     panel = np.ascontiguousarray(columns.reshape(32, 16, 4).transpose(1, 0, 2))
