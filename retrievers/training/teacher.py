@@ -25,6 +25,7 @@ from lotte.parsing import json_of
 from lotte.progress import Progress
 from retrievers.colbert.model import checkpoint
 from retrievers.colbert.model.checkpoint import Checkpoint
+from retrievers.colbert.model.tokens import reported
 from retrievers.training import losses
 from retrievers.training.example import Example, finite, no_line, whole
 from retrievers.training.examples import Pairs, even
@@ -63,12 +64,14 @@ class CrossEncoder(nn.Module):
         start = checkpoint.find(source)
         require_fit(start, maxlen=maxlen, fresh=fresh)
         load: Any = AutoModelForSequenceClassification.from_pretrained
-        tokens: Any = AutoTokenizer.from_pretrained
+        reader: Any = AutoTokenizer
+        with reported(f"{start.folder}: transformers cannot read its tokenizer"):
+            tokens = reader.from_pretrained(start.folder, local_files_only=True)
         torch.manual_seed(seed)
         logging.set_verbosity_error()  # an output layer that is drawn is no news here
         logging.disable_progress_bar()
         if start.in_bytes:  # transformers does not know our int8
-            return cls(_begun(start), tokens(start.folder, local_files_only=True), maxlen=maxlen, precision=precision)
+            return cls(_begun(start), tokens, maxlen=maxlen, precision=precision)
         try:
             model, loading = load(
                 start.folder, local_files_only=True, num_labels=1, use_safetensors=True, output_loading_info=True
@@ -81,7 +84,7 @@ class CrossEncoder(nn.Module):
             raise CorruptFileError(
                 f"{start.name} lacks the tensor {lacking[0]!r}: it is no cross-encoder that was trained"
             )
-        return cls(model.float(), tokens(start.folder, local_files_only=True), maxlen=maxlen, precision=precision)
+        return cls(model.float(), tokens, maxlen=maxlen, precision=precision)
 
     def read(self, questions: Sequence[str], passages: Sequence[str]) -> dict[str, Tensor]:
         """Return the tokens of pairs, padded to the longest; what is cut off is the passage's end."""

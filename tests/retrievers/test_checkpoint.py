@@ -9,6 +9,7 @@ import tiny_checkpoint
 
 from lotte import artifact
 from lotte.errors import CorruptFileError, MismatchError, UnavailableError
+from retrievers.colbert.model import tokens
 from retrievers.colbert.model.checkpoint import Dense, find
 from retrievers.colbert.model.config import PUNCTUATION, ModelConfig
 
@@ -392,3 +393,20 @@ def test_long_names_of_strangers_are_cut(folder):
     with pytest.raises(MismatchError) as raised:
         Encoder.load(folder, device="cpu")
     assert len(str(raised.value)) < 300
+
+
+def test_a_panic_of_the_tokenizers_package_is_one_line(tmp_path, monkeypatch):
+    """Its code is Rust, whose panics are no Exception in Python."""
+    import tokenizers
+
+    class PanicException(BaseException):
+        pass
+
+    class Panicking:
+        @staticmethod
+        def from_file(path):
+            raise PanicException("no entry found")
+
+    monkeypatch.setattr(tokenizers, "Tokenizer", Panicking)
+    with pytest.raises(CorruptFileError, match=r"x\.json is no tokenizer that `tokenizers` can read \(no entry found\)"):
+        tokens.load(tmp_path / "x.json")

@@ -335,3 +335,10 @@ def test_dropout_reaches_every_place_of_the_model(start, some):
     student.set_dropout(cross.model.model, 0.0)
     tokens = cross.read(toy_training.lines(some, 2))
     assert torch.equal(cross.encode(tokens)[0], cross.encode(tokens)[0])
+
+
+def test_a_tokenizer_that_transformers_cannot_read_is_one_line(tmp_path):
+    folder = tiny_checkpoint.write(tmp_path / "checkpoint")
+    (folder / "tokenizer.json").write_text('{"version": "1.0", "model": {}}')
+    with pytest.raises(CorruptFileError, match="transformers cannot read its tokenizer"):
+        CrossEncoder.load(str(folder), maxlen=32, precision="fp32", seed=0, fresh=True)

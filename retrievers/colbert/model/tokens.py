@@ -9,6 +9,7 @@ Source  Khattab & Zaharia 2020, arXiv:2004.12832, section 3.2; ColBERT's query_t
 """
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -105,10 +106,8 @@ class TextTokens:
         prompt = self._query_prompt if query else self._doc_prompt
         # half a character, which no UTF-8 has, becomes a question mark
         given = [(prompt + text).encode("utf-8", "replace").decode() for text in texts]
-        try:
+        with reported(f"{self.path}: the tokenizer cannot read a text"):  # what a file says may fail on a text only
             rows: list[list[int]] = [encoding.ids for encoding in reader.encode_batch_fast(given)]
-        except Exception as error:  # the package raises nothing narrower: what a file says may fail on a text only
-            raise CorruptFileError(f"{self.path}: the tokenizer cannot read a text ({reason(error)})") from None
         if marker is not None:
             for row in rows:
                 row.insert(1, marker)
@@ -145,6 +144,17 @@ class TextTokens:
         return found
 
 
+@contextmanager
+def reported(problem: str) -> Iterator[None]:
+    """Raise CorruptFileError for what the package raises: Exception, as a rule, or a panic, which is none."""
+    try:
+        yield
+    except BaseException as error:
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            raise
+        raise CorruptFileError(f"{problem} ({reason(error)})") from None
+
+
 def load(path: Path) -> "Tokenizer":
     """Return the tokenizer of a tokenizer.json or a vocab.txt, without truncation and padding of its own.
 
@@ -155,10 +165,8 @@ def load(path: Path) -> "Tokenizer":
 
     if path.suffix == ".txt":
         return _word_pieces(path)
-    try:
+    with reported(f"{path} is no tokenizer that `tokenizers` can read"):
         tokenizer = Tokenizer.from_file(str(path))
-    except Exception as error:  # the package raises nothing narrower
-        raise CorruptFileError(f"{path} is no tokenizer that `tokenizers` can read ({reason(error)})") from None
     tokenizer.no_truncation()  # a file may bring its own: all-MiniLM-L6-v2 has 128 tokens, padded
     tokenizer.no_padding()
     return tokenizer
