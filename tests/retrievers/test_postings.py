@@ -26,7 +26,7 @@ def remember(totals):
 
 def compiled(texts, size):
     """The batches of texts by compiled code, so many texts in each."""
-    work = batches._Compiled(words, BLANKS)
+    work = batches._CompiledNumbering(words, BLANKS)
     return [work(texts[first : first + size]) for first in range(0, len(texts), size)]
 
 
@@ -66,7 +66,7 @@ def test_every_posting_is_there_once_with_its_counts(tmp_path_factory, texts, si
 
 @given(texts=st.lists(st.text(st.sampled_from("aAbB \u00e9'.,:_19\n\u2019\u0301\u6f22\u3042\u00b7\u03a3\u0660\u200d\U00020001\ud800"), max_size=20) | st.text(max_size=20), max_size=5), analyser=st.sampled_from([ENGLISH, BLANKS]))
 def test_compiled_code_reads_texts_as_python_does(texts, analyser):
-    expected, found = batches.plain(texts, analyser), batches._Compiled(words, analyser)(texts)
+    expected, found = batches.plain(texts, analyser), batches._CompiledNumbering(words, analyser)(texts)
     assert [np.asarray(part).tolist() for part in found] == [np.asarray(part).tolist() for part in expected]
 
 
@@ -74,13 +74,13 @@ def test_compiled_code_reads_texts_as_python_does(texts, analyser):
 @pytest.mark.parametrize("end", ["", "'s", "\u00e9's", "_"])
 def test_compiled_code_cuts_a_long_word_as_python_does(letters, end):
     texts = ["w" * letters + end, "\u6f22" + "\u0301" * letters + end]
-    expected, found = batches.plain(texts, ENGLISH), batches._Compiled(words, ENGLISH)(texts)
+    expected, found = batches.plain(texts, ENGLISH), batches._CompiledNumbering(words, ENGLISH)(texts)
     assert found.words == expected.words and found.counts.tolist() == expected.counts.tolist()
 
 
 def test_more_words_than_the_table_begins_with_are_all_numbered():
     texts = [" ".join(f"w{number}" for number in range(first, first + 7_000)) for first in (0, 5_000, 10_000)]
-    expected, found = batches.plain(texts, BLANKS), batches._Compiled(words, BLANKS)(texts)
+    expected, found = batches.plain(texts, BLANKS), batches._CompiledNumbering(words, BLANKS)(texts)
     assert found.words == expected.words
     assert found.rows.tolist() == expected.rows.tolist()
 
