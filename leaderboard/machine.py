@@ -18,9 +18,7 @@ from lotte.processors import num_processors
 
 HOUSE = Path(__file__).resolve().parent.parent
 CODE = ("lotte", "retrievers", "leaderboard", "pyproject.toml", "constraints.txt")  # what a number can depend on
-LIBRARIES = (
-    "lotte-bench", "bm25s", "numpy", "pystemmer", "pytrec-eval-terrier", "rank-bm25", "torch", "transformers",
-)  # fmt: skip
+LIBRARIES = ("lotte-bench", "numpy", "pystemmer", "pytrec-eval-terrier", "torch", "transformers")
 
 
 @cache

@@ -9,7 +9,7 @@ Source  org.apache.lucene.analysis.en.EnglishAnalyzer; UAX #29, table 3
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from threading import local
 from unicodedata import category, name
@@ -69,9 +69,10 @@ class Analyser:
     kinds: Callable[[], tuple[str, ...]]  # see `character_kinds`; it may say less
     longest: int = 0  # characters of a word, which is cut into such pieces; 0: any number
     any_case: bool = False  # whether a word is indexed as the same with its letters of ASCII in lower case
+    fold: Callable[[str], str] = str  # what is done to a text first
 
     def __call__(self, text: str) -> list[str]:
-        return [word for word in self.indexed_as(self.words(text)) if word is not None]
+        return [word for word in self.indexed_as(self.words(self.fold(text))) if word is not None]
 
 
 def _without_possessive(word: str) -> str:
@@ -130,3 +131,4 @@ def _no_blanks() -> tuple[str, ...]:
 
 ENGLISH = Analyser(words, indexed_as, character_kinds, MAX_LETTERS, any_case=True)
 BLANKS = Analyser(str.split, list, _no_blanks)  # what stands between blanks
+LOWER_BLANKS = replace(BLANKS, fold=str.lower)

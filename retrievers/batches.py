@@ -101,7 +101,7 @@ class _CompiledNumbering:
         self._first: list[str] = []  # the words of the first batch, by letters
 
     def __call__(self, texts: list[str]) -> Batch:
-        spelled = [text.encode("utf-8", "surrogatepass") for text in texts]
+        spelled = [self._analyser.fold(text).encode("utf-8", "surrogatepass") for text in texts]
         ends = np.cumsum([len(text) for text in spelled], dtype=np.int64)
         data = b"".join(spelled)
         data = data.lower() if self._analyser.any_case else data  # of bytes: the letters of ASCII

@@ -29,12 +29,11 @@ Found = tuple[NDArray[Any], Scores]  # rows and scores, best first
 
 def write(
     path: Path, recipe: "DataclassInstance", corpus: Corpus, analyser: Analyser, weigh: postings.Weigh,
-    *, kind: Any = np.float32, fold: Callable[[str], str] = str, distinct: bool = False,
+    *, kind: Any = np.float32, distinct: bool = False,
 ) -> None:  # fmt: skip
     """Write an index, or nothing.
 
     kind  of number that a weight is
-    fold  what is done to a text first
     distinct  whether a word counts once in a document
     """
     with index_folder.write_index(path, recipe, corpus) as (folder, counts):
@@ -43,7 +42,7 @@ def write(
             def texts() -> Iterator[str]:
                 for doc in corpus:
                     progress.advance()
-                    yield fold(doc.text)
+                    yield doc.text
 
             counts |= postings.write(folder, batches(texts(), analyser), weigh, kind)
         counts |= {"tokens": counts["postings"]} if distinct else {}
@@ -166,7 +165,8 @@ class _Compiled:
         weights = self._postings.weights
         sums = np.zeros(self._kernels.WINDOW, dtype=weights.dtype)
         bits = sums.view(np.dtype(f"i{weights.dtype.itemsize}"))
-        arrays = firsts, words, most, places, self._postings.rows, weights, self._place
-        keys: NDArray[np.uint64] = self._kernels.best(*arrays, depth, sums, bits, self._kernels.DEEP)
+        asked = self._kernels.AskedWords(firsts, words, most, places)
+        indexed = self._kernels.Indexed(self._postings.rows, weights, self._place)
+        keys: NDArray[np.uint64] = self._kernels.best(asked, indexed, sums, bits, depth, self._kernels.DEEP)
         keys.sort(axis=1)
         return keys[:, ::-1]

@@ -10,20 +10,20 @@ A key is a score in its upper 32 bits, as a float32 that is not negative, and a 
 are the better hits, in the order of a run.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numba as nb
 import numpy as np
 
-from retrievers.colbert.kernels.compile import compiled
+from retrievers.colbert.kernels.compile import compiled, inlined
+from retrievers.kernels import largest
+from retrievers.kernels.largest import BLOCK, LANES, STEPS
 
 WINDOW = 1 << 16  # documents; their sums take 256 kB
 DEEP = 1 << 12  # documents for each hit, from which on it pays to leave words out
-BLOCK = 256
-_LANES = 16  # a group is every 16th document of a block
-_STEPS = 1 << 12
 _FAR, _FEW = 0.4, 4  # which words are left out: a share of what must be reached; each a share of all their postings
 _POSTING, _LOOK_UP = 0.85, 40.0  # ns: adding one up, finding one
+_NONE = 0xFFFFFFFF  # all keys with a score are larger
 
 
 @compiled
@@ -40,70 +40,6 @@ def _found(rows: Any, begin: int, end: int, row: int) -> int:
         else:
             last = middle
     return begin
-
-
-@compiled
-def _select(keys: Any, count: int, k: int) -> Any:
-    """Put the k largest of `count` keys in front. Returns the least of these."""
-    low, high = 0, count - 1
-    while low < high:
-        a, b, c = keys[low], keys[(low + high) >> 1], keys[high]
-        pivot = max(min(a, b), min(max(a, b), c))
-        i, j = low, high
-        while i <= j:
-            while keys[i] > pivot:
-                i += 1
-            while keys[j] < pivot:
-                j -= 1
-            if i <= j:
-                keys[i], keys[j] = keys[j], keys[i]
-                i += 1
-                j -= 1
-        if k - 1 <= j:
-            high = j
-        elif k - 1 >= i:
-            low = i
-        else:
-            break
-    least = keys[0]
-    for one in range(1, k):
-        least = min(least, keys[one])
-    return least
-
-
-@compiled
-def _group(bits: Any, size: int, maxima: Any) -> int:
-    """Write the largest of every group of a window. Returns how many groups there are."""
-    for block in range(0, size, BLOCK):
-        ours, groups = bits[block : block + BLOCK], maxima[block // _LANES : block // _LANES + _LANES]
-        for lane in range(_LANES):
-            most = ours[lane]  # kept in `groups`, it would not become vector code
-            for row in range(1, BLOCK // _LANES):
-                most = max(most, ours[row * _LANES + lane])
-            groups[lane] = most
-    return (size + BLOCK - 1) // BLOCK * _LANES
-
-
-@compiled
-def _reached(maxima: Any, groups: int, k: int, histogram: Any) -> int:
-    """Return a number that k groups reach, and so k documents do, nearly as large as it may be; 1 at least.
-
-    What is less than a sixteenth of the largest is not told apart, nor what differs by a thousandth.
-    """
-    most = nb.int64(maxima[0])
-    for group in range(1, groups):
-        most = max(most, nb.int64(maxima[group]))
-    shift = nb.int64(13 if maxima.itemsize == 4 else 42)  # of bits; four times 2 ** 10 of such steps are a factor of 16
-    low = most - (nb.int64(_STEPS - 1) << shift)
-    histogram[:] = 0
-    for group in range(groups):
-        if maxima[group] >= low:
-            histogram[(nb.int64(maxima[group]) - low) >> shift] += 1
-    step, count = _STEPS - 1, histogram[_STEPS - 1]
-    while step > 0 and count < k:
-        step -= 1
-        count += histogram[step]
-    return max(low + (step << shift), 1) if count >= k else 1
 
 
 @compiled
@@ -161,151 +97,261 @@ def looked_up(letters: Any, starts: Any, asked: Any, ends: Any) -> Any:
     return numbers
 
 
-@compiled
-def _reaching(bits: Any, maxima: Any, groups: int, limit: int, found: Any) -> int:
-    """Write which documents of a window reach the limit, block by block. Returns how many.
+class AskedWords(NamedTuple):
+    """Queries, as numbers of words, and what is known of these words.
 
-    Nothing is chosen by a branch, which would be guessed wrong a thousand times.
+    Shapes
+      T  words of all queries, end to end      U  different words      N  windows
     """
-    some, count = 0, 0
-    for group in range(groups):
-        found[len(found) - 1 - some] = group
-        some += maxima[group] >= limit
-    for one in range(some):
-        group = found[len(found) - 1 - one]
-        first = group // _LANES * BLOCK + group % _LANES
-        for document in range(first, first + BLOCK, _LANES):
-            found[count] = document
-            count += bits[document] >= limit
+
+    firsts: Any  # (queries + 1,) into T
+    words: Any  # (T,) into U
+    most: Any  # (U, N) the largest weight of each word in each window, as `windows` finds it, and no NaN
+    places: Any  # (U, N + 1) where its postings begin there, and end in the last
+
+
+class Indexed(NamedTuple):
+    """The postings of all words, as an index has them, and the place of each document."""
+
+    rows: Any
+    weights: Any
+    place: Any
+
+
+# A word of a query in a window: fields of one array, so that references to one are counted and not to six
+_WORD = np.dtype(
+    [
+        ("at", np.int64),  # where its postings begin
+        ("near", np.int64),  # where those of a block begin, or before
+        ("stop", np.int64),  # where those of the window end
+        ("by_most", np.int64),  # the word that is here in the order of largest weights, least first
+        ("bound", np.float64),  # what the words up to this one in that order are worth together, at most
+        ("left_out", np.bool_),
+    ],
+    align=True,
+)
+
+
+class _Room(NamedTuple):
+    """What is written again for each query, and each window."""
+
+    sums: Any  # of each document of a window; zeros between windows
+    bits: Any  # the same memory as whole numbers
+    maxima: Any  # of the groups of a window
+    found: Any  # documents that may be among the best
+    histogram: Any
+    keys: Any  # of the best documents so far, in no order
+    words: Any  # of a query: _WORD
+    one: Any  # a sum
+    one_bits: Any  # the same memory as a whole number
+
+
+class _Best(NamedTuple):
+    """What is known of the best documents while windows are looked at."""
+
+    num_keys: int
+    least: float  # what a document must reach
+    last_key: int  # what its key must be larger than
+
+
+class _Window(NamedTuple):
+    """A window in which words are left out, those that weigh least."""
+
+    first: int  # its first document
+    size: int
+    out: int  # words
+    slack: float  # the share of a sum that rounding may make
+
+
+@compiled
+def _room(tables: Any, sums: Any, bits: Any, depth: int) -> Any:
+    longest, size, one = 0, len(sums), np.empty(1, sums.dtype)
+    for query in range(len(tables.firsts) - 1):
+        longest = max(longest, tables.firsts[query + 1] - tables.firsts[query])
+    return _Room(
+        sums,
+        bits,
+        np.empty(size // LANES, bits.dtype),
+        np.empty(size + size // LANES + 1, np.int64),
+        np.empty(STEPS, np.int64),
+        np.empty(2 * depth + size, np.uint64),
+        np.empty(longest, _WORD),
+        one,
+        one.view(bits.dtype),
+    )
+
+
+@compiled
+def _enter(asked: Any, number: int, tables: Any, words: Any) -> None:
+    """Find where each word's postings are in a window, and order the words by what they are worth there."""
+    most, places = tables.most, tables.places
+    for word in range(len(asked)):
+        other = word
+        while other > 0 and most[asked[words[other - 1].by_most], number] > most[asked[word], number]:
+            words[other].by_most = words[other - 1].by_most
+            other -= 1
+        words[other].by_most = word
+    total = 0.0
+    for other in range(len(asked)):
+        total += most[asked[words[other].by_most], number]
+        words[other].bound = total
+    for word in range(len(asked)):
+        words[word].at = words[word].near = places[asked[word], number]
+        words[word].stop = places[asked[word], number + 1]
+
+
+@compiled
+def _leave_out(most_out: int, limit: float, words: Any) -> tuple[int, int]:
+    """Return how many words of a window need not be added up, and how many postings they have."""
+    out, saved = 0, 0
+    while out < most_out and words[out].bound < limit:
+        saved += words[words[out].by_most].stop - words[words[out].by_most].at
+        out += 1
+    while out:
+        last = words[words[out - 1].by_most].stop - words[words[out - 1].by_most].at
+        if last * _FEW >= saved:
+            break
+        out -= 1  # a word that saves little lets too many documents through
+        saved -= last
+    return out, saved
+
+
+@inlined
+def _add_up(num_words: int, out: int, rows: Any, weights: Any, words: Any, sums: Any) -> None:
+    """Add up a window's postings, word after word, without the words that are left out."""
+    mask = nb.uint32(len(sums) - 1)
+    for word in range(num_words):
+        words[word].left_out = False
+    for other in range(out):
+        words[words[other].by_most].left_out = True
+    for word in range(num_words):
+        if not words[word].left_out:
+            for posting in range(nb.uint64(words[word].at), nb.uint64(words[word].stop)):  # or each is held against 0
+                sums[rows[posting] & mask] += weights[posting]
+
+
+@inlined
+def _summed(num_words: int, window: Any, best: Any, depth: int, indexed: Any, room: Any) -> tuple[int, float]:
+    """Add a window up and write which documents may be among the best. Returns how many, and what these must reach."""
+    _add_up(num_words, window.out, indexed.rows, indexed.weights, room.words, room.sums)
+    groups, least = largest.group(room.bits, window.size, room.maxima), best.least
+    if best.num_keys == 0 and 2 * depth <= groups:
+        room.one_bits[0] = largest.reached(room.maxima, groups, depth, room.histogram)
+        least = nb.float64(room.one[0])
+    room.one[0] = least * (1 - 2.0**-22)
+    if window.out:
+        room.one[0] = least * (1 - window.slack) - room.words[window.out - 1].bound * (1 + window.slack)
+    return largest.reaching(room.bits, room.maxima, groups, max(nb.int64(room.one_bits[0]), 1), room.found), least
+
+
+@inlined
+def _worth(word: Any, row: int, rows: Any, weights: Any) -> Any:
+    """Return what a word is worth in a document; 0 if it is not there."""
+    posting = _found(rows, word.near, word.stop, row)
+    return weights[posting] if posting < word.stop and rows[posting] == row else weights.dtype.type(0)
+
+
+@inlined
+def _reaches(row: int, reached: float, window: Any, least: float, rows: Any, weights: Any, words: Any) -> Any:
+    """Return whether a document reaches a sum, as far as that is told without the order of the words."""
+    other, slack = window.out - 1, window.slack
+    while other >= 0 and reached + words[other].bound * (1 + slack) >= least * (1 - slack):
+        reached += _worth(words[words[other].by_most], row, rows, weights)
+        other -= 1
+    return other < 0 and reached >= least * (1 - slack)
+
+
+@compiled
+def _look_up(num_words: int, here: int, window: Any, least: float, indexed: Any, room: Any) -> int:
+    """Keep those of the documents found that reach a sum with the words that were left out. Returns how many.
+
+    Their sums are written: what all words add up to, in the order of the query.
+    """
+    rows, weights, words, sums, found = indexed.rows, indexed.weights, room.words, room.sums, room.found
+    block, kept = -1, 0
+    for one in found[:here]:
+        row = window.first + one
+        if one // BLOCK != block:
+            block = one // BLOCK
+            for word in range(num_words):
+                words[word].near = _found(rows, words[word].near, words[word].stop, window.first + block * BLOCK)
+        if _reaches(row, nb.float64(sums[one]), window, least, rows, weights, words):
+            total = sums.dtype.type(0)
+            for word in range(num_words):
+                total += _worth(words[word], row, rows, weights)
+            sums[one], found[kept] = total, one
+            kept += 1
+    return kept
+
+
+@compiled
+def _take(here: int, first: int, best: Any, place: Any, room: Any) -> Any:
+    """Add the keys of the documents found. Returns how many keys there are."""
+    sums, keys, count = room.sums, room.keys, best.num_keys
+    for one in room.found[:here]:
+        key = nb.uint64(np.float32(sums[one]).view(np.uint32)) << nb.uint64(32) | nb.uint64(place[first + one])
+        keys[count] = key
+        count += key > best.last_key
     return count
 
 
 @compiled
-def best(
-    firsts: Any, words: Any, most: Any, places: Any, rows: Any, weights: Any, place: Any, k: int, sums: Any, bits: Any,
-    deep: int,
-) -> Any:  # fmt: skip
+def _of_window(num_words: int, window: Any, saved: int, best: Any, depth: int, indexed: Any, room: Any) -> Any:
+    """Return the best after a window, and whether words were left out in vain."""
+    here, least = _summed(num_words, window, best, depth, indexed, room)
+    in_vain = window.out > 0 and here * num_words * _LOOK_UP > saved * _POSTING
+    if in_vain:  # looking them up takes longer than adding all up does
+        room.bits[: (window.size + BLOCK - 1) // BLOCK * BLOCK] = 0
+        window = _Window(window.first, window.size, 0, window.slack)
+        here, least = _summed(num_words, window, best, depth, indexed, room)
+    if window.out:
+        here = _look_up(num_words, here, window, least, indexed, room)
+    count, last_key = _take(here, window.first, best, indexed.place, room), best.last_key
+    room.bits[: (window.size + BLOCK - 1) // BLOCK * BLOCK] = 0
+    if count >= depth and (last_key == _NONE or count > depth + depth // 2):
+        last_key, count = largest.select(room.keys, count, depth), depth
+        least = max(least, nb.float64(np.uint32(last_key >> nb.uint64(32)).view(np.float32)))
+    return _Best(count, least, last_key), in_vain
+
+
+@compiled
+def _of_query(asked: Any, tables: Any, indexed: Any, room: Any, depth: int, most_out: int) -> int:
+    """Put the keys of a query's best documents in front. Returns how many there are."""
+    slack = (len(asked) + 1) * 2.0**-22  # more than rounding makes of a sum
+    may_reach, size = np.zeros(tables.most.shape[1]), len(room.sums)
+    for number in range(len(may_reach)):
+        for word in asked:
+            may_reach[number] += tables.most[word, number]
+    best = _Best(0, 0.0, nb.uint64(_NONE))
+    for number in np.argsort(-may_reach):  # so that few are looked at
+        if may_reach[number] == 0 or may_reach[number] * (1 + slack) < best.least * (1 - slack):
+            break  # no document of this window and of those that follow is among the best
+        _enter(asked, number, tables, room.words)
+        out, saved = _leave_out(most_out, best.least * _FAR, room.words)
+        window = _Window(number * size, min(size, len(indexed.place) - number * size), out, slack)
+        best, in_vain = _of_window(len(asked), window, saved, best, depth, indexed, room)
+        if in_vain:
+            most_out = out - 1
+    if best.num_keys > depth:
+        largest.select(room.keys, best.num_keys, depth)
+    return min(best.num_keys, depth)
+
+
+@compiled
+def best(tables: Any, indexed: Any, sums: Any, bits: Any, k: int, deep: int) -> Any:
     """Return the keys of the k best of each query, in no order, and 0 for none.
 
-    Shapes
-      Q  queries      T  words of all queries, end to end      U  different words      N  windows
-
-    firsts   (Q + 1,) into T
-    words    (T,) into U
-    most     (U, N) the largest weight of each word in each window, as `windows` finds it, and no NaN
-    places   (U, N + 1) where its postings begin there, and end in the last
     sums     zeros of the type of the weights, as they are again in the end, for a window: a power of 2, from BLOCK on
     bits     the same memory as whole numbers
     deep     DEEP
     """
-    num_documents, size_of_window = len(place), len(sums)
+    firsts, num_documents = tables.firsts, len(indexed.place)
     depth = min(k, num_documents)
-    mask = nb.uint32(size_of_window - 1)
-    none = nb.uint64(0xFFFFFFFF)  # all keys with a score are larger
     best_keys = np.zeros((len(firsts) - 1, depth), np.uint64)
-    keys, maxima = np.empty(2 * depth + size_of_window, np.uint64), np.empty(size_of_window // _LANES, bits.dtype)
-    found = np.empty(size_of_window + size_of_window // _LANES + 1, np.int64)
-    histogram = np.empty(_STEPS, np.int64)
-    longest = 0
+    room = _room(tables, sums, bits, depth)
     for query in range(len(firsts) - 1):
-        longest = max(longest, firsts[query + 1] - firsts[query])
-    at, near, stop = np.empty(longest, np.int64), np.empty(longest, np.int64), np.empty(longest, np.int64)
-    by_most, bound, left_out = np.empty(longest, np.int64), np.empty(longest), np.empty(longest, np.bool_)
-    may_reach, exact = np.empty(most.shape[1]), np.empty(1, sums.dtype)
-    exact_bits = exact.view(bits.dtype)
-    score = np.empty(1, np.float32)
-    score_bits = score.view(np.uint32)
-    for query in range(len(firsts) - 1):
-        asked = words[firsts[query] : firsts[query + 1]]
-        slack = (len(asked) + 1) * 2.0**-22  # more than rounding makes of a sum
-        for number in range(len(may_reach)):
-            may_reach[number] = 0
-            for word in asked:
-                may_reach[number] += most[word, number]
-        count, least, last_key = 0, 0.0, none
+        asked = tables.words[firsts[query] : firsts[query + 1]]
         most_out = len(asked) if depth * deep <= num_documents else 0
-        for number in np.argsort(-may_reach):  # so that few are looked at
-            if may_reach[number] == 0 or may_reach[number] * (1 + slack) < least * (1 - slack):
-                break  # no document of this window and of those that follow is among the best
-            window = number * size_of_window
-            size = min(size_of_window, num_documents - window)
-            for word in range(len(asked)):
-                other = word
-                while other > 0 and most[asked[by_most[other - 1]], number] > most[asked[word], number]:
-                    by_most[other] = by_most[other - 1]
-                    other -= 1
-                by_most[other] = word
-            total = 0.0
-            for other in range(len(asked)):
-                total += most[asked[by_most[other]], number]
-                bound[other] = total
-            for word in range(len(asked)):
-                at[word] = near[word] = places[asked[word], number]
-                stop[word] = places[asked[word], number + 1]
-            out, saved = 0, 0
-            while out < most_out and bound[out] < least * _FAR:
-                saved += stop[by_most[out]] - at[by_most[out]]
-                out += 1
-            while out and (stop[by_most[out - 1]] - at[by_most[out - 1]]) * _FEW < saved:
-                out -= 1  # a word that saves little lets too many documents through
-                saved -= stop[by_most[out]] - at[by_most[out]]
-            while True:
-                left_out[:] = False
-                for other in range(out):
-                    left_out[by_most[other]] = True
-                for word in range(len(asked)):
-                    if not left_out[word]:
-                        for posting in range(at[word], stop[word]):
-                            sums[rows[posting] & mask] += weights[posting]
-                groups = _group(bits, size, maxima)
-                if count == 0 and 2 * depth <= groups:
-                    exact_bits[0] = _reached(maxima, groups, depth, histogram)
-                    least = nb.float64(exact[0])
-                lower = least * (1 - 2.0**-22)
-                if out:
-                    lower = least * (1 - slack) - bound[out - 1] * (1 + slack)
-                exact[0] = lower
-                here = _reaching(bits, maxima, groups, max(nb.int64(exact_bits[0]), 1), found)
-                if out and here * len(asked) * _LOOK_UP > saved * _POSTING:
-                    # looking them up takes longer than adding all up does
-                    bits[: (size + BLOCK - 1) // BLOCK * BLOCK] = 0
-                    most_out, out = out - 1, 0
-                    continue
-                break
-            block = -1
-            for one in found[:here]:
-                score[0] = sums[one]
-                if out:
-                    row = window + one
-                    if one // BLOCK != block:
-                        block = one // BLOCK
-                        for word in range(len(asked)):
-                            near[word] = _found(rows, near[word], stop[word], window + block * BLOCK)
-                    reached, other = nb.float64(sums[one]), out - 1
-                    while other >= 0 and reached + bound[other] * (1 + slack) >= least * (1 - slack):
-                        word = by_most[other]
-                        posting = _found(rows, near[word], stop[word], row)
-                        if posting < stop[word] and rows[posting] == row:
-                            reached += weights[posting]
-                        other -= 1
-                    if other >= 0 or reached < least * (1 - slack):
-                        continue
-                    exact[0] = 0
-                    for word in range(len(asked)):
-                        posting = _found(rows, near[word], stop[word], row)
-                        if posting < stop[word] and rows[posting] == row:
-                            exact[0] += weights[posting]
-                    score[0] = exact[0]
-                key = nb.uint64(score_bits[0]) << nb.uint64(32) | nb.uint64(place[window + one])
-                keys[count] = key
-                count += key > last_key
-            bits[: (size + BLOCK - 1) // BLOCK * BLOCK] = 0
-            if count >= depth and (last_key == none or count > depth + depth // 2):
-                last_key, count = _select(keys, count, depth), depth
-                score_bits[0] = last_key >> nb.uint64(32)
-                least = max(least, nb.float64(score[0]))
-        if count > depth:
-            _select(keys, count, depth)
-            count = depth
-        best_keys[query, :count] = keys[:count]
+        count = _of_query(asked, tables, indexed, room, depth, most_out)
+        best_keys[query, :count] = room.keys[:count]
     return best_keys

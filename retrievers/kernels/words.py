@@ -14,7 +14,7 @@ import numba as nb
 import numpy as np
 from numpy.typing import NDArray
 
-from retrievers.colbert.kernels.compile import compiled
+from retrievers.colbert.kernels.compile import compiled, inlined
 
 LETTER, DIGIT, MARK, JOINER, SINGLE, IN_LETTERS, IN_DIGITS = 1, 2, 4, 8, 16, 32, 64
 _BEGINS, _GOES_ON = LETTER | DIGIT, LETTER | DIGIT | MARK | JOINER
@@ -77,11 +77,51 @@ def _word(data: Any, at: int, end: int, classes: Any) -> tuple[int, int, int]:
     return end, end, 0
 
 
+# A different word: fields of one array, which counts no more references than one and reads one piece of memory
+_KNOWN = np.dtype([("begin", np.int64), ("stop", np.int64), ("hash", np.uint64)], align=True)
+
+
+@inlined
+def _hashed(data: Any, begin: int, stop: int) -> Any:
+    """Return FNV-1a's hash of a word, whose lower bits are mixed once more."""
+    key = nb.uint64(0xCBF29CE484222325)
+    for place in range(begin, stop):
+        key = (key ^ nb.uint64(data[place])) * nb.uint64(0x100000001B3)
+    return key ^ key >> nb.uint64(29)
+
+
+@inlined
+def _slot(data: Any, begin: int, stop: int, key: Any, known: Any, table: Any) -> Any:
+    """Return where a word stands in the table, or the free slot where it is to stand."""
+    mask = nb.uint64(len(table) - 1)
+    slot = key & mask
+    while True:
+        number = table[slot] - 1  # said once: with the table as the condition of the loop it took a sixth longer
+        if number < 0:
+            break
+        other = known[number]
+        if other.hash == key and other.stop - other.begin == stop - begin:
+            same, place = other.begin, begin
+            while place < stop and data[same] == data[place]:
+                same, place = same + 1, place + 1
+            if place == stop:
+                break
+        slot = (slot + nb.uint64(1)) & mask
+    return slot
+
+
 @compiled
-def _grown(array: Any, size: int) -> Any:
-    larger = np.empty(size, array.dtype)
-    larger[: len(array)] = array
-    return larger
+def _roomier(known: Any) -> tuple[Any, Any]:
+    """Return the same words, and a table of them, with room for twice as many."""
+    table, mask = np.zeros(4 * len(known), np.int32), nb.uint64(4 * len(known) - 1)
+    for number in range(len(known)):
+        slot = known[number].hash & mask
+        while table[slot]:
+            slot = (slot + nb.uint64(1)) & mask
+        table[slot] = number + 1
+    larger = np.empty(2 * len(known), known.dtype)
+    larger[: len(known)] = known
+    return larger, table
 
 
 @compiled
@@ -95,55 +135,32 @@ def numbered(data: Any, ends: Any, classes: Any, longest: int) -> tuple[Any, Any
 
     Returns  the number of each word as it comes; words of each text; for each number where its word begins and ends
     """
-    numbers, total = np.empty(len(data) + 1, np.int32), 0  # texts of a letter each stand end to end
-    lengths = np.empty(len(ends), np.int64)
-    begins, stops, hashes = np.empty(1 << 12, np.int64), np.empty(1 << 12, np.int64), np.empty(1 << 12, np.uint64)
-    table, mask, known = np.zeros(1 << 13, np.int32), nb.uint64((1 << 13) - 1), 0
-    at = 0
+    numbers = np.empty(len(data) + 1, np.int32)  # texts of a letter each stand end to end
+    lengths, total, count, at = np.empty(len(ends), np.int64), 0, 0, 0
+    # the table has at a slot that a hash gives, or behind it, which word, from 1; 0: none
+    known, table = np.empty(1 << 12, _KNOWN), np.zeros(1 << 13, np.int32)
     for text in range(len(ends)):
-        end, first = ends[text], total
+        first, end = total, ends[text]
         while at < end:
             begin, at, letters = _word(data, at, end, classes)
-            stop = begin
-            while stop < at:  # one piece, unless the word is too long
-                begin, stop = stop, at
+            while begin < at:  # one piece, unless the word is too long
+                stop = at
                 if 0 < longest < letters:
                     stop, letters = begin, letters - longest
                     for _ in range(longest):
                         stop = _decoded(data, stop)[1]
-                key = nb.uint64(0xCBF29CE484222325)
-                for place in range(begin, stop):
-                    key = (key ^ nb.uint64(data[place])) * nb.uint64(0x100000001B3)
-                key ^= key >> nb.uint64(29)
-                slot = key & mask
-                while True:
-                    number = table[slot] - 1
-                    if number < 0:
-                        number, known = known, known + 1
-                        if number == len(begins):
-                            size = 2 * number
-                            begins, stops, hashes = _grown(begins, size), _grown(stops, size), _grown(hashes, size)
-                        begins[number], stops[number], hashes[number] = begin, stop, key
-                        table[slot] = known
-                        if 2 * known > len(table):
-                            table, mask = np.zeros(4 * len(table), np.int32), nb.uint64(4 * len(table) - 1)
-                            for other in range(known):
-                                slot = hashes[other] & mask
-                                while table[slot]:
-                                    slot = (slot + nb.uint64(1)) & mask
-                                table[slot] = other + 1
-                        break
-                    if hashes[number] == key and stops[number] - begins[number] == stop - begin:
-                        same, place = begins[number], begin
-                        while place < stop and data[same] == data[place]:
-                            same, place = same + 1, place + 1
-                        if place == stop:
-                            break
-                    slot = (slot + nb.uint64(1)) & mask
-                numbers[total] = number
-                total += 1
+                key = _hashed(data, begin, stop)
+                slot = _slot(data, begin, stop, key, known, table)
+                number = table[slot] - 1
+                if number < 0:
+                    number, count = count, count + 1
+                    known[number].begin, known[number].stop, known[number].hash = begin, stop, key
+                    table[slot] = count
+                    if count == len(known):
+                        known, table = _roomier(known)
+                numbers[total], total, begin = number, total + 1, stop
         lengths[text] = total - first
-    return numbers[:total].copy(), lengths, begins[:known].copy(), stops[:known].copy()
+    return numbers[:total].copy(), lengths, known["begin"][:count].copy(), known["stop"][:count].copy()
 
 
 @compiled

@@ -1,8 +1,8 @@
 """BM25 with Lucene's formula and English analysis: the baseline that every paper has.
 
 Text is read as Lucene's EnglishAnalyzer reads it, weights are Lucene's but for
-its one-byte document lengths, k1 and b are Anserini's. bm25s adds the weights
-up. Held against Anserini's numbers: see tests/retrievers/test_bm25.py.
+its one-byte document lengths, k1 and b are Anserini's. Held against Anserini's
+numbers, and against bm25s: see tests/retrievers/test_bm25.py.
 """
 
 from dataclasses import dataclass, field

@@ -11,7 +11,7 @@ import numpy as np
 
 from lotte import Corpus
 from retrievers import index_folder, lexical
-from retrievers.analyser import BLANKS
+from retrievers.analyser import BLANKS, LOWER_BLANKS
 from retrievers.lexical import LexicalIndex
 from retrievers.options import NAME
 from retrievers.postings import Postings, Totals, Weights
@@ -33,7 +33,7 @@ class Overlap:
         return sorted(set((text.lower() if self.lowercase else text).split()))
 
     def index(self, corpus: Corpus, path: Path) -> LexicalIndex:
-        lexical.write(path, self, corpus, BLANKS, _one, fold=str.lower if self.lowercase else str, distinct=True)
+        lexical.write(path, self, corpus, LOWER_BLANKS if self.lowercase else BLANKS, _one, distinct=True)
         return self.open(path)
 
     def open(self, path: Path) -> LexicalIndex:

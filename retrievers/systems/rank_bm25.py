@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from lotte import Corpus
 from lotte.errors import CorruptFileError
 from retrievers import index_folder, lexical
-from retrievers.analyser import BLANKS
+from retrievers.analyser import LOWER_BLANKS
 from retrievers.arrays import mapped, rises
 from retrievers.batches import Integers
 from retrievers.index_meta import AGAIN
@@ -51,7 +51,7 @@ class RankBM25:
         return Card(family="lexical", index={"type": "inverted"}, search={"exact": True}, training_data=[])
 
     def index(self, corpus: Corpus, path: Path) -> LexicalIndex:
-        lexical.write(path, self, corpus, BLANKS, self.weigh, kind=np.float64, fold=str.lower)
+        lexical.write(path, self, corpus, LOWER_BLANKS, self.weigh, kind=np.float64)
         return self.open(path)
 
     def open(self, path: Path) -> LexicalIndex:

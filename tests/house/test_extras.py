@@ -26,7 +26,7 @@ BESIDE = {
     "tensorboard",
 }  # of no extra, or of what an extra brings
 IMPORTED_AS = {"bs4": "beautifulsoup4", "markdown_it": "markdown-it-py", "Stemmer": "pystemmer", "yaml": "pyyaml",
-               "pytrec_eval": "pytrec-eval-terrier", "rank_bm25": "rank-bm25", "markupsafe": "jinja2",
+               "pytrec_eval": "pytrec-eval-terrier", "markupsafe": "jinja2",
                "llvmlite": "numba", "huggingface_hub": "tokenizers"}  # fmt: skip
 
 HIDE = """

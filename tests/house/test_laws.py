@@ -27,7 +27,6 @@ HEAVY = {
     "pytrec_eval",
     "numpy",
     "pyarrow",
-    "bm25s",
     "py7zr",
     "rich.progress",
 }

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from places import HOUSE
 
 pytest.importorskip("numba", reason="the compiled kernels need the extra 'colbert'")
 
@@ -298,6 +299,28 @@ def test_code_that_calls_other_compiled_code_is_found_again_by_the_next_process(
         for _ in range(2)
     ]
     assert said == ["0 1\n", "1 0\n"]
+
+
+RENAMED = """
+from typing import NamedTuple
+from retrievers.colbert.kernels.compile import compiled
+class {name}(NamedTuple):
+    a: int
+@compiled
+def first(pair):
+    return pair.a
+print(first({name}(3)))
+"""
+
+
+def test_code_that_was_kept_for_a_class_that_is_gone_is_compiled_anew(tmp_path):
+    """As after an update that renames what a kernel takes: numba by itself ends with AttributeError."""
+    env = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path / "kept"), "PYTHONPATH": os.pathsep.join([str(tmp_path), str(HOUSE)])}
+    said = []
+    for name in ("Pair", "Twins"):
+        (tmp_path / "named.py").write_text(RENAMED.format(name=name))
+        said.append(subprocess.run([sys.executable, "-c", "import named"], env=env, capture_output=True, text=True).stdout)
+    assert said == ["3\n", "3\n"]
 
 
 def test_code_for_other_shapes_is_kept_apart():

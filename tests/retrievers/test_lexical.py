@@ -42,8 +42,8 @@ def answered(postings, place, numbers, k, window, deep, most=None):
     sums = np.zeros(window, postings.weights.dtype)
     bits = sums.view(f"i{sums.itemsize}")
     firsts = np.array([0, len(numbers)])
-    arrays = firsts, np.arange(len(numbers)), most, places, postings.rows, postings.weights, place
-    keys = kernels.best(*arrays, k, sums, bits, deep)[0]
+    asked = kernels.AskedWords(firsts, np.arange(len(numbers)), most, places)
+    keys = kernels.best(asked, kernels.Indexed(postings.rows, postings.weights, place), sums, bits, k, deep)[0]
     assert not sums.any()
     keys = np.sort(keys[keys > 0])[::-1]
     return np.argsort(place)[keys & 0xFFFFFFFF].tolist(), (keys >> 32).astype(np.uint32).view(np.float32).tolist()
@@ -83,8 +83,8 @@ def test_a_window_without_a_weight_that_reaches_the_best_is_left_out(told, expec
     weights, rows = np.array([9.0, 9.5, 100.0], np.float32), np.array([5, 6, 700], np.uint32)
     most, places = np.array([[9.5, 0, told, 0]]), np.array([[0, 2, 2, 3, 3]])
     sums, place = np.zeros(256, np.float32), np.arange(1024, dtype=np.int32)
-    arrays = np.array([0, 1]), np.array([0]), most, places, rows, weights, place
-    keys = kernels.best(*arrays, 1, sums, sums.view(np.int32), 1 << 30)
+    asked = kernels.AskedWords(np.array([0, 1]), np.array([0]), most, places)
+    keys = kernels.best(asked, kernels.Indexed(rows, weights, place), sums, sums.view(np.int32), 1, 1 << 30)
     assert (keys & 0xFFFFFFFF).tolist() == [[expected]]
 
 

@@ -56,8 +56,24 @@ def compiled(function: Callable[..., Any], **options: Any) -> Any:
         folder = next((folder for folder in path.parents if folder.name == "kernels"), path.parent)
         kept._source_stamp = sources(folder)
         key = hashlib.sha256(repr(_identity(function)).encode()).hexdigest()
+        kept._load_index = _empty_if_unreadable(kept._load_index)
         made._cache._index_key = lambda signature, codegen: (signature, codegen.magic_tuple(), form(), key)
     return made
+
+
+def _empty_if_unreadable(load: Callable[[], Any]) -> Callable[[], Any]:
+    """Let the index of what is kept be read as empty where it names a class that there is no more.
+
+    Numba unpickles it before it looks whether the sources have changed since.
+    """
+
+    def loaded() -> Any:
+        try:
+            return load()
+        except Exception:  # an unpickler raises nearly anything
+            return {}
+
+    return loaded
 
 
 def _identity(value: Any) -> Any:
