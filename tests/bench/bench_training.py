@@ -144,10 +144,9 @@ def table(measure: str, found: Mapping[str, Mapping[str, Mapping[str, float]]]) 
     ]  # fmt: skip
     for a, b in pairs:
         if a in systems and b in systems:
-            each = [compare.macro_difference({name: one[a]}, {name: one[b]}) for name, one in found.items()]
-            macro = compare.macro_difference(
-                {name: one[a] for name, one in found.items()}, {name: one[b] for name, one in found.items()}
-            )
+            pair = {name: {system: one[system] for system in (a, b)} for name, one in found.items()}
+            each = [compare.compare_values(values)[0] for values in pair.values()]
+            macro = compare.compare_macro(pair)[0]
             cells = [f"{one.difference:+.4f} ({one.ci95[0]:+.4f} to {one.ci95[1]:+.4f})" for one in (*each, macro)]
             lines.append(f"| {a} - {b} | {' | '.join(cells)} |")
     return lines
