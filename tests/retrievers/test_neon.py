@@ -1,8 +1,10 @@
 """The code for Arm processors (NEON), on any machine: compiled for such a processor, read, and played where `unicorn` is.
 
-Nothing here needs an Arm processor. `pip install unicorn` emulates one, and then the compiled steps are held to numpy.
+Nothing here needs an Arm processor. `pip install unicorn` emulates one, and then the compiled steps are held to numpy,
+or to what the same step does on this processor.
 """
 
+import ctypes
 import struct
 from types import SimpleNamespace
 
@@ -13,10 +15,11 @@ pytest.importorskip("numba", reason="the compiled kernels need the extra 'colber
 
 from llvmlite import binding, ir
 from numba import types
+from numba.core import cgutils
 
 from retrievers.colbert.kernels import products
 from retrievers.colbert.kernels.reference import pack
-from retrievers.colbert.kernels.vectors import forms, simd, simd_dots, simd_scores
+from retrievers.colbert.kernels.vectors import forms, simd, simd_centroids, simd_dots, simd_scores
 
 FEATURES = {"sdot": "+neon,+dotprod", "usdot": "+neon,+dotprod,+i8mm"}
 DIM, BITS = 128, 2
@@ -31,17 +34,26 @@ def neon(request, monkeypatch):
     return request.param
 
 
-def module_of(step, *known, numbers):
-    """LLVM's code of a step as a function `run` of so many addresses, with what is known when it is compiled."""
-    literals = [types.literal(number) for number in known]
-    signature, codegen = step._defn(None, *[types.intp] * numbers, *literals)
+def module_of(step, *known, numbers, kinds=None):
+    """LLVM's code of a step as a function `run` of so many addresses, with what is known when it is compiled.
+
+    kinds  of its arguments, if they are no addresses; a tuple of addresses is given as one after the other
+    """
+    kinds = kinds or [types.intp] * numbers
+    signature, codegen = step._defn(None, *kinds, *map(types.literal, known))
+    I64, F32 = ir.IntType(64), ir.FloatType()
+    of = [F32 if kind == types.float32 else I64 for kind in kinds for _ in range(getattr(kind, "count", 1))]
     module = ir.Module()
-    I64 = ir.IntType(64)
-    function = ir.Function(module, ir.FunctionType(I64, [I64] * numbers), "run")
+    returned = F32 if signature.return_type == types.float32 else I64
+    function = ir.Function(module, ir.FunctionType(returned, of), "run")
     builder = ir.IRBuilder(function.append_basic_block())
-    context = SimpleNamespace(get_dummy_value=lambda: None)
-    value = codegen(context, builder, signature, [*function.args, *[None] * len(known)])
-    builder.ret(ir.Constant(I64, 0) if value is None else builder.zext(value, I64))
+    context = SimpleNamespace(get_dummy_value=lambda: None, cast=lambda builder, value, kind, other: value)
+    args = [cgutils.pack_array(builder, function.args)] if hasattr(kinds[0], "count") else list(function.args)
+    value = codegen(context, builder, signature, [*args, *[None] * len(known)])
+    if value is None:
+        builder.ret(ir.Constant(returned, 0))
+    else:
+        builder.ret(value if value.type == returned else builder.zext(value, I64))
     return module
 
 
@@ -56,20 +68,41 @@ def compiled(module, features):
     machine = target.create_target_machine(cpu="generic", features=features, opt=3, reloc="pic")
     parsed = binding.parse_assembly(str(module))
     parsed.verify()
-    return machine.emit_assembly(parsed), text_of(machine.emit_object(parsed))
-
-
-def text_of(elf: bytes) -> bytes:
-    """Return the section .text of an object file; it must need no other."""
-    offset, size, count, names = struct.unpack_from("<Q", elf, 40)[0], *struct.unpack_from("<HHH", elf, 58)
-    sections = [struct.unpack_from("<IIQQQQIIQQ", elf, offset + size * number) for number in range(count)]
-    strings = sections[names][4]
-    named = {elf[strings + s[0] : elf.index(b"\0", strings + s[0])].decode(): s for s in sections}
-    assert ".rela.text" not in named
-    return elf[named[".text"][4] : named[".text"][4] + named[".text"][5]]
+    return machine.emit_assembly(parsed), linked(machine.emit_object(parsed))
 
 
 CODE, STACK, DATA = 0x10000, 0x400000, 0x800000
+TOP = STACK + (1 << 17)  # of the stack, which grows down from here
+CONSTANTS = 1 << 15  # where they begin, behind the code
+ADR_PREL_PG_HI21, ADD_ABS_LO12_NC, LDST128_ABS_LO12_NC = 275, 277, 299  # ELF for the Arm 64-bit architecture, table 5-7
+SHIFTS = {ADD_ABS_LO12_NC: 0, 278: 0, 284: 1, 285: 2, 286: 3, LDST128_ABS_LO12_NC: 4}
+
+
+def linked(elf: bytes) -> bytes:
+    """Return code with its constants behind it, as they stand from CODE on: what a linker does, of what is needed here."""
+    offset, size, count = struct.unpack_from("<Q", elf, 40)[0], *struct.unpack_from("<HH", elf, 58)
+    sections = [struct.unpack_from("<IIQQQQIIQQ", elf, offset + size * number) for number in range(count)]
+    image, bases, at = bytearray(1 << 16), {}, CONSTANTS
+    for number, (_, kind, flags, _, start, length, *_) in enumerate(sections):
+        if kind == 1 and flags & 2:  # bytes that are loaded
+            bases[number] = 0 if flags & 4 else at  # code
+            image[bases[number] : bases[number] + length] = elf[start : start + length]
+            at += 0 if flags & 4 else -(-length // 64) * 64
+    for _, kind, _, _, start, length, symbols, of, *_ in sections:
+        if kind == 4 and bases.get(of) == 0:  # what is to be put into the code
+            for place in range(start, start + length, 24):
+                where, info, addend = struct.unpack_from("<QQq", elf, place)
+                _, _, _, section, value, _ = struct.unpack_from("<IBBHQQ", elf, sections[symbols][4] + 24 * (info >> 32))
+                target = CODE + bases[section] + value + addend
+                (word,) = struct.unpack_from("<I", image, where)
+                if (how := info & 0xFFFFFFFF) == ADR_PREL_PG_HI21:
+                    pages = (target >> 12) - ((CODE + where) >> 12)
+                    word |= (pages & 3) << 29 | (pages >> 2 & 0x7FFFF) << 5
+                else:
+                    word |= ((target & 0xFFF) >> SHIFTS[how]) << 10
+                struct.pack_into("<I", image, where, word)
+    return bytes(image)
+
 
 
 def played(code, *arrays):
@@ -84,13 +117,21 @@ def played(code, *arrays):
     machine.mem_write(CODE, code)
     machine.reg_write(arm.UC_ARM64_REG_CPACR_EL1, 3 << 20)  # NEON is switched on
     at = DATA
-    for number, array in enumerate(arrays):
+    number = 0
+    for array in arrays:
+        if isinstance(array, np.float32):
+            machine.reg_write(arm.UC_ARM64_REG_S0, int(array.view(np.uint32)))
+            continue
         value = at if isinstance(array, np.ndarray) else array
-        machine.reg_write(arm.UC_ARM64_REG_X0 + number, value)
+        if number < 8:
+            machine.reg_write(arm.UC_ARM64_REG_X0 + number, value)
+        else:  # the ninth argument and those behind it lie on the stack
+            machine.mem_write(TOP + 8 * (number - 8), struct.pack("<q", value))
+        number += 1
         if isinstance(array, np.ndarray):
             machine.mem_write(at, array.tobytes())
             at += -(-array.nbytes // 64) * 64 + 64
-    machine.reg_write(arm.UC_ARM64_REG_SP, STACK + (1 << 17))
+    machine.reg_write(arm.UC_ARM64_REG_SP, TOP)
     end = CODE + (1 << 17) - 4
     machine.reg_write(arm.UC_ARM64_REG_X30, end)
     machine.emu_start(CODE, end)
@@ -152,3 +193,54 @@ def test_products_of_the_encoder_are_those_of_numpy(neon):
     panel = np.ascontiguousarray(columns.reshape(32, 16, 4).transpose(1, 0, 2))
     (_, _, out), _ = played(code, rows, 64, panel, np.zeros((4, 32), np.int32), 16)
     assert (out == rows.astype(np.int32) @ columns.T.astype(np.int32)).all()
+
+
+def run_here(module, arrays):
+    """Run the same code on this processor; return what the arrays hold then."""
+    binding.initialize_native_target()
+    binding.initialize_native_asmprinter()
+    features = binding.get_host_cpu_features().flatten()
+    machine = binding.Target.from_default_triple().create_target_machine(binding.get_host_cpu_name(), features, opt=3)
+    engine = binding.create_mcjit_compiler(binding.parse_assembly(str(module)), machine)
+    engine.finalize_object()
+    arrays = [array.copy() if isinstance(array, np.ndarray) else array for array in arrays]
+    kinds = [ctypes.c_float if isinstance(array, np.float32) else ctypes.c_int64 for array in arrays]
+    function = ctypes.CFUNCTYPE(ctypes.c_int64, *kinds)(engine.get_function_address("run"))
+    function(*[array.ctypes.data if isinstance(array, np.ndarray) else array for array in arrays])
+    return [array for array in arrays if isinstance(array, np.ndarray)]
+
+
+def steps():
+    """Every other step: itself, what is known of it, kinds of its arguments, and arguments."""
+    random = np.random.default_rng(5)
+    near = random.normal(0, 1, 32).astype("f4")
+    scores, coarse = random.integers(-9000, 9000, (7, 32)).astype("i2"), random.integers(-128, 128, (7, 32)).astype("i1")
+    ids, lengths = random.integers(0, 9, 12).astype("u2"), random.integers(0, 256, 12, dtype="u1")
+    table, unit = random.normal(1, 0.1, 256).astype("f4"), np.array([2**-14, 1e-4], "f4")
+    dots, kept = random.integers(-99999, 99999, (12, 32)).astype("i4"), np.zeros((12, 32), "f4")
+    packed = random.integers(0, 256, 128, dtype="u1")
+    weights, centroid = random.normal(0, 0.1, 16).astype("f4"), random.integers(0, 256, 128, dtype="u1")
+    of_tokens = [dots, 12, ids, scores, lengths, table, unit, near.copy(), kept, 6]
+    yield "take_best", simd.take_best, (2, 1), [types.UniTuple(types.intp, 10)], of_tokens
+    yield "close", simd_scores.close, (), None, [random.normal(0, 1, (9, 32)).astype("f4"), 9, near, np.zeros(9, "u4"), 4]
+    for bits in (1, 2, 4):
+        kinds = [types.intp] * 3 + [types.float32, types.intp]
+        given = [packed, weights, centroid, np.float32(0.01), np.zeros(128, "f4")]
+        yield f"decoded {bits}", simd_scores.decoded, (128, bits, 0), kinds, given
+    out = [np.zeros((12, 32), "i2"), np.zeros((12, 32), "i1")]
+    start, floors = random.integers(-999, 999, 32).astype("i4"), np.zeros(32, "i2")
+    yield "steps", simd_centroids.steps, (), None, [dots, 12, start, unit[:1] * 3000, *out, floors]
+    yield "largest", simd_centroids.largest, (), None, [dots, 12, 5, np.full(32, -(2**31), "i4"), np.zeros(32, "i4")]
+    yield "best_tokens", simd_centroids.best_tokens, (2,), None, [ids, 12, coarse, 6, np.zeros(32, "u2"), np.zeros(32, "i1")]
+
+
+@pytest.mark.parametrize("step", [name for name, *_ in steps()])
+def test_every_other_step_does_on_arm_what_it_does_here(neon, step, monkeypatch):
+    ((_, made, known, kinds, arrays),) = [one for one in steps() if one[0] == step]
+    _, code = compiled(module_of(made, *known, numbers=len(arrays), kinds=kinds), FEATURES[neon])
+    found, _ = played(code, *arrays)
+    for module in (simd, simd_scores):
+        monkeypatch.setattr(module, "form", forms.form)
+    expected = run_here(module_of(made, *known, numbers=len(arrays), kinds=kinds), arrays)
+    for ours, theirs in zip(found, expected, strict=True):
+        assert ours.tobytes() == theirs.tobytes()
