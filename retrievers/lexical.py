@@ -63,7 +63,7 @@ class LexicalIndex:
         self._path, self._doc_ids, self._postings = found.path, found.doc_ids, postings
         self._place: Numbers = mapped(found.path / "places.npy", np.int32, len(found.doc_ids))
         self._words, self._mean, self._seconds = words, mean, 0.0
-        self._compiled: _Compiled | None = None
+        self._compiled: _CompiledSearch | None = None
 
     def search(self, queries: Queries, *, k: int) -> Run:
         with index_folder.using(self._path):
@@ -72,7 +72,7 @@ class LexicalIndex:
     def _found(self, queries: Queries, k: int) -> Mapping[str, Found]:
         words = [self._words(text) for text in queries.values()]
         if self._compiled is None and self._is_worth_compiled(len(words)) and (scores := kernels("scores")):
-            self._compiled = _Compiled(scores, self._postings, self._place)
+            self._compiled = _CompiledSearch(scores, self._postings, self._place)
         if self._compiled:
             found: Iterable[Found] = self._compiled.found(words, k, self._plainly)
         else:
@@ -96,7 +96,7 @@ class LexicalIndex:
         return self._seconds > WORTH_COMPILED
 
 
-class _Compiled:
+class _CompiledSearch:
     """The search, compiled. It knows the largest weights of each word that was ever asked for."""
 
     def __init__(self, kernels: ModuleType, postings: Postings, place: Numbers) -> None:

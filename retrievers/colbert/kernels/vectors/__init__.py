@@ -1,1 +1,1 @@
-"""Vector code for x86 processors, as LLVM instructions: registers of 512 bits, and matrix registers (AMX)."""
+"""Vector code as LLVM instructions: registers of 128, 256 and 512 bits, and matrix registers (AMX)."""
