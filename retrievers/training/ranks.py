@@ -1,5 +1,6 @@
 """Several processes that train together, one a GPU, as the standard launcher (torchrun) starts them."""
 
+import atexit
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -31,6 +32,10 @@ class Ranks:
             # the others wait while the first one mines and scores, which takes longer than any time limit
             backend = "nccl" if torch.cuda.is_available() else "gloo"
             torch.distributed.init_process_group(backend, timeout=timedelta(days=30))
+            if backend == "gloo":
+                # Its threads outlive the interpreter else, and end the process by SIGABRT when all its work is done.
+                # NCCL's ends by itself, and would wait here for the others where one of them has failed.
+                atexit.register(torch.distributed.destroy_process_group)
         return cls(torch.distributed.get_rank(), count)
 
     def share(self, model: nn.Module) -> None:
