@@ -19,7 +19,7 @@ from leaderboard import cost, machine
 from leaderboard.interval import METHOD, interval
 from leaderboard.measure import TOOL, Measure, mean, parse, scores
 from leaderboard.record.loaded_dataset import corpus_key
-from leaderboard.record.read import is_record
+from leaderboard.record.place import folder_of, require_replaceable, run_files, stem
 from leaderboard.record.schema import Record
 from leaderboard.record.sections import RESCORED, SELF_RUN
 from lotte import Dataset, Run, artifact, lock, ranking
@@ -37,7 +37,6 @@ NO_COST: dict[str, Any] = dict.fromkeys(
      "index_bytes", "bytes_per_document", "peak_memory_bytes")
 )  # fmt: skip
 RECORDED = ("Success@5", "nDCG@10", "MRR@10", "R@100")  # in every record, so that records can be compared
-ENDINGS = (".gz", ".txt", ".tsv", ".trec", ".run")  # of ranking files; the rest is what a record is named by
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,28 +124,7 @@ def _require_possible(name: str, dataset: Dataset, order: Order) -> None:
     target = stem(order.out, name, dataset)
     for path in filter(None, (target, _lotte_path(dataset, order))):
         require_writable(path.parent)
-    if (there := target.with_name(f"{target.name}.json")).is_file() and not is_record(there):
-        raise MismatchError(f"{there} is there and is no record; move it, or choose another --out")
-
-
-def name_of(path: Path) -> str:
-    """Return what a ranking file is called without its endings.
-
-    >>> name_of(Path("runs/my.best.trec.gz"))
-    'my.best'
-    """
-    name = path.name
-    while ending := next((ending for ending in ENDINGS if name.endswith(ending) and name != ending), ""):
-        name = name.removesuffix(ending)
-    return name
-
-
-def stem(out: Path, system: str, dataset: Dataset) -> Path:
-    """Return where the record of a system and its run stand, without their endings: OUT/system/dataset.
-
-    Raises  MismatchError for a name that leads out of the folder
-    """
-    return inside(inside(out, _folder(system), "the system"), dataset.name, "the dataset")
+    require_replaceable(target, name)
 
 
 def _by_corpus(datasets: Iterable[Dataset]) -> list[list[Dataset]]:
@@ -242,17 +220,13 @@ def _index_path(name: str, dataset: Dataset, sha256: str, root: Path) -> Path:
     if index_folder.is_index(root):
         return root
     corpus = dataset.name.rpartition("/")[0] if dataset.name.startswith("lotte/") else dataset.name
-    path = inside(inside(root, _folder(name), "the system"), corpus, "the dataset")
+    path = inside(inside(root, folder_of(name), "the system"), corpus, "the dataset")
     if not index_folder.is_index(path):
-        for meta in sorted((root / _folder(name)).rglob(artifact.META)):
+        for meta in sorted((root / folder_of(name)).rglob(artifact.META)):
             with suppress(LotteError):  # what is no index, or a damaged one, is none of this corpus
                 if index_meta.read(meta.parent)["corpus"]["sha256"] == sha256:
                     return meta.parent
     return path
-
-
-def _folder(name: str) -> str:
-    return name.replace(":", ".")  # module:function; no file on Windows may have a colon
 
 
 def _ask(name: str, system: Retriever, dataset: Dataset, opened: _Opened, order: Order) -> Record:
@@ -294,7 +268,7 @@ def _recorded(
     """Score the run, and write it and its record. `facts` are further ones about the run."""
     measures = _measured(dataset, run, order.measures)  # first: what cannot be scored is not written
     target = stem(order.out, maker.name, dataset)
-    plain, packed = (target.with_name(f"{target.name}{ending}") for ending in (".trec", ".trec.gz"))
+    plain, packed = run_files(target)
     file, other = (packed, plain) if order.gzip else (plain, packed)
     sections = {
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -313,7 +287,7 @@ def _recorded(
     with lock.held(target.parent):
         part = file.with_name(f".{file.name}")  # under its own name only together with its record
         try:
-            sha256 = ranking.write_trec(part, run, tag=_folder(maker.name))
+            sha256 = ranking.write_trec(part, run, tag=folder_of(maker.name))
             said = {"file": file.name, "depth": run.depth, "ties": run.ties, **facts, "sha256": sha256}
             record = Record.of(where=f"the record of {dataset.name}", run=said, **sections)
             record.write(target.with_name(f"{target.name}.json"), part)

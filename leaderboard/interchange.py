@@ -186,7 +186,8 @@ def _by_query(path: Path, record: Record, target: Path) -> Path:
 
 
 def _take_in_run(file: Path, folder: Path, dataset: Dataset, system: str, by: str) -> Path:
-    from leaderboard.evaluate import Order, name_of, rescore, stem
+    from leaderboard.evaluate import Order, rescore
+    from leaderboard.record.place import name_of, stem
 
     said, above = header(file)
     tag = said.get("tag")

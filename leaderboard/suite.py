@@ -148,8 +148,8 @@ def divide(
     name: str, system: "Retriever", chosen: Sequence["Dataset"], order: "Order"
 ) -> tuple[list["Record"], list["Dataset"]]:
     """Return the records of the datasets that are finished, and the datasets that are left."""
-    from leaderboard.evaluate import stem
     from leaderboard.record.loaded_dataset import LoadedDataset
+    from leaderboard.record.place import stem
 
     corpora: dict[object, str] = {}
     done, left = [], []

@@ -70,7 +70,8 @@ def eval_(
 def _rescored(run: Path, name: str, names: Iterable[str], data: Path, order: "Order") -> "Record":
     """Score somebody's ranking of the one dataset that is named."""
     from leaderboard import catalogue
-    from leaderboard.evaluate import name_of, rescore
+    from leaderboard.evaluate import rescore
+    from leaderboard.record.place import name_of
 
     chosen, _ = catalogue.match(names, data)
     if len(chosen) != 1:

@@ -10,10 +10,11 @@ from places import TINY
 
 from leaderboard.board import texts
 from leaderboard.board.entry import read_entries
-from leaderboard.evaluate import NO_COST, Order, evaluate, name_of, rescore
+from leaderboard.evaluate import NO_COST, Order, evaluate, rescore
 from leaderboard.measure import MRR, R, parse
 from leaderboard.record import submit
 from leaderboard.record.loaded_dataset import LoadedDataset
+from leaderboard.record.place import name_of
 from leaderboard.record.read import read
 from lotte import Dataset, Doc, Docs, Run, reading
 from lotte.dataset import corpus_sha256

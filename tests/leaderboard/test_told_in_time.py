@@ -1,5 +1,6 @@
 """Commands on files and options that look almost right: a wrong number is refused or said, and nobody's file is lost."""
 
+import gzip
 import json
 import os
 
@@ -75,6 +76,37 @@ def test_a_file_that_is_no_record_is_not_written_over(typed, text, tmp_path):
     done = typed("eval", "--retriever", "overlap", SCIENCE, "--out", tmp_path)
     assert (done.returncode, mine.read_text()) == (1, text)
     assert done.stderr == f"error: {mine} is there and is no record; move it, or choose another --out\n"
+
+
+@pytest.mark.parametrize("ending", [".trec", ".trec.gz"])
+def test_a_run_of_another_system_is_not_written_over(typed, ending, tmp_path):
+    theirs = tmp_path / "overlap" / f"{SCIENCE}{ending}"
+    theirs.parent.mkdir(parents=True)
+    line = b"1 Q0 2 1 9.5 theirs\n"
+    theirs.write_bytes(kept := gzip.compress(line) if ending.endswith(".gz") else line)
+    done = typed("eval", "--retriever", "overlap", SCIENCE, "--out", tmp_path)
+    assert (done.returncode, theirs.read_bytes()) == (1, kept)
+    assert done.stderr == (
+        f"error: {theirs} is there and is no run of overlap: its first line ends in 'theirs'; move it, or choose "
+        "another --out\n"
+    )
+
+
+def test_a_ranking_that_is_scored_where_its_record_would_stand_is_kept(typed, tmp_path):
+    theirs = tmp_path / "overlap" / f"{SCIENCE}.trec"
+    theirs.parent.mkdir(parents=True)
+    theirs.write_text(kept := "1 Q0 2 1 9.5 theirs\n")
+    done = typed("eval", "--run", theirs, "--retriever", "overlap", SCIENCE, "--out", tmp_path)
+    assert (done.returncode, theirs.read_text()) == (1, kept)
+
+
+def test_a_run_without_its_record_is_written_anew_where_the_same_system_made_it(typed, tmp_path):
+    """A kill between the two renames leaves it."""
+    assert typed("eval", "--retriever", "overlap", SCIENCE, "--out", tmp_path).returncode == 0
+    record = tmp_path / "overlap" / f"{SCIENCE}.json"
+    record.unlink()
+    assert typed("eval", "--retriever", "overlap", SCIENCE, "--out", tmp_path).returncode == 0
+    assert record.is_file()
 
 
 @pytest.mark.parametrize("harm", [lambda text: text[:-40], lambda text: text.replace("0", "1"), lambda text: "", lambda text: "\0" * 99])
