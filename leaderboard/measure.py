@@ -132,9 +132,12 @@ def scores(run: Run, qrels: Qrels, measures: Iterable[Measure], *, level: int = 
         _require_order(query_id, run.hits[query_id])
     values: dict[Measure, dict[str, float]] = {measure: {} for measure in measures}
     direct = [measure for measure in values if measure.k is None or measure.at]
+    # what stands below every cut-off changes nothing, and takes pytrec_eval most of its time
+    depth = max((measure.k for measure in direct if measure.k), default=0)
+    deepest = depth if all(measure.k for measure in direct) else None
     for query_ids in _batches(qrels):
         judged = {query_id: _grades(qrels[query_id]) for query_id in query_ids}
-        _evaluate(values, direct, run, judged, None, level)
+        _evaluate(values, direct, run, judged, deepest, level)
         for measure in values.keys() - direct:
             _evaluate(values, [measure], run, judged, measure.k, level)
     return values

@@ -11,7 +11,7 @@ A file that says something impossible is refused with the line that says it.
 
 import gc
 import gzip
-from collections.abc import Callable, Collection, Container, Iterator, Sequence
+from collections.abc import Collection, Container, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
@@ -20,7 +20,7 @@ from lotte.artifact import Writer
 from lotte.collection import RowIds
 from lotte.errors import CorruptFileError, LotteError, MismatchError, shown, writing
 from lotte.lines import lines
-from lotte.run import BY_SCORE, LARGEST, Hit, Run, ranked
+from lotte.run import BY_SCORE, LARGEST, Run, ranked
 
 TREC, LOTTE, MSMARCO = 6, 4, 3  # columns
 FORMATS = {TREC: "TREC", LOTTE: "LoTTE", MSMARCO: "MS MARCO"}
@@ -160,33 +160,32 @@ def write_trec(path: Path, run: Run, *, tag: str) -> str:
     returns  the sha256 of the file
     """
 
-    def line(query_id: str, hit: Hit, rank: int) -> str:
-        return f"{query_id} Q0 {hit.doc_id} {rank} {hit.score:.9g} {tag}\n"
-
-    return _write(path, run, TREC, line)
+    return _write(path, run, TREC, " Q0 ", " ", f" {tag}\n")
 
 
 def write_lotte(path: Path, run: Run) -> str:
     """Write LoTTE's four columns, which its own scoring script reads. Returns the sha256 of the file."""
-
-    def line(query_id: str, hit: Hit, rank: int) -> str:
-        return f"{query_id}\t{hit.doc_id}\t{rank}\t{hit.score:.9g}\n"
-
-    return _write(path, run, LOTTE, line)
+    return _write(path, run, LOTTE, "\t", "\t", "\n")
 
 
-def _write(path: Path, run: Run, columns: int, line: Callable[[str, Hit, int], str]) -> str:
+def _write(path: Path, run: Run, columns: int, first: str, blank: str, last: str) -> str:
+    """Write a line for each hit: query, `first`, document, `blank`, rank, `blank`, score, `last`."""
+    ranks = [f"{blank}{rank}{blank}" for rank in range(1, run.depth + 1)]
     with writing(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
     with writing(path.parent), Writer(path) as file, _packed(file, path) as target:
         for query_id, hits in run.hits.items():
-            block = "".join(line(query_id, hit, rank) for rank, hit in enumerate(hits, start=1))
-            if len(block.split()) != columns * len(hits):
+            names = [query_id, *(hit.doc_id for hit in hits)]
+            if " ".join(names).split() != names:
                 raise MismatchError(
                     f"{path}: an id of query {query_id!r} or of its documents has a blank in it, "
                     f"which {FORMATS[columns]} columns cannot hold"
                 )
-            target.write(block.encode())
+            start = query_id + first
+            lines = [
+                f"{start}{doc_id}{rank}{score:.9g}{last}" for (doc_id, score), rank in zip(hits, ranks, strict=False)
+            ]
+            target.write("".join(lines).encode())
     return file.sha256
 
 

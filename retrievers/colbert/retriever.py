@@ -57,7 +57,7 @@ class LateInteraction:
     centroids: int = 0  # 0: by the paper's rule
     iterations: int = 4
     seed: int = 0
-    search: str = field(default="paper", metadata=SEARCH_TIME)  # paper, pruned
+    search: str = field(default="auto", metadata=SEARCH_TIME)  # auto, paper, pruned
     probe: int = field(default=0, metadata=SEARCH_TIME)
     candidates: int = field(default=0, metadata=SEARCH_TIME)
     refined: int = field(default=0, metadata=SEARCH_TIME)

@@ -4,7 +4,7 @@ The checkpoint is the published one, colbert-ir/colbertv2.0, unless another is
 named; where it cannot be had, the small one that ships with the package
 (`shipped`, retrievers/weights/README.md). Which of the two it is, is settled
 when the recipe is made and written into every index and record. Document length
-300 as the authors use for LoTTE and BEIR; search as in the paper.
+300 as the authors use for LoTTE and BEIR. Search as in the paper is `search=paper`, the default for small indexes.
 """
 
 from dataclasses import dataclass, field

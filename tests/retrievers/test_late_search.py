@@ -149,6 +149,11 @@ def test_settings_are_a_rule_of_k_and_the_size_of_the_index():
     assert SearchConfig(algorithm="exact", probe=7).settled(5, 99) == SearchConfig(algorithm="exact")
 
 
+def test_the_default_is_the_paper_s_search_of_a_small_index_and_the_pruned_one_of_a_large_one():
+    for documents, algorithm in ((MANY - 1, "paper"), (MANY, "pruned")):
+        assert SearchConfig().settled(10, documents) == SearchConfig(algorithm=algorithm).settled(10, documents)
+
+
 def test_a_query_that_does_not_fit_is_refused(made):
     index, queries = made
     for bad, words in ((queries[0][:, :32], "32 dimensions, and the index 64"), (queries[0] * np.nan, "not finite"),
@@ -202,7 +207,7 @@ def test_an_index_of_the_original_becomes_one_of_ours(tmp_path):
     "option, words",
     [
         ("bits=3", "colbertv2: bits are 1, 2 or 4, not 3"),
-        ("search=best", "colbertv2: search is one of paper, pruned, exact, not 'best'"),
+        ("search=best", "colbertv2: search is one of auto, paper, pruned, exact, not 'best'"),
         ("probe=-1", "colbertv2: probe is 0 or more, not -1"),
         ("exact=maybe", "colbertv2: exact takes bool, not 'maybe'"),
     ],
