@@ -13,6 +13,7 @@ pytest.importorskip("numba", reason="late interaction needs the extra 'colbert'"
 from retrievers.colbert import Arrays, CodecConfig, ColbertIndex, SearchConfig, build_index
 from retrievers.colbert.kernels import reference
 from retrievers.colbert.search import search
+from retrievers.colbert.search.config import MANY
 
 ALGORITHMS = ("paper", "pruned", "exact")
 
