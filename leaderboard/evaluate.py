@@ -278,7 +278,7 @@ def _recorded(
         "cost": dict(maker.cost),
         "platform": dict(machine.machine()),
         "implementation": {"command": order.command, **machine.code(), "seeds": []},
-        "contamination": [_contamination(dataset, maker.card)],
+        "contamination": [_contamination(dataset, card) for card in maker.card.parts or [maker.card]],
         "verification": {"level": maker.level},
     }
     if path := _lotte_path(dataset, order):

@@ -139,8 +139,10 @@ def _free(path: Path) -> Path:
     if not is_index(path):
         raise MismatchError(f"{path} is there and is no index; choose a folder that is empty or new")
     meta = artifact.meta(path) or {}
-    files = meta.get("files") or ()
+    files, parts = meta.get("files") or (), meta.get("parts") or ()
     for entry in sorted(path.iterdir()):
+        if entry.name in parts and is_index(entry):
+            continue
         if not entry.is_file() or not (entry.name in files or index_meta.is_ours(entry.name)):
             raise MismatchError(
                 f"{path} has {named(entry.name)}, which is no part of the index; move it, or choose another folder"
@@ -192,7 +194,7 @@ def _finished(
 
 def size_of(folder: Path) -> int:
     """Return the bytes of an index that is being made."""
-    return sum(file.stat().st_size for file in folder.iterdir() if file.name != PLAN)
+    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file() and file.name != PLAN)
 
 
 def check_ids(corpus: Corpus) -> Sequence[str]:

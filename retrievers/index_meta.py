@@ -30,7 +30,7 @@ AGAIN = "copy the index again, or build it again"
 
 _OURS = re.compile(  # what an index of ours may have, whether it names it or not
     r"(cells|residuals|lengths|starts|lists|list_starts|kept)\.\d+\.npy|chunks\.\d+\.jsonl|doc_ids(\.\d+)?\.txt"
-    r"|(centroids|exact|places|words|word_starts|posting_(starts|rows|weights)|tokens|token_starts)\.npy|codec\.json"
+    r"|texts\.jsonl|(centroids|exact|places|words|word_starts|posting_(starts|rows|weights)|tokens|token_starts)\.npy|codec\.json"
     r"|meta\.json|\.lock|plan\.json|\..+\.partial-\d+"
 )
 _NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,199}")  # of a file, in the folder itself
@@ -55,6 +55,7 @@ _MORE: dict[str, Any] = {  # what not every index has
     "deleted": (_KEPT, type(None)),
     "model": {},
     "sources": [_SOURCE],
+    "parts": {"*": _SHA256},
 }
 
 
@@ -94,7 +95,7 @@ def read(path: Path) -> dict[str, Any]:
     _check(path / META, meta, _SHAPE | {key: shape for key, shape in _MORE.items() if key in meta}, "")
     if ("digest" in meta or "sizes" in meta) and not {"files", "sizes"} <= meta.keys():
         raise CorruptFileError(f"{path / META}: expected files with their sha256, and sizes; {AGAIN}")
-    for key in ("files", "sizes", "sums"):
+    for key in ("files", "sizes", "sums", "parts"):
         for name in meta.get(key, ()):
             if not _NAME.fullmatch(name):
                 raise CorruptFileError(
@@ -114,11 +115,14 @@ def covered(folder: Path, names: Collection[str] = (), known: Mapping[str, Any] 
     names  what it may have; nothing: all that is in the folder
     known  a meta of the same folder: a file it has is not read again, as no file changes once it is whole
     """
-    there = [path.name for path in folder.iterdir() if path.name not in (META, LOCK, PLAN)]
-    there = [name for name in there if not names or name in names]
+    entries = [path for path in folder.iterdir() if path.name not in (META, LOCK, PLAN)]
+    there = [path.name for path in entries if path.is_file() and (not names or path.name in names)]
     made = artifact.covered(folder, known["files"] if known and known.get("sizes") else {}, there)
     small = [name for name, size in made["sizes"].items() if size <= SMALL]
-    return {**made, "sums": {name: zlib.crc32((folder / name).read_bytes()) for name in small}}
+    made["sums"] = {name: zlib.crc32((folder / name).read_bytes()) for name in small}
+    if parts := {path.name: artifact.sha256(path / META) for path in entries if is_index(path)}:
+        made["parts"] = parts  # whole indexes, each of which knows its own files
+    return made
 
 
 def check_small(path: Path, meta: Mapping[str, Any]) -> None:
@@ -155,7 +159,13 @@ def damaged(path: Path, meta: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Read all of an index; yield name and what is wrong, for every file that is not what was written."""
     if "files" in meta or "sizes" in meta:
         # what a killed change left of its own is read by nobody, and the next change removes it
-        yield from artifact.damaged(path, is_ours=is_ours)
+        parts = meta.get("parts", {})
+        yield from artifact.damaged(path, is_ours=lambda name: is_ours(name) or name in parts)
+        for name, sha256 in parts.items():
+            if problem := artifact.unlike(path / name / META, None, sha256):
+                yield f"{name}/{META}", problem
+            else:
+                yield from ((f"{name}/{file}", problem) for file, problem in damaged(path / name, read(path / name)))
 
 
 def _check(where: Path, value: Any, shape: Any, key: str) -> None:

@@ -4,6 +4,7 @@
 with typed arguments that returns one.
 """
 
+import ast
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import fields, is_dataclass
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any, get_type_hints
 
 from lotte import extras, key_value
 from lotte.errors import CorruptFileError, LotteError, MismatchError, UnknownNameError, shown, unknown
-from retrievers import systems
+from retrievers import pipeline, systems
 from retrievers.index_meta import AGAIN, META
 from retrievers.options import is_name, with_name
 from retrievers.retriever import Index, OpensDescribed, Retriever
@@ -27,6 +28,12 @@ if TYPE_CHECKING:
 def names() -> list[str]:
     """Return the names of the systems that ship, sorted."""
     return sorted(module.name for module in iter_modules(systems.__path__))
+
+
+def summary(name: str) -> str:
+    """Return the line that a system of ours says of itself: the first of its docstring, without importing it."""
+    source = Path(systems.__path__[0], f"{name}.py").read_text(encoding="utf-8")
+    return (ast.get_docstring(ast.parse(source)) or "").partition("\n")[0]
 
 
 def load(name: str, options: Iterable[str] = ()) -> Retriever:
@@ -89,10 +96,14 @@ def recorded(recipe: Mapping[str, Any], where: Path, name: str = "", options: It
     kept = {key: value for key, value in recipe["options"].items() if key != "trust"}  # once it was written down
     if not ours:  # what its function does not ask for, it sets itself
         return make(name, {**_accepted(_recipe(name), kept), **options})
-    types = _options(_recipe(said))
+    types, naming = _options(_recipe(said)), _naming_stages(_recipe(said))
     for key, value in kept.items():
         if key not in types or type(value) not in ((int, float) if types[key] is float else (types[key],)):
             raise CorruptFileError(f"{where}: {said} has no option {shown(key, 40)}: {shown(value, 40)}; {AGAIN}")
+        if key not in options and key in naming and pipeline.names_file(value):
+            raise LotteError(
+                f"{where} says that a file is read, {key}={shown(value, 80)}; if you trust it, say it: -o {key}=..."
+            )
     return make(said, {**kept, **options})
 
 
@@ -123,6 +134,13 @@ def _options(recipe: Callable[..., Any]) -> dict[str, type]:
     if isinstance(recipe, type) and is_dataclass(recipe):
         return {field.name: types[field.name] for field in fields(recipe) if field.init and not is_name(field)}
     return {key: kind for key, kind in types.items() if key != "return"}
+
+
+def _naming_stages(recipe: Callable[..., Any]) -> set[str]:
+    """Return the options that name other systems, or files."""
+    if not (isinstance(recipe, type) and is_dataclass(recipe)):
+        return set()
+    return {field.name for field in fields(recipe) if field.metadata.get("stages")}
 
 
 def _signature(recipe: Callable[..., Any]) -> Signature:

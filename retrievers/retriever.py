@@ -128,3 +128,4 @@ class Card:
     search: Mapping[str, Any] = field(default_factory=dict)  # the settings in force, and whether it is exact
     training_data: Sequence[str] | None = None  # empty if it is not trained, None if nobody says
     checkpoint: Path | None = None  # folder with what a training left: training.json, a fingerprint of its pairs
+    parts: Sequence["Card"] = ()  # of the systems that this one is made of

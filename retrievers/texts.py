@@ -1,15 +1,28 @@
 """The texts behind the ids of an index: it holds none, but knows where its collections were."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from lotte import Corpus, LotteError, artifact
+from lotte import Corpus, Doc, LotteError, artifact
 from lotte.collection import OwnIds, RowIds
 from lotte.dataset import corpus_sha256
+from lotte.errors import CorruptFileError
+from lotte.line_index import LineIndex
+from lotte.parsing import json_of
 from lotte.reading import read_corpus
-from retrievers.index_folder import IndexFolder, sources
+from retrievers.index_folder import IndexFolder, source_of, sources
+
+TEXTS = "texts.jsonl"  # of a collection that is no file: a text a line, by row
+
+
+def write_texts(folder: Path, corpus: Corpus) -> None:
+    """Keep the texts in an index, unless they are in a file of their own, which the index then knows."""
+    if not source_of(corpus, ""):
+        with artifact.Writer(folder / TEXTS) as file:
+            for doc in corpus:
+                file.write(artifact.json_line(doc.text).encode())
 
 
 class IndexTexts:
@@ -21,6 +34,9 @@ class IndexTexts:
 
     def __init__(self, folder: IndexFolder, say: Callable[[str], None]) -> None:
         self._corpora: list[Corpus] = []
+        if TEXTS in folder.meta["files"]:
+            self._corpora.append(_Kept(folder))
+            return
         origins = sources(folder.meta)
         for source in origins:
             if (corpus := _corpus(folder, source)) is not None:
@@ -30,6 +46,11 @@ class IndexTexts:
                 say(f"no texts: the collection of {folder.path} is not at {where} any more")
         if not origins:
             say(f"no texts: nobody knows where the collection of {folder.path} is")
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether no text can be had."""
+        return not self._corpora
 
     def __getitem__(self, doc_id: str) -> str:
         for corpus, rows in zip(reversed(self._corpora), reversed(self._rows), strict=True):
@@ -46,6 +67,21 @@ class IndexTexts:
             None if isinstance(corpus.doc_ids, RowIds) else {doc_id: row for row, doc_id in enumerate(corpus.doc_ids)}
             for corpus in self._corpora
         ]
+
+
+class _Kept(Sequence[Doc]):
+    """The documents of an index that keeps their texts."""
+
+    def __init__(self, folder: IndexFolder) -> None:
+        self.doc_ids, self._path, self._rows = folder.doc_ids, folder.path / TEXTS, LineIndex(folder.path / TEXTS)
+        if len(self._rows) != len(self.doc_ids):
+            raise CorruptFileError(f"{self._path}: {len(self._rows):,} texts of {len(self.doc_ids):,} documents")
+
+    def __len__(self) -> int:
+        return len(self.doc_ids)
+
+    def __getitem__(self, row: Any) -> Any:
+        return Doc(self.doc_ids[row], json_of(self._rows[row], f"{self._path}:{row + 1}"))
 
 
 def _corpus(folder: IndexFolder, source: Mapping[str, Any]) -> Corpus | None:

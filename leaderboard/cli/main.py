@@ -52,20 +52,21 @@ class Kind(StrEnum):
 def list_(
     kind: Annotated[Kind, typer.Argument(help="What to list.")], data: Data = None, as_json: AsJson = False
 ) -> None:
-    """List the names that the other commands take."""
-    import retrievers
+    """List the names that the other commands take; a retriever's with a line on what it is."""
     from leaderboard import catalogue
     from leaderboard.measure import MEASURES
     from lotte.builder import spec
+    from retrievers import registry
 
     names: dict[Kind, Callable[[], list[str]]] = {
-        Kind.retrievers: retrievers.names,
+        Kind.retrievers: registry.names,
         Kind.datasets: lambda: catalogue.names(data_folder(data)),
         Kind.measures: lambda: list(MEASURES),
         Kind.communities: lambda: spec.read().sites(),
     }
     for name in names[kind]():
-        print_row({"name": name}, as_json)
+        told = {"what": registry.summary(name)} if kind is Kind.retrievers else {}
+        print_row({"name": name, **told}, as_json)
 
 
 def main() -> None:

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -32,6 +32,10 @@ from retrievers.training.examples import Pairs, even
 from retrievers.training.objective import reciprocal_rank
 from retrievers.training.settings import Fit
 from retrievers.training.student import PRECISIONS, STEP, casts, groups, set_dropout
+
+Question = TypeVar("Question")  # what a question is called: a number, an id
+Passage = TypeVar("Passage")
+Named = TypeVar("Named", contravariant=True)
 
 MAXLEN = 180  # tokens of question and passage together
 PAIRS_AT_ONCE = 2048  # sorted by length together
@@ -88,8 +92,9 @@ class CrossEncoder(nn.Module):
 
     def read(self, questions: Sequence[str], passages: Sequence[str]) -> dict[str, Tensor]:
         """Return the tokens of pairs, padded to the longest; what is cut off is the passage's end."""
+        questions, passages = ([_whole_characters(text) for text in texts] for texts in (questions, passages))
         questions = [self._cut(question) for question in questions]
-        rows = self.tokenizer(questions, list(passages), truncation="only_second", max_length=self.maxlen)
+        rows = self.tokenizer(questions, passages, truncation="only_second", max_length=self.maxlen)
         return dict(self.tokenizer.pad(rows, pad_to_multiple_of=STEP, return_tensors="pt"))
 
     def _cut(self, question: str) -> str:
@@ -131,16 +136,21 @@ class CrossEncoder(nn.Module):
         return folder
 
 
+def _whole_characters(text: str) -> str:
+    """Return a text with ? for each half of a character, which a tokenizer does not take."""
+    return text.encode("utf-8", "replace").decode()
+
+
 def require_fit(start: Checkpoint, *, maxlen: int, fresh: bool) -> None:
     """Raise MismatchError for a checkpoint that no teacher can be, or begin with, before a weight is read."""
     outputs = start.described.get("num_labels") or len(start.described.get("id2label") or {}) or 2
     if not fresh and (outputs != 1 or start.in_bytes):
         has = "a model in int8 without an output" if start.in_bytes else f"{outputs} outputs"
-        raise MismatchError(f"{start.name} has {has}, and a teacher has one: the score of a question with a passage")
-    if -(-maxlen // STEP) * STEP > start.positions:
         raise MismatchError(
-            f"{start.name} has {start.positions} positions, and teacher_maxlen={maxlen} tokens of a pair are asked for"
+            f"{start.name} has {has}, and a cross-encoder has one: the score of a question with a passage"
         )
+    if -(-maxlen // STEP) * STEP > start.positions:
+        raise MismatchError(f"{start.name} has {start.positions} positions, and pairs of {maxlen} tokens are asked for")
 
 
 def _begun(start: Checkpoint) -> Any:
@@ -186,7 +196,7 @@ class CrossTask:
     def validate(self) -> float:
         values = [
             reciprocal_rank(list(scores.values()), list(scores), self._pairs.positives[qid])
-            for qid, scores in _scored(self.model, self._pairs, dict(sorted(self._ranking.items())))
+            for qid, scores in scored(self.model, self._pairs, dict(sorted(self._ranking.items())))
         ]
         return sum(values) / len(values) if values else 0.0
 
@@ -210,7 +220,7 @@ def score(
         part.open("a", encoding="utf-8") as file,
         Progress(total, "pairs", "scoring", done=before) as progress,
     ):
-        for qid, scores in _scored(model, pairs, left):
+        for qid, scores in scored(model, pairs, left):
             file.write(artifact.json_line([qid, [[value, pid] for pid, value in scores.items()]]))
             done[qid] = scores
             progress.advance(len(scores))
@@ -234,18 +244,28 @@ def read(path: Path) -> dict[int, dict[int, float]]:
     return scores_of
 
 
-def _scored(
-    model: CrossEncoder, pairs: Pairs, candidates: Mapping[int, Sequence[int]]
-) -> Iterator[tuple[int, dict[int, float]]]:
+class Texts(Protocol[Question, Named]):
+    """Questions and passages by what they are called."""
+
+    @property
+    def questions(self) -> Mapping[Question, str]: ...
+    def passage(self, pid: Named, /) -> str:
+        """Return the text of a passage."""
+        ...
+
+
+def scored(
+    model: CrossEncoder, pairs: Texts[Question, Passage], candidates: Mapping[Question, Sequence[Passage]]
+) -> Iterator[tuple[Question, dict[Passage, float]]]:
     """Yield the scores of question after question; many questions' pairs are sorted by length together."""
     device = next(model.parameters()).device
     budget = TOKENS_AT_ONCE["cpu" if device.type == "cpu" else "cuda"]
     model.eval()
     with torch.inference_mode():
         weights = model.rounded()
-    waiting: list[tuple[int, int]] = []
+    waiting: list[tuple[Question, Passage]] = []
 
-    def flush() -> Iterator[tuple[int, dict[int, float]]]:
+    def flush() -> Iterator[tuple[Question, dict[Passage, float]]]:
         questions = [pairs.questions[qid] for qid, _ in waiting]
         passages = [pairs.passage(pid) for _, pid in waiting]
         # a token is about four letters; what the tokenizer makes of it only moves a border
@@ -258,7 +278,7 @@ def _scored(
                 out = model.score(model.read([questions[i] for i in rows], [passages[i] for i in rows]), weights)
             for row, value in zip(rows, out.tolist(), strict=True):
                 values[row] = value
-        by_question: dict[int, dict[int, float]] = {}
+        by_question: dict[Question, dict[Passage, float]] = {}
         for (qid, pid), value in zip(waiting, values, strict=True):
             by_question.setdefault(qid, {})[pid] = round(value, 5)
         yield from by_question.items()

@@ -194,3 +194,16 @@ def _tokenizer(path: Path, tokens: list[str]) -> None:
 def _json(path: Path, value: Any) -> None:
     path.parent.mkdir(exist_ok=True)
     path.write_text(json.dumps(value, indent=1), encoding="utf-8")
+
+
+def cross_encoder(folder: Path) -> Path:
+    """Leave a cross-encoder of random weights, as one that was downloaded. Returns the folder."""
+    import torch
+
+    from retrievers.training.teacher import CrossEncoder
+
+    start = write(folder.with_name("start"), "plain", hidden=32, layers=1, heads=2, inner=64, positions=64)
+    made = CrossEncoder.load(start, maxlen=64, fresh=True, seed=1)
+    with torch.no_grad():
+        made.model.classifier.weight *= 100  # a layer that was just drawn finds all pairs nearly alike
+    return made.save(folder, {"steps": 0})

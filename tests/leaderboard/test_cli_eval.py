@@ -94,7 +94,7 @@ def test_somebodys_ranking_is_scored_without_a_retriever(typed, tmp_path, text):
     [
         (
             ["--retriever", "overlab"],
-            "no retriever is named 'overlab'; did you mean 'overlap'? `lotte list retrievers` shows all 4",
+            "no retriever is named 'overlab'; did you mean 'overlap'? `lotte list retrievers` shows all 6",
         ),
         (
             ["--retriever", "overlap", "lotte/sciense/test/forum"],
@@ -150,11 +150,12 @@ def test_anybodys_retriever_is_found_in_this_folder(typed, tmp_path):
 
 
 def test_list_prints_a_name_a_line(typed):
-    assert typed("list", "retrievers").stdout == "bm25\ncolbertv2\noverlap\nrank_bm25\n"
+    rows = [line.split("\t") for line in typed("list", "retrievers").stdout.splitlines()]
+    assert [name for name, _ in rows] == ["bm25", "colbertv2", "crossencoder", "hybrid", "overlap", "rank_bm25"]
     assert typed("list", "measures").stdout == "Success\nnDCG\nMRR\nR\nP\nAP\n"
     datasets = typed("list", "datasets").stdout.splitlines()
     assert len(datasets) == 68 and "lotte/pooled/dev/search" in datasets and "beir/cqadupstack/tex" in datasets
-    assert json.loads(typed("list", "retrievers", "--json").stdout.splitlines()[0]) == {"name": "bm25"}
+    assert json.loads(typed("list", "retrievers", "--json").stdout.splitlines()[0]) == dict(zip(["name", "what"], rows[0], strict=True))
     assert "coffee.stackexchange.com" in typed("list", "communities").stdout.splitlines()
 
 

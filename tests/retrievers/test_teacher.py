@@ -200,7 +200,7 @@ def test_a_model_with_two_outputs_is_one_line(tmp_path, start):
         with pytest.raises(MismatchError) as error:
             CrossEncoder.load(two)
         assert str(error.value) == (
-            f"{two.name} has 2 outputs, and a teacher has one: the score of a question with a passage"
+            f"{two.name} has 2 outputs, and a cross-encoder has one: the score of a question with a passage"
         )
 
 
@@ -228,7 +228,7 @@ def test_weights_that_cannot_be_read_are_one_line(tmp_path, trained):
 def test_pairs_longer_than_the_model_has_places_for_are_one_line(trained):
     with pytest.raises(MismatchError) as error:
         CrossEncoder.load(trained, maxlen=300)
-    assert str(error.value) == "cross has 256 positions, and teacher_maxlen=300 tokens of a pair are asked for"
+    assert str(error.value) == "cross has 256 positions, and pairs of 300 tokens are asked for"
 
 
 def test_saved_and_loaded_it_gives_the_same_scores(tmp_path, start):

@@ -244,4 +244,4 @@ def test_what_the_command_cannot_do_is_one_line(tmp_path):
     (two / "config.json").write_text(json.dumps(described))
     options = [word for pair in [f"start={two}", f"teacher={two}", *SMALL] for word in ("-o", pair)]
     line = command.error("train", "colbertv2", folder(tmp_path / "toy") / "train", "--out", tmp_path / "run", *options)
-    assert line == "two has 2 outputs, and a teacher has one: the score of a question with a passage"
+    assert line == "two has 2 outputs, and a cross-encoder has one: the score of a question with a passage"

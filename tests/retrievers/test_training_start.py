@@ -204,7 +204,7 @@ def test_lines_and_batches_of_v1_that_cannot_be_filled_are_told_before_any_work(
         ("crossencoder.nway=52", r"^crossencoder\.nway=52 asks for 51 negatives .* 39 at most, .* mine deeper \(depth\)"),
         ("distil.nway=13", r"^distil\.nway=13 asks for 12 negatives of a question, and there are 11 at most"),
         ("distil.batch=99", r"^distil\.batch=99 is more than the 10 lines"),
-        ("teacher_maxlen=65", "has 64 positions, and teacher_maxlen=65 tokens of a pair are asked for"),
+        ("teacher_maxlen=65", "has 64 positions, and pairs of 65 tokens are asked for"),
     ],
 )
 def test_what_a_later_step_cannot_have_is_told_before_anything_is_mined(tmp_path, late, option, says):
@@ -220,5 +220,5 @@ def test_a_start_in_int8_begins_a_teacher_with_its_own_weights(tmp_path, late):
     for name, weight in checkpoint.find(small).model().state_dict().items():
         assert name.startswith("pooler.") or torch.equal(begun.model.base_model.state_dict()[name], weight)
     assert np.isfinite(begun.score(begun.read(["how"], ["so"]), begun.rounded()).detach().numpy()).all()
-    with pytest.raises(MismatchError, match="has a model in int8 without an output, and a teacher has one"):
+    with pytest.raises(MismatchError, match="has a model in int8 without an output, and a cross-encoder has one"):
         teacher.CrossEncoder.load(small, maxlen=32)

@@ -1,0 +1,102 @@
+"""Two or more systems, or ranking files, made one ranking.
+
+    lotte eval --retriever hybrid -o 'of=bm25+colbertv2(checkpoint=shipped)'
+    lotte eval --retriever hybrid -o of=runs/bm25.trec+runs/dense.trec -o method=scores -o weights=0.1,1
+
+Which method is good where is measured in Bruch, Gai and Ingber 2023 (arXiv:2210.11934): convex combination, if there
+are judged queries to choose a weight by; reciprocal ranks ask for none. `scores` with the weights 0.1 and 1 is how
+TCT-ColBERT is combined with BM25 (Lin et al. 2020, arXiv:2010.11386, equation 7; 0.24 with doc2query-T5).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+from lotte import Corpus, Queries, Run
+from lotte.errors import shown
+from retrievers import index_folder, pipeline
+from retrievers.fusion import METHODS, fuse
+from retrievers.options import NAME, SEARCH_TIME
+from retrievers.pipeline import STAGES, Stage, TimedIndex
+from retrievers.retriever import Card
+
+PUBLISHED: dict[str, float] = {  # Lin et al. 2020, table 1: TCT-ColBERT with BM25, alpha 0.10
+    "msmarco/passage/dev": 0.352,
+    "trecdl/2019/passage": 0.714,
+}
+
+
+@dataclass(frozen=True)
+class Hybrid:
+    of: str = field(metadata={**SEARCH_TIME, **STAGES})  # systems, or ranking files, with + between them
+    method: str = field(default="rrf", metadata=SEARCH_TIME)  # rrf, convex, scores
+    weights: str = field(default="", metadata=SEARCH_TIME)  # numbers with a comma between them; "": all are 1
+    depth: int = field(default=1000, metadata=SEARCH_TIME)  # of each ranking that is looked at
+    name: str = field(default="hybrid", kw_only=True, metadata=NAME)
+
+    def __post_init__(self) -> None:
+        if len(self.stages) < 2:
+            raise ValueError(f"of names two systems or more, with + between them, not {shown(self.of)}")
+        if self.method not in METHODS:
+            raise ValueError(f"method is one of {', '.join(METHODS)}, not {shown(self.method)}")
+        if self.depth < 1:
+            raise ValueError(f"depth is 1 or more, not {self.depth}")
+        if len(self.numbers) != len(self.stages):
+            raise ValueError(f"weights are {len(self.stages)} numbers, one for each of {self.of}, not {self.weights}")
+
+    @property
+    def stages(self) -> list[Stage]:
+        """Return the systems that are made one, in their order."""
+        return pipeline.stages(self.of, "of")
+
+    @property
+    def numbers(self) -> list[float]:
+        """Return the weights, in the order of the stages. Raises ValueError for what is no weight."""
+        if not self.weights:
+            return [1.0] * len(self.stages)
+        try:
+            weights = [float(text) for text in self.weights.split(",")]
+        except ValueError:
+            weights = []
+        if not weights or not all(isfinite(weight) and weight >= 0 for weight in weights) or not any(weights):
+            raise ValueError(f"weights are numbers of 0 or more, not all 0, as in 0.1,1, not {shown(self.weights)}")
+        return weights
+
+    @property
+    def card(self) -> Card:
+        return pipeline.joint_card("hybrid", [stage.card for stage in self.stages])
+
+    def fitted(self, facts: Mapping[str, str]) -> "Hybrid":
+        """Return the system with each stage as a dataset wants it."""
+        return replace(self, of="+".join(stage.fitted(facts).spelled() for stage in self.stages))
+
+    def index(self, corpus: Corpus, path: Path) -> "HybridIndex":
+        pipeline.write_parts(path, self, corpus, self.stages)
+        return self.open(path)
+
+    def open(self, path: Path) -> "HybridIndex":
+        folder = index_folder.open_checked(path, self)
+        return HybridIndex(self, [TimedIndex(stage, stage.open(folder)) for stage in self.stages])
+
+
+class HybridIndex:
+    """The indexes of several systems, and how their rankings become one."""
+
+    def __init__(self, recipe: Hybrid, parts: list[TimedIndex]) -> None:
+        self._recipe, self._parts = recipe, parts
+
+    def search(self, queries: Queries, *, k: int) -> Run:
+        depth = max(k, self._recipe.depth)
+        runs = [part.search(queries, k=depth) for part in self._parts]
+        return fuse(runs, self._recipe.method, self._recipe.numbers, k=k)
+
+    def search_facts(self, queries: Queries, *, k: int) -> dict[str, Any]:
+        """Return what each stage is, and what it cost."""
+        recipe = self._recipe
+        facts = {"method": recipe.method, "weights": recipe.numbers, "depth": max(k, recipe.depth)}
+        return {**facts, "stages": [part.facts() for part in self._parts]}
+
+
+retriever = Hybrid
