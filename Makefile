@@ -21,7 +21,7 @@ test: $(VENV)/ready-dev ## everything: the fast tests as under python -O, then t
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	PYTHONDONTWRITEBYTECODE= PYTHONOPTIMIZE=1 $(BIN)/python -m pytest -n auto
-	$(BIN)/python -m pytest -n auto --durations 15 -m "slow and not gpu and not net"
+	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n auto --maxschedchunk 1 --durations 15 -m "slow and not gpu and not net"
 
 check: $(VENV)/ready-dev ## the quick half: style, types, the fast tests
 	$(BIN)/ruff check .

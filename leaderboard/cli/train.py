@@ -68,12 +68,16 @@ def train(
     """
     from dataclasses import replace
 
+    from retrievers.training import settings as runs
+
+    # what is wrong with the words of the command is told before torch is imported, which takes seconds
+    recipe = runs.changed(runs.RUNS[settings](), option or ())
+    if from_build is None and (split or community or allow_test or dumps):
+        raise LotteError("--split, --community, --allow-test and --dumps are about a build: name it with --from-build")
     for package in ("torch", "transformers"):  # before minutes are spent on what needs only the first
         extras.package(package, f"`lotte train {system.value}`")
-    from retrievers.training import settings as runs
     from retrievers.training.run import Training
 
-    recipe = runs.changed(runs.RUNS[settings](), option or ())
     if system is System.crossencoder:
         recipe, step = replace(recipe, teacher=""), step or "teacher"
     build = _of_build(from_build, split, community, allow_test, dumps)
@@ -97,10 +101,6 @@ def _of_build(
     from retrievers.training import from_build
 
     if build is None:
-        if splits or communities or allow_test or dumps:
-            raise LotteError(
-                "--split, --community, --allow-test and --dumps are about a build: name it with --from-build"
-            )
         return []
     return from_build.datasets(
         build, splits=splits or ("dev",), communities=communities or (), allow_test=allow_test, dumps=dumps, say=say

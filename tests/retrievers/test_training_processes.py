@@ -25,7 +25,7 @@ from retrievers.training.settings import Fit, lasting
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def forks():
     with Forks() as forks:
         yield forks
@@ -103,6 +103,7 @@ def test_two_processes_train_the_model_that_one_trains(tmp_path, forks, scores):
     assert found["validations"] == pytest.approx(facts["validations"])
 
 
+@pytest.mark.slow(seconds=20)
 def test_two_processes_that_are_asked_to_stop_go_on_to_the_same_weights(tmp_path, forks):
     """torchrun hands SIGTERM to all; they end the same step, and in-batch negatives and dropout are on."""
     settings = {"steps": 40, "count": 100, "save_every": 100}
