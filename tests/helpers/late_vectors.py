@@ -11,8 +11,8 @@ def texts(count, seed=0):
     return [" ".join(random.choice(WORDS, random.integers(3, 20))) for _ in range(count)]
 
 
-def answers(late_system, path, question="bread flour oven", k=60, **asked):
-    return late_system.open(path).search({"q": question}, k=k, **asked)
+def answers(system, path, question="bread flour oven", k=60, **asked):
+    return system.open(path).search({"q": question}, k=k, **asked)
 
 
 def unit(rows):
