@@ -1,5 +1,6 @@
 """`lotte train`: the command that trains a model."""
 
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -66,8 +67,6 @@ def train(
     lotte train colbertv2 data/squad/train --out runs/mine -o start=sentence-transformers/all-MiniLM-L6-v2
     torchrun --nproc-per-node 4 -m leaderboard.cli train colbertv2 msmarco --out runs/paper --settings paper
     """
-    from dataclasses import replace
-
     from retrievers.training import settings as runs
 
     # what is wrong with the words of the command is told before torch is imported, which takes seconds
