@@ -112,13 +112,19 @@ def test_a_value_that_is_no_number_is_refused(value):
     )
 
 
-def test_too_few_queries_too_large_values_and_too_many_systems_are_refused():
+def test_too_few_queries_are_refused():
     with pytest.raises(LotteError, match=r"^there are too few queries to compare systems by: 1, and it takes 2$"):
         compare_values(listed([0.5], [0.7]))
     with pytest.raises(LotteError, match=r"^there are too few queries on x to compare systems by: 0, and it takes 2$"):
         compare_macro({"x": {"a": {}, "b": {}}})
+
+
+def test_a_value_that_is_too_large_is_refused():
     with pytest.raises(LotteError, match=r"^a value of 1e\+09 over 2 queries is too large to be compared exactly; "):
         compare_values(listed([1e9, 0], [0, 0]))
+
+
+def test_too_many_systems_are_refused():
     with pytest.raises(LotteError, match=r"^201 systems are too many to compare pair by pair; choose at most 200$"):
         compare_values({str(number): {"0": 0.0, "1": 0.0} for number in range(MOST + 1)})
 
@@ -128,5 +134,9 @@ def test_a_cell_that_was_not_run_is_not_averaged_away():
     with pytest.raises(MismatchError) as raised:
         compare_macro({"x": one, "y": {"a": one["a"]}})
     assert str(raised.value) == "'b' was not run on every dataset; a macro mean needs every system on each"
+
+
+def test_a_query_of_no_group_is_refused():
+    one = listed([1, 0, 1], [0, 0, 1])
     with pytest.raises(MismatchError, match="1 queries are in no group; the first is '002'"):
         tally(one["a"], one["b"], {"000": "x", "001": "x"})

@@ -85,9 +85,12 @@ def test_the_next_way_is_tried_and_told_of(monkeypatch, server, tmp_path):
     assert len(told) == 1 and told[0].startswith("lost.zip could not be fetched (http://127.0.0.1:9/lost.zip: ")
 
 
-def test_what_cannot_be_fetched_says_where_to_get_it(tmp_path):
+def test_what_is_not_public_says_where_to_get_it(tmp_path):
     with pytest.raises(UnavailableError, match=r"beir/trec-news cannot be downloaded\. It is not public: ask NIST"):
         download.fetch("beir/trec-news", tmp_path)
+
+
+def test_a_name_of_no_dataset_is_told_what_is_like_it(tmp_path):
     with pytest.raises(UnknownNameError, match="did you mean 'beir/scifact'"):
         download.fetch("beir/scifat", tmp_path)
     with pytest.raises(UnknownNameError, match="no dataset is named 'nothing'"):
@@ -112,8 +115,14 @@ def test_tables_in_parquet_and_json_lines_make_beirs_layout(tmp_path):
         dataset = beir.read(folder, "beir/scifact")
         assert [doc.text for doc in dataset.corpus] == ["T x", "y\u2028z"]
         assert (dataset.queries, dataset.qrels) == ({"q": "asked"}, {"q": {"a": 1}})
+
+
+def test_a_row_without_a_text_is_named(tmp_path):
     with pytest.raises(CorruptFileError, match="queries: a row has no 'text'; it has '_id'"):
         beir.write(tmp_path / "bad", {**ROWS, "queries": [{"_id": "q"}]})
+
+
+def test_a_damaged_parquet_is_named(tmp_path):
     (tmp_path / "no.parquet").write_bytes(b"PAR1 no")
     with pytest.raises(CorruptFileError, match=r"no.parquet: the file is cut or damaged"):
         list(huggingface.rows(tmp_path / "no.parquet"))
@@ -147,6 +156,10 @@ def test_a_set_comes_from_hugging_face_at_its_revision(monkeypatch, tmp_path):
         for config, split in (("corpus", "corpus"), ("queries", "queries"), ("default", "test"))
     ]
     assert beir.load("scifact", tmp_path).source == f"huggingface:mteb/scifact@{revision}"
+
+
+def test_a_set_that_hugging_face_does_not_have_is_one_line(monkeypatch):
+    monkeypatch.setattr(huggingface.extras, "package", lambda name, what: Package())
     with pytest.raises(UnavailableError, match=r"gone at abc: corpus/corpus could not be loaded \(no such set\)"):
         huggingface.tables(Hub(repo="gone", revision="abc", configs={"corpus": ("corpus", "corpus")}))
 

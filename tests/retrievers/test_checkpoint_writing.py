@@ -386,14 +386,21 @@ def test_a_damaged_file_is_one_line(start, tmp_path, edit, wanted):
     assert not (tmp_path / "expanded").exists()
 
 
-def test_a_damaged_folder_is_not_expanded(start, tmp_path):
+def test_a_folder_without_one_of_its_files_is_not_expanded(start, tmp_path):
     folder = trained_checkpoint.write(tmp_path / "int8", **parts(start), precision="int8")
     (folder / "README.md").unlink()
     with pytest.raises(CorruptFileError, match=r"int8 is not complete: .*README\.md"):
         export.expand(folder, tmp_path / "expanded")
+
+
+def test_a_folder_that_names_files_elsewhere_is_not_expanded(start, tmp_path):
+    folder = trained_checkpoint.write(tmp_path / "int8", **parts(start), precision="int8")
     meta = artifact.meta(folder)
     (folder / "meta.json").write_text(json.dumps(meta | {"extra": ["../start/config.json"]}))
     with pytest.raises(CorruptFileError, match="'extra' is no list of file names"):
         export.expand(folder, tmp_path / "expanded")
+
+
+def test_a_checkpoint_that_was_not_trained_here_is_not_expanded(start, tmp_path):
     with pytest.raises(MismatchError, match="start is no checkpoint that `lotte train` wrote"):
         export.expand(start, tmp_path / "expanded")
