@@ -17,11 +17,11 @@ GONE := $(if $(realpath $(BIN)/python $(BIN)/python.exe),,gone) # an environment
 demo: $(VENV)/ready ## build the sample collection, index it, score four retrievers
 	$(BIN)/lotte demo
 
-test: $(VENV)/ready-dev ## everything: the fast tests as under python -O, then the slow ones; under 20 minutes on 2 cores
+test: $(VENV)/ready-dev ## everything: the fast tests as under python -O, then the slow ones; under 15 minutes on 2 cores
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	PYTHONDONTWRITEBYTECODE= PYTHONOPTIMIZE=1 $(BIN)/python -m pytest -n auto
-	$(BIN)/python -m pytest -n auto --durations 15 -m "slow and not gpu and not net"
+	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n auto --maxschedchunk 1 --durations 15 -m "slow and not gpu and not net"
 
 check: $(VENV)/ready-dev ## the quick half: style, types, the fast tests
 	$(BIN)/ruff check .

@@ -50,11 +50,14 @@ class Tally:
 
     @property
     def n(self) -> int:
+        """How many queries there are."""
         return self.wins + self.ties + self.losses
 
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
+    """Two systems on the same queries: how much better a is than b, and how sure that is."""
+
     a: str
     b: str
     mean_a: float

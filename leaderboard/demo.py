@@ -22,6 +22,8 @@ SYSTEMS = {"overlap": (), "rank_bm25": (), "bm25": (), "colbertv2": ("checkpoint
 
 
 class Score(NamedTuple):
+    """What the systems have on one dataset."""
+
     dataset: str
     measure: str
     queries: int

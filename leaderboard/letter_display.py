@@ -23,6 +23,8 @@ from leaderboard.compare import ALPHA, Comparison
 
 @dataclass(frozen=True, kw_only=True)
 class Standing:
+    """Where a system stands, and which others it is not told apart from: those with a letter of its own."""
+
     system: str
     mean: float
     rank: int  # from 1; shared

@@ -75,6 +75,8 @@ def _total(relevance: Mapping[str, int], level: int) -> int:
 
 @dataclass(frozen=True)
 class Measure:
+    """A measure: by its definition, and by the names that trec_eval has for it. `Success @ 5` cuts it off at 5."""
+
     name: str  # as people write it
     at: str  # as trec_eval writes it with a cut-off; "" if it has none, and the run is cut instead
     whole: str  # as trec_eval writes it without; "" if it needs one
@@ -89,6 +91,7 @@ class Measure:
 
     @property
     def trec(self) -> str:
+        """What trec_eval calls it."""
         return f"{self.at}.{self.k}" if self.k and self.at else self.whole
 
 

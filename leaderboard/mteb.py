@@ -33,6 +33,8 @@ _NAMES = {"Success": "hit_rate", "nDCG": "ndcg", "MRR": "mrr", "R": "recall", "P
 
 
 class MtebTask(NamedTuple):
+    """Where a dataset of ours is at MTEB."""
+
     name: str
     subset: str
     split: str

@@ -48,6 +48,8 @@ class Mean:
 
 @dataclass(frozen=True)
 class Average:
+    """A mean over the datasets of a suite."""
+
     name: str
     measure: str
     value: float | None  # None if a part is missing

@@ -21,6 +21,8 @@ Talk = Callable[[str], None]
 
 
 class Checked(NamedTuple):
+    """How something on disk is checked, and what to say of it."""
+
     differences: Iterator[str]  # a line for each part that is not what was written
     whole: Callable[[], str]  # what to say if there is none; raises LotteError for what only shows when it is used
     again: str  # what to do otherwise

@@ -57,9 +57,13 @@ class LexicalIndex:
     """
 
     def __init__(
-        self, found: index_folder.IndexFolder, postings: Postings, words: Callable[[str], list[str]],
-        *, mean: bool = False,
-    ) -> None:  # fmt: skip
+        self,
+        found: index_folder.IndexFolder,
+        postings: Postings,
+        words: Callable[[str], list[str]],
+        *,
+        mean: bool = False,
+    ) -> None:
         self._path, self._doc_ids, self._postings = found.path, found.doc_ids, postings
         self._place: Numbers = mapped(found.path / "places.npy", np.int32, len(found.doc_ids))
         self._words, self._mean, self._seconds = words, mean, 0.0

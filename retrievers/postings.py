@@ -42,6 +42,8 @@ Weigh: TypeAlias = Callable[[Totals], Weights]
 
 @dataclass(frozen=True)
 class Postings:
+    """For each of W words the documents that have it, and what it is worth in each: P pairs in all."""
+
     vocabulary: Vocabulary
     starts: Integers  # (W + 1,) into P
     rows: NDArray[np.uint32]  # (P,), ascending within a word
@@ -49,6 +51,7 @@ class Postings:
 
     @classmethod
     def open(cls, folder: Path, kind: Any = np.float32) -> "Postings":
+        """Open the files of an index, as numbers of `kind`. Raises CorruptFileError if they do not fit together."""
         vocabulary, rows = Vocabulary.open(folder), mapped(folder / ROWS, np.int32, None)
         weights = mapped(folder / WEIGHTS, kind, len(rows))
         starts = mapped(folder / STARTS, np.int64, len(vocabulary) + 1)

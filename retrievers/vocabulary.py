@@ -35,6 +35,7 @@ class Vocabulary(Sequence[bytes]):
 
     @classmethod
     def open(cls, folder: Path) -> "Vocabulary":
+        """Open the files of an index. Raises CorruptFileError if they do not fit together."""
         letters, starts = mapped(folder / LETTERS, np.uint8, None), mapped(folder / STARTS, np.int64, None)
         spans(folder / STARTS, starts, len(letters))
         return cls(letters, starts)

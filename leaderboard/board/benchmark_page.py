@@ -33,6 +33,8 @@ _TITLES = {"beir": "BEIR", "openqa": "Open-QA", "trecdl": "TREC DL", "msmarco": 
 
 @dataclass(frozen=True, kw_only=True)
 class Column:
+    """A column of a benchmark's table: one dataset, or several as their mean."""
+
     title: str
     datasets: tuple[DatasetPage, ...]  # one, or the parts that it is the mean of
     counts: bool = True  # in the mean
@@ -40,6 +42,8 @@ class Column:
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
+    """What one system has in each column, and its rank over all of them."""
+
     label: str
     cells: tuple[tuple[Entry, ...], ...]  # a column's records; empty where one is missing
     mean: float | None = None
@@ -48,10 +52,12 @@ class Row:
 
     @property
     def entries(self) -> list[Entry]:
+        """The records of all columns."""
         return [entry for cell in self.cells for entry in cell]
 
     @property
     def seen(self) -> str:
+        """The worst of its records' contamination: one of SEEN."""
         return max((entry.seen for entry in self.entries), key=SEEN.index)
 
     @property
@@ -63,6 +69,8 @@ class Row:
 
 @dataclass(frozen=True, kw_only=True)
 class BenchmarkPage:
+    """One table over the datasets of a benchmark, and where the systems stand in it."""
+
     title: str
     slug: str
     measure: str  # "" if its columns have several
@@ -78,6 +86,7 @@ class BenchmarkPage:
 
     @property
     def datasets(self) -> list[DatasetPage]:
+        """The datasets of all columns."""
         return [dataset for column in self.columns for dataset in column.datasets]
 
 
@@ -232,8 +241,10 @@ def _intervals(page: BenchmarkPage, labels: Sequence[str]) -> dict[str, tuple[fl
     if not all(values for table in tables for values in table.values()):
         return {}
     # beside one that scores nothing: what a system is better by is its mean
-    rows = [[[0.0] * len(dataset.query_ids), *([*table[label].values()] for label in labels)]
-            for dataset, table in zip(datasets, tables, strict=True)]  # fmt: skip
+    rows = [
+        [[0.0] * len(dataset.query_ids), *([*table[label].values()] for label in labels)]
+        for dataset, table in zip(datasets, tables, strict=True)
+    ]
     try:
         ends = resample.intervals([resample.on_grid(values) for values in rows])[: len(labels)].tolist()
     except LotteError:

@@ -21,6 +21,8 @@ WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 720, 420, 64, 16, 16, 52
 
 @dataclass(frozen=True, kw_only=True)
 class Point:
+    """One record in the picture of quality and cost."""
+
     label: str
     name: str  # of the system, whose settings one line joins
     family: str

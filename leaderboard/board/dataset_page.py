@@ -31,6 +31,8 @@ COMPARED, PAIRED = 50, 12
 
 @dataclass(frozen=True, kw_only=True)
 class DatasetPage:
+    """The records of one dataset that may be compared, and how the best of them compare."""
+
     name: str  # of the dataset
     version: str  # of its hashes, 8 digits; shown where one name has several
     slug: str  # of its page
@@ -45,6 +47,7 @@ class DatasetPage:
 
     @property
     def query_ids(self) -> tuple[str, ...]:
+        """The questions, in order: those of every entry."""
         return next(iter(self.entries.values())).query_ids
 
     @property

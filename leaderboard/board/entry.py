@@ -29,6 +29,8 @@ _ELSEWHERE = {"train": "heavy", "test": "heavy", "none-known": "none"}  # what o
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
+    """A record as the board shows it."""
+
     record: Record  # without the values of each query
     file: Path
     label: str  # the system's name, and the options that systems of that name differ in

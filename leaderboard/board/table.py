@@ -25,6 +25,8 @@ _WIDE = 120  # of a whisker's drawing
 
 @dataclass(frozen=True, kw_only=True)
 class TableCell:
+    """What one cell shows, and what it is sorted by."""
+
     text: str = NONE
     value: float | str | None = None  # None is sorted last
     href: str = ""
@@ -33,6 +35,8 @@ class TableCell:
 
 @dataclass(frozen=True, kw_only=True)
 class Line:
+    """One row of a table: a system's record, or its mean over several datasets."""
+
     entry: Entry  # of several datasets the first
     href: str
     value: float | None
@@ -49,6 +53,8 @@ class Line:
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
+    """A table of the board, which its template only has to write."""
+
     caption: str
     value: str  # what the main column is called
     extra: tuple[str, ...]
@@ -59,10 +65,12 @@ class Table:
 
     @property
     def families(self) -> list[str]:
+        """The families of its systems, by name."""
         return sorted({line.entry.family for line in self.lines})
 
     @property
     def levels(self) -> list[str]:
+        """The levels of verification that it has, the best first."""
         return [level for level in LEVELS if any(line.level == level for line in self.lines)]
 
 
@@ -206,8 +214,10 @@ def _mean_line(row: Row, ranks: Sequence[int]) -> Line:
 
 def _marked(lines: Sequence[Line]) -> tuple[Line, ...]:
     """Return the lines with the best of each extra column marked."""
-    best = [max((c.value for c in column if isinstance(c.value, float)), default=None)
-            for column in zip(*(line.cells for line in lines), strict=True)]  # fmt: skip
+    best = [
+        max((c.value for c in column if isinstance(c.value, float)), default=None)
+        for column in zip(*(line.cells for line in lines), strict=True)
+    ]
     return tuple(
         replace(
             line,

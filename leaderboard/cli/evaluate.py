@@ -54,9 +54,7 @@ def eval_(
     if suite and (datasets or run):
         raise LotteError("--suite names its datasets itself; leave out the datasets and --run")
     measures, command = tuple(map(parse, measure or ())), shlex.join(["lotte", *sys.argv[1:]])
-    order = Order(
-        out=out, k=k, measures=measures, rankings=rankings, index=index, gzip=gzip, command=command, say=say
-    )  # fmt: skip
+    order = Order(out=out, k=k, measures=measures, rankings=rankings, index=index, gzip=gzip, command=command, say=say)
     names, folder = datasets or DATASETS, data_folder(data)
     if run:
         _print_scores(_rescored(run, retriever, names, folder, order), order, as_json)

@@ -1,5 +1,6 @@
 """`lotte train`: the command that trains a model."""
 
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -66,14 +67,16 @@ def train(
     lotte train colbertv2 data/squad/train --out runs/mine -o start=sentence-transformers/all-MiniLM-L6-v2
     torchrun --nproc-per-node 4 -m leaderboard.cli train colbertv2 msmarco --out runs/paper --settings paper
     """
-    from dataclasses import replace
+    from retrievers.training import settings as runs
 
+    # what is wrong with the words of the command is told before torch is imported, which takes seconds
+    recipe = runs.changed(runs.RUNS[settings](), option or ())
+    if from_build is None and (split or community or allow_test or dumps):
+        raise LotteError("--split, --community, --allow-test and --dumps are about a build: name it with --from-build")
     for package in ("torch", "transformers"):  # before minutes are spent on what needs only the first
         extras.package(package, f"`lotte train {system.value}`")
-    from retrievers.training import settings as runs
     from retrievers.training.run import Training
 
-    recipe = runs.changed(runs.RUNS[settings](), option or ())
     if system is System.crossencoder:
         recipe, step = replace(recipe, teacher=""), step or "teacher"
     build = _of_build(from_build, split, community, allow_test, dumps)
@@ -97,10 +100,6 @@ def _of_build(
     from retrievers.training import from_build
 
     if build is None:
-        if splits or communities or allow_test or dumps:
-            raise LotteError(
-                "--split, --community, --allow-test and --dumps are about a build: name it with --from-build"
-            )
         return []
     return from_build.datasets(
         build, splits=splits or ("dev",), communities=communities or (), allow_test=allow_test, dumps=dumps, say=say

@@ -34,6 +34,8 @@ Address: TypeAlias = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class PaperCell:
+    """A number that a paper printed, and ours beside it."""
+
     paper: str
     table: str
     row: str
@@ -52,6 +54,8 @@ class PaperCell:
 
 @dataclass(frozen=True)
 class PaperTable:
+    """A table that a paper printed."""
+
     paper: str
     number: str
     title: str

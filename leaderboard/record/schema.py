@@ -36,6 +36,8 @@ LARGEST_NUMBER = 1e300  # JSON has whole numbers that no float holds
 
 @dataclass(frozen=True, kw_only=True)
 class Record:
+    """One system on one dataset: what `lotte eval` found, and how. `lotte board` compares them."""
+
     id: str
     created: str  # UTC
     retriever: RetrieverFacts

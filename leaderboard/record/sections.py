@@ -22,6 +22,8 @@ ShownFlag: TypeAlias = Annotated[bool | None, _SHOWN]
 
 @dataclass(frozen=True, kw_only=True)
 class ModelFacts:
+    """Which weights encoded the texts."""
+
     id: str | None = None
     revision: str | None = None
     sha256: str | None = None  # of the weights
@@ -33,6 +35,8 @@ class ModelFacts:
 
 @dataclass(frozen=True, kw_only=True)
 class IndexFacts:
+    """What kind of index was searched; `bits` are those of a number in it."""
+
     type: ShownText = None
     bits: ShownInt = None
     bytes: ShownInt = None
@@ -41,12 +45,16 @@ class IndexFacts:
 
 @dataclass(frozen=True, kw_only=True)
 class SearchFacts:
+    """How it was searched."""
+
     k: ShownInt = None  # documents of each ranking
     exact: ShownFlag = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class RetrieverFacts:
+    """Which system it was, with its options."""
+
     name: str
     family: str | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
@@ -58,6 +66,8 @@ class RetrieverFacts:
 
 @dataclass(frozen=True, kw_only=True)
 class DatasetFacts:
+    """Which dataset it was, and the hashes that it is known by."""
+
     name: str
     source: str  # "release", "local", "build:" and the build's id
     counts: Mapping[str, int | None]  # documents, queries, judged_queries, judgments
@@ -75,12 +85,16 @@ class DatasetFacts:
 
 @dataclass(frozen=True, kw_only=True)
 class MeanFacts:
+    """A mean over the queries, and its 95 % interval."""
+
     value: float
     ci95: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class MeasureFacts:
+    """How good the rankings are, by each measure."""
+
     official: str  # the name of the measure that the dataset's authors report
     aggregate: Mapping[str, MeanFacts]  # measure -> its mean
     per_query: Mapping[str, Mapping[str, float]]  # measure -> query_id -> value
@@ -92,6 +106,8 @@ class MeasureFacts:
 
 @dataclass(frozen=True, kw_only=True)
 class RunFacts:
+    """Where the rankings are, how many documents each has, and where they came from."""
+
     file: str | None = None  # beside the record
     sha256: str | None = None
     depth: int | None = None
@@ -102,11 +118,15 @@ class RunFacts:
 
 @dataclass(frozen=True, kw_only=True)
 class LatencyFacts:
+    """How long one query takes."""
+
     p50: ShownFloat = None  # milliseconds
 
 
 @dataclass(frozen=True, kw_only=True)
 class CostFacts:
+    """What it took, in seconds and bytes."""
+
     index_seconds: ShownFloat = None
     index_reused: ShownFlag = None
     search_seconds: ShownFloat = None
@@ -118,6 +138,8 @@ class CostFacts:
 
 @dataclass(frozen=True, kw_only=True)
 class PlatformFacts:
+    """The machine that it took that on."""
+
     cpu: ShownText = None
     cores: ShownInt = None
     memory_bytes: ShownInt = None
@@ -129,6 +151,8 @@ class PlatformFacts:
 
 @dataclass(frozen=True, kw_only=True)
 class ImplementationFacts:
+    """The command, and the commit of the code; `dirty` is true if the code was changed since."""
+
     command: ShownText = None
     commit: ShownText = None
     dirty: ShownFlag = None
@@ -136,6 +160,8 @@ class ImplementationFacts:
 
 @dataclass(frozen=True, kw_only=True)
 class ContaminationFacts:
+    """How much of a dataset the system has been trained on, and how that is known."""
+
     dataset: ShownText = None
     level: ShownText = None
     evidence: ShownText = None
@@ -143,5 +169,7 @@ class ContaminationFacts:
 
 @dataclass(frozen=True, kw_only=True)
 class VerificationFacts:
+    """Who looked at the result since, and how far."""
+
     level: str  # one of LEVELS, or what else a stranger says
     log: tuple[Mapping[str, Any], ...] = ()  # an entry a check: what, by, date, commit, record, ...

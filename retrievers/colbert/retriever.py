@@ -81,6 +81,7 @@ class LateInteraction:
 
     @property
     def encoder(self) -> "Encoder":
+        """The encoder, loaded once for all recipes that ask for the same one."""
         return _encoder(
             self.checkpoint, self.revision, self.trust, self.device, self.precision, self.query_maxlen, self.doc_maxlen
         )
@@ -93,6 +94,7 @@ class LateInteraction:
 
     @property
     def num_threads(self) -> int:
+        """How many threads build and search: as many as there are processors, if no number was asked for."""
         return self.threads or num_processors()
 
     @property
@@ -102,10 +104,12 @@ class LateInteraction:
 
     @property
     def codec_config(self) -> CodecConfig:
+        """How the index is compressed."""
         return CodecConfig(bits=self.bits, centroids=self.centroids, iterations=self.iterations, seed=self.seed)
 
     @property
     def search_config(self) -> SearchConfig:
+        """How the index is searched."""
         algorithm = "exact" if self.exact else self.search
         return SearchConfig(algorithm=algorithm, **{name: getattr(self, name) for name in STAGE_SIZES})
 

@@ -63,6 +63,7 @@ class Contamination:
 
     @property
     def evidence(self) -> str:
+        """The counts behind the level, in one sentence."""
         return (
             f"of {self.queries:,} questions {self.queries_equal:,} are questions of the training data and "
             f"{self.queries_sharing:,} share {QUESTION_RUN} words in a row with one; of {self.passages:,} relevant "

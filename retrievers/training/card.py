@@ -60,9 +60,12 @@ def give(last: Path, target: Path, facts: Mapping[str, Any], known: bytes) -> Pa
     """Write a step's checkpoint with its papers, in float32, and beside it in int8: `target` and `target`-int8."""
     source = checkpoint.find(last)
     model = export.TrainedModel(
-        described=source.described, state=source.model().state_dict(), tokenizer=last, settings=config.read(last),
+        described=source.described,
+        state=source.model().state_dict(),
+        tokenizer=last,
+        settings=config.read(last),
         projection_HI=source.projection()[0].weight_HI,
-    )  # fmt: skip
+    )
     papers = export.Papers(training=facts, readme=readme(facts), extra={fingerprint.NAME: known})
     export.write(target.with_name(f"{target.name}-int8"), model, papers, precision="int8")
     return export.write(target, model, papers)

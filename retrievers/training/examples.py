@@ -71,6 +71,7 @@ class Pairs:
 
     @cached_property
     def questions(self) -> dict[int, str]:
+        """Number of a question -> its text."""
         return {int(qid): text for qid, text in read_queries(self.folder / "queries.tsv").items()}
 
     @cached_property
@@ -110,8 +111,9 @@ def gather(
     Raises  MismatchError if the folder holds other pairs, or a set has no question with a relevant passage
     """
     datasets, held_out = list(datasets), list(held_out)
-    sha256 = artifact.digest([[_name(data) for data in datasets], [_name(data) for data in held_out],
-                              [validation, limit, passages, seed]])  # fmt: skip
+    sha256 = artifact.digest(
+        [[_name(data) for data in datasets], [_name(data) for data in held_out], [validation, limit, passages, seed]]
+    )
     if (folder / SETS).exists():
         if _json(folder / SETS)["sha256"] != sha256:
             raise MismatchError(
@@ -201,9 +203,13 @@ class _Gathered:
 def facts_of(data: Dataset, **counts: int | str) -> dict[str, Any]:
     """Return what a checkpoint's card says of one of the datasets it was trained on."""
     return {
-        "source": data.source, "licence": data.licence, **counts, "queries_sha256": queries_sha256(data.queries),
-        "qrels_sha256": qrels_sha256(data.qrels), "facts": dict(data.facts),
-    }  # fmt: skip
+        "source": data.source,
+        "licence": data.licence,
+        **counts,
+        "queries_sha256": queries_sha256(data.queries),
+        "qrels_sha256": qrels_sha256(data.qrels),
+        "facts": dict(data.facts),
+    }
 
 
 def _name(data: Dataset) -> list[str]:
@@ -240,9 +246,10 @@ def _free(data: Dataset, query_ids: list[str], taboo: set[str]) -> list[str]:
         return query_ids
     barred = {doc_id for doc_id, row in _answers(data).items() if _bare(data.corpus[row].text) in taboo}
     return [
-        query_id for query_id in query_ids
+        query_id
+        for query_id in query_ids
         if _bare(data.queries[query_id]) not in taboo and barred.isdisjoint(_relevant(data, query_id))
-    ]  # fmt: skip
+    ]
 
 
 def _answers(data: Dataset) -> dict[str, int]:

@@ -40,22 +40,28 @@ class Given(Pairs):
         self._lines = Examples(path, pairs=self)
         self._kept = min(validation, len(self._lines) // 10)
         facts = facts_of(
-            dataset, questions=len(dataset.queries), passages=len(dataset.corpus), left_out_as_held_out=0,
+            dataset,
+            questions=len(dataset.queries),
+            passages=len(dataset.corpus),
+            left_out_as_held_out=0,
             lines=path.name,
-        )  # fmt: skip
+        )
         self.parts = [Part(dataset.name, range(len(dataset.corpus)), range(len(dataset.queries)), facts)]
 
     @cached_property
     def sha256(self) -> str:
+        """The hash of the dataset's texts and of the lines."""
         data = self._dataset
         return artifact.digest([corpus_sha256(data.corpus), queries_sha256(data.queries), artifact.sha256(self.path)])
 
     @cached_property
     def questions(self) -> dict[int, str]:
+        """Number of a question -> its text."""
         return {int(query_id): text for query_id, text in self._dataset.queries.items()}
 
     @cached_property
     def positives(self) -> dict[int, tuple[int, ...]]:
+        """Number of a question -> its right passages: those that are judged, else the first of its line."""
         labelled: dict[int, tuple[int, ...]] = {
             int(query_id): tuple(int(doc_id) for doc_id, relevance in judged.items() if relevance > 0)
             for query_id, judged in self._dataset.qrels.items()
@@ -64,6 +70,7 @@ class Given(Pairs):
 
     @cached_property
     def validation(self) -> frozenset[int]:
+        """The questions that are kept from training, to choose the best checkpoint by."""
         return frozenset(line.qid for line in self._last())
 
     @property

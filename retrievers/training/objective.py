@@ -18,6 +18,8 @@ CUT = 10  # of the reciprocal rank
 
 
 class Read(NamedTuple):
+    """A batch's queries and passages, tokenised."""
+
     queries: Tokens
     docs: Tokens
 

@@ -69,5 +69,6 @@ class Ranks:
         return made if self.rank == 0 else make()
 
     def wait(self) -> None:
+        """Wait until every process is here."""
         if self.count > 1:
             torch.distributed.barrier()

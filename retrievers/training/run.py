@@ -66,6 +66,7 @@ class Training:
 
     @property
     def steps(self) -> list[str]:
+        """The names of the steps, in the order in which they are done."""
         if self._lines:
             return ["given", "checkpoint"]
         rounds = [
@@ -104,6 +105,7 @@ class Training:
 
     @cached_property
     def pairs(self) -> Pairs:
+        """The questions and passages that it trains on, gathered at the first look."""
         recipe = self.recipe
         if self._lines:
             if len(self._datasets) != 1:
@@ -137,9 +139,12 @@ class Training:
         mined = self._mined(1) if recipe.teacher_negatives == "mined" else self._bm25
         path = self._triples("teacher", mined, recipe.crossencoder.nway, recipe.teacher_passes, recipe.seed + 1)
         model = teacher.CrossEncoder.load(
-            recipe.teacher_start or recipe.start, maxlen=recipe.teacher_maxlen, precision=recipe.precision, fresh=True,
+            recipe.teacher_start or recipe.start,
+            maxlen=recipe.teacher_maxlen,
+            precision=recipe.precision,
+            fresh=True,
             seed=recipe.seed,
-        ).to(self._device)  # fmt: skip
+        ).to(self._device)
         task = teacher.CrossTask(model, self.pairs, recipe.crossencoder, self._ranking)
         facts = self._run(task, path, folder, recipe.crossencoder, "training the teacher")
         if Ranks.here().rank == 0:
@@ -174,9 +179,10 @@ class Training:
                 others = [others[row] for row in sorted(draw.permutation(len(others))[: recipe.scored].tolist())]
             candidates[qid] = [*right[:4], *others]  # some questions have hundreds of right answers
         model = teacher.CrossEncoder.load(
-            recipe.teacher or self.folder / "teacher" / "checkpoint", maxlen=recipe.teacher_maxlen,
+            recipe.teacher or self.folder / "teacher" / "checkpoint",
+            maxlen=recipe.teacher_maxlen,
             precision=recipe.precision,
-        ).to(self._device)  # fmt: skip
+        ).to(self._device)
         teacher.score(model, self.pairs, candidates, path)
         return path
 

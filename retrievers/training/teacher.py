@@ -114,6 +114,7 @@ class CrossEncoder(nn.Module):
         return words
 
     def forward(self, names: Sequence[str], *inputs: Tensor) -> Tensor:
+        """Return the (N,) raw scores of N pairs; `names` says which input is which."""
         out: Tensor = self.model(**dict(zip(names, inputs, strict=True))).logits[:, 0]
         return out
 

@@ -1,6 +1,6 @@
 """Change valid files at random and see that every reader reads them or refuses them in one line.
 
-  python tests/fuzz/run.py --seconds 60              a second or more for each reader
+  python tests/fuzz/run.py --seconds 60              half a second for each reader, starting processes included
   python tests/fuzz/run.py --seconds 600 --only 7z   one reader
   python tests/fuzz/run.py --replay                  what once failed: corpus/READER/*
   python tests/fuzz/run.py --seed 1000 --keep DIR    from another seed on; inputs that fail are left in DIR
@@ -32,28 +32,35 @@ from reader import SECONDS, Reader, outcome, readers, valid  # noqa: E402
 
 MEMORY = 1 << 30  # bytes beyond what the process has once everything is imported
 MOST = 5  # times that one reader may end the process
+LEAST = 5  # inputs that a reader gets, however slow the machine is
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seconds", type=float, default=60, help="for all readers together")
+    parser.add_argument("--seconds", type=float, default=60, help="for all readers together, from the start of this program")
     parser.add_argument("--only", action="append", help="a reader; repeatable")
     parser.add_argument("--seed", type=int, default=date.today().toordinal() * 1000, help="default: one of today")
     parser.add_argument("--keep", type=Path, help="where inputs that fail are left")
     parser.add_argument("--replay", action="store_true", help="read corpus/ and nothing else")
     parser.add_argument("--child", action="append", help=argparse.SUPPRESS)
+    parser.add_argument("--group", help=argparse.SUPPRESS)
     parser.add_argument("--began", type=int, default=0, help=argparse.SUPPRESS)
+    parser.add_argument("--until", type=float, help=argparse.SUPPRESS)
     asked = parser.parse_args()
-    every = readers()
+    if asked.child:
+        every = readers(asked.group)
+        return _child([every[name] for name in asked.child], asked)
+    every, end = readers(), time.monotonic() + asked.seconds
     if unknown := set(asked.only or ()) - every.keys():
         parser.error(f"no reader is named {', '.join(sorted(unknown))}; there are {', '.join(every)}")
     chosen = [reader for name, reader in every.items() if not asked.only or name in asked.only]
-    if asked.child:
-        return _child([every[name] for name in asked.child], asked)
     print(f"seed {asked.seed}", flush=True)
-    wrong = 0
+    wrong, done = 0, 0
     for _, group in groupby(chosen, key=lambda reader: reader.group):
-        for reader, tally in _watched(list(group), asked, asked.seconds / len(chosen)):
+        here, now = list(group), time.monotonic()
+        share = max(end - now, 0) * len(here) / (len(chosen) - done)
+        done += len(here)
+        for reader, tally in _watched(here, asked, now + share):
             wrong += len(tally.failed)
             told = f"{tally.tried:>6} tried {tally.refused:>6} refused {len(tally.failed):>4} wrong"
             print(f"{reader.name:<28} {told}", flush=True)
@@ -69,21 +76,22 @@ class Tally:
     failed: list[tuple[str, str]] = field(default_factory=list)
 
 
-def _watched(group: list[Reader], asked: argparse.Namespace, seconds: float) -> Iterator[tuple[Reader, Tally]]:
-    """Run readers in a process of their own, so many seconds each; a new one goes on whenever one dies."""
+def _watched(group: list[Reader], asked: argparse.Namespace, until: float) -> Iterator[tuple[Reader, Tally]]:
+    """Run readers in a process of their own until then (monotonic seconds); a new one goes on whenever one dies."""
     tallies, left, seed = {reader.name: Tally() for reader in group}, list(group), asked.seed
     with tempfile.TemporaryDirectory(prefix="fuzz-") as scratch:
         at = Path(scratch) / "at"
         while left:
             at.unlink(missing_ok=True)
-            command = [sys.executable, __file__, "--seed", str(seed), "--seconds", str(seconds), "--began", str(asked.seed)]
+            command = [sys.executable, __file__, "--seed", str(seed), "--began", str(asked.seed)]
+            command += ["--until", str(until), "--group", group[0].group]
             command += [word for reader in left for word in ("--child", reader.name)]
             command += ["--replay"] if asked.replay else []
             home = {"LOTTE_HOME": f"{scratch}/home", "TMPDIR": scratch}
             env = os.environ | home | {"FUZZ_AT": str(at), "HF_HUB_OFFLINE": "1"}
             with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=env) as child:
                 try:
-                    out, talk = child.communicate(timeout=len(left) * (seconds + SECONDS) + 120)
+                    out, talk = child.communicate(timeout=max(until - time.monotonic(), 0) + len(left) * SECONDS + 120)
                 except subprocess.TimeoutExpired:
                     child.kill()
                     out, talk = child.communicate()
@@ -135,7 +143,7 @@ def _child(group: list[Reader], asked: argparse.Namespace) -> int:
     held = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (held + MEMORY, held + MEMORY))
     seed = asked.seed
-    for reader in group:
+    for number, reader in enumerate(group):
         if reader.name not in contents:
             continue
 
@@ -147,8 +155,9 @@ def _child(group: list[Reader], asked: argparse.Namespace) -> int:
             for path in sorted((HERE / "corpus" / reader.name).glob("*")):
                 attempt(path.name, path.read_bytes())
             continue
-        end = time.monotonic() + asked.seconds
-        while time.monotonic() < end:
+        now, first = time.monotonic(), seed
+        end = now + (asked.until - now) / (len(group) - number)
+        while seed < first + LEAST or time.monotonic() < end:
             attempt(str(seed), reader.mend(mutated(contents[reader.name], seed)))
             seed += 1
         seed = asked.began

@@ -99,10 +99,66 @@ def slow(folder: Path, config, pause: float):
     return task
 
 
-def main() -> None:
+# what tests ask of a training
+
+
+class Stopped(BaseException):
+    """What a test kills a training with: nothing of the loop listens to it."""
+
+
+def stopping_at(task, step: int, kind: type[BaseException] = Stopped):
+    """Return the task, but with the step's loss the process is at its end."""
+    computed, count = task.loss, iter(range(10_000))
+
+    def loss(encoded, batch):
+        if next(count) == step:
+            raise kind
+        return computed(encoded, batch)
+
+    task.loss = loss
+    return task
+
+
+def log(folder: Path) -> list[dict]:
+    from retrievers.training.journal import LOG
+
+    return [json.loads(line) for line in (folder / LOG).read_text().splitlines()]
+
+
+def losses(folder: Path) -> list[float]:
+    return [line["loss"] for line in log(folder) if "loss" in line]
+
+
+def states(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.glob("*state-*"))
+
+
+def same(a, b) -> None:
+    """Assert that two models have the same weights, to the last bit."""
+    import torch
+
+    assert a.keys() == b.keys()
+    for name in a:
+        assert torch.equal(a[name], b[name]), name
+
+
+def close(a, b, **tolerance: float) -> None:
+    """Assert that two models have nearly the same weights."""
+    import torch
+
+    assert a.keys() == b.keys()
+    for name in a:
+        if not name.endswith("key.bias"):  # its gradient is nothing but rounding, of which Adam makes a whole step
+            torch.testing.assert_close(a[name], b[name], **tolerance)
+
+
+# as a program
+
+
+def run(folder: Path, settings: dict) -> None:
+    """Train, and leave the weights and the facts in the folder."""
     from safetensors.torch import save_file
 
-    folder, settings = Path(sys.argv[1]), json.loads(sys.argv[2])
     pause = settings.pop("pause", 0)
     task, facts = train(folder, **settings, task=(lambda config: slow(folder, config, pause)) if pause else None)
     save_file(task.model.state_dict(), folder / "weights.safetensors")
@@ -110,4 +166,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(Path(sys.argv[1]), json.loads(sys.argv[2]))

@@ -19,7 +19,7 @@ def test_the_same_seed_makes_the_same_file():
     assert len({module.mutated(data, seed) for seed in range(50)}) > 25
 
 
-@pytest.mark.slow
+@pytest.mark.slow(seconds=60)
 @pytest.mark.timeout(900)
 def test_every_reader_reads_damaged_files_or_refuses_them_in_one_line():
     """A minute of it, with the inputs of today; `make fuzz` takes longer, and its output says the seed."""

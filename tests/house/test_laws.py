@@ -9,7 +9,7 @@ from importlib import import_module
 from pathlib import Path
 
 import pytest
-from places import HOUSE
+from places import HOUSE, TESTS
 
 from leaderboard import catalogue
 from leaderboard.cli import app
@@ -110,6 +110,11 @@ def test_a_file_says_what_it_is_and_stops_in_time(file):
     text = file.read_text()
     assert len(text.splitlines()) <= 400
     assert not text.strip() or ast.get_docstring(ast.parse(text)), "no module docstring"
+
+
+def test_a_file_of_tests_stops_in_time_too():
+    """What several files share stands in helpers/, or in the conftest.py of their room."""
+    assert [file.name for file in TESTS.rglob("*.py") if len(file.read_text().splitlines()) > 400] == []
 
 
 @pytest.mark.parametrize("file", [file for file in FILES if ">>> " in file.read_text()], ids=lambda file: str(file.relative_to(HOUSE)))

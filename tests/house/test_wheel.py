@@ -17,7 +17,7 @@ from lotte import lock
 ROOMS = ("lotte", "retrievers", "leaderboard")
 READ_HERE = {"retrievers/LOG.md"}  # for those who work on the code
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.slow(seconds=30)
 
 
 @pytest.fixture(scope="session")
@@ -60,6 +60,11 @@ def install(wheel: Path, folder: Path) -> None:
     python = str(path_of(folder, "scripts") / "python")
     pip = [sys.executable, "-m", "pip", "--python", python, "install", "--quiet", "--no-deps"]
     subprocess.run([*pip, "--no-index", "--force-reinstall", wheel], check=True)
+    # what numba has kept beside the repository's sources is good for the same sources elsewhere: it would compile again
+    for kept in (HOUSE / "retrievers").rglob("*.nb?"):
+        place = path_of(folder, "purelib") / kept.relative_to(HOUSE)
+        place.parent.mkdir(exist_ok=True)
+        shutil.copy(kept, place)
     (folder / "home").mkdir()
 
 

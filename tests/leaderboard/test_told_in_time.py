@@ -118,11 +118,17 @@ def test_a_damaged_record_is_written_anew(typed, harm, tmp_path):
     assert json.loads(record.read_text())["schema"] == "lotte-result/1"
 
 
-def test_what_is_no_file_is_called_what_it_is(tmp_path):
+def test_a_folder_in_place_of_a_file_is_called_one(tmp_path):
     with pytest.raises(UnavailableError, match="is a folder, and a file is wanted"):
         next(lines(tmp_path))
+
+
+def test_a_file_that_is_not_there_is_called_so(tmp_path):
     with pytest.raises(UnavailableError, match="none is not there"):
         next(lines(tmp_path / "none"))
+
+
+def test_a_pipe_in_place_of_a_file_is_called_one(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(UnavailableError, match="is a pipe or a device"):
         next(lines(tmp_path / "pipe"))

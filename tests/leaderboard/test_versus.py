@@ -55,15 +55,26 @@ def test_folders_are_compared_on_what_both_have_and_then_on_the_mean(tmp_path):
     )  # fmt: skip
 
 
-def test_what_cannot_be_compared_is_a_line(tmp_path):
-    a, b = make(tmp_path, name="a"), make(tmp_path, name="b")
+def test_one_record_is_nothing_to_compare(tmp_path):
     with pytest.raises(LotteError, match="a comparison takes two records"):
-        compare_rows.compare([a])
+        compare_rows.compare([make(tmp_path, name="a")])
+
+
+def test_a_record_and_a_folder_are_not_compared(tmp_path):
+    a, _ = make(tmp_path, name="a"), make(tmp_path, name="b")
     with pytest.raises(LotteError, match=r"is a folder and .* is none"):
         compare_rows.compare([a, tmp_path / "b"])
+
+
+def test_records_of_other_judgments_are_not_compared(tmp_path):
+    a, b = make(tmp_path, name="a"), make(tmp_path, name="b")
     rewrite(b, lambda old: replace(old, dataset={**old.dataset, "qrels_sha256": "f" * 64}))
     with pytest.raises(MismatchError, match="only records of the same dataset can be compared"):
         compare_rows.compare([a, b])
+
+
+def test_folders_without_a_dataset_in_common_are_not_compared(tmp_path):
+    make(tmp_path, name="a")
     (tmp_path / "c").mkdir()
     with pytest.raises(MismatchError, match="a and c have no dataset in common"):
         compare_rows.compare([tmp_path / "a", tmp_path / "c"])

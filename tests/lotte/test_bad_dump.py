@@ -4,7 +4,6 @@ import gzip
 import io
 import json
 import os
-import random
 import resource
 import shutil
 import subprocess
@@ -14,174 +13,10 @@ from pathlib import Path
 import py7zr
 import pytest
 from command import error, lotte
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from made_dump import ANSWER, QUESTION, SITE, archive, assert_nothing_half_written, counts, posts, report, table, words
 from places import DUMPS, GOOAQ, HOUSE, SPEC
 
-from lotte.builder import bzip2, dump
-from lotte.builder.xml_rows import XmlRows
-from lotte.errors import CorruptFileError, LotteError
-
-SITE = "cheese.example.com"
 SHARED = HOUSE.parent / "shared" / "data" / "stackexchange"
-
-QUESTION = '<row Id="1" PostTypeId="1" AcceptedAnswerId="2" Score="3" ViewCount="9" Title="Why?" Body="q" CreationDate="2015-01-01T00:00:00.000" />'
-ANSWER = '<row Id="2" PostTypeId="2" ParentId="1" Score="2" Body="&lt;p&gt;Because.&lt;/p&gt;" CreationDate="2015-01-02T00:00:00.000" />'
-
-
-def table(*rows: str, root: str = "posts") -> bytes:
-    return "\n".join(['<?xml version="1.0" encoding="utf-8"?>', f"<{root}>", *rows, f"</{root}>"]).encode()
-
-
-@pytest.fixture
-def place(tmp_path) -> Path:
-    """A folder for dumps, with a spec of one community beside it."""
-    (tmp_path / "spec.toml").write_text(f'[topics.food]\ntest = ["{SITE}"]\n')
-    (tmp_path / "dumps").mkdir()
-    return tmp_path
-
-
-def words(place: Path, *more: object) -> tuple[object, ...]:
-    return "build", "--dumps", place / "dumps", "--spec", place / "spec.toml", "--out", place / "out", *more
-
-
-def posts(place: Path, content: bytes) -> Path:
-    path = place / "dumps" / SITE / "Posts.xml"
-    path.parent.mkdir(exist_ok=True)
-    path.write_bytes(content)
-    return path
-
-
-def archive(path: Path, members: dict[str, bytes], method: int = py7zr.FILTER_LZMA2) -> Path:
-    with py7zr.SevenZipFile(path, "w", filters=[{"id": method}]) as file:
-        for name, content in members.items():
-            file.writef(io.BytesIO(content), name)
-    return path
-
-
-def report(place: Path) -> dict:
-    return json.loads((place / "out" / "manifest.json").read_text(encoding="utf-8"))
-
-
-def counts(place: Path) -> dict:
-    return report(place)["counts"]["communities"][SITE]
-
-
-def assert_nothing_half_written(place: Path) -> None:
-    left = [path for path in (place / "out").rglob("*") if path.is_file() and path.name != "lock"]
-    assert not left, left
-
-
-# rows
-
-
-@pytest.mark.parametrize(
-    ("row", "says"),
-    [
-        (ANSWER.replace('Id="2" ', "", 1).replace("<row", '<row x="1"'), "a post without Id"),
-        (ANSWER.replace('Score="2" ', ""), "a post without Score"),
-        (ANSWER.replace('Body="&lt;p&gt;Because.&lt;/p&gt;" ', ""), "a post without Body"),
-        (ANSWER.replace('PostTypeId="2" ', ""), "a post without PostTypeId"),
-        (ANSWER.replace('Id="2"', 'Id="two"', 1), "post two: invalid literal for int() with base 10: b'two'"),
-        (ANSWER.replace('Id="2"', 'Id="-2"', 1), "post -2: Id is -2"),
-        (ANSWER.replace('Score="2"', f'Score="{"9" * 30}"'), f"post 2: {b'9' * 20!r} is no number of a dump"),
-        (ANSWER.replace('Score="2"', 'Score="2_0"'), "post 2: b'2_0' is no number of a dump"),
-        (ANSWER.replace('Id="2"', 'Id="2_0"', 1), "post 2_0: b'2_0' is no number of a dump"),
-        (ANSWER.replace("Because", "&nosuch;"), "post 2: an ampersand that begins no entity of XML"),
-        (ANSWER.replace("Because", "&#x110000;"), "post 2: &#x110000; is no character of XML"),
-        (ANSWER.replace("Because", "a < b"), "not a row in XML"),
-        (ANSWER.replace(" />", ""), "not a row in XML"),
-    ],
-)
-def test_one_bad_row_is_named_and_skipped_and_the_rest_is_built(row, says, place):
-    posts(place, table(QUESTION, row, ANSWER.replace('Id="2"', 'Id="3"', 1)))
-    done = lotte(*words(place))
-    assert done.returncode == 0, done.stderr
-    assert report(place)["bad_rows"]["first"] == [f"{SITE}/Posts.xml:4: {says}"]
-    assert counts(place)["bad rows"] == 1 and counts(place)["passages"] == 1
-    assert f"skipped a bad row: {SITE}/Posts.xml:4: {says}" in done.stderr
-
-
-def test_bytes_that_are_no_utf8_make_a_bad_row(place):
-    posts(place, table(QUESTION, ANSWER).replace(b"Because", b"Bec\xff\xfe"))
-    assert lotte(*words(place)).returncode == 0
-    assert counts(place)["bad rows"] == 1
-
-
-def test_too_many_bad_rows_are_the_files_fault(place):
-    path = posts(place, table(QUESTION, *[ANSWER.replace('Score="2" ', "")] * 3))
-    assert error(*words(place)) == (
-        f"3 of 4 rows are bad, more than the 1.00% that max_bad_share allows; the first: {path}:4: a post without Score. "
-        "Fetch the file again, or raise max_bad_share in the spec."
-    )
-    assert_nothing_half_written(place)
-
-
-def test_ids_that_do_not_resolve_are_counted(place):
-    lost = ANSWER.replace('Id="2"', 'Id="7"', 1).replace('ParentId="1"', 'ParentId="999"')
-    posts(place, table(QUESTION.replace('AcceptedAnswerId="2"', 'AcceptedAnswerId="888"'), ANSWER, lost))
-    assert lotte(*words(place)).returncode == 0
-    assert counts(place)["answers without their question"] == 1
-    assert counts(place)["accepted answers not in the file"] == 1
-    assert counts(place)["passages"] == 1
-
-
-def test_rows_out_of_order_bom_line_ends_and_tag_spelling_change_nothing(place):
-    rows = [QUESTION.replace("Title", 'Tags="&lt;a&gt;&lt;b&gt;" Title'), ANSWER, ANSWER.replace('Id="2"', 'Id="5"', 1)]
-    posts(place, table(*rows))
-    assert lotte(*words(place)).returncode == 0
-    first = (place / "out" / "food" / "test" / "collection.tsv").read_bytes()
-    shutil.rmtree(place / "out")
-    turned = [rows[2], rows[1], rows[0].replace("&lt;a&gt;&lt;b&gt;", "|a|b|")]
-    posts(place, b"\xef\xbb\xbf" + table(*turned).replace(b"\n", b"\r\n"))
-    assert lotte(*words(place)).returncode == 0
-    assert (place / "out" / "food" / "test" / "collection.tsv").read_bytes() == first == b"0\tBecause.\n1\tBecause.\n"
-
-
-def test_a_post_that_stands_there_twice_counts_once(place):
-    posts(place, table(QUESTION, ANSWER, ANSWER.replace("Because", "Again")))
-    assert lotte(*words(place)).returncode == 0
-    assert (place / "out" / "food" / "test" / "collection.tsv").read_bytes() == b"0\tBecause.\n"
-    assert counts(place)["repeated ids"] == 1
-
-
-def test_posts_with_one_id_are_said_to_be_there(place):
-    posts(place, table(QUESTION, QUESTION.replace("Why?", "Why not?"), ANSWER, ANSWER.replace("Because", "Again")))
-    done = lotte(*words(place))
-    assert f"{SITE}: 2 posts have the Id of an earlier post of their kind: the first one counts" in done.stderr
-    assert (place / "out" / "food" / "test" / "questions.forum.tsv").read_text() == "0\tWhy?\n"
-
-
-@pytest.mark.parametrize("date", ["2015-99-02T00:00:00.000", "yesterday", ""])
-def test_a_post_without_a_date_that_is_one_is_said_to_be_there(date, place):
-    posts(place, table(QUESTION, ANSWER.replace("2015-01-02T00:00:00.000", date)))
-    assert f"{SITE}: 1 posts have no CreationDate that is a date: `created` is null there" in lotte(*words(place)).stderr
-
-
-@pytest.mark.parametrize("html", ["fast", "reference"])
-@pytest.mark.parametrize("control", ["&#x0E;", "&#31;", "&#xFFFF;", "\x0e", "\x1f"])
-def test_a_control_character_is_white_space_and_the_post_is_kept(control, html, place):
-    (place / "spec.toml").write_text(f'[options]\nhtml = "{html}"\n[topics.food]\ntest = ["{SITE}"]\n')
-    second = ANSWER.replace('Id="2"', 'Id="3"', 1).replace("Because", "Last")
-    posts(place, table(QUESTION.replace("Why?", f"Why{control}not?"), ANSWER.replace("Because", f"Press {control}-1"), second))
-    assert lotte(*words(place)).returncode == 0
-    part = place / "out" / "food" / "test"
-    assert (part / "collection.tsv").read_text() == "0\tPress -1.\n1\tLast.\n"
-    assert (part / "questions.forum.tsv").read_text() == "0\tWhy not?\n"
-    assert counts(place)["bad rows"] == 0
-
-
-def test_the_straightforward_pipeline_makes_the_same_of_control_characters(place):
-    import plain_build
-
-    site = posts(place, table(QUESTION.replace("Why", "W&#x1F;hy"), ANSWER.replace("Because", "a&#x0E;b&#xB;\x08c"))).parent
-    assert lotte(*words(place)).returncode == 0
-    made = plain_build.files(plain_build.part([SITE], site.parent, []))
-    for name in ("collection.tsv", "questions.forum.tsv", "metadata.jsonl"):
-        assert (place / "out" / "food" / "test" / name).read_text() == made[name]
-
-
-# files
 
 
 def test_a_table_cut_inside_a_row(place):
@@ -214,104 +49,6 @@ def test_the_cut_file_of_real_data_is_built_from_what_it_holds(place):
     found = counts(place)
     assert found["answers without their question"] == 1 and found["accepted answers not in the file"] == 13
     assert (found["rows of Posts.xml"], found["passages"], found["bad rows"]) == (98, 53, 0)
-
-
-# archives
-
-
-@pytest.mark.parametrize("method", [py7zr.FILTER_LZMA, py7zr.FILTER_LZMA2, py7zr.FILTER_BZIP2, py7zr.FILTER_COPY])
-def test_every_codec_is_read_as_a_stream(method, place):
-    archive(place / "dumps" / f"{SITE}.7z", {"Badges.xml": b"<badges/>", "Posts.xml": table(QUESTION, ANSWER),
-                                            "Users.xml": table(root="users"), "Votes.xml": b"<votes/>"}, method)  # fmt: skip
-    assert lotte(*words(place)).returncode == 0
-    assert counts(place)["passages"] == 1
-    assert [path.name for path in (place / "dumps").iterdir()] == [f"{SITE}.7z"]
-
-
-def read_all(path: Path) -> int:
-    found = dump.find(path.parent, [path.name.removesuffix(".7z")])
-    assert found
-    number = 0
-    for name, blocks in found.read(["Posts.xml"], lambda used: None):
-        number += sum(1 for _ in XmlRows(blocks, path=name, root="posts"))
-    return number
-
-
-@pytest.fixture
-def large(tmp_path) -> tuple[Path, dict[str, bytes]]:
-    """An archive of several blocks of bzip2, which are borders of no table."""
-    drawn = random.Random(0)
-    members = {name: drawn.randbytes(size) for name, size in (
-        ("Badges.xml", 1_500_000), ("Comments.xml", 0), ("Posts.xml", 2_100_000), ("Users.xml", 900_000), ("Votes.xml", 9)
-    )}  # fmt: skip
-    return archive(tmp_path / f"{SITE}.7z", members, py7zr.FILTER_BZIP2), members
-
-
-def tables(path: Path) -> dict[str, bytes]:
-    found = dump.find(path.parent, [SITE])
-    assert found
-    return {name: b"".join(blocks) for name, blocks in found.read(dump.READ, lambda used: None)}
-
-
-@pytest.mark.parametrize("threads", [1, 2, 3])
-def test_several_threads_read_what_one_reads(threads, large, monkeypatch):
-    path, members = large
-    monkeypatch.setattr(dump, "_threads", lambda: threads)
-    assert tables(path) == {name: members[name] for name in dump.READ}
-
-
-@pytest.mark.parametrize("threads", [1, 2])
-def test_a_flipped_bit_in_any_block_is_found(threads, large, monkeypatch):
-    path, _ = large
-    monkeypatch.setattr(dump, "_threads", lambda: threads)
-    sound = path.read_bytes()
-    for place in range(1000, len(sound) - 2000, 700_000):
-        path.write_bytes(sound[:place] + bytes([sound[place] ^ 8]) + sound[place + 1 :])
-        with pytest.raises(CorruptFileError, match=r"cut or damaged .* Fetch it again"):
-            tables(path)
-
-
-def test_a_header_that_promises_more_than_the_stream_has(large, monkeypatch):
-    path, _ = large
-    monkeypatch.setattr(dump, "_threads", lambda: 2)
-    monkeypatch.setattr(bzip2, "decompress", lambda source, *, threads: (block for block in [b"<posts/>"]))
-    with pytest.raises(CorruptFileError, match="ends 1,499,992 bytes too early"):
-        tables(path)
-
-
-@pytest.mark.parametrize("method", [py7zr.FILTER_LZMA2, py7zr.FILTER_BZIP2])
-def test_an_archive_cut_at_any_byte_is_refused(method, tmp_path):
-    many = [ANSWER.replace('Id="2"', f'Id="{number}"', 1) for number in range(2, 60)]
-    whole = archive(tmp_path / "whole.7z", {"Posts.xml": table(QUESTION, *many)}, method).read_bytes()
-    path = tmp_path / f"{SITE}.7z"
-    for end in [*range(0, len(whole) - 1, 5), len(whole) - 1]:
-        path.write_bytes(whole[:end])
-        with pytest.raises(CorruptFileError, match=r"Fetch it again|is it a dump"):
-            read_all(path)
-
-
-@pytest.fixture(scope="module")
-def sound(tmp_path_factory) -> bytes:
-    many = [ANSWER.replace('Id="2"', f'Id="{number}"', 1) for number in range(2, 60)]
-    path = tmp_path_factory.mktemp("sound") / "sound.7z"
-    return archive(path, {"Posts.xml": table(QUESTION, *many)}, py7zr.FILTER_BZIP2).read_bytes()
-
-
-@settings(max_examples=150)
-@given(data=st.data())
-def test_damaged_bytes_are_found_or_harmless(data, sound, tmp_path_factory):
-    damaged = bytearray(sound)
-    for at, value in data.draw(
-        st.lists(st.tuples(st.integers(0, len(sound) - 1), st.integers(0, 255)), min_size=1, max_size=3)
-    ):
-        damaged[at] = value
-    path = tmp_path_factory.mktemp("damaged") / f"{SITE}.7z"
-    path.write_bytes(damaged)
-    try:
-        assert read_all(path) == 59
-    except LotteError as problem:
-        assert "\n" not in str(problem)
-    shutil.rmtree(path.parent)
 
 
 @pytest.mark.parametrize(
@@ -374,9 +111,6 @@ def test_what_was_built_is_kept_when_another_community_fails(place):
     assert done.returncode == 0 and "1 of 2 steps were finished before and are kept" in done.stderr
 
 
-# GooAQ
-
-
 @pytest.mark.parametrize("line", ["[1, 2]", '"text"', "7", "null", "{", "not json", '{"question": 7, "answer_url": "x"}',
                                   '{"question": "q?", "answer_url": 7}', '{"answer_url": "x"}',
                                   '{"question": "q\\ud800?", "answer_url": "https://cheese.example.com/a/2"}'])  # fmt: skip
@@ -411,9 +145,6 @@ def test_gooaq_that_is_not_there(place):
     assert error(*words(place, "--gooaq", place / "no.jsonl")) == (
         f"{place}/no.jsonl is not there; --gooaq takes gooaq.jsonl, plain or .gz"
     )
-
-
-# the command
 
 
 def test_every_missing_community_is_named(place):
@@ -460,9 +191,6 @@ def test_an_out_that_holds_something_else_is_left_alone(place):
         f"{place}/out is there and is no build of ours; choose an --out that is empty or new"
     )
     assert (place / "out" / "thesis.tex").read_text() == "years of work"
-
-
-# a full disk
 
 
 def test_a_file_that_may_not_grow_is_one_line_and_can_be_gone_on_from(tmp_path):

@@ -1,40 +1,31 @@
-"""`lotte build` makes what an afternoon's script makes, the same bytes every time, whatever happens on the way."""
+"""The sample is built to the byte as the straightforward script makes it, on any machine and in any order."""
 
 import hashlib
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import plain_build
 import py7zr
 import pyarrow.parquet as pq
 import pytest
-from command import error, hears_ctrl_c, lotte
+from command import error, lotte
 from places import DUMPS, GOOAQ, HOUSE, SPEC
+from sample_dumps import SAMPLE_WORDS, tree
 
 from lotte import artifact
 
 SHARED = HOUSE.parent / "shared" / "data" / "stackexchange"
+
+
 TEST_SITES = ["stargazing", "homelab", "houseplants"]
-SAMPLE_WORDS = ("build", "--dumps", DUMPS, "--gooaq", GOOAQ, "--spec", SPEC)
 
 
 def host(name: str) -> str:
     return f"{name}.stackexchange.example"
-
-
-def tree(folder: Path) -> dict[str, str]:
-    """Return every file below a folder and the hash of its bytes, hidden ones too."""
-    return {
-        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file()
-    }
 
 
 def unpacked(folder: Path) -> Path:
@@ -48,21 +39,13 @@ def unpacked(folder: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def built(tmp_path_factory) -> Path:
-    out = tmp_path_factory.mktemp("built") / "out"
-    done = lotte(*SAMPLE_WORDS, "--out", out, "--workers", 1)
-    assert (done.returncode, done.stdout) == (0, f"{out}\n"), done.stderr
-    return out
-
-
-@pytest.fixture(scope="module")
-def folders(tmp_path_factory) -> Path:
+def sample_folders(tmp_path_factory) -> Path:
     return unpacked(tmp_path_factory.mktemp("folders") / "dumps")
 
 
-def test_every_file_is_what_the_straightforward_script_makes(built, folders):
+def test_every_file_is_what_the_straightforward_script_makes(sample_build, sample_folders):
     gooaq = GOOAQ.read_text(encoding="utf-8").splitlines()
-    plain = {name: plain_build.part([host(name)], folders, gooaq) for name in [*TEST_SITES, "baking"]}
+    plain = {name: plain_build.part([host(name)], sample_folders, gooaq) for name in [*TEST_SITES, "baking"]}
     wanted = {
         "science/test": plain["stargazing"],
         "technology/test": plain["homelab"],
@@ -73,16 +56,16 @@ def test_every_file_is_what_the_straightforward_script_makes(built, folders):
     }
     for part, made in wanted.items():
         for name, text in plain_build.files(made).items():
-            assert (built / part / name).read_text(encoding="utf-8") == text, f"{part}/{name}"
+            assert (sample_build / part / name).read_text(encoding="utf-8") == text, f"{part}/{name}"
     assert sum(len(made["collection"]) for made in plain.values()) >= 250
 
 
-def test_attribution_names_post_author_links_licence_and_day(built):
-    table = pq.read_table(built / "pooled" / "test" / "attribution.parquet")
+def test_attribution_names_post_author_links_licence_and_day(sample_build):
+    table = pq.read_table(sample_build / "pooled" / "test" / "attribution.parquet")
     assert table.column_names == ["pid", "site", "post_id", "url", "author", "author_url", "licence", "created"]
     rows = table.to_pylist()
     assert [row["pid"] for row in rows] == list(range(len(rows)))
-    lines = (built / "pooled" / "test" / "collection.tsv").read_text(encoding="utf-8").splitlines()
+    lines = (sample_build / "pooled" / "test" / "collection.tsv").read_text(encoding="utf-8").splitlines()
     assert len(lines) == len(rows)
     by_site = {site: [row for row in rows if row["site"] == host(site)] for site in TEST_SITES}
     for site, some in by_site.items():
@@ -103,9 +86,9 @@ def test_attribution_names_post_author_links_licence_and_day(built):
     assert any(row["author"] and row["author_url"] for row in by_site["homelab"])
 
 
-def test_the_manifest_tells_inputs_spec_counts_and_every_file(built):
-    manifest = json.loads((built / "manifest.json").read_text(encoding="utf-8"))
-    files = tree(built)
+def test_the_manifest_tells_inputs_spec_counts_and_every_file(sample_build):
+    manifest = json.loads((sample_build / "manifest.json").read_text(encoding="utf-8"))
+    files = tree(sample_build)
     del files["manifest.json"]
     assert manifest["files"] == files
     posts = (DUMPS / host("baking") / "Posts.xml").read_bytes()
@@ -124,17 +107,17 @@ def test_the_manifest_tells_inputs_spec_counts_and_every_file(built):
         "bad rows": 1, "community not built": 1, "elsewhere": 1, "links": 69, "meta site": 1, "no post": 2, "no url": 1,
         "rows": 76,
     }  # fmt: skip
-    text = (built / "manifest.json").read_text(encoding="utf-8")
-    assert str(HOUSE) not in text and str(built) not in text
+    text = (sample_build / "manifest.json").read_text(encoding="utf-8")
+    assert str(HOUSE) not in text and str(sample_build) not in text
 
 
 @pytest.mark.parametrize("kind", ["two workers", "folders", "packed gooaq", "again"])
-def test_the_bytes_do_not_depend_on(kind, built, folders, tmp_path):
+def test_the_bytes_do_not_depend_on(kind, sample_build, sample_folders, tmp_path):
     dumps, gooaq, workers = DUMPS, GOOAQ, 1
     if kind == "two workers":
         workers = 2
     elif kind == "folders":
-        dumps = folders
+        dumps = sample_folders
     elif kind == "packed gooaq":
         import gzip
 
@@ -143,10 +126,10 @@ def test_the_bytes_do_not_depend_on(kind, built, folders, tmp_path):
     out = tmp_path / "out"
     done = lotte("build", "--dumps", dumps, "--gooaq", gooaq, "--spec", SPEC, "--out", out, "--workers", workers)
     assert done.returncode == 0, done.stderr
-    assert tree(out) == tree(built)
+    assert tree(out) == tree(sample_build)
 
 
-def test_processes_make_the_same_bytes_as_this_one(built, tmp_path):
+def test_processes_make_the_same_bytes_as_this_one(sample_build, tmp_path):
     """The sample is so small that it is built in one process; here it is made to use two."""
     code = (
         "import sys; from lotte.builder import build; build._SMALL = 0\n"
@@ -161,10 +144,10 @@ def test_processes_make_the_same_bytes_as_this_one(built, tmp_path):
         command, capture_output=True, text=True, cwd=HOUSE, env={**os.environ, "PYTHONPATH": str(HOUSE)}
     )
     assert done.returncode == 0, done.stderr
-    assert tree(out) == tree(built)
+    assert tree(out) == tree(sample_build)
 
 
-def test_parts_of_the_work_done_apart_make_the_same_bytes(built, tmp_path):
+def test_parts_of_the_work_done_apart_make_the_same_bytes(sample_build, tmp_path):
     out = tmp_path / "out"
     for part in ("2/3", "1/3", "3/3"):
         done = lotte(*SAMPLE_WORDS, "--out", out, "--shard", part)
@@ -172,44 +155,44 @@ def test_parts_of_the_work_done_apart_make_the_same_bytes(built, tmp_path):
         assert not (out / "manifest.json").exists()
     done = lotte(*SAMPLE_WORDS, "--out", out)
     assert "5 of 5 steps were finished before and are kept" in done.stderr
-    assert tree(out) == tree(built)
+    assert tree(out) == tree(sample_build)
 
 
-def test_a_second_command_finds_everything_done(built):
-    before = {path: path.stat().st_mtime_ns for path in built.rglob("*")}
-    done = lotte(*SAMPLE_WORDS, "--out", built)
-    assert (done.returncode, done.stdout) == (0, f"{built}\n")
-    assert done.stderr == f"{built} is whole already: the same dumps, spec and seed. Nothing to do.\n"
-    assert {path: path.stat().st_mtime_ns for path in built.rglob("*")} == before
+def test_a_second_command_finds_everything_done(sample_build):
+    before = {path: path.stat().st_mtime_ns for path in sample_build.rglob("*")}
+    done = lotte(*SAMPLE_WORDS, "--out", sample_build)
+    assert (done.returncode, done.stdout) == (0, f"{sample_build}\n")
+    assert done.stderr == f"{sample_build} is whole already: the same dumps, spec and seed. Nothing to do.\n"
+    assert {path: path.stat().st_mtime_ns for path in sample_build.rglob("*")} == before
 
 
-def test_another_seed_or_a_changed_dump_is_not_taken_for_the_same_build(built, tmp_path, folders):
-    assert error(*SAMPLE_WORDS, "--out", built, "--seed", 7) == (
-        f"{built} holds another build: it differs in spec. Choose another --out, or remove {built} first."
+def test_another_seed_or_a_changed_dump_is_not_taken_for_the_same_build(sample_build, tmp_path, sample_folders):
+    assert error(*SAMPLE_WORDS, "--out", sample_build, "--seed", 7) == (
+        f"{sample_build} holds another build: it differs in spec. Choose another --out, or remove {sample_build} first."
     )
     dumps = tmp_path / "dumps"
-    shutil.copytree(folders, dumps)
+    shutil.copytree(sample_folders, dumps)
     posts = dumps / host("baking") / "Posts.xml"
     posts.write_bytes(posts.read_bytes().replace(b'Score="31"', b'Score="32"', 1))  # as long as before
-    assert error("build", "--dumps", dumps, "--gooaq", GOOAQ, "--spec", SPEC, "--out", built) == (
-        f"{built} holds another build: it differs in dumps. Choose another --out, or remove {built} first."
+    assert error("build", "--dumps", dumps, "--gooaq", GOOAQ, "--spec", SPEC, "--out", sample_build) == (
+        f"{sample_build} holds another build: it differs in dumps. Choose another --out, or remove {sample_build} first."
     )
 
 
-def test_the_seed_decides_only_which_search_questions_are_taken(built, tmp_path):
+def test_the_seed_decides_only_which_search_questions_are_taken(sample_build, tmp_path):
     out = tmp_path / "out"
     assert lotte(*SAMPLE_WORDS, "--out", out, "--seed", 1).returncode == 0
-    mine, other = tree(built), tree(out)
+    mine, other = tree(sample_build), tree(out)
     assert {name for name in mine if mine[name] != other[name]} <= {
         "manifest.json", *(name for name in mine if ".search." in name)
     }  # fmt: skip
     assert mine["pooled/test/qas.search.jsonl"] != other["pooled/test/qas.search.jsonl"]
 
 
-def test_one_topic_is_built_with_the_questions_it_has_in_the_whole(built, tmp_path):
+def test_one_topic_is_built_with_the_questions_it_has_in_the_whole(sample_build, tmp_path):
     out = tmp_path / "out"
     assert lotte(*SAMPLE_WORDS, "--out", out, "--topic", "science", "--split", "test").returncode == 0
-    ours, whole = tree(out / "science"), tree(built / "science")
+    ours, whole = tree(out / "science"), tree(sample_build / "science")
     assert ours == whole
     assert sorted(path.name for path in out.iterdir()) == ["manifest.json", "pooled", "science"]
     assert tree(out / "pooled") == ours
@@ -226,175 +209,6 @@ def test_a_file_without_a_second_name_is_copied(tmp_path, monkeypatch):
     artifact.link(tmp_path / "whole", tmp_path / "other")
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"whole": "all of it", "other": "all of it"}
     assert not (tmp_path / "whole").samefile(tmp_path / "other")
-
-
-@pytest.mark.parametrize("moment", [0.45, 0.6, 0.75, 0.9, 1.05, 1.2, 1.35, 1.5])
-def test_killed_at_any_moment_and_started_again_it_ends_in_the_same_bytes(moment, built, tmp_path):
-    out = tmp_path / "out"
-    command = [
-        sys.executable,
-        "-m",
-        "leaderboard.cli",
-        *map(str, SAMPLE_WORDS),
-        "--out",
-        str(out),
-        "--workers",
-        "1",
-    ]
-    process = subprocess.Popen(command, cwd=HOUSE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    time.sleep(moment)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    assert lotte(*SAMPLE_WORDS, "--out", out, "--workers", 1).returncode == 0
-    assert tree(out) == tree(built)
-
-
-KILL = """
-import os, signal, sys
-from lotte.builder import arrow, build, community, gooaq, topics
-from lotte import artifact, executor
-build._SMALL = 0
-step, count = sys.argv[1], int(sys.argv[2])
-
-def dying(function):
-    calls = []
-    def wrapped(*arguments, **words):
-        calls.append(1)
-        if len(calls) == count:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return function(*arguments, **words)
-    return wrapped
-
-where, name = step.rsplit(".", 1)
-owner = {"community": community, "builder": community._Builder, "topics": topics, "arrow": arrow, "gooaq": gooaq, "artifact": artifact,
-         "build": build}[where]
-setattr(owner, name, dying(getattr(owner, name)))
-from leaderboard.cli import app
-app(sys.argv[3:])
-"""
-
-
-@pytest.mark.parametrize(
-    "step",
-    ["builder._posts 2", "builder._pages 1", "builder._questions 3", "gooaq.link 30", "artifact.write_whole 2",
-     "topics._attribution 2", "topics._questions 3", "arrow.lines 9", "artifact.link 3", "build._report 1",
-     "build._assembled 1"],
-)  # fmt: skip
-def test_killed_inside_each_step_and_started_again_it_ends_in_the_same_bytes(step, built, tmp_path):
-    out = tmp_path / "out"
-    command = [sys.executable, "-c", KILL, *step.split(), *map(str, SAMPLE_WORDS), "--out", str(out), "--workers", "1"]
-    done = subprocess.run(command, cwd=HOUSE, capture_output=True)
-    assert done.returncode == -signal.SIGKILL, done.stderr
-    finished = [*(out / ".work" / "communities").glob("*/meta.json"), *(out / ".work").glob("gooaq/meta.json")]
-    again = lotte(*SAMPLE_WORDS, "--out", out, "--workers", 1)
-    assert again.returncode == 0, again.stderr
-    assert tree(out) == tree(built)
-    if finished:
-        assert f"{len(finished)} of 5 steps were finished before and are kept" in again.stderr
-
-
-def test_a_worker_that_is_killed_is_one_line_and_nothing_is_lost(built, tmp_path):
-    out = tmp_path / "out"
-    script = tmp_path / "dying.py"
-    script.write_text(
-        "import os, signal, sys\n"
-        "from lotte.builder import build, community\n"
-        "build._SMALL = 0\n"
-        "if __name__ != '__main__': community.build = lambda *a, **k: os.kill(os.getpid(), signal.SIGKILL)\n"
-        "from leaderboard.cli import main\n"
-        "if __name__ == '__main__': main()\n"
-    )
-    command = [sys.executable, script, *map(str, SAMPLE_WORDS), "--out", out, "--workers", "2"]
-    env = {**os.environ, "PYTHONPATH": str(HOUSE)}
-    process = subprocess.Popen(command, cwd=HOUSE, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env)
-    _, stderr = process.communicate(timeout=120)
-    if process.returncode == 0:
-        pytest.skip("the workers do not import this script's change")
-    assert stderr.splitlines()[-1].startswith("error: a worker process was killed"), stderr
-    assert lotte(*SAMPLE_WORDS, "--out", out).returncode == 0
-    assert tree(out) == tree(built)
-
-
-def test_executorers_end_with_their_parent(tmp_path):
-    dumps = tmp_path / "dumps"
-    body = b'  <row Id="%d" PostTypeId="2" ParentId="1" Score="5" Body="&lt;p&gt;x&lt;/p&gt;" CreationDate="2015-01-01T00:00:00.000" />\n'
-    for name in ("a.example.com", "b.example.com"):
-        (dumps / name).mkdir(parents=True)
-        with (dumps / name / "Posts.xml").open("wb") as file:
-            file.write(b'<posts>\n  <row Id="1" PostTypeId="1" Score="1" Body="q" Title="t" />\n')
-            for number in range(2, 200_000):
-                file.write(body % number)
-            file.write(b"</posts>")
-    spec = tmp_path / "spec.toml"
-    spec.write_text('[topics.t]\ntest = ["a.example.com", "b.example.com"]\n')
-    marker = f"lotte-{os.getpid()}-{time.time_ns()}"
-    command = [sys.executable, "-m", "leaderboard.cli", "build", "--dumps", dumps, "--spec", spec, "--out", tmp_path / "out",
-               "--workers", "2"]  # fmt: skip
-    process = subprocess.Popen(command, cwd=HOUSE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-                               env={**os.environ, "LOTTE_MARK": marker})  # fmt: skip
-
-    def alive() -> list[str]:
-        found = []
-        for entry in Path("/proc").glob("[0-9]*"):
-            try:
-                if (
-                    marker.encode() in (entry / "environ").read_bytes()
-                    and "Z" not in (entry / "stat").read_text().split()[2]
-                ):
-                    found.append(entry.name)
-            except OSError:
-                pass
-        return found
-
-    if not Path("/proc/self/environ").exists():
-        process.kill()
-        pytest.skip("no /proc here to see processes in")
-    for _ in range(200):
-        time.sleep(0.05)
-        if len(alive()) >= 5:  # the command, the tracker of its resources, the server of processes, two workers
-            break
-    else:
-        pytest.fail(f"two workers never ran: {len(alive())} processes")
-    process.kill()
-    process.wait()
-    for _ in range(100):
-        if not (left := alive()):
-            break
-        time.sleep(0.1)
-    assert not left
-
-
-def test_ctrl_c_is_one_line_and_the_same_command_goes_on(built, tmp_path):
-    out = tmp_path / "out"
-    script = tmp_path / "two.py"
-    script.write_text(
-        "import sys; from lotte.builder import build; build._SMALL = 0\n"
-        "from leaderboard.cli import main\n"
-        "if __name__ == '__main__': main()\n"
-    )
-    command = [sys.executable, script, *map(str, SAMPLE_WORDS), "--out", str(out), "--workers", "2"]
-    env = {**os.environ, "PYTHONPATH": str(HOUSE)}
-    process = subprocess.Popen(
-        command,
-        cwd=HOUSE,
-        env=env,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-        preexec_fn=hears_ctrl_c,
-    )
-    for _ in range(400):
-        time.sleep(0.01)
-        if (out / ".work" / "lock").exists():
-            break
-    time.sleep(0.3)
-    os.killpg(process.pid, signal.SIGINT)
-    _, stderr = process.communicate(timeout=60)
-    assert "Traceback" not in stderr, stderr
-    assert process.returncode in (0, 130), stderr
-    assert lotte(*SAMPLE_WORDS, "--out", out).returncode == 0
-    assert tree(out) == tree(built)
 
 
 def test_two_builds_do_not_write_the_same_folder(tmp_path):
@@ -415,32 +229,6 @@ def test_without_gooaq_there_are_forum_questions_only_and_it_says_so(tmp_path):
     assert sorted(path.name for path in (out / "science" / "test").iterdir()) == [
         "attribution.parquet", "collection.tsv", "metadata.jsonl", "qas.forum.jsonl", "questions.forum.tsv"
     ]  # fmt: skip
-
-
-def test_a_build_with_another_spec_in_the_same_unfinished_folder_leaves_no_strangers(tmp_path):
-    out = tmp_path / "out"
-    command = [sys.executable, "-c", KILL, "artifact.write_whole", "19", *map(str, SAMPLE_WORDS), "--out", str(out)]
-    command += ["--workers", "1"]
-    subprocess.run(command, cwd=HOUSE, capture_output=True)
-    assert (out / "pooled" / "dev" / "collection.tsv").exists() and not (out / "manifest.json").exists()
-    other = lotte(*SAMPLE_WORDS, "--out", out, "--topic", "science")
-    assert other.returncode == 0, other.stderr
-    wanted = json.loads((out / "manifest.json").read_text())["files"]
-    assert set(tree(out)) == {*wanted, "manifest.json"}
-
-
-def test_what_a_killed_build_wrote_and_the_next_one_does_not_is_gone(tmp_path):
-    out = tmp_path / "out"
-    command = [sys.executable, "-c", KILL, "artifact.write_whole", "17", *map(str, SAMPLE_WORDS), "--out", str(out)]
-    subprocess.run([*command, "--workers", "1"], cwd=HOUSE, capture_output=True)
-    assert (out / "pooled" / "test" / "questions.search.tsv").exists() and not (out / "manifest.json").exists()
-    (out / "pooled" / "test" / ".collection.tsv.partial").touch()
-    (out / "pooled" / "notes.txt").touch()  # somebody's own
-    done = lotte("build", "--dumps", DUMPS, "--spec", SPEC, "--out", out)
-    assert done.returncode == 0, done.stderr
-    wanted = json.loads((out / "manifest.json").read_text())["files"]
-    assert not any("search" in name for name in wanted)
-    assert set(tree(out)) == {*wanted, "manifest.json", "pooled/notes.txt"}
 
 
 def test_json_prints_the_counts(tmp_path):

@@ -85,39 +85,87 @@ def selected(tmp_path: Path, **options) -> dict[str, list[str]]:
     }
 
 
-def test_options_of_questions(tmp_path):
-    default = selected(tmp_path)
+@pytest.fixture(scope="module")
+def three(tmp_path_factory):
+    """A folder with three communities, built without an option: these choose among what is there."""
+    folder = tmp_path_factory.mktemp("three")
+    selected(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def default(three):
+    return selected(three)
+
+
+def test_questions_without_options(default):
     assert default["sizes"] == ["23", "22", "23"] and len(default["search"]) == 50
 
-    def now(**options):
-        return selected(tmp_path, **options)
 
-    assert now(forum_accepted=False)["sizes"] == ["30", "30", "30"]
-    assert now(forum_size=9, forum_min=0)["sizes"] == ["3", "3", "3"]
-    assert now(forum_size=10, forum_min=0)["sizes"] == ["4", "4", "4"]
-    assert now(forum_size=10, forum_min=0, forum_rounding="floor")["sizes"] == ["3", "3", "3"]
-    assert now(forum_size=34, forum_min=0)["sizes"] == ["12", "12", "12"]
-    assert now(forum_size=34, forum_min=0, forum_share="accepted")["sizes"] == ["12", "11", "12"]
-    assert now(forum_size=34, forum_min=0, forum_share="all")["sizes"] == ["12", "12", "12"]
-    assert now(forum_min=5, forum_size=0)["sizes"] == ["5", "5", "5"]
-    by_name = now(forum_blocks="name")["forum"]  # homelab, houseplants, stargazing
+@pytest.mark.parametrize(
+    ("options", "sizes"),
+    [
+        ({"forum_accepted": False}, ["30", "30", "30"]),
+        ({"forum_size": 9, "forum_min": 0}, ["3", "3", "3"]),
+        ({"forum_size": 10, "forum_min": 0}, ["4", "4", "4"]),
+        ({"forum_size": 10, "forum_min": 0, "forum_rounding": "floor"}, ["3", "3", "3"]),
+        ({"forum_size": 34, "forum_min": 0}, ["12", "12", "12"]),
+        ({"forum_size": 34, "forum_min": 0, "forum_share": "accepted"}, ["12", "11", "12"]),
+        ({"forum_size": 34, "forum_min": 0, "forum_share": "all"}, ["12", "12", "12"]),
+        ({"forum_min": 5, "forum_size": 0}, ["5", "5", "5"]),
+    ],
+    ids=str,
+)
+def test_how_many_forum_questions_each_community_gives(three, options, sizes):
+    assert selected(three, **options)["sizes"] == sizes
+
+
+def test_communities_stand_by_name(three, default):
+    by_name = selected(three, forum_blocks="name")["forum"]  # homelab, houseplants, stargazing
     assert by_name == default["forum"][23:] + default["forum"][:23]
-    assert now(forum_rank="views")["forum"] != default["forum"]
-    assert sorted(now(forum_rank="views")["forum"]) == sorted(default["forum"])
-    assert len(now(forum_overlap="drop")["forum"]) < len(default["forum"])
-    assert any("'" in text for text in now(forum_quotes="none")["forum"])
+
+
+def test_forum_questions_stand_by_views(three, default):
+    by_views = selected(three, forum_rank="views")["forum"]
+    assert by_views != default["forum"] and sorted(by_views) == sorted(default["forum"])
+
+
+def test_forum_questions_that_overlap_are_dropped(three, default):
+    assert len(selected(three, forum_overlap="drop")["forum"]) < len(default["forum"])
+
+
+def test_quotes_of_forum_questions(three, default):
+    assert any("'" in text for text in selected(three, forum_quotes="none")["forum"])
     assert not any("'" in text for text in default["forum"])
-    assert not any("\u201c" in text for text in now(forum_quotes="all")["forum"])
+    assert not any("\u201c" in text for text in selected(three, forum_quotes="all")["forum"])
+
+
+def test_quotes_of_search_questions(three, default):
     assert any("'" in text for text in default["search"])
-    assert not any("'" in text for text in now(search_quotes="ascii")["search"])
-    assert set(now(search_target="answer")["golds"]) > {"1"} and sum(
-        map(int, now(search_target="answer")["golds"])
-    ) < sum(map(int, default["golds"]))
-    assert len(now(search_key="page")["search"]) < len(default["search"])
-    assert now(search_size=5)["search"] == [text for at in (0, 17, 33) for text in default["search"][at : at + 5]]
-    assert now(search_types=("knowledge",))["search"] == []
-    assert sorted(now(search_shuffle=False)["search"]) != default["search"]
-    assert now(seed=5)["search"] != default["search"]
+    assert not any("'" in text for text in selected(three, search_quotes="ascii")["search"])
+
+
+def test_the_answer_that_a_search_question_links_to_is_its_only_one(three, default):
+    golds = selected(three, search_target="answer")["golds"]
+    assert set(golds) > {"1"} and sum(map(int, golds)) < sum(map(int, default["golds"]))
+
+
+def test_a_page_gives_one_search_question(three, default):
+    assert len(selected(three, search_key="page")["search"]) < len(default["search"])
+
+
+def test_how_many_search_questions_each_community_gives(three, default):
+    wanted = [text for at in (0, 17, 33) for text in default["search"][at : at + 5]]
+    assert selected(three, search_size=5)["search"] == wanted
+
+
+def test_search_questions_of_a_type_that_none_has(three):
+    assert selected(three, search_types=("knowledge",))["search"] == []
+
+
+@pytest.mark.parametrize("options", [{"search_shuffle": False}, {"seed": 5}], ids=str)
+def test_what_decides_which_search_questions_are_taken(three, default, options):
+    assert selected(three, **options)["search"] != default["search"]
 
 
 def test_every_option_is_in_the_page_about_building():

@@ -112,15 +112,21 @@ def test_what_cannot_be_meant_is_refused_in_one_line(file, text, kind, message):
     assert str(raised.value) == f"{path}{message}"
 
 
-def test_bytes_that_are_no_text_and_a_cut_gzip_are_named(file, tmp_path):
+def test_bytes_that_are_no_text_are_named(tmp_path):
     path = tmp_path / "run"
     path.write_bytes(T.encode() + b"1 Q0 d\xff 2 1.0 t\n")
     with pytest.raises(CorruptFileError, match=r"run:2: not UTF-8 at byte 6 of the line"):
         read(path)
+
+
+def test_a_cut_gzip_is_named(file, tmp_path):
     whole = file(T * 1, "run.gz").read_bytes()
     (tmp_path / "cut.gz").write_bytes(whole[:-6])
     with pytest.raises(CorruptFileError, match=r"cut.gz:\d: the .gz is damaged"):
         read(tmp_path / "cut.gz")
+
+
+def test_a_ranking_that_is_not_there_is_one_line(tmp_path):
     with pytest.raises(UnavailableError, match="nowhere is not there"):
         read(tmp_path / "nowhere")
 

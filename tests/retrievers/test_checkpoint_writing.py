@@ -15,9 +15,6 @@ import numpy as np
 import pytest
 import tiny_checkpoint
 import trained_checkpoint
-from hypothesis import given
-from hypothesis import strategies as st
-from hypothesis.extra.numpy import arrays
 from trained_checkpoint import parts
 
 from lotte import artifact
@@ -27,14 +24,18 @@ from retrievers.colbert.model.config import ModelConfig, read_json
 from retrievers.colbert.model.encoder import Encoder
 
 torch = pytest.importorskip("torch", reason="needs lotte-bench[colbert]")
-
 from safetensors.numpy import load_file, save_file  # noqa: E402
 
-from retrievers.colbert.model import bert_cpu, export  # noqa: E402
+from retrievers.colbert.model import export  # noqa: E402
 
 QUERIES = ["how to bake bread", "?", "the star " * 70, "What is the best way, to grow a plant?"]
+
+
 DOCS = [*QUERIES, "soil", "water, plant & moon! (a garden)", "éß 日本語 “light”", "a b c d e f g h " * 40]
+
+
 PACKAGES = {"colbert-ai": "colbert", "pylate": "pylate", "sentence-transformers": "sentence_transformers"}
+
 
 # run by the other package's interpreter: its name, our folder, the texts, where the vectors go
 PEER = """
@@ -218,44 +219,6 @@ def test_int8_expanded_is_the_model_that_int8_is(start, tmp_path):
     assert find(folder).weights == [folder / "model.safetensors"]
 
 
-def test_a_matrix_in_int8_by_hand():
-    weight = torch.tensor([[127.0, -63.5, 0.5, 1.5], [0, 0, 0, 0], [-0.254, 0.127, 0.002, 0]])
-    codes, scale = export.quantized(weight)
-    assert codes.tolist() == [[127, -64, 0, 2], [0, 0, 0, 0], [-127, 64, 1, 0]]  # ties to even
-    np.testing.assert_allclose(scale, [[1], [0], [0.002]], rtol=1e-6)
-
-
-numbers = st.floats(-1e6, 1e6, width=32, allow_subnormal=False).filter(lambda x: x == 0 or abs(x) > 1e-30)
-
-
-@given(arrays(np.float32, st.tuples(st.integers(1, 3), st.sampled_from([1, 9, 64, 65, 128])), elements=numbers))
-def test_int8_is_the_plain_one_and_off_by_half_a_step_at_most(weight):
-    codes, scale = (part.numpy() for part in export.quantized(torch.from_numpy(weight)))
-    wide = 64 if weight.shape[1] in (64, 128) else weight.shape[1]
-    assert scale.shape == (len(weight), weight.shape[1] // wide)
-    for row, code, steps in zip(weight, codes, scale, strict=True):
-        for number, (x, found) in enumerate(zip(row, code, strict=True)):
-            step, begin = steps[number // wide], number // wide * wide
-            assert step == max(map(abs, row[begin : begin + wide])) / np.float32(127)
-            assert found == (round(float(x / step)) if step else 0)
-            assert abs(found * step - x) <= step * 0.5001
-
-
-def test_parts_of_a_row_have_scales_of_their_own_and_come_back(tmp_path):
-    """A model of 64 numbers a state, 128 inside: the reader multiplies each half of a row with its own scale."""
-    start = tiny_checkpoint.write(tmp_path / "start", layers=1, hidden=64, inner=128)
-    given, name = parts(start), "encoder.layer.0.output.dense.weight"
-    given["state"][name][:, 64:] *= 100
-    folder = trained_checkpoint.write(tmp_path / "int8", **given, precision="int8")
-    state = load_file(folder / "model.int8.safetensors")
-    assert state[f"bert.{name}.scale"].shape == (64, 2) and state[f"bert.{name}"].dtype == np.int8
-    assert state["bert.embeddings.token_type_embeddings.weight"].dtype == np.float32
-    np.testing.assert_array_equal(state["linear.weight"], given["projection_HI"])
-    found = torch.tensor(find(folder).arrays(bert_cpu.shapes(given["described"]))[name])
-    torch.testing.assert_close(found[:, :64], given["state"][name][:, :64], rtol=0, atol=0.004)
-    torch.testing.assert_close(found[:, 64:], given["state"][name][:, 64:], rtol=0, atol=0.4)
-
-
 def test_another_architecture_is_written_under_its_own_name(start, tmp_path):
     """DistilBERT, which no code of ours computes: names, prefix and vectors are those of transformers."""
     transformers = pytest.importorskip("transformers")
@@ -355,6 +318,8 @@ def test_bad_input_is_refused_before_anything_is_written(start, tmp_path):
 
 
 WORDS = "bert.embeddings.word_embeddings.weight"
+
+
 INNER = "bert.encoder.layer.0.intermediate.dense.weight"
 
 
@@ -386,14 +351,21 @@ def test_a_damaged_file_is_one_line(start, tmp_path, edit, wanted):
     assert not (tmp_path / "expanded").exists()
 
 
-def test_a_damaged_folder_is_not_expanded(start, tmp_path):
+def test_a_folder_without_one_of_its_files_is_not_expanded(start, tmp_path):
     folder = trained_checkpoint.write(tmp_path / "int8", **parts(start), precision="int8")
     (folder / "README.md").unlink()
     with pytest.raises(CorruptFileError, match=r"int8 is not complete: .*README\.md"):
         export.expand(folder, tmp_path / "expanded")
+
+
+def test_a_folder_that_names_files_elsewhere_is_not_expanded(start, tmp_path):
+    folder = trained_checkpoint.write(tmp_path / "int8", **parts(start), precision="int8")
     meta = artifact.meta(folder)
     (folder / "meta.json").write_text(json.dumps(meta | {"extra": ["../start/config.json"]}))
     with pytest.raises(CorruptFileError, match="'extra' is no list of file names"):
         export.expand(folder, tmp_path / "expanded")
+
+
+def test_a_checkpoint_that_was_not_trained_here_is_not_expanded(start, tmp_path):
     with pytest.raises(MismatchError, match="start is no checkpoint that `lotte train` wrote"):
         export.expand(start, tmp_path / "expanded")

@@ -159,15 +159,21 @@ def test_a_file_that_is_no_fingerprint_is_one_line(tmp_path, change, wrong):
     assert "\n" not in str(error.value) and str(tmp_path / NAME) in str(error.value)
 
 
-def test_other_bytes_and_other_versions_are_refused(tmp_path):
+def test_bytes_that_are_no_fingerprint_are_refused(tmp_path):
     content = Fingerprint.of([dataset([LONG], [LONG])]).content()
     for wrong in (b"", b"no zip", content[:-30], content[: len(content) // 2]):
         (tmp_path / NAME).write_bytes(wrong)
         with pytest.raises(CorruptFileError, match="no fingerprint of training data"):
             Fingerprint.load(tmp_path)
+
+
+def test_a_fingerprint_of_another_format_is_refused(tmp_path):
     (tmp_path / NAME).write_bytes(saved({"format": np.array(2)}))
     with pytest.raises(MismatchError, match="has format 2, this is 1"):
         Fingerprint.load(tmp_path)
+
+
+def test_a_fingerprint_that_unpacks_to_too_much_is_refused(tmp_path):
     with zipfile.ZipFile(tmp_path / NAME, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("format.npy", bytes((1 << 28) + 1))
     with pytest.raises(CorruptFileError, match="more than 256 MB unpacked"):

@@ -21,7 +21,7 @@ def again(*options, **variables):
     return subprocess.run([*command, *options], env={**os.environ, **variables}, capture_output=True, text=True)
 
 
-@pytest.mark.slow
+@pytest.mark.slow(seconds=40)
 @pytest.mark.parametrize("kernels", forms.NAMES)
 def test_another_form_than_the_fastest_answers_the_same(kernels):
     if kernels == forms.form().name or os.environ.get("LOTTE_KERNELS"):
@@ -32,7 +32,7 @@ def test_another_form_than_the_fastest_answers_the_same(kernels):
     assert done.returncode == 0, done.stdout
 
 
-@pytest.mark.slow
+@pytest.mark.slow(seconds=40)
 def test_code_for_matrix_registers_answers_the_same_where_vectors_play_them():
     if forms.form().name != "avx512":
         pytest.skip("this processor has matrix registers, or no vectors that could play them")

@@ -87,18 +87,30 @@ def test_a_training_stopped_between_any_two_steps_ends_as_one_that_was_not(tmp_p
     assert whole.name == "checkpoint"
 
 
-def test_a_training_goes_on_with_its_own_settings_and_data_only(tmp_path, recipe):
-    trained(tmp_path / "run", recipe).all("pairs")
+def test_a_training_goes_on_with_its_own_settings_only(tmp_path, recipe):
+    trained(tmp_path / "run", recipe)
     with pytest.raises(MismatchError, match=r"was begun with seed=12345, and is asked for seed=7; a training goes on"):
         trained(tmp_path / "run", changed(recipe, ["seed=7"]))
+    with pytest.raises(MismatchError, match=r"was begun with v1.lr=\S+, and is asked for v1.lr=0.01; a"):
+        trained(tmp_path / "run", changed(recipe, ["v1.lr=1e-2"]))
+
+
+def test_a_setting_that_is_newer_than_a_training_has_its_default_there(tmp_path, recipe):
+    trained(tmp_path / "run", recipe)
     begun = json.loads((tmp_path / "run" / "settings.json").read_text())
     del begun["scratch"]  # a setting that did not exist when it began
     (tmp_path / "run" / "settings.json").write_text(json.dumps(begun))
     trained(tmp_path / "run", recipe)
+
+
+def test_memory_and_saving_may_change_while_a_training_is_stopped(tmp_path, recipe):
+    trained(tmp_path / "run", recipe)
     trained(tmp_path / "run", changed(recipe, ["v1.parts=2", "distil.save_every=7"]))
     assert json.loads((tmp_path / "run" / "settings.json").read_text())["v1"]["parts"] == 2
-    with pytest.raises(MismatchError, match=r"was begun with v1.lr=\S+, and is asked for v1.lr=0.01; a"):
-        trained(tmp_path / "run", changed(recipe, ["v1.lr=1e-2"]))
+
+
+def test_a_training_goes_on_with_its_own_data_only(tmp_path, recipe):
+    trained(tmp_path / "run", recipe).all("pairs")
     with pytest.raises(MismatchError, match=r"holds other pairs than these"):
         Training(tmp_path / "run", recipe, SETS[:1], print).all("pairs")
 

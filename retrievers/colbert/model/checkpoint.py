@@ -66,6 +66,7 @@ class Dense:
 
     @property
     def parameters(self) -> int:
+        """How many numbers it has."""
         shapes = [array.shape for array in (self.weight_HI, self.bias_H, self.residual_HI) if array is not None]
         return sum(prod(shape) for shape in shapes)
 
@@ -82,6 +83,7 @@ class Checkpoint:
 
     @property
     def tokenizer(self) -> Path:
+        """The tokenizer's file. Raises CorruptFileError if there is none."""
         return _first(self._backbone, ("tokenizer.json", "vocab.txt")) or _missing(self._backbone, "tokenizer.json")
 
     @property

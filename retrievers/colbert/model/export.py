@@ -279,8 +279,9 @@ def _markers(settings: ModelConfig, tokenizer: Path) -> tuple[ModelConfig, dict[
 
     query_marker, query_prompt = spelled(settings.query_marker, settings.query_prompt)
     doc_marker, doc_prompt = spelled(settings.doc_marker, settings.doc_prompt)
-    settings = replace(settings, query_marker=query_marker, query_prompt=query_prompt,
-                       doc_marker=doc_marker, doc_prompt=doc_prompt)  # fmt: skip
+    settings = replace(
+        settings, query_marker=query_marker, query_prompt=query_prompt, doc_marker=doc_marker, doc_prompt=doc_prompt
+    )
     return settings, renamed
 
 

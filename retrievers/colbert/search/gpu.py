@@ -70,6 +70,8 @@ class GpuIndex:
 
 
 class Probed(NamedTuple):
+    """What a query probes: B queries of Q tokens each, and K centroids."""
+
     scores: Tensor  # (B, K, Q) int16: of `gpu.centroid_scores`
     ids: Tensor  # (B, Q, P) int64: of each query token the best, best first; P is how many are probed
     values: Tensor  # (B, Q, P) int64: their scores
