@@ -49,6 +49,7 @@ class Codec:
     weights: Floats  # (2 ** bits,), ascending: what a code stands for
     inverse_lengths: Floats  # (256,): what to multiply a decoded vector by
     exact: Floats | None = None  # (K, H) centroids of an index made by others, which has them in floats
+    two_level: bool = False  # whether a token's centroid is looked for by two levels: `reference.nearest_in_groups`
 
     @property
     def bits(self) -> int:
@@ -96,6 +97,29 @@ def packed_width(dim: int, bits: int) -> int:
     if dim * bits % 8:
         raise ValueError(f"{dim} dimensions of {bits} bits do not end on a byte")
     return dim * bits // 8
+
+
+@dataclass(frozen=True, eq=False)
+class Groups:
+    """Centroids in groups, each with a centre: who looks for the nearest centroid may look at the centres first."""
+
+    centres: Bytes  # (G, H), shifted by 128 as centroids are
+    members: NDArray[np.int32]  # (K,): numbers of centroids, group by group, ascending in each
+    starts: NDArray[np.int64]  # (G + 1,): group g has members[starts[g] : starts[g + 1]]
+
+    @property
+    def bits(self) -> int:
+        """Return how many bits the number of a group takes."""
+        return (len(self.centres) - 1).bit_length()
+
+    @property
+    def drop(self) -> int:
+        """Return how many low bits a product with a centre is compared without: product and number then fit 32 bits."""
+        return max(0, (self.centres.shape[1] << 15).bit_length() + self.bits - 31)
+
+    def order(self, dots_NG: NDArray[np.int32]) -> NDArray[np.int64]:
+        """Return the groups in the order in which points look into them, given the products with the centres."""
+        return np.argsort(-(dots_NG >> self.drop), axis=1, kind="stable")
 
 
 @dataclass(frozen=True, eq=False)

@@ -22,6 +22,7 @@ from retrievers.colbert.kernels.arrays import (
     CentroidScores,
     Codec,
     Floats,
+    Groups,
     Integers,
     Query,
     SearchContext,
@@ -46,6 +47,23 @@ def nearest(points_NH: NDArray[np.int8], centroids_KH: Bytes) -> NDArray[np.int3
     """
     dots_NK = points_NH.astype(np.float32) @ (centroids_KH.astype(np.float32) - 128).T
     return dots_NK.argmax(axis=1).astype(np.int32)
+
+
+def nearest_in_groups(
+    points_NH: NDArray[np.int8], centroids_KH: Bytes, groups: Groups, probe: int
+) -> NDArray[np.int32]:
+    """Return what `nearest` returns of the centroids of the `probe` groups whose centres have the largest products.
+
+    Products with centres are compared without their low bits (`Groups.drop`), and of equals the first group counts.
+    With as many probes as groups it is `nearest`.
+    """
+    points = points_NH.astype(np.float32)
+    order_NG = groups.order((points @ (groups.centres.astype(np.float32) - 128).T).astype(np.int32))
+    group_K = np.empty(len(centroids_KH), np.int64)
+    group_K[groups.members] = np.repeat(np.arange(len(groups.centres)), np.diff(groups.starts))
+    dots_NK = points @ (centroids_KH.astype(np.float32) - 128).T
+    seen_NK = (order_NG[:, :probe, None] == group_K).any(axis=1)
+    return np.where(seen_NK, dots_NK, -np.inf).argmax(axis=1).astype(np.int32)
 
 
 def pack(codes_NH: Bytes, *, bits: int) -> Bytes:
