@@ -14,7 +14,7 @@ from places import HOUSE
 pytest.importorskip("numba", reason="the compiled kernels need the extra 'colbert'")
 
 from retrievers.colbert.kernels import candidates, centroids, compile, cpu, decode, reference
-from retrievers.colbert.kernels.arrays import CentroidScores, Codec, SearchContext, Segment, quantised
+from retrievers.colbert.kernels.arrays import CentroidScores, Codec, Groups, Reach, SearchContext, Segment, quantised
 
 # dimensions, bits, and bytes of a centroid's number: rows of a register or several, of a part of one, of bytes that no
 # register divides, of plain loops. To compile for a shape takes seconds, so not every two of them meet
@@ -192,6 +192,60 @@ def test_the_nearest_centroid_is_the_first_of_equals(points, num_centroids, dim,
     truth = reference.nearest(points_NH, centroids_KH)
     assert (cpu.nearest(points_NH, centroids_KH) == truth).all()
     assert (centroids._nearest_by_product(points_NH, centroids_KH) == truth).all()
+
+
+@st.composite
+def in_groups(draw, dims=(24, 128)):
+    """Points, centroids, and any groups of them: some empty, some of more than a register has lanes, centres alike."""
+    random, dim = np.random.default_rng(draw(st.integers(0, 2**32))), draw(st.sampled_from(dims))
+    top = draw(st.sampled_from([2, 127]))  # coarse numbers make ties
+    num_centroids, num_groups = draw(st.integers(1, 300)), draw(st.sampled_from([1, 3, 16, 33]))
+    points, centroids, centres = (
+        random.integers(-top - 1, top + 1, (count, dim)).astype(np.int8)
+        for count in (draw(st.integers(0, 200)), num_centroids, num_groups)
+    )
+    group_K = random.integers(0, draw(st.integers(1, num_groups)), num_centroids)
+    members = np.argsort(group_K, kind="stable")
+    starts = np.searchsorted(group_K[members], np.arange(num_groups + 1))
+    shifted = [rows.view(np.uint8) ^ 128 for rows in (centroids, centres)]
+    return points, shifted[0], Groups(shifted[1], members.astype(np.int32), starts.astype(np.int64))
+
+
+@given(in_groups(), st.sampled_from([(1, 0), (3, 128), (3, 0), (16, 154), (16, 230), (16, 0), (16, 256)]))
+@settings(max_examples=60, deadline=None)
+def test_the_nearest_centroid_of_some_groups_is_the_same(case, reach):
+    points_NH, centroids_KH, groups = case
+    found = cpu.TwoLevel(centroids_KH, groups, Reach(*reach))
+    truth = reference.nearest_in_groups(points_NH, centroids_KH, groups, Reach(*reach))
+    assert (found.nearest(points_NH) == truth).all() and (found._by_product(points_NH) == truth).all()
+
+
+@given(in_groups())
+@settings(max_examples=60, deadline=None)
+def test_the_nearest_centroid_of_all_groups_is_the_nearest_of_all(case):
+    points_NH, centroids_KH, groups = case
+    truth = reference.nearest(points_NH, centroids_KH)
+    for nearest in (reference.nearest_in_groups, lambda *given: cpu.TwoLevel(*given[1:]).nearest(given[0])):
+        assert (nearest(points_NH, centroids_KH, groups, Reach(len(groups.centres), 0)) == truth).all()
+
+
+@given(in_groups(dims=[128]), st.integers(1, 70))
+@settings(max_examples=20, deadline=None)
+def test_where_a_batch_of_points_begins_changes_no_centroid(case, batch):
+    points_NH, centroids_KH, groups = case
+    found = cpu.TwoLevel(centroids_KH, groups, Reach(16, 154))
+    parts = [found.nearest(points_NH[first : first + batch]) for first in range(0, len(points_NH), batch)]
+    assert np.concatenate([[], *parts]).tolist() == found.nearest(points_NH).tolist()
+
+
+@pytest.mark.parametrize("dim", [128, 384])
+def test_the_largest_products_with_centres_fit(dim):
+    """4,096 groups and products as large, and as small, as bytes make them."""
+    points_NH = np.repeat(np.array([[-128], [127]], np.int8), dim, axis=1)
+    centres = np.repeat(np.array([[0], [255]], np.uint8), dim, axis=1)[np.arange(4096) % 2]
+    groups = Groups(centres, np.arange(4096, dtype=np.int32), np.arange(4097))
+    truth = reference.nearest_in_groups(points_NH, centres, groups, Reach(3, 0))
+    assert truth.tolist() == cpu.TwoLevel(centres, groups, Reach(3, 0)).nearest(points_NH).tolist() == [0, 1]
 
 
 @given(cases(), st.integers(1, 5))

@@ -21,14 +21,15 @@ from numpy.typing import NDArray
 
 from lotte.progress import Progress
 from retrievers.colbert.kernels import cpu
-from retrievers.colbert.kernels.arrays import LANES, Bytes, Groups
+from retrievers.colbert.kernels.arrays import LANES, Bytes, Groups, Reach
 
 SHARE = 1 << 14  # points that a thread takes at once
 FEW = 8  # points for a centroid, below which an iteration takes no part of them
 ASSIGNMENTS = ("auto", "exact", "two_level")
 MANY_CENTROIDS = 4096  # from which on "auto" takes two levels
 MOST_DIMS = 1024  # of two levels: a product and whose it is then fit 32 bits
-PROBE = 8  # groups that a point looks into
+REACH = Reach(groups=16, share=154)  # retrievers/LOG.md
+PROBED = 9  # groups that a point looks into on average
 PASSES = 8  # of k-means over the centroids, that makes the groups
 
 Find: TypeAlias = Callable[[NDArray[np.int8]], NDArray[np.int32]]
@@ -60,7 +61,7 @@ def num_groups(num_centroids: int) -> int:
 def compared(num_centroids: int, two_level: bool) -> float:
     """Return with how many centroids a point is compared, or does work that takes as long."""
     groups = num_groups(num_centroids)
-    by_two_levels = groups + PROBE * (num_centroids / groups + 2 * LANES)
+    by_two_levels = groups + PROBED * (num_centroids / groups + 2 * LANES)
     return min(num_centroids, by_two_levels) if two_level else num_centroids
 
 
@@ -87,7 +88,7 @@ def finder(centroids_KH: Bytes, *, two_level: bool = False, threads: int = 1, gp
         find = _gpu_finder(centroids_KH, two_level, threads, gpu)
         return lambda points_NH: np.asarray(find(kernels.moved(points_NH, gpu)).cpu())
     if two_level:
-        return cpu.TwoLevel(centroids_KH, groups_of(centroids_KH, threads=threads), PROBE).nearest
+        return cpu.TwoLevel(centroids_KH, groups_of(centroids_KH, threads=threads), REACH).nearest
     return partial(cpu.nearest, centroids_KH=centroids_KH)
 
 
@@ -97,7 +98,7 @@ def _gpu_finder(centroids_KH: Bytes, two_level: bool, threads: int, gpu: str) ->
     from retrievers.colbert.kernels.gpu_two_level import GpuTwoLevel
 
     if two_level:
-        return GpuTwoLevel(centroids_KH, groups_of(centroids_KH, threads=threads), PROBE, gpu).nearest
+        return GpuTwoLevel(centroids_KH, groups_of(centroids_KH, threads=threads), REACH, gpu).nearest
     return partial(kernels.nearest, centroids_KH=centroids_KH)
 
 

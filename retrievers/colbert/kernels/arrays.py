@@ -99,6 +99,13 @@ def packed_width(dim: int, bits: int) -> int:
     return dim * bits // 8
 
 
+class Reach(NamedTuple):
+    """How many groups of centroids a point looks into."""
+
+    groups: int  # at most: those with the largest products
+    share: int  # in 256ths: a product that is less than so much of the largest one is too small; 0: none is
+
+
 @dataclass(frozen=True, eq=False)
 class Groups:
     """Centroids in groups, each with a centre: who looks for the nearest centroid may look at the centres first."""
@@ -117,9 +124,17 @@ class Groups:
         """Return how many low bits a product with a centre is compared without: product and number then fit 32 bits."""
         return max(0, (self.centres.shape[1] << 15).bit_length() + self.bits - 31)
 
-    def order(self, dots_NG: NDArray[np.int32]) -> NDArray[np.int64]:
-        """Return the groups in the order in which points look into them, given the products with the centres."""
-        return np.argsort(-(dots_NG >> self.drop), axis=1, kind="stable")
+    def order(self, dots_NG: NDArray[np.int32], reach: Reach) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+        """Return the groups, the one with the largest product first, and which of them points look into, (N, groups).
+
+        dots_NG  products of the points with the centres
+        """
+        products_NG = dots_NG.astype(np.int64) >> self.drop
+        order = np.argsort(-products_NG, axis=1, kind="stable")[:, : reach.groups]
+        falling = np.take_along_axis(products_NG, order, axis=1)
+        reached = (falling * 256 >= falling[:, :1] * reach.share) | (reach.share == 0)
+        reached[:, :1] = True
+        return order, reached
 
 
 @dataclass(frozen=True, eq=False)

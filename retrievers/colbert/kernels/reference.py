@@ -25,6 +25,7 @@ from retrievers.colbert.kernels.arrays import (
     Groups,
     Integers,
     Query,
+    Reach,
     SearchContext,
     Segment,
 )
@@ -50,19 +51,18 @@ def nearest(points_NH: NDArray[np.int8], centroids_KH: Bytes) -> NDArray[np.int3
 
 
 def nearest_in_groups(
-    points_NH: NDArray[np.int8], centroids_KH: Bytes, groups: Groups, probe: int
+    points_NH: NDArray[np.int8], centroids_KH: Bytes, groups: Groups, reach: Reach
 ) -> NDArray[np.int32]:
-    """Return what `nearest` returns of the centroids of the `probe` groups whose centres have the largest products.
+    """Return what `nearest` returns of the centroids of some groups: of those whose centres are near, `Groups.order`.
 
-    Products with centres are compared without their low bits (`Groups.drop`), and of equals the first group counts.
-    With as many probes as groups it is `nearest`.
+    Where a point looks into all groups it is `nearest`.
     """
     points = points_NH.astype(np.float32)
-    order_NG = groups.order((points @ (groups.centres.astype(np.float32) - 128).T).astype(np.int32))
+    order, reached = groups.order((points @ (groups.centres.astype(np.float32) - 128).T).astype(np.int32), reach)
     group_K = np.empty(len(centroids_KH), np.int64)
     group_K[groups.members] = np.repeat(np.arange(len(groups.centres)), np.diff(groups.starts))
+    seen_NK = ((order[:, :, None] == group_K) & reached[:, :, None]).any(axis=1)
     dots_NK = points @ (centroids_KH.astype(np.float32) - 128).T
-    seen_NK = (order_NG[:, :probe, None] == group_K).any(axis=1)
     return np.where(seen_NK, dots_NK, -np.inf).argmax(axis=1).astype(np.int32)
 
 

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from retrievers.colbert.kernels.arrays import LANES, Bytes, Groups
+from retrievers.colbert.kernels.arrays import LANES, Bytes, Groups, Reach
 from retrievers.colbert.kernels.compile import CONFIG, compiled, explicit, tiled
 from retrievers.colbert.kernels.vectors import amx, simd, simd_centroids
 from retrievers.colbert.kernels.vectors.amx import TILE
@@ -33,10 +33,11 @@ class _Lanes(NamedTuple):
 
 
 class TwoLevel:
-    """Centroids that are looked for among those of the nearest `probe` groups."""
+    """Centroids that are looked for in the groups that `reference.nearest_in_groups` looks into."""
 
-    def __init__(self, centroids_KH: Bytes, groups: Groups, probe: int) -> None:
-        self._centroids, self._groups, self._probe = centroids_KH, groups, min(probe, len(groups.centres))
+    def __init__(self, centroids_KH: Bytes, groups: Groups, reach: Reach) -> None:
+        self._centroids, self._groups = centroids_KH, groups
+        self._reach = reach._replace(groups=min(reach.groups, len(groups.centres)))
         self._by_vectors = explicit() and centroids_KH.shape[1] % 4 == 0
         if self._by_vectors:
             self._centres = _filled_up(groups.centres, TILE)
@@ -49,30 +50,32 @@ class TwoLevel:
         return np.concatenate([np.empty(0, np.int32), *parts])
 
     def _by_dots(self, points_NH: NDArray[np.int8]) -> NDArray[np.int32]:
-        (count, dim), num_groups = points_NH.shape, len(self._groups.centres)
-        bits = self._groups.bits
+        (count, dim), groups = points_NH.shape, self._groups
         blocks = grouped(_filled_up(points_NH, LANES).reshape(-1, LANES, dim))
-        tops = np.full((len(blocks), self._probe, LANES), LEAST, np.int32)
+        tops = np.full((len(blocks), self._reach.groups, LANES), LEAST, np.int32)
         tiles = tiled(dim)
         step = TILE if tiles else MANY
-        run = _nearest_groups(dim, tiles, step, self._probe, bits, self._groups.drop)
-        run(blocks, self._centres, num_groups, tops, CONFIG)
-        starts, points = _by_group(tops, count, num_groups, bits)
+        run = _nearest_groups(dim, tiles, step, self._reach.groups)
+        run(blocks, self._centres, len(groups.centres), groups.bits, groups.drop, tops, CONFIG)
+        starts, chosen = np.zeros(len(groups.centres) + 1, np.int64), np.empty(count * self._reach.groups, np.int32)
+        _sort_by_group(points_NH, tops, groups.bits, groups.drop, self._reach.share, starts, chosen)
         best, centroid_ids = np.full(count, LEAST, np.int32), np.zeros(count, np.int32)
-        _nearest_members(dim, tiles, step)(points_NH.view(np.uint8) ^ 128, self._lanes, starts, points, best, centroid_ids, CONFIG)
+        unsigned = points_NH.view(np.uint8) ^ 128
+        _nearest_members(dim, tiles, step)(unsigned, self._lanes, starts, chosen, best, centroid_ids, CONFIG)
         return centroid_ids
 
     def _by_product(self, points_NH: NDArray[np.int8]) -> NDArray[np.int32]:
         """Return the same by matrix products, group by group."""
         groups, points = self._groups, points_NH.astype(np.float32)
-        order = groups.order((points @ (groups.centres.astype(np.float32) - 128).T).astype(np.int32))
-        chosen = np.sort(order[:, : self._probe], axis=1).ravel()  # stable by group, so points ascend
-        of_group = np.argsort(chosen, kind="stable")
-        ends = np.searchsorted(chosen[of_group], np.arange(len(groups.centres) + 1))
+        dots_NG = (points @ (groups.centres.astype(np.float32) - 128).T).astype(np.int32)
+        order, reached = groups.order(dots_NG, self._reach)
+        point, group = np.repeat(np.arange(len(points)), reached.sum(axis=1)), order[reached]
         best, centroid_ids = np.full(len(points), -np.inf, np.float32), np.zeros(len(points), np.int32)
-        for group in range(len(groups.centres)):
-            members = groups.members[groups.starts[group] : groups.starts[group + 1]]
-            some = of_group[ends[group] : ends[group + 1]] // self._probe
+        by_group = np.argsort(group, kind="stable")
+        ends = np.searchsorted(group[by_group], np.arange(len(groups.centres) + 1))
+        for number in range(len(groups.centres)):
+            members = groups.members[groups.starts[number] : groups.starts[number + 1]]
+            some = point[by_group[ends[number] : ends[number + 1]]]
             if len(members) and len(some):
                 found = points[some] @ (self._centroids[members].astype(np.float32) - 128).T
                 place = found.argmax(axis=1)
@@ -103,9 +106,9 @@ def _lanes(centroids_KH: Bytes, groups: Groups) -> _Lanes:
 
 
 @cache
-def _nearest_groups(dim: int, tiles: int, step: int, probe: int, bits: int, drop: int) -> Callable[..., None]:
+def _nearest_groups(dim: int, tiles: int, step: int, probe: int) -> Callable[..., None]:
     @compiled
-    def run(points: Any, centres: Any, count: Any, tops: Any, config: Any) -> None:
+    def run(points: Any, centres: Any, count: Any, bits: Any, drop: Any, tops: Any, config: Any) -> None:
         products = np.empty((step, LANES), np.int32)
         if tiles:
             amx.begin(config.ctypes.data)
@@ -129,25 +132,33 @@ def _nearest_groups(dim: int, tiles: int, step: int, probe: int, bits: int, drop
 
 
 @compiled
-def _counted(tops: Any, count: int, last: int, starts: Any, points: Any) -> None:
-    """Write which points look into each group, ascending, and where those of each group start."""
-    for point in range(count):
-        for place in range(tops.shape[1]):
-            starts[last - (tops[point // LANES, place, point % LANES] & last) + 1] += 1
+def _sort_by_group(points: Any, tops: Any, bits: int, drop: int, share: int, starts: Any, chosen: Any) -> None:
+    """Write which points look into each group, ascending, and where those of each group start.
+
+    tops  of 32 points at once, falling: see `simd_centroids.largest_few`, with products that are 128 times the sum of
+          the point too large
+    """
+    last, reached = 2**bits - 1, np.empty(len(points), np.int32)  # how many groups a point looks into
+    for point in range(len(points)):
+        block, lane, total = point // LANES, point % LANES, 0
+        for d in range(points.shape[1]):
+            total += points[point, d]
+        more = total * 128 >> drop
+        least = ((tops[block, 0, lane] >> bits) - more) * share
+        places = 1
+        while places < tops.shape[1] and (not share or ((tops[block, places, lane] >> bits) - more) * 256 >= least):
+            places += 1
+        reached[point] = places
+        for place in range(places):
+            starts[last - (tops[block, place, lane] & last) + 1] += 1
     for group in range(1, len(starts)):
         starts[group] += starts[group - 1]
     at = starts.copy()
-    for point in range(count):
-        for place in range(tops.shape[1]):
+    for point in range(len(points)):
+        for place in range(reached[point]):
             group = last - (tops[point // LANES, place, point % LANES] & last)
-            points[at[group]] = point
+            chosen[at[group]] = point
             at[group] += 1
-
-
-def _by_group(tops: Any, count: int, num_groups: int, bits: int) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
-    starts, points = np.zeros(num_groups + 1, np.int64), np.empty(count * tops.shape[1], np.int32)
-    _counted(tops, count, 2**bits - 1, starts, points)
-    return starts, points
 
 
 @cache

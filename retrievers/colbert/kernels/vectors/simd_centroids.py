@@ -125,22 +125,22 @@ def largest_few(typingctx: Any, dots: Any, count: Any, first: Any, tops: Any, ke
     dots   address of (count, 32) int32, of rows from number `first` on, all below 2 ** bits
     tops   address of (keep, 32) int32, falling: (dot >> drop) << bits, and 2 ** bits - 1 less the row's number
     """
-    if (known := literals(keep, bits, drop)) is None:
+    if (known := literals(keep)) is None:
         return None
-    num_kept, num_bits, num_dropped = known
+    (num_kept,) = known
 
     def codegen(context: Any, b: Builder, signature: Any, args: Any) -> Value:
-        dots_at, count_v, first_v, tops_at = args[:4]
+        dots_at, count_v, first_v, tops_at, _, bits_v, drop_v = args
         zero, one = ir.Constant(I64, 0), ir.Constant(I64, 1)
+        up, down = (spread(b, b.trunc(number, I32), V16I32) for number in (bits_v, drop_v))
+        last = b.sub(b.sub(b.shl(one, bits_v), one), first_v)
         for half in HALVES:
             places = [128 * place + 64 * half for place in range(num_kept)]
             tops = [cgutils.alloca_once_value(b, load(b, tops_at, V16I32, place)) for place in places]
             with cgutils.for_range_slice(b, zero, count_v, one, I64) as (row, _):
                 at = b.add(b.mul(row, ir.Constant(I64, 4 * LANES)), ir.Constant(I64, 64 * half))
-                key = b.ashr(load(b, dots_at, V16I32, at), ir.Constant(V16I32, [num_dropped] * 16))
-                key = b.shl(key, ir.Constant(V16I32, [num_bits] * 16))
-                behind = b.sub(ir.Constant(I64, 2**num_bits - 1), b.add(first_v, row))
-                key = b.add(key, spread(b, b.trunc(behind, I32), V16I32))
+                key = b.shl(b.ashr(load(b, dots_at, V16I32, at), down), up)
+                key = b.add(key, spread(b, b.trunc(b.sub(last, row), I32), V16I32))
                 for top in tops:
                     before = b.load(top)
                     b.store(larger(b, before, key), top)
@@ -149,7 +149,7 @@ def largest_few(typingctx: Any, dots: Any, count: Any, first: Any, tops: Any, ke
                 store(b, b.load(top), tops_at, place)
         return context.get_dummy_value()
 
-    return types.void(*[types.intp] * 4, keep, bits, drop), codegen
+    return types.void(*[types.intp] * 4, keep, types.intp, types.intp), codegen
 
 
 @intrinsic
