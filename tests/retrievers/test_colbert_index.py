@@ -140,25 +140,102 @@ def test_a_codec_of_the_paper_has_the_paper_s_size():
         packed_width(12, 1)
 
 
-def built(folder, rows, lengths, threads=1):
+def built(folder, rows, lengths, threads=1, **config):
     folder.mkdir()
     counts = build.build(
-        folder, Arrays(rows, lengths), CodecConfig(), threads=threads, say=lambda line: None
+        folder, Arrays(rows, lengths), CodecConfig(**config), threads=threads, say=lambda line: None
     )
     return counts, {file.name: file.read_bytes() for file in folder.iterdir()}
 
 
-def test_any_number_of_threads_builds_the_same_bytes(tmp_path, monkeypatch):
+@pytest.mark.parametrize("assignment", ["exact", "two_level"])
+def test_any_number_of_threads_builds_the_same_bytes(tmp_path, monkeypatch, assignment):
     monkeypatch.setattr(codec, "SLICE", 100)  # tokens that a thread takes at once
+    monkeypatch.setattr(kmeans, "SHARE", 90)
     rows, lengths = vectors(300)
-    assert built(tmp_path / "a", rows, lengths) == built(tmp_path / "b", rows, lengths, threads=3)
+    asked = {"assignment": assignment, "centroids": 200}
+    assert built(tmp_path / "a", rows, lengths, **asked) == built(tmp_path / "b", rows, lengths, threads=3, **asked)
 
 
-def test_a_build_that_stops_anywhere_goes_on_to_the_same_bytes(tmp_path, monkeypatch):
+def test_auto_takes_two_levels_from_many_centroids_on(tmp_path, monkeypatch):
+    rows, lengths = vectors(300)
+    _, exact = built(tmp_path / "exact", rows, lengths, assignment="exact")
+    _, by_two = built(tmp_path / "two_level", rows, lengths, assignment="two_level")
+    assert "assignment" not in json.loads(exact["codec.json"])  # the bytes of an index of before
+    assert json.loads(by_two["codec.json"])["assignment"] == "two_level"
+    assert built(tmp_path / "few", rows, lengths)[1] == exact
+    monkeypatch.setattr(kmeans, "MANY_CENTROIDS", 512)
+    assert built(tmp_path / "many", rows, lengths)[1] == by_two
+
+
+def test_of_a_codec_of_two_levels_every_part_is_coded_as_the_whole_is():
+    """So --add, which codes a segment of its own, goes on as the index began."""
+    rows = unit(np.random.default_rng(0).normal(size=(5000, 32))).astype(np.float16)
+    made = codec.train(rows, len(rows), CodecConfig(centroids=600, assignment="two_level"))
+    whole = codec.encode(made, rows)
+    some = codec.encode(made, rows[1000:1700], threads=2)
+    assert whole.centroid_ids_N[1000:1700].tolist() == some.centroid_ids_N.tolist()
+    points = reference.as_bytes(rows.astype(np.float32))
+    truth = reference.nearest_in_groups(points, made.shifted, kmeans.groups_of(made.shifted), kmeans.REACH)
+    assert whole.centroid_ids_N.tolist() == truth.tolist() != reference.nearest(points, made.shifted).tolist()
+
+
+def test_two_levels_find_nearly_all_nearest_centroids():
+    """4,096 centroids as k-means leaves them, and points around directions as frequent as words are."""
+    random = np.random.default_rng(0)
+    frequent = 1 / np.arange(1, 6001) ** 0.9
+    senses = unit(random.normal(size=(6000, 64)) + 1.5 * random.normal(size=(60, 64))[random.integers(0, 60, 6000)])
+    rows = unit(senses[random.choice(6000, 60_000, p=frequent / frequent.sum())] + 0.07 * random.normal(size=(60_000, 64)))
+    points = reference.as_bytes(rows)
+    made = kmeans.kmeans(points[:40_000], 4096, iterations=2, seed=0, two_level=True)
+    found, truth = (kmeans.nearest(points[40_000:], made.shifted, threads=2, two_level=how) for how in (True, False))
+    assert (found == truth).mean() > 0.96
+
+
+def test_the_groups_of_centroids_are_all_of_them_and_the_same_on_any_number_of_threads():
+    shifted = np.random.default_rng(0).integers(1, 256, (1000, 32)).astype(np.uint8)
+    one, three = (kmeans.groups_of(shifted, threads=threads) for threads in (1, 3))
+    assert sorted(one.members.tolist()) == list(range(1000)) and one.starts[-1] == 1000 and len(one.centres) == 96
+    assert all((getattr(one, name) == getattr(three, name)).all() for name in ("centres", "members", "starts"))
+
+
+@pytest.mark.parametrize("made", [CodecConfig, lambda **given: recipe.LateInteraction("shipped", **given)])
+def test_an_assignment_that_there_is_not_is_one_line(made):
+    with pytest.raises(ValueError, match="assignment is one of auto, exact, two_level, not 'nearest'"):
+        made(assignment="nearest")
+
+
+def test_more_dimensions_than_two_levels_take_are_looked_through_in_full():
+    assert not kmeans.takes_two_levels("auto", 1 << 16, 1032) and kmeans.takes_two_levels("auto", 1 << 16, 1024)
+    with pytest.raises(ValueError, match="assignment=two_level takes 1,024 dimensions at most, not 1,032"):
+        kmeans.takes_two_levels("two_level", 10, 1032)
+
+
+def test_a_plan_knows_of_two_levels():
+    exact, auto = (build.plan(200_000, 120, 128, CodecConfig(assignment=name)) for name in ("exact", "auto"))
+    assert auto.products < exact.products / 20 and auto.disk == exact.disk
+    few = [build.plan(100, 120, 128, CodecConfig(assignment=name)).products for name in ("exact", "auto")]
+    assert few[0] == few[1]
+
+
+def test_an_index_from_before_there_was_a_choice_opens_and_grows_by_exact_assignment(system, index, monkeypatch):
+    without_hashes(index)
+    meta = json.loads((index / "meta.json").read_text())
+    del meta["recipe"]["options"]["assignment"]
+    (index / "meta.json").write_text(json.dumps(meta))
+    monkeypatch.setattr(kmeans, "MANY_CENTROIDS", 1)
+    monkeypatch.setattr(kmeans, "groups_of", None)  # no two levels
+    system.change(index, delete=(), add=Docs((Doc("mine", "telescope star moon sky"),)))
+    assert "mine" in answers(system, index, "telescope star moon sky", k=61).doc_ids("q")
+
+
+@pytest.mark.parametrize("assignment", ["exact", "two_level"])
+def test_a_build_that_stops_anywhere_goes_on_to_the_same_bytes(tmp_path, monkeypatch, assignment):
     monkeypatch.setattr(build, "CHUNK", 50)
     monkeypatch.setattr(build, "sample_rows", lambda documents, seed: list(range(0, documents, 3)))
     rows, lengths = vectors(300)
-    whole = built(tmp_path / "whole", rows, lengths)
+    config = CodecConfig(assignment=assignment)
+    whole = built(tmp_path / "whole", rows, lengths, assignment=assignment)
 
     class Stop(Exception):
         pass
@@ -177,7 +254,7 @@ def test_a_build_that_stops_anywhere_goes_on_to_the_same_bytes(tmp_path, monkeyp
         Stopping.left = 1
         try:
             counts = build.build(
-                tmp_path / "stopped", Stopping(rows, lengths), CodecConfig(), threads=1, say=lambda line: None
+                tmp_path / "stopped", Stopping(rows, lengths), config, threads=1, say=lambda line: None
             )
             break
         except Stop:

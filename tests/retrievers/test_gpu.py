@@ -23,7 +23,8 @@ from retrievers.colbert.index import codec as codecs
 from retrievers.colbert.index.codec import CodecConfig
 from retrievers.colbert.index.folder import ColbertIndex
 from retrievers.colbert.kernels import cpu, gpu, reference
-from retrievers.colbert.kernels.arrays import Codec, Segment, quantised
+from retrievers.colbert.kernels.arrays import Codec, Groups, Reach, Segment, quantised
+from retrievers.colbert.kernels.gpu_two_level import GpuTwoLevel
 from retrievers.colbert.search import gpu as gpu_search
 from retrievers.colbert.search.config import SearchConfig
 from retrievers.colbert.search.cpu import TopK, search
@@ -119,7 +120,24 @@ def test_points_that_are_on_the_device_stay_there():
 
 
 @runs
-def test_an_index_built_on_a_gpu_has_the_same_bytes(tmp_path, monkeypatch):
+@few
+@given(seeds, *map(st.sampled_from, ([0, 1, 40], [1, 40, 150], [1, 6, 20], [2, 127], [(1, 0), (4, 200), (16, 154), (20, 0)])))
+def test_the_nearest_centroid_of_some_groups_is_that_of_the_judge(rng, num_points, num_centroids, num_groups, top, reach):
+    points = rng.integers(-top - 1, top + 1, (num_points, 32)).astype(np.int8)
+    centroids, centres = (
+        (128 + rng.integers(-top, top + 1, (count, 32))).astype(np.uint8) for count in (num_centroids, num_groups)
+    )
+    of_group = rng.integers(0, num_groups, num_centroids)
+    members = np.argsort(of_group, kind="stable")
+    starts = np.searchsorted(of_group[members], np.arange(num_groups + 1))
+    groups = Groups(centres, members.astype(np.int32), starts.astype(np.int64))
+    found = GpuTwoLevel(centroids, groups, Reach(*reach), gpu.device()).nearest(tensor(points))
+    assert found.cpu().tolist() == reference.nearest_in_groups(points, centroids, groups, Reach(*reach)).tolist()
+
+
+@runs
+@pytest.mark.parametrize("assignment", ["exact", "two_level"])
+def test_an_index_built_on_a_gpu_has_the_same_bytes(tmp_path, monkeypatch, assignment):
     rng = np.random.default_rng(2)
     rows, lengths = rng.normal(size=(400, 32)), np.array([0, 3, 97, 200, 100])
     rows = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float16)
@@ -128,7 +146,7 @@ def test_an_index_built_on_a_gpu_has_the_same_bytes(tmp_path, monkeypatch):
     made = []
     for name, where, threads in (("cpu", None, 1), ("gpu", gpu.device(), 2)):
         (tmp_path / name).mkdir()
-        config = CodecConfig(centroids=40)
+        config = CodecConfig(centroids=40, assignment=assignment)
         source = build.Arrays(rows, lengths)
         build.build(tmp_path / name, source, config, threads=threads, say=lambda line: None, gpu=where)
         made.append({file.name: file.read_bytes() for file in (tmp_path / name).iterdir()})

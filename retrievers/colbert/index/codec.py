@@ -35,7 +35,9 @@ class CodecConfig:
     iterations: int = 4  # of k-means
     points: int = 39  # at most so many sampled tokens for a centroid: FAISS warns below; retrievers/LOG.md
     seed: int = 0
-    assignment: str = "auto"  # of tokens to centroids: exact; two_level, which looks at a few groups of them; or by size
+    assignment: str = (
+        "auto"  # of tokens to centroids: exact, two_level (a few groups of them are looked at), or by size
+    )
 
     def __post_init__(self) -> None:
         if self.assignment not in ASSIGNMENTS:

@@ -55,7 +55,7 @@ class GpuTwoLevel:
         return found.int()
 
     def _order(self, points_NH: Tensor) -> tuple[Tensor, Tensor]:
-        """Return what `Groups.order` returns; products of bytes are whole numbers below 2 ** 24, so floats have them."""
+        """Return what `Groups.order` returns; products of bytes, whole numbers below 2 ** 24, are exact in floats."""
         torch = gpu.package("torch")
         groups, last = self._groups, 2**self._groups.bits - 1
         products = (points_NH.float() @ self._centres.T).long() >> groups.drop

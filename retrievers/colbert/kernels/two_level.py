@@ -124,7 +124,7 @@ def _nearest_groups(dim: int, tiles: int, step: int, probe: int) -> Callable[...
                 else:
                     dots(rows_at, points_at, products.ctypes.data, step, dim)
                 rows = min(step, count - first)
-                simd_centroids.largest_few(products.ctypes.data, rows, first, tops_at, probe, bits, drop)
+                simd_centroids.largest_few(products.ctypes.data, rows, first, tops_at, bits, drop, probe)
         if tiles:
             amx.end()
 

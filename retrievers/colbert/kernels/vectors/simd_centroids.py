@@ -119,8 +119,8 @@ def largest(typingctx: Any, dots: Any, count: Any, first: Any, best: Any, centro
 
 
 @intrinsic(prefer_literal=True)
-def largest_few(typingctx: Any, dots: Any, count: Any, first: Any, tops: Any, keep: Any, bits: Any, drop: Any) -> Any:
-    """Put the dot products of 32 points, with their places, among the `keep` largest of each point, the first of equals.
+def largest_few(typingctx: Any, dots: Any, count: Any, first: Any, tops: Any, bits: Any, drop: Any, keep: Any) -> Any:
+    """Put the dot products of 32 points, with their places, among the `keep` largest of each; the first of equals.
 
     dots   address of (count, 32) int32, of rows from number `first` on, all below 2 ** bits
     tops   address of (keep, 32) int32, falling: (dot >> drop) << bits, and 2 ** bits - 1 less the row's number
@@ -130,7 +130,7 @@ def largest_few(typingctx: Any, dots: Any, count: Any, first: Any, tops: Any, ke
     (num_kept,) = known
 
     def codegen(context: Any, b: Builder, signature: Any, args: Any) -> Value:
-        dots_at, count_v, first_v, tops_at, _, bits_v, drop_v = args
+        dots_at, count_v, first_v, tops_at, bits_v, drop_v, _ = args
         zero, one = ir.Constant(I64, 0), ir.Constant(I64, 1)
         up, down = (spread(b, b.trunc(number, I32), V16I32) for number in (bits_v, drop_v))
         last = b.sub(b.sub(b.shl(one, bits_v), one), first_v)
@@ -149,7 +149,7 @@ def largest_few(typingctx: Any, dots: Any, count: Any, first: Any, tops: Any, ke
                 store(b, b.load(top), tops_at, place)
         return context.get_dummy_value()
 
-    return types.void(*[types.intp] * 4, keep, types.intp, types.intp), codegen
+    return types.void(*[types.intp] * 6, keep), codegen
 
 
 @intrinsic
