@@ -97,7 +97,7 @@ def codebook(numbers: Floats, steps: int) -> tuple[Floats, Floats]:
 
     Source  Lloyd 1982, "Least squares quantization in PCM", IEEE Transactions on Information Theory 28(2), method I
     """
-    ordered = np.sort(numbers.astype(np.float64))
+    ordered = np.sort(numbers).astype(np.float64)  # in this order: half the bytes are sorted
     sums = np.concatenate([[0.0], np.cumsum(ordered)])
     weights = np.quantile(ordered, (np.arange(steps) + 0.5) / steps)
     for _ in range(100):
@@ -115,9 +115,10 @@ def codebook(numbers: Floats, steps: int) -> tuple[Floats, Floats]:
 def _points(sample_NH: Any, rows: Integers, top: float) -> NDArray[np.int8]:
     """Return vectors in bytes, all with one step; the few numbers beyond `top` are cut."""
     points = np.empty((len(rows), sample_NH.shape[1]), np.int8)
-    for first in range(0, len(rows), 1 << 16):
-        block = sample_NH[rows[first : first + (1 << 16)]].astype(np.float32)
-        points[first : first + len(block)] = np.clip(np.rint(block * (127 / (top or 1.0))), -127, 127)
+    for first in range(0, len(rows), 1 << 12):  # a block that stays in the caches
+        block = sample_NH[rows[first : first + (1 << 12)]].astype(np.float32)
+        np.rint(np.multiply(block, 127 / (top or 1.0), out=block), out=block)
+        points[first : first + len(block)] = np.clip(block, -127, 127, out=block)
     return points
 
 
