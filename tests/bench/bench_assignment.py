@@ -4,20 +4,21 @@
 
 EMB_DIR is a folder of ../shared/bench/make_embeddings.py and, for recall, exact_topk.py: emb.npy, doclens.npy, q.npy,
 gt.npy. For each folder and each assignment: processor seconds and clock seconds of k-means, of coding the tokens and of
-the whole build, the memory at its highest (a process each), the share of 65,536 tokens whose centroid is the nearest of
-all, and recall@100 and @10 of an exact search over the codes against exact MaxSim over the vectors. LOTTE_KERNELS forces
-a form of the kernels, as everywhere.
+the whole build, its memory at its highest (a process each; mapped files left out), the share of 65,536 tokens whose
+centroid is the nearest of all, and recall@100 and @10 of an exact search over the codes against exact MaxSim over the
+vectors. LOTTE_KERNELS forces a form of the kernels, as everywhere.
 """
 
 import argparse
 import json
 import os
-import resource
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from threading import Event, Thread
 from time import perf_counter, process_time
 from typing import Any
 
@@ -81,13 +82,15 @@ def build(emb: Path, folder: Path, threads: int, assignment: str) -> dict[str, A
     shutil.rmtree(folder, ignore_errors=True)
     folder.parent.mkdir(parents=True, exist_ok=True)
     source = Arrays(np.load(emb / "emb.npy", mmap_mode="r"), np.load(emb / "doclens.npy"))
+    found: dict[str, Any] = {"documents": len(source)}
     start, before = perf_counter(), process_time()
-    index = build_index(folder, source, CodecConfig(assignment=assignment), threads=threads)
-    found = {"documents": len(source), "centroids": index.codec.num_centroids}
+    with watched(found):
+        index = build_index(folder, source, CodecConfig(assignment=assignment), threads=threads)
+    found |= {"centroids": index.codec.num_centroids}
     found |= {"cpu": process_time() - before, "seconds": perf_counter() - start}
     for name, (cpu, clock) in spent.items():
         found |= {f"{name}_cpu": cpu, f"{name}_seconds": clock}
-    return found | own_memory()
+    return found
 
 
 def warm_up(folder: Path, assignment: str) -> None:
@@ -102,11 +105,24 @@ def warm_up(folder: Path, assignment: str) -> None:
     shutil.rmtree(folder)
 
 
-def own_memory() -> dict[str, float]:
-    """Return the memory at its highest in MB: all of it, and what of it was no mapped file at the end."""
-    pages = dict(line.split(":") for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("Rss"))
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
-    return {"peak_mb": peak, "mapped_mb": int(pages["RssFile"].split()[0]) / 1e3}
+@contextmanager
+def watched(found: dict[str, Any]) -> Iterator[None]:
+    """Look 50 times a second how much memory is the process's own, mapped files left out; keep the most in MB."""
+    done, most = Event(), [0.0]
+
+    def watch() -> None:
+        while not done.wait(0.02):
+            lines = Path("/proc/self/status").read_text().splitlines()
+            most[0] = max(most[0], *(int(line.split()[1]) / 1e3 for line in lines if line.startswith("RssAnon")))
+
+    watcher = Thread(target=watch)
+    watcher.start()
+    try:
+        yield
+    finally:
+        done.set()
+        watcher.join()
+        found["own_mb"] = most[0]
 
 
 def clocked(function: Callable[..., Any], spent: list[float]) -> Callable[..., Any]:

@@ -27,9 +27,9 @@ SHARE = 1 << 14  # points that a thread takes at once
 FEW = 8  # points for a centroid, below which an iteration takes no part of them
 ASSIGNMENTS = ("auto", "exact", "two_level")
 MANY_CENTROIDS = 8192  # from which on "auto" takes two levels
-MOST_DIMS = 1024  # of two levels: a product and whose it is then fit 32 bits
+MOST_DIMS, MOST_GROUPS = 1024, 4096  # of two levels: a product and whose it is then fit 32 bits
 REACH = Reach(groups=16, share=154)  # retrievers/LOG.md
-PROBED = 9  # groups that a point looks into on average
+PROBED = 10  # groups that a point looks into on average
 PASSES = 8  # of k-means over the centroids, that makes the groups
 
 Find: TypeAlias = Callable[[NDArray[np.int8]], NDArray[np.int32]]
@@ -54,14 +54,14 @@ def takes_two_levels(assignment: str, num_centroids: int, dim: int) -> bool:
 
 
 def num_groups(num_centroids: int) -> int:
-    """Return into how many groups centroids are put: 3 roots of their number, a multiple of 16."""
-    return min(num_centroids, max(16, 16 * round(3 * num_centroids**0.5 / 16)))
+    """Return into how many groups centroids are put: 3 roots of their number, a multiple of 16, at most 4,096."""
+    return min(num_centroids, MOST_GROUPS, max(16, 16 * round(3 * num_centroids**0.5 / 16)))
 
 
 def compared(num_centroids: int, two_level: bool) -> float:
     """Return with how many centroids a point is compared, or does work that takes as long."""
     groups = num_groups(num_centroids)
-    by_two_levels = groups + PROBED * (num_centroids / groups + 2 * LANES)
+    by_two_levels = groups + PROBED * (num_centroids / groups + 3 * LANES)
     return min(num_centroids, by_two_levels) if two_level else num_centroids
 
 
