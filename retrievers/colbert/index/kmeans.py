@@ -11,7 +11,7 @@ the groups, and then with the centroids of the best of them alone.
 Legend  N points  K centroids  H dimensions
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, NamedTuple, TypeAlias
@@ -85,14 +85,14 @@ def finder(centroids_KH: Bytes, *, two_level: bool = False, threads: int = 1, gp
     if gpu:
         from retrievers.colbert.kernels import gpu as kernels
 
-        find = _gpu_finder(centroids_KH, two_level, threads, gpu)
+        find = _gpu_finder(centroids_KH, gpu, two_level=two_level, threads=threads)
         return lambda points_NH: np.asarray(find(kernels.moved(points_NH, gpu)).cpu())
     if two_level:
         return cpu.TwoLevel(centroids_KH, groups_of(centroids_KH, threads=threads), REACH).nearest
     return partial(cpu.nearest, centroids_KH=centroids_KH)
 
 
-def _gpu_finder(centroids_KH: Bytes, two_level: bool, threads: int, gpu: str) -> Callable[[Any], Any]:
+def _gpu_finder(centroids_KH: Bytes, gpu: str, *, two_level: bool, threads: int) -> Callable[[Any], Any]:
     """Return what `finder` returns, of tensors."""
     from retrievers.colbert.kernels import gpu as kernels
     from retrievers.colbert.kernels.gpu_two_level import GpuTwoLevel
@@ -160,15 +160,13 @@ def kmeans(
     chosen = points_NH[np.sort(random.choice(len(points_NH), num_centroids, replace=False))]
     centroids = _rounded(chosen.astype(np.int64))
     parts = [points_NH[:: _stride(left, len(points_NH), num_centroids)] for left in range(iterations - 1, -1, -1)]
+    how: Any = {"threads": threads, "two_level": two_level}
     with Progress(sum(map(len, parts)), "tokens", "k-means") as progress:
         for part_NH in map(np.ascontiguousarray, parts):
             if gpu:
-                find = _gpu_finder(centroids.shifted, two_level, threads, gpu)
-                sums, counts = _clusters_on_gpu(part_NH, find, num_centroids, gpu, progress)
+                sums, counts = _clusters_on_gpu(part_NH, centroids.shifted, gpu, progress, **how)
             else:
-                centroid_ids = nearest(
-                    part_NH, centroids.shifted, threads=threads, two_level=two_level, progress=progress
-                )
+                centroid_ids = nearest(part_NH, centroids.shifted, progress=progress, **how)
                 sums, counts = cpu.sums(part_NH, centroid_ids, num_centroids)
             empty = np.flatnonzero(counts == 0)
             sums[empty] = points_NH[random.choice(len(points_NH), len(empty), replace=False)]
@@ -188,27 +186,37 @@ def _stride(left: int, points: int, centroids: int) -> int:
 
 
 def _clusters_on_gpu(
-    points_NH: NDArray[np.int8], find: Callable[[Any], Any], num_centroids: int, gpu: str, progress: Progress
+    points_NH: NDArray[np.int8], centroids_KH: Bytes, gpu: str, progress: Progress, **how: Any
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return what `cpu.sums` returns, of the points nearest to each centroid; a part of them is there at once."""
     from retrievers.colbert.kernels import gpu as kernels
 
-    sums, counts = np.zeros((num_centroids, points_NH.shape[1]), np.int64), np.zeros(num_centroids, np.int64)
+    find = _gpu_finder(centroids_KH, gpu, **how)
+    sums, counts = np.zeros(centroids_KH.shape, np.int64), np.zeros(len(centroids_KH), np.int64)
     for first in range(0, len(points_NH), kernels.POINTS):
         points = kernels.moved(points_NH[first : first + kernels.POINTS], gpu)
-        of_part = kernels.sums(points, find(points), num_centroids)
+        of_part = kernels.sums(points, find(points), len(centroids_KH))
         sums, counts = sums + of_part[0].cpu().numpy(), counts + of_part[1].cpu().numpy()
         progress.advance(len(points))
     return sums, counts
 
 
 def _rounded(sums_KH: NDArray[np.int64]) -> Centroids:
-    """Return sums scaled to length 1, as shifted bytes.
+    """Return sums scaled to length 1, as shifted bytes; some rows at a time, whose copies take next to no memory.
 
     The length is the root of a whole number that Python adds up exactly where 64 bits would not do.
     """
-    squares = (sums_KH.astype(object) ** 2).sum(axis=1) if np.abs(sums_KH).max() > 2**27 else (sums_KH**2).sum(axis=1)
-    lengths = np.sqrt(np.maximum(squares.astype(np.float64), 1.0))[:, None]
-    unit_KH = sums_KH / lengths
-    step = float(np.abs(unit_KH).max()) / 127 or 1.0
-    return Centroids((np.rint(unit_KH / step) + 128).astype(np.uint8), step)
+
+    def units() -> Iterator[tuple[slice, NDArray[np.float64]]]:
+        for first in range(0, len(sums_KH), 1 << 12):
+            sums = sums_KH[first : first + (1 << 12)]
+            large = np.abs(sums).max() > 2**27
+            squares = (sums.astype(object) ** 2).sum(axis=1) if large else (sums**2).sum(axis=1)
+            lengths = np.sqrt(np.maximum(squares.astype(np.float64), 1.0))
+            yield slice(first, first + len(sums)), sums / lengths[:, None]
+
+    step = max(float(np.abs(unit).max()) for _, unit in units()) / 127 or 1.0
+    shifted = np.empty(sums_KH.shape, np.uint8)
+    for rows, unit in units():
+        shifted[rows] = np.rint(unit / step) + 128
+    return Centroids(shifted, step)
