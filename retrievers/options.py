@@ -7,7 +7,7 @@ else's.
 
 import copy
 from collections.abc import Mapping
-from dataclasses import Field, asdict, fields, is_dataclass
+from dataclasses import MISSING, Field, asdict, fields, is_dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -95,7 +95,12 @@ def goes_by(recipe: "DataclassInstance", name: str) -> bool:
 
 
 def build_options(recorded: Mapping[str, Any], recipe: "DataclassInstance") -> dict[str, Any]:
-    """Return a recipe without the options that only say how to search."""
-    search_time = {field.name for field in fields(recipe) if field.metadata.get("search_time")}
-    options = {key: value for key, value in recorded["options"].items() if key not in search_time}
+    """Return a recipe without the options that only say how to search.
+
+    An option that was not there yet when the recipe was recorded has its default.
+    """
+    kept = [field for field in fields(recipe) if not is_name(field)]
+    search_time = {field.name for field in kept if field.metadata.get("search_time")}
+    options = {field.name: field.default for field in kept if field.default is not MISSING} | recorded["options"]
+    options = {key: value for key, value in options.items() if key not in search_time}
     return {**recorded, "options": options}

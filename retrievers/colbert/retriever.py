@@ -24,6 +24,7 @@ from retrievers import index_folder
 from retrievers.colbert.index import build, foreign, update
 from retrievers.colbert.index import folder as folders
 from retrievers.colbert.index.codec import CodecConfig
+from retrievers.colbert.index.kmeans import ASSIGNMENTS
 from retrievers.colbert.index.meta import Built, Counts, IndexMeta
 from retrievers.colbert.index.update import Addition
 from retrievers.colbert.kernels import gpu
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 
 SHIPPED = "shipped"  # the name of the checkpoint that is part of the package
 WEIGHTS = Path(__file__).parent.parent / "weights"
+OF_CODEC = ("bits", "centroids", "iterations", "seed", "assignment")  # options that are those of `CodecConfig`
 STAGE_SIZES = ("probe", "candidates", "refined", "full")  # how much each stage of a search keeps
 SYSTEM = "colbertv2"  # whose options are those of LateInteraction as they stand
 FEW = 500  # documents that are indexed sooner than one can read how long it will take
@@ -57,6 +59,7 @@ class LateInteraction:
     centroids: int = 0  # 0: by the paper's rule
     iterations: int = 4
     seed: int = 0
+    assignment: str = "auto"  # of tokens to centroids: auto, exact, two_level
     search: str = field(default="auto", metadata=SEARCH_TIME)  # auto, paper, pruned
     probe: int = field(default=0, metadata=SEARCH_TIME)
     candidates: int = field(default=0, metadata=SEARCH_TIME)
@@ -71,6 +74,8 @@ class LateInteraction:
     def __post_init__(self) -> None:
         if self.search not in ALGORITHMS:
             raise ValueError(f"search is one of {', '.join(ALGORITHMS)}, not {shown(self.search)}")
+        if self.assignment not in ASSIGNMENTS:
+            raise ValueError(f"assignment is one of {', '.join(ASSIGNMENTS)}, not {shown(self.assignment)}")
         if self.bits not in BITS:
             raise ValueError(f"bits are 1, 2 or 4, not {self.bits}")
         for name in ("query_maxlen", "doc_maxlen", "centroids", *STAGE_SIZES, "threads", "seed"):
@@ -105,7 +110,7 @@ class LateInteraction:
     @property
     def codec_config(self) -> CodecConfig:
         """How the index is compressed."""
-        return CodecConfig(bits=self.bits, centroids=self.centroids, iterations=self.iterations, seed=self.seed)
+        return CodecConfig(**{name: getattr(self, name) for name in OF_CODEC})
 
     @property
     def search_config(self) -> SearchConfig:
@@ -219,9 +224,7 @@ def build_index(
     if doc_ids is not None and len(doc_ids) != len(source):
         raise ValueError(f"{len(source):,} documents need as many ids; there are {len(doc_ids):,}")
     ids = index_folder.fit_ids(RowIds(len(source)) if doc_ids is None else doc_ids, "doc_ids")
-    recipe = LateInteraction(
-        checkpoint, bits=config.bits, centroids=config.centroids, iterations=config.iterations, seed=config.seed
-    )
+    recipe = LateInteraction(checkpoint, **{name: getattr(config, name) for name in OF_CODEC})
 
     def made(folder: Path) -> Built:
         if not isinstance(ids, RowIds):

@@ -1,5 +1,7 @@
 """Texts and token vectors of a seed, and what an index of late interaction answers."""
 
+import json
+
 import numpy as np
 import tiny_checkpoint
 
@@ -26,3 +28,22 @@ def vectors(documents, dim=32, seed=0):
     centres = unit(random.normal(size=(40, dim)))
     rows = centres[random.integers(0, 40, lengths.sum())] + 0.08 * random.normal(size=(lengths.sum(), dim))
     return unit(rows).astype(np.float16), lengths
+
+
+def built(folder, rows, lengths, threads=1, **config):
+    """Build codec and segment in a folder; return what the build says, and the bytes of each file."""
+    from retrievers.colbert import Arrays
+    from retrievers.colbert.index import build
+    from retrievers.colbert.index.codec import CodecConfig
+
+    folder.mkdir()
+    counts = build.build(folder, Arrays(rows, lengths), CodecConfig(**config), threads=threads, say=lambda line: None)
+    return counts, {file.name: file.read_bytes() for file in folder.iterdir()}
+
+
+def without_hashes(folder):
+    """Make an index what it would have been before indexes knew their own bytes."""
+    from retrievers import index_meta
+
+    meta = {key: value for key, value in index_meta.read(folder).items() if key not in ("digest", "sizes", "sources")}
+    (folder / "meta.json").write_text(json.dumps(meta))

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 import tiny_checkpoint
 from command import lotte
-from late_vectors import texts
+from late_vectors import texts, without_hashes
 
 pytest.importorskip("torch", reason="late interaction needs the extra 'colbert'")
 from leaderboard.evaluate import Order, evaluate
 from lotte import Dataset, Doc, Docs, ranking
 from lotte.errors import CorruptFileError, MismatchError
-from retrievers import index_meta, load
+from retrievers import load
 from retrievers.colbert.index import codec
 from retrievers.colbert.index import folder as folders
 from retrievers.colbert.index.meta import IndexMeta
@@ -116,11 +116,6 @@ def test_a_dataset_that_asks_for_longer_queries_gets_them(late_system, small_che
         one = load("colbertv2", [f"checkpoint={small_checkpoint}", f"query_maxlen={length}"])
         assert one.open(tmp_path / "kept" / name / "toy" / "long").search(queries, k=1000).doc_ids("q") == orders[name]
     assert orders["fitted"] != orders["set"]
-
-
-def without_hashes(late_index):
-    meta = {key: value for key, value in index_meta.read(late_index).items() if key not in ("digest", "sizes", "sources")}
-    (late_index / "meta.json").write_text(json.dumps(meta))
 
 
 def test_every_flipped_byte_of_a_late_index_is_found(late_system, late_index):

@@ -9,7 +9,7 @@ import time
 
 import pytest
 from command import error
-from late_vectors import answers, vectors
+from late_vectors import answers, built, vectors
 
 pytest.importorskip("torch", reason="late interaction needs the extra 'colbert'")
 from lotte import Doc, Docs
@@ -17,30 +17,27 @@ from lotte.errors import UnavailableError
 from retrievers import index_folder
 from retrievers.colbert import Arrays
 from retrievers.colbert import retriever as recipe
-from retrievers.colbert.index import build, codec
+from retrievers.colbert.index import build, codec, kmeans
 from retrievers.colbert.index import folder as folders
 from retrievers.colbert.index.codec import CodecConfig
 
 
-def built(sixty_on_disk, rows, lengths, threads=1):
-    sixty_on_disk.mkdir()
-    counts = build.build(
-        sixty_on_disk, Arrays(rows, lengths), CodecConfig(), threads=threads, say=lambda line: None
-    )
-    return counts, {file.name: file.read_bytes() for file in sixty_on_disk.iterdir()}
-
-
-def test_any_number_of_threads_builds_the_same_bytes(tmp_path, monkeypatch):
+@pytest.mark.parametrize("assignment", ["exact", "two_level"])
+def test_any_number_of_threads_builds_the_same_bytes(tmp_path, monkeypatch, assignment):
     monkeypatch.setattr(codec, "SLICE", 100)  # tokens that a thread takes at once
+    monkeypatch.setattr(kmeans, "SHARE", 90)
     rows, lengths = vectors(300)
-    assert built(tmp_path / "a", rows, lengths) == built(tmp_path / "b", rows, lengths, threads=3)
+    asked = {"assignment": assignment, "centroids": 200}
+    assert built(tmp_path / "a", rows, lengths, **asked) == built(tmp_path / "b", rows, lengths, threads=3, **asked)
 
 
-def test_a_build_that_stops_anywhere_goes_on_to_the_same_bytes(tmp_path, monkeypatch):
+@pytest.mark.parametrize("assignment", ["exact", "two_level"])
+def test_a_build_that_stops_anywhere_goes_on_to_the_same_bytes(tmp_path, monkeypatch, assignment):
     monkeypatch.setattr(build, "CHUNK", 50)
     monkeypatch.setattr(build, "sample_rows", lambda documents, seed: list(range(0, documents, 3)))
     rows, lengths = vectors(300)
-    whole = built(tmp_path / "whole", rows, lengths)
+    config = CodecConfig(assignment=assignment)
+    whole = built(tmp_path / "whole", rows, lengths, assignment=assignment)
 
     class Stop(Exception):
         pass
@@ -59,7 +56,7 @@ def test_a_build_that_stops_anywhere_goes_on_to_the_same_bytes(tmp_path, monkeyp
         Stopping.left = 1
         try:
             counts = build.build(
-                tmp_path / "stopped", Stopping(rows, lengths), CodecConfig(), threads=1, say=lambda line: None
+                tmp_path / "stopped", Stopping(rows, lengths), config, threads=1, say=lambda line: None
             )
             break
         except Stop:

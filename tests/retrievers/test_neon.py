@@ -231,6 +231,9 @@ def steps():
     start, floors = random.integers(-999, 999, 32).astype("i4"), np.zeros(32, "i2")
     yield "steps", simd_centroids.steps, (), None, [dots, 12, start, unit[:1] * 3000, *out, floors]
     yield "largest", simd_centroids.largest, (), None, [dots, 12, 5, np.full(32, -(2**31), "i4"), np.zeros(32, "i4")]
+    tops = np.full((3, 32), -(2**31), "i4")
+    yield "largest_few", simd_centroids.largest_few, (3,), None, [dots, 12, 5, tops, 5, 2]
+    yield "largest_lanes", simd_centroids.largest_lanes, (), None, [dots, 12, start, np.zeros(12, "i4")]
     yield "best_tokens", simd_centroids.best_tokens, (2,), None, [ids, 12, coarse, 6, np.zeros(32, "u2"), np.zeros(32, "i1")]
 
 

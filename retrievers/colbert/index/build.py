@@ -19,6 +19,7 @@ from lotte.parsing import json_of
 from lotte.progress import Progress
 from retrievers.colbert.index import codec as codecs
 from retrievers.colbert.index.codec import CodecConfig
+from retrievers.colbert.index.kmeans import compared, takes_two_levels
 from retrievers.colbert.index.meta import Built, Counts
 from retrievers.colbert.index.segment import NumberFile, SegmentWriter
 from retrievers.colbert.kernels import cpu
@@ -144,11 +145,12 @@ def fill(
     """Append the documents that the segment lacks, and finish it."""
     with Progress(len(source), "documents", "encoding and compressing") as progress:
         progress.advance(writer.documents)
+        find = codecs.finder_of(writer.codec, threads=threads, gpu=gpu)
         for first in range(writer.documents, len(source), CHUNK):
             rows = range(first, min(first + CHUNK, len(source)))
             packed = sample.completed(source, rows) if sample else source.vectors(rows)
             vectors = packed.vectors.astype(np.float16, copy=False)  # as the sample: a resumed build sees the same
-            encoded = codecs.encode(writer.codec, vectors, threads=threads, gpu=gpu)
+            encoded = codecs.encode(writer.codec, vectors, threads=threads, gpu=gpu, find=find)
             writer.append(encoded, np.diff(packed.starts), _distance(writer.codec, vectors, encoded.centroid_ids_N))
             progress.advance(len(rows))
     writer.finish()
@@ -232,6 +234,7 @@ def plan(documents: int, tokens_per_document: float, dim: int, config: CodecConf
     sampled = min(documents, 1 + int(16 * np.sqrt(120 * documents))) * tokens_per_document
     centroids = codecs.num_centroids(tokens, config)
     points = min(sampled, centroids * config.points)
+    two_level = takes_two_levels(config.assignment, centroids, dim)
     stored = dim * config.bits / 8 + (2 if centroids <= 2**16 else 4) + 1 + 1.5  # 1.5: the inverted lists, measured
     chunk = min(documents, CHUNK) * tokens_per_document * dim * 14  # float16 and float32 copies, bytes, products
     return Plan(
@@ -239,7 +242,7 @@ def plan(documents: int, tokens_per_document: float, dim: int, config: CodecConf
         disk=tokens * stored + centroids * dim + 30 * documents,
         scratch=sampled * dim * 2,
         memory=points * dim + chunk + centroids * dim * 18 + points * 16,
-        products=dim * centroids * (config.iterations * points + tokens),
+        products=dim * compared(centroids, two_level) * (config.iterations * points + tokens),
     )
 
 

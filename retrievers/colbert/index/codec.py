@@ -5,6 +5,7 @@ Source  Santhanam et al. 2022, arXiv:2112.01488, section 3.3
 """
 
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Lock
@@ -14,10 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lotte import artifact
-from lotte.errors import CorruptFileError
+from lotte.errors import CorruptFileError, shown
 from lotte.jsonl import parsed
 from retrievers.arrays import mapped
-from retrievers.colbert.index.kmeans import kmeans, nearest
+from retrievers.colbert.index.kmeans import ASSIGNMENTS, Find, finder, kmeans, nearest, takes_two_levels
 from retrievers.colbert.kernels import cpu
 from retrievers.colbert.kernels.arrays import Codec, Encoded, Floats, Integers, packed_width
 from retrievers.colbert.kernels.reference import unpack
@@ -34,6 +35,13 @@ class CodecConfig:
     iterations: int = 4  # of k-means
     points: int = 39  # at most so many sampled tokens for a centroid: FAISS warns below; retrievers/LOG.md
     seed: int = 0
+    assignment: str = (
+        "auto"  # of tokens to centroids: exact, two_level (a few groups of them are looked at), or by size
+    )
+
+    def __post_init__(self) -> None:
+        if self.assignment not in ASSIGNMENTS:
+            raise ValueError(f"assignment is one of {', '.join(ASSIGNMENTS)}, not {shown(self.assignment)}")
 
 
 def num_centroids(tokens: float, config: CodecConfig) -> int:
@@ -66,11 +74,15 @@ def train(sample_NH: Any, tokens: float, config: CodecConfig, *, threads: int = 
     wanted = min(num_centroids(tokens, config), len(rest))
     vectors = sample_NH[held_out].astype(np.float32)
     points = _points(sample_NH, np.sort(rest[: wanted * config.points]), float(np.abs(vectors).max()))
-    found = kmeans(points, wanted, iterations=config.iterations, seed=config.seed, threads=threads, gpu=gpu)
-    centroid_ids = nearest(cpu.as_bytes(vectors), found.shifted, threads=threads, gpu=gpu)
+    how: Any = {
+        "threads": threads, "gpu": gpu,
+        "two_level": takes_two_levels(config.assignment, wanted, sample_NH.shape[1]),
+    }  # fmt: skip
+    found = kmeans(points, wanted, iterations=config.iterations, seed=config.seed, **how)
+    centroid_ids = nearest(cpu.as_bytes(vectors), found.shifted, **how)
     residuals = vectors - (found.shifted[centroid_ids].astype(np.float32) - 128) * np.float32(found.step)
     cutoffs, weights = codebook(residuals.ravel(), 2**config.bits)
-    codec = Codec(found.shifted, found.step, cutoffs, weights, np.ones(256, np.float32))
+    codec = Codec(found.shifted, found.step, cutoffs, weights, np.ones(256, np.float32), two_level=how["two_level"])
     inverse = 1 / _lengths(codec, cpu.residuals(codec, vectors, centroid_ids))
     middle = float(np.median(inverse))  # a vector that decodes to next to nothing must not coarsen the table
     low, high = max(float(inverse.min()), 0.8 * middle), min(float(inverse.max()), 1.25 * middle)
@@ -85,7 +97,7 @@ def codebook(numbers: Floats, steps: int) -> tuple[Floats, Floats]:
 
     Source  Lloyd 1982, "Least squares quantization in PCM", IEEE Transactions on Information Theory 28(2), method I
     """
-    ordered = np.sort(numbers.astype(np.float64))
+    ordered = np.sort(numbers).astype(np.float64)  # in this order: half the bytes are sorted
     sums = np.concatenate([[0.0], np.cumsum(ordered)])
     weights = np.quantile(ordered, (np.arange(steps) + 0.5) / steps)
     for _ in range(100):
@@ -103,9 +115,10 @@ def codebook(numbers: Floats, steps: int) -> tuple[Floats, Floats]:
 def _points(sample_NH: Any, rows: Integers, top: float) -> NDArray[np.int8]:
     """Return vectors in bytes, all with one step; the few numbers beyond `top` are cut."""
     points = np.empty((len(rows), sample_NH.shape[1]), np.int8)
-    for first in range(0, len(rows), 1 << 16):
-        block = sample_NH[rows[first : first + (1 << 16)]].astype(np.float32)
-        points[first : first + len(block)] = np.clip(np.rint(block * (127 / (top or 1.0))), -127, 127)
+    for first in range(0, len(rows), 1 << 12):  # a block that stays in the caches
+        block = sample_NH[rows[first : first + (1 << 12)]].astype(np.float32)
+        np.rint(np.multiply(block, 127 / (top or 1.0), out=block), out=block)
+        points[first : first + len(block)] = np.clip(block, -127, 127, out=block)
     return points
 
 
@@ -116,22 +129,29 @@ def _lengths(codec: Codec, encoded: Encoded) -> Floats:
     return lengths
 
 
-def encode(codec: Codec, vectors_NH: NDArray[Any], *, threads: int = 1, gpu: str | None = None) -> Encoded:
+def finder_of(codec: Codec, *, threads: int = 1, gpu: str | None = None) -> Find:
+    """Return what finds the centroids of tokens as the codec wants them to be found: see `kmeans.finder`."""
+    return finder(codec.shifted, two_level=codec.two_level, threads=threads, gpu=gpu)
+
+
+def encode(
+    codec: Codec, vectors_NH: NDArray[Any], *, threads: int = 1, gpu: str | None = None, find: Find | None = None
+) -> Encoded:
     """Return tokens as an index stores them. A thread takes SLICE of them at most at a time, and makes several copies.
 
     vectors_NH  float16 or float32
     gpu         what torch calls a GPU that looks for the nearest centroids; None: the threads do
+    find        what `finder_of` returned for the same codec and GPU, where there is more than one call
     """
     step = min(SLICE, max(1024, -(-len(vectors_NH) // threads)))  # so that all threads have work
-    turns = Lock()  # one thread has the GPU, the others get ready what it takes next
+    turns = Lock() if gpu else nullcontext()  # one thread has the GPU, the others get ready what it takes next
+    found = find or finder_of(codec, threads=threads, gpu=gpu)
 
     def part(first: int) -> Encoded:
         vectors = vectors_NH[first : first + step].astype(np.float32, copy=False)
         points = cpu.as_bytes(vectors)
-        if not gpu:
-            return cpu.residuals(codec, vectors, cpu.nearest(points, codec.shifted))
         with turns:
-            centroid_ids = nearest(points, codec.shifted, threads=1, gpu=gpu)
+            centroid_ids = found(points)
         return cpu.residuals(codec, vectors, centroid_ids)
 
     firsts = range(0, max(1, len(vectors_NH)), step)
@@ -152,6 +172,8 @@ def save(codec: Codec, folder: Path) -> None:
         "weights": codec.weights.tolist(),
         "inverse_lengths": codec.inverse_lengths[[0, -1]].tolist(),
     }
+    if codec.two_level:
+        tables["assignment"] = "two_level"
     if codec.exact is not None:
         halves = codec.exact.astype(np.float16)
         np.save(folder / EXACT, halves if np.array_equal(halves, codec.exact) else codec.exact)
@@ -186,10 +208,12 @@ def load(folder: Path) -> Codec:
         raise CorruptFileError(f"{folder / TABLES}: expected rising numbers, 2, 4 or 16 weights of them; {AGAIN}")
     if not shifted.size or shifted.shape[1] * (len(weights).bit_length() - 1) % 8:
         raise CorruptFileError(f"{folder / CENTROIDS}: no centroids of {len(weights)} weights; {AGAIN}")
+    two_level = tables.get("assignment", "exact") == "two_level"
     exact = None
     if "exact" in tables:
         exact = mapped(folder / EXACT)
         if exact.dtype.kind != "f" or exact.shape != shifted.shape or not np.isfinite(exact).all():
             raise CorruptFileError(f"{folder / EXACT}: expected {shifted.shape} finite numbers; {AGAIN}")
         exact = exact.astype(np.float32)
-    return Codec(shifted, float(step), cutoffs, weights, np.linspace(low, high, 256).astype(np.float32), exact)
+    inverse_lengths = np.linspace(low, high, 256).astype(np.float32)
+    return Codec(shifted, float(step), cutoffs, weights, inverse_lengths, exact, two_level)

@@ -49,6 +49,7 @@ class Codec:
     weights: Floats  # (2 ** bits,), ascending: what a code stands for
     inverse_lengths: Floats  # (256,): what to multiply a decoded vector by
     exact: Floats | None = None  # (K, H) centroids of an index made by others, which has them in floats
+    two_level: bool = False  # whether a token's centroid is looked for by two levels: `reference.nearest_in_groups`
 
     @property
     def bits(self) -> int:
@@ -96,6 +97,44 @@ def packed_width(dim: int, bits: int) -> int:
     if dim * bits % 8:
         raise ValueError(f"{dim} dimensions of {bits} bits do not end on a byte")
     return dim * bits // 8
+
+
+class Reach(NamedTuple):
+    """How many groups of centroids a point looks into."""
+
+    groups: int  # at most: those with the largest products
+    share: int  # in 256ths: a product that is less than so much of the largest one is too small; 0: none is
+
+
+@dataclass(frozen=True, eq=False)
+class Groups:
+    """Centroids in groups, each with a centre: who looks for the nearest centroid may look at the centres first."""
+
+    centres: Bytes  # (G, H), shifted by 128 as centroids are
+    members: NDArray[np.int32]  # (K,): numbers of centroids, group by group, ascending in each
+    starts: NDArray[np.int64]  # (G + 1,): group g has members[starts[g] : starts[g + 1]]
+
+    @property
+    def bits(self) -> int:
+        """Return how many bits the number of a group takes."""
+        return (len(self.centres) - 1).bit_length()
+
+    @property
+    def drop(self) -> int:
+        """Return how many low bits a product with a centre is compared without: product and number then fit 32 bits."""
+        return max(0, (self.centres.shape[1] << 15).bit_length() + self.bits - 31)
+
+    def order(self, dots_NG: NDArray[np.int32], reach: Reach) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+        """Return the groups, the one with the largest product first, and which of them points look into, (N, groups).
+
+        dots_NG  products of the points with the centres
+        """
+        products_NG = dots_NG.astype(np.int64) >> self.drop
+        order = np.argsort(-products_NG, axis=1, kind="stable")[:, : reach.groups]
+        falling = np.take_along_axis(products_NG, order, axis=1)
+        reached = (falling * 256 >= falling[:, :1] * reach.share) | (reach.share == 0)
+        reached[:, :1] = True
+        return order, reached
 
 
 @dataclass(frozen=True, eq=False)

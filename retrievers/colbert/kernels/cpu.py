@@ -10,10 +10,12 @@ from retrievers.colbert.kernels.compile import explicit
 from retrievers.colbert.kernels.decode import decode, exact_maxsim, maxsims
 from retrievers.colbert.kernels.encode import as_bytes, lists, residuals, sums
 from retrievers.colbert.kernels.maxsim import Close, quantized_maxsim, tokens_in
+from retrievers.colbert.kernels.two_level import TwoLevel
 
 __all__ = [
     "Close",
     "Scratch",
+    "TwoLevel",
     "as_bytes",
     "best",
     "centroid_interaction",

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrievers.colbert.kernels.arrays import Bytes, Codec, Encoded, Floats, Integers
-from retrievers.colbert.kernels.compile import compiled
+from retrievers.colbert.kernels.compile import compiled, inlined
 
 
 @partial(compiled, fastmath={"nnan", "nsz"})  # a maximum in any order
@@ -61,27 +61,42 @@ class _CodecArrays(NamedTuple):
     inverse_lengths: Floats
 
 
+@inlined
+def _pack(codes: Any, bits: int, packed: Any) -> None:
+    per_byte = 8 // bits
+    for byte in range(len(packed)):
+        whole = 0
+        for field in range(per_byte):
+            whole = whole << bits | codes[byte * per_byte + field]
+        packed[byte] = whole
+
+
 @compiled
 def _residuals(vectors: Any, centroid_ids: Any, codec: Any, bits: int, packed: Any, lengths: Any) -> None:
     shifted, step, exact, cutoffs, weights, inverse_lengths = codec
-    per_byte = 8 // bits
-    low, high = inverse_lengths[0], inverse_lengths[-1]
-    for token in range(len(vectors)):
+    dim, low, high = vectors.shape[1], inverse_lengths[0], inverse_lengths[-1]
+    near, numbers = np.empty(dim, np.float32), np.empty(dim, np.float32)
+    codes = np.empty(dim, np.uint8)
+    for token in range(len(vectors)):  # in loops that become vector code, but for the sum, whose order makes its bits
         centroid = centroid_ids[token]
+        if len(exact):
+            near[:] = exact[centroid]
+        else:
+            for d in range(dim):
+                near[d] = (np.float32(shifted[centroid, d]) - np.float32(128)) * step
+        codes[:], numbers[:] = 0, weights[0]
+        for i in range(len(cutoffs)):
+            cutoff, weight = cutoffs[i], weights[i + 1]
+            for d in range(dim):
+                above = vectors[token, d] - near[d] > cutoff
+                codes[d] += above
+                numbers[d] = weight if above else numbers[d]
+        for d in range(dim):
+            numbers[d] = (near[d] + numbers[d]) * (near[d] + numbers[d])
         square = np.float32(0)
-        for byte in range(packed.shape[1]):
-            whole = 0
-            for field in range(per_byte):
-                d = byte * per_byte + field
-                near = exact[centroid, d] if len(exact) else (np.float32(shifted[centroid, d]) - np.float32(128)) * step
-                rest = vectors[token, d] - near
-                code = 0
-                for cutoff in cutoffs:
-                    code += rest > cutoff
-                whole = whole << bits | code
-                number = near + weights[code]
-                square += number * number
-            packed[token, byte] = whole
+        for d in range(dim):
+            square += numbers[d]
+        _pack(codes, bits, packed[token])
         inverse = np.float32(1) / max(np.sqrt(square), np.float32(1e-12))
         place = (inverse - low) / max(high - low, np.float32(1e-12)) * np.float32(255)
         lengths[token] = np.uint8(min(max(np.rint(place), np.float32(0)), np.float32(255)))

@@ -22,8 +22,10 @@ from retrievers.colbert.kernels.arrays import (
     CentroidScores,
     Codec,
     Floats,
+    Groups,
     Integers,
     Query,
+    Reach,
     SearchContext,
     Segment,
 )
@@ -46,6 +48,22 @@ def nearest(points_NH: NDArray[np.int8], centroids_KH: Bytes) -> NDArray[np.int3
     """
     dots_NK = points_NH.astype(np.float32) @ (centroids_KH.astype(np.float32) - 128).T
     return dots_NK.argmax(axis=1).astype(np.int32)
+
+
+def nearest_in_groups(
+    points_NH: NDArray[np.int8], centroids_KH: Bytes, groups: Groups, reach: Reach
+) -> NDArray[np.int32]:
+    """Return what `nearest` returns of the centroids of some groups: of those whose centres are near, `Groups.order`.
+
+    Where a point looks into all groups it is `nearest`.
+    """
+    points = points_NH.astype(np.float32)
+    order, reached = groups.order((points @ (groups.centres.astype(np.float32) - 128).T).astype(np.int32), reach)
+    group_K = np.empty(len(centroids_KH), np.int64)
+    group_K[groups.members] = np.repeat(np.arange(len(groups.centres)), np.diff(groups.starts))
+    seen_NK = ((order[:, :, None] == group_K) & reached[:, :, None]).any(axis=1)
+    dots_NK = points @ (centroids_KH.astype(np.float32) - 128).T
+    return np.where(seen_NK, dots_NK, -np.inf).argmax(axis=1).astype(np.int32)
 
 
 def pack(codes_NH: Bytes, *, bits: int) -> Bytes:

@@ -56,8 +56,12 @@ def clipped_id(b: Builder, number: Value, last: Value) -> Value:
 
 def larger(b: Builder, x: Value, y: Value) -> Value:
     """Return the larger numbers of two vectors of signed integers."""
-    name = f"llvm.smax.v{x.type.count}i{x.type.element.width}"
-    return b.call(b.module.declare_intrinsic(name, (), ir.FunctionType(x.type, [x.type] * 2)), [x, y])
+    return call(b, f"llvm.smax.v{x.type.count}i{x.type.element.width}", x.type, x, y)
+
+
+def smaller(b: Builder, x: Value, y: Value) -> Value:
+    """Return the smaller numbers of two vectors of signed integers."""
+    return call(b, f"llvm.smin.v{x.type.count}i{x.type.element.width}", x.type, x, y)
 
 
 def literals(*args: Any) -> list[int] | None:

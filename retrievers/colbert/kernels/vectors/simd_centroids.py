@@ -25,10 +25,12 @@ from retrievers.colbert.kernels.vectors.llvm import (
     V32I16,
     Builder,
     Value,
+    call,
     clipped_id,
     larger,
     literals,
     load,
+    smaller,
     spread,
     store,
 )
@@ -114,6 +116,64 @@ def largest(typingctx: Any, dots: Any, count: Any, first: Any, best: Any, centro
         return context.get_dummy_value()
 
     return types.void(*[types.intp] * 5), codegen
+
+
+@intrinsic(prefer_literal=True)
+def largest_few(typingctx: Any, dots: Any, count: Any, first: Any, tops: Any, bits: Any, drop: Any, keep: Any) -> Any:
+    """Put the dot products of 32 points, with their places, among the `keep` largest of each; the first of equals.
+
+    dots   address of (count, 32) int32, of rows from number `first` on, all below 2 ** bits
+    tops   address of (keep, 32) int32, falling: (dot >> drop) << bits, and 2 ** bits - 1 less the row's number
+    """
+    if (known := literals(keep)) is None:
+        return None
+    (num_kept,) = known
+
+    def codegen(context: Any, b: Builder, signature: Any, args: Any) -> Value:
+        dots_at, count_v, first_v, tops_at, bits_v, drop_v, _ = args
+        zero, one = ir.Constant(I64, 0), ir.Constant(I64, 1)
+        up, down = (spread(b, b.trunc(number, I32), V16I32) for number in (bits_v, drop_v))
+        last = b.sub(b.sub(b.shl(one, bits_v), one), first_v)
+        for half in HALVES:
+            places = [128 * place + 64 * half for place in range(num_kept)]
+            tops = [cgutils.alloca_once_value(b, load(b, tops_at, V16I32, place)) for place in places]
+            with cgutils.for_range_slice(b, zero, count_v, one, I64) as (row, _):
+                at = b.add(b.mul(row, ir.Constant(I64, 4 * LANES)), ir.Constant(I64, 64 * half))
+                key = b.shl(b.ashr(load(b, dots_at, V16I32, at), down), up)
+                key = b.add(key, spread(b, b.trunc(b.sub(last, row), I32), V16I32))
+                for top in tops:
+                    before = b.load(top)
+                    b.store(larger(b, before, key), top)
+                    key = smaller(b, before, key)
+            for top, place in zip(tops, places, strict=True):
+                store(b, b.load(top), tops_at, place)
+        return context.get_dummy_value()
+
+    return types.void(*[types.intp] * 6, keep), codegen
+
+
+@intrinsic
+def largest_lanes(typingctx: Any, dots: Any, count: Any, start: Any, out: Any) -> Any:
+    """Write for each row the largest of its 32 dot products: 32 times the product, and a number that says whose it is.
+
+    dots   address of (count, 32) int32
+    start  address of 32 int32 to add to 32 times the products of each row
+    out    address of (count,) int32
+    """
+
+    def codegen(context: Any, b: Builder, signature: Any, args: Any) -> Value:
+        dots_at, count_v, start_at, out_at = args
+        starts = [load(b, start_at, V16I32, 64 * half) for half in HALVES]
+        five = ir.Constant(V16I32, [5] * 16)
+        with cgutils.for_range_slice(b, ir.Constant(I64, 0), count_v, ir.Constant(I64, 1), I64) as (row, _):
+            at = b.mul(row, ir.Constant(I64, 4 * LANES))
+            dots = [load(b, dots_at, V16I32, b.add(at, ir.Constant(I64, 64 * half))) for half in HALVES]
+            keys = [b.add(b.shl(dot, five), start) for dot, start in zip(dots, starts, strict=True)]
+            top = call(b, "llvm.vector.reduce.smax.v16i32", I32, larger(b, *keys))
+            store(b, top, out_at, b.mul(row, ir.Constant(I64, 4)))
+        return context.get_dummy_value()
+
+    return types.void(*[types.intp] * 4), codegen
 
 
 @intrinsic(prefer_literal=True)
