@@ -15,7 +15,7 @@ from lotte.errors import MismatchError
 from retrievers.colbert.index.folder import ColbertIndex
 from retrievers.colbert.index.meta import IndexMeta
 from retrievers.colbert.kernels import cpu
-from retrievers.colbert.kernels.arrays import Bytes, Floats
+from retrievers.colbert.kernels.arrays import Bytes, Floats, Pooling
 from retrievers.colbert.search.config import SearchConfig
 from retrievers.colbert.search.cpu import TopK, search
 from retrievers.retriever import Answer
@@ -35,6 +35,8 @@ class Options(Protocol):
     def checkpoint(self) -> str: ...
     @property
     def encoder(self) -> "Encoder": ...
+    @property
+    def pooling(self) -> Pooling: ...
     @property
     def search_config(self) -> SearchConfig: ...
     @property
@@ -116,6 +118,8 @@ class LateIndex:
 
         Raises  MismatchError if the text is not the one that was indexed
         """
+        if (factor := self._recipe.pooling.factor) > 1:
+            raise MismatchError(f"{factor:g} tokens became one vector in this index (pool), so no word can be shown")
         encoder = self._encoder
         base, segment = self._segment(self._rows[doc_id])
         tokens = slice(segment.starts[self._rows[doc_id] - base], segment.starts[self._rows[doc_id] - base + 1])

@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cache, partial
+from math import inf
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
@@ -28,7 +29,8 @@ from retrievers.colbert.index.kmeans import ASSIGNMENTS
 from retrievers.colbert.index.meta import Built, Counts, IndexMeta
 from retrievers.colbert.index.update import Addition
 from retrievers.colbert.kernels import gpu
-from retrievers.colbert.kernels.arrays import BITS, packed_width
+from retrievers.colbert.kernels.arrays import BITS, Pooling, packed_width
+from retrievers.colbert.kernels.pooling import pooled
 from retrievers.colbert.late_index import LateIndex
 from retrievers.colbert.search.config import ALGORITHMS, SearchConfig
 from retrievers.index_meta import META
@@ -60,6 +62,7 @@ class LateInteraction:
     iterations: int = 4
     seed: int = 0
     assignment: str = "auto"  # of tokens to centroids: auto, exact, two_level
+    pool: float = 0.0  # one vector is kept of so many of a document; 0: what the checkpoint says, else 1, which is all
     search: str = field(default="auto", metadata=SEARCH_TIME)  # auto, paper, pruned
     probe: int = field(default=0, metadata=SEARCH_TIME)
     candidates: int = field(default=0, metadata=SEARCH_TIME)
@@ -81,6 +84,8 @@ class LateInteraction:
         for name in ("query_maxlen", "doc_maxlen", "centroids", *STAGE_SIZES, "threads", "seed"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} is 0 or more, not {getattr(self, name)}")
+        if not (self.pool == 0 or 1 <= self.pool < inf):
+            raise ValueError(f"pool is 1 or more, or 0 for what the checkpoint says, not {self.pool}")
         if self.iterations < 1:
             raise ValueError(f"iterations are 1 or more, not {self.iterations}")
 
@@ -113,6 +118,12 @@ class LateInteraction:
         return CodecConfig(**{name: getattr(self, name) for name in OF_CODEC})
 
     @property
+    def pooling(self) -> Pooling:
+        """How many tokens of a document become one vector when it is indexed."""
+        said = self.encoder.checkpoint.pooling
+        return replace(said, factor=self.pool) if self.pool else said
+
+    @property
     def search_config(self) -> SearchConfig:
         """How the index is searched."""
         algorithm = "exact" if self.exact else self.search
@@ -131,7 +142,12 @@ class LateInteraction:
         return Card(
             family="late-interaction",
             model=self.model,
-            index={"type": "centroids and residuals", "bits": self.bits, "seed": self.seed},
+            index={
+                "type": "centroids and residuals",
+                "bits": self.bits,
+                "seed": self.seed,
+                "pool": self.pooling.factor,
+            },
             search=asdict(self.search_config) | {"exact": self.search_config.algorithm == "exact"},
             training_data=(seen.names() or None) if seen else None,
             checkpoint=folder,
@@ -147,7 +163,7 @@ class LateInteraction:
                 origin = getattr(corpus, "path", None)
                 made = build.build(
                     folder,
-                    build.Encoding(encoder, corpus),
+                    build.Encoding(encoder, corpus, self.pooling),
                     self.codec_config,
                     threads=self.num_threads,
                     say=say,
@@ -195,7 +211,7 @@ class LateInteraction:
 
     def _encoding(self, corpus: Corpus, meta: IndexMeta) -> build.VectorSource:
         meta.check_model(self.model, self.checkpoint)
-        return build.Encoding(self._ready(), corpus)
+        return build.Encoding(self._ready(), corpus, self.pooling)
 
 
 def build_index(
@@ -282,7 +298,7 @@ def _announce(recipe: LateInteraction, corpus: Corpus, path: Path) -> None:
     texts = [corpus[row].text for row in some]
     recipe.encoder.docs(texts[:4])  # the first batch pays for what is set up once
     start = perf_counter()
-    lengths = np.diff(recipe.encoder.docs(texts).starts) if texts else np.zeros(1)
+    lengths = np.diff(pooled(recipe.encoder.docs(texts), recipe.pooling).starts) if texts else np.zeros(1)
     seconds = (perf_counter() - start) / max(1, len(texts))
     plan = build.plan(len(corpus), float(lengths.mean()), recipe.encoder.dim, recipe.codec_config)
     total = seconds * len(corpus)  # and next to nothing for what a GPU multiplies

@@ -23,7 +23,8 @@ from retrievers.colbert.index.kmeans import compared, takes_two_levels
 from retrievers.colbert.index.meta import Built, Counts
 from retrievers.colbert.index.segment import NumberFile, SegmentWriter
 from retrievers.colbert.kernels import cpu
-from retrievers.colbert.kernels.arrays import Codec, Integers, TokenVectors
+from retrievers.colbert.kernels.arrays import Codec, Integers, Pooling, TokenVectors
+from retrievers.colbert.kernels.pooling import pooled
 from retrievers.index_folder import DOC_IDS
 
 if TYPE_CHECKING:
@@ -68,16 +69,16 @@ class Arrays:
 
 
 class Encoding:
-    """A source of vectors: a corpus, and the encoder that reads it."""
+    """A source of vectors: a corpus, the encoder that reads it, and how many tokens become one vector."""
 
-    def __init__(self, encoder: "Encoder", corpus: Corpus) -> None:
-        self._encoder, self._corpus, self.dim = encoder, corpus, encoder.dim
+    def __init__(self, encoder: "Encoder", corpus: Corpus, pooling: Pooling) -> None:
+        self._encoder, self._corpus, self._pooling, self.dim = encoder, corpus, pooling, encoder.dim
 
     def __len__(self) -> int:
         return len(self._corpus)
 
     def vectors(self, rows: Sequence[int]) -> TokenVectors:
-        return self._encoder.docs([self._corpus[row].text for row in rows])
+        return pooled(self._encoder.docs([self._corpus[row].text for row in rows]), self._pooling)
 
 
 def sample_rows(documents: int, seed: int) -> list[int]:

@@ -26,7 +26,7 @@ from retrievers.colbert.kernels.arrays import LANES, Bytes, Groups, Reach
 SHARE = 1 << 14  # points that a thread takes at once
 FEW = 8  # points for a centroid, below which an iteration takes no part of them
 ASSIGNMENTS = ("auto", "exact", "two_level")
-MANY_CENTROIDS = 1 << 14  # from which on "auto" takes two levels: below, a build is seconds, and its bytes stay as they were
+MANY_CENTROIDS = 1 << 14  # from which on "auto" takes two levels; below, a build takes seconds, and is as it was
 MOST_DIMS, MOST_GROUPS = 1024, 4096  # of two levels: a product and whose it is then fit 32 bits
 REACH = Reach(groups=16, share=154)  # retrievers/LOG.md
 PROBED = 10  # groups that a point looks into on average

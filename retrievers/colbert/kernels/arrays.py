@@ -26,6 +26,14 @@ UNIT = 2.0**-14  # a step of a centroid score in 16 bits: from -2 to 2, as vecto
 COARSE = 7  # bits that a centroid score in 8 bits has less: steps of 2 ** -7, from -1 to 1
 
 
+@dataclass(frozen=True, kw_only=True)
+class Pooling:
+    """How many tokens of a document become one vector."""
+
+    factor: float = 1.0  # 1 or more; of what is not protected a share of 1 / factor stays, one vector at least
+    protected: int = 1  # first tokens of a document that stay as they are: [CLS]
+
+
 class TokenVectors(NamedTuple):
     """The vectors of some documents' tokens, end to end; those of document d are vectors[starts[d] : starts[d + 1]]."""
 

@@ -267,3 +267,24 @@ def exact_maxsim(segment: Segment, context: SearchContext, rows_C: NDArray[np.in
         vectors = decode(context.codec, segment.centroid_ids[tokens], segment.residuals[tokens])
         out[i] = maxsim(context.query.vectors, vectors, np.array([0, len(vectors)]))[0]
     return out
+
+
+def ward(distances_TT: NDArray[np.float64], count: int) -> list[list[int]]:
+    """Return `count` clusters of tokens: of all pairs the nearest is merged, again and again, by Ward's rule.
+
+    Source  Ward 1963, "Hierarchical grouping to optimize an objective function"; Lance and Williams 1967
+    """
+    clusters = [[token] for token in range(len(distances_TT))]
+    far = distances_TT.astype(np.float64)
+    np.fill_diagonal(far, np.inf)
+    while len(clusters) > count:
+        one, two = sorted(np.unravel_index(far.argmin(), far.shape))
+        sizes = np.array([len(cluster) for cluster in clusters])
+        square = (
+            (sizes + sizes[one]) * far[one] ** 2 + (sizes + sizes[two]) * far[two] ** 2 - sizes * far[one, two] ** 2
+        )
+        far[one] = far[:, one] = np.sqrt(square / (sizes + sizes[one] + sizes[two]))
+        far[one, one] = np.inf
+        clusters[one] = sorted(clusters[one] + clusters.pop(two))
+        far = np.delete(np.delete(far, two, 0), two, 1)
+    return sorted(clusters)

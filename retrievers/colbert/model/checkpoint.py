@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from lotte import artifact, extras
 from lotte.errors import CorruptFileError, MismatchError, UnavailableError, named, reason, shown
+from retrievers.colbert.kernels.arrays import Pooling
 from retrievers.colbert.model import config, tensors
 from retrievers.colbert.model.config import ModelConfig, read_json
 from retrievers.colbert.model.tensors import Array
@@ -29,6 +30,7 @@ WEIGHTS = "model.safetensors"
 QUANTIZED = "model.int8.safetensors"  # a name of ours: others would take the codes for numbers
 PICKLE = "pytorch_model.bin"
 PROJECTION = "linear.weight"
+POOLING = "HierarchicalTokenPooling"  # a module of sentence-transformers
 _FILES = ["*.json", "*.safetensors", "vocab.txt", config.METADATA]  # what is fetched from a hub
 _COMMIT = re.compile("[0-9a-f]{40}")
 # tensors of a checkpoint that a model of hidden states has no place for, and that nobody misses
@@ -101,6 +103,15 @@ class Checkpoint:
     @property
     def _modules(self) -> list[tuple[str, Path]]:
         return config.modules(self.folder) if (self.folder / config.MODULES).exists() else []
+
+    @cached_property
+    def pooling(self) -> Pooling:
+        """How many tokens of a document become one vector, as a module HierarchicalTokenPooling says.
+
+        Raises  CorruptFileError or MismatchError for one that says what we do not do
+        """
+        path = next((path for kind, path in self._modules if kind == POOLING), None)
+        return Pooling() if path is None else config.pooling(path / "config.json")
 
     @property
     def _backbone(self) -> Path:
@@ -290,8 +301,9 @@ def find(source: str | Path, *, revision: str | None = None, trust: bool = False
         commit = folder.name if _COMMIT.fullmatch(folder.name) else revision
     found = Checkpoint(name=name, folder=folder, revision=commit, settings=config.read(folder), trust=trust)
     for kind, path in found._modules:
-        if kind not in ("Transformer", "Dense", "MultiVectorMask", "Normalize", "Pooling"):
+        if kind not in ("Transformer", "Dense", "MultiVectorMask", "Normalize", "Pooling", POOLING):
             raise MismatchError(f"{folder / config.MODULES} lists a {named(kind)} at {path}, which we do not do")
+    _ = found.pooling  # a module that asks for what we do not do is told before weights are read
     return found
 
 

@@ -15,6 +15,7 @@ from typing import Any, Literal, TypeVar
 from lotte.errors import CorruptFileError, MismatchError, shown
 from lotte.parsing import json_file, require_plain
 from lotte.paths import why_not
+from retrievers.colbert.kernels.arrays import Pooling
 
 METADATA = "artifact.metadata"  # ColBERT's settings, JSON
 SETTINGS = "config_sentence_transformers.json"  # PyLate's, and those of sentence-transformers
@@ -165,6 +166,24 @@ def modules(folder: Path) -> list[tuple[str, Path]]:
         return [(str(entry["type"]).rpartition(".")[2], inside(folder, entry["path"], MODULES)) for entry in listed]
     except (KeyError, TypeError):
         raise CorruptFileError(f"{folder / MODULES} is no list of modules with 'type' and 'path'") from None
+
+
+def pooling(path: Path) -> Pooling:
+    """Return what the config.json of a module HierarchicalTokenPooling says.
+
+    Raises  CorruptFileError for a value that cannot be, MismatchError for one that we do not do
+    """
+    settings = read_json(path)
+    factor, protected = settings.get("pool_factor", 1.0), settings.get("num_protected_tokens", 1)
+    if type(factor) not in (int, float) or not 1 <= factor < inf:
+        raise CorruptFileError(f"{path}: expected a 'pool_factor' of 1 or more, found {shown(factor)}")
+    if type(protected) is not int or not 0 <= protected <= LONGEST:
+        raise CorruptFileError(f"{path}: expected 'num_protected_tokens' of 0 or more, found {shown(protected)}")
+    if not setting(path, settings, "normalize_embeddings", False):
+        raise MismatchError(f"{path}: 'normalize_embeddings' is off, and an index has vectors of length 1")
+    if settings.get("tasks", ["document"]) != ["document"]:
+        raise MismatchError(f"{path}: 'tasks' are {shown(settings['tasks'])}, and only documents are pooled here")
+    return Pooling(factor=float(factor), protected=protected)
 
 
 def read_json(path: Path, *, kind: type = dict) -> Any:
