@@ -10,7 +10,7 @@ the name of what made it; see `index_meta`.
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
 from time import perf_counter
@@ -196,9 +196,21 @@ def stage(text: str, option: str) -> Stage:
     return SystemStage(registry.load(name, [pair.strip() for pair in _split(inner[:-1], ",", option)]))
 
 
-def names_file(text: str) -> bool:
-    """Return whether a text that names stages would have a file read: what an index says is not enough for that."""
-    return any(_is_file(word.strip()) for word in re.split(r"[+(),=]", text))
+def spoken(text: str, option: str) -> str:
+    """Return what of a text is done only where the command line says it, each time; "" if it asks for nothing such.
+
+    That is a file that is read, and an option that is `SPOKEN`: an index may not ask for them by the stages it names.
+    """
+    for one in stages(text, option):
+        if not isinstance(one, SystemStage):
+            return one.spelled()
+        for field in fields(one.system):
+            value = getattr(one.system, field.name)
+            if field.metadata.get("spoken") and value != field.default:
+                return f"{field.name}={_text(value)}"
+            if field.metadata.get("stages") and (found := spoken(value, option)):
+                return found
+    return ""
 
 
 def write_parts(

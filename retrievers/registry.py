@@ -100,9 +100,9 @@ def recorded(recipe: Mapping[str, Any], where: Path, name: str = "", options: It
     for key, value in kept.items():
         if key not in types or type(value) not in ((int, float) if types[key] is float else (types[key],)):
             raise CorruptFileError(f"{where}: {said} has no option {shown(key, 40)}: {shown(value, 40)}; {AGAIN}")
-        if key not in options and key in naming and pipeline.names_file(value):
+        if key not in options and key in naming and (found := pipeline.spoken(value, key)):
             raise LotteError(
-                f"{where} says that a file is read, {key}={shown(value, 80)}; if you trust it, say it: -o {key}=..."
+                f"{where} asks for {shown(found, 80)}, which is done only where the command line says it: -o {key}=..."
             )
     return make(said, {**kept, **options})
 

@@ -19,7 +19,7 @@ from lotte.errors import MismatchError, UnavailableError, shown
 from lotte.progress import Progress
 from lotte.terminal import say
 from retrievers import index_folder, pipeline
-from retrievers.options import NAME, SEARCH_TIME
+from retrievers.options import NAME, SEARCH_TIME, SPOKEN
 from retrievers.pipeline import STAGES, Stage, TimedIndex
 from retrievers.retriever import Card
 from retrievers.score_file import ScoreFile
@@ -40,7 +40,7 @@ class CrossEncoderRetriever:
     maxlen: int = field(default=0, metadata=SEARCH_TIME)  # tokens; 0: 512, or as many as the checkpoint has positions
     precision: str = field(default="fp32", metadata=SEARCH_TIME)  # fp32, bf16
     device: str = field(default="auto", metadata=SEARCH_TIME)
-    scores: str = field(default="", metadata=SEARCH_TIME)  # a file that keeps them; "": nowhere
+    scores: str = field(default="", metadata=SPOKEN)  # a file that keeps them; "": nowhere
     name: str = field(default="crossencoder", kw_only=True, metadata=NAME)
 
     def __post_init__(self) -> None:

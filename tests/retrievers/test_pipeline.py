@@ -163,10 +163,33 @@ def test_a_query_that_a_ranking_leaves_out_has_what_the_others_found(tmp_path, r
     assert index.search({"q1": "flour", "q9": "moon"}, k=10).doc_ids("q9") == ["b"]
 
 
-def test_a_file_that_only_an_index_names_is_not_read(tmp_path, run_file):
-    load("hybrid", [f"of={run_file}+bm25"]).index(DOCS, tmp_path / "index")
-    with pytest.raises(LotteError, match=r"says that a file is read, of=.*; if you trust it, say it: -o of="):
-        registry.open_index(index_folder.described(tmp_path / "index"))
+def naming(index, stages):
+    """Write other stages into an index's meta.json, as anybody could."""
+    from lotte import artifact
+
+    meta = json.loads((index / "meta.json").read_text())
+    meta["recipe"]["options"]["of"] = stages
+    del meta["digest"]
+    (index / "meta.json").write_bytes(artifact.sealed(meta))
+
+
+ASKING = {
+    "a file": ("bm25+/etc/some.trec", "/etc/some.trec"),
+    "a file within a stage": ("bm25+hybrid(of=overlap+/etc/some.trec)", "/etc/some.trec"),
+    "a pickle": ("bm25+colbertv2(checkpoint=theirs, trust=true)", "trust=true"),
+    "a file that is written to": ("bm25+crossencoder(checkpoint=theirs, scores=/etc/some.jsonl)", "scores=/etc/some.jsonl"),
+    "a pickle of a first stage": (
+        "bm25+crossencoder(checkpoint=theirs, first=colbertv2(checkpoint=theirs, trust=true))", "trust=true"
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("stages, asked", ASKING.values(), ids=ASKING)
+def test_what_is_said_each_time_is_not_done_because_an_index_says_it(index, stages, asked):
+    naming(index, stages)
+    with pytest.raises(LotteError) as error:
+        registry.open_index(index_folder.described(index))
+    assert f"asks for {asked!r}, which is done only where the command line says it: -o of=" in str(error.value)
 
 
 def test_a_file_that_is_named_again_is_read(tmp_path, run_file):
@@ -176,11 +199,6 @@ def test_a_file_that_is_named_again_is_read(tmp_path, run_file):
 
 
 def test_code_that_an_index_names_as_a_stage_is_not_imported(index):
-    from lotte import artifact
-
-    meta = json.loads((index / "meta.json").read_text())
-    meta["recipe"]["options"]["of"] = "bm25+antigravity:fly"
-    del meta["digest"]
-    (index / "meta.json").write_bytes(artifact.sealed(meta))
+    naming(index, "bm25+antigravity:fly")
     with pytest.raises(UnknownNameError, match="'antigravity:fly' is no system and no ranking file"):
         registry.open_index(index_folder.described(index))
