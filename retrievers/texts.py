@@ -34,7 +34,7 @@ class IndexTexts:
 
     def __init__(self, folder: IndexFolder, say: Callable[[str], None]) -> None:
         self._corpora: list[Corpus] = []
-        if TEXTS in folder.meta["files"]:
+        if TEXTS in folder.meta.get("files", ()):
             self._corpora.append(_Kept(folder))
             return
         origins = sources(folder.meta)
