@@ -17,9 +17,11 @@ from numpy.typing import NDArray
 from retrievers.colbert.kernels.ordered import SIDE, numeric, total
 from retrievers.colbert.kernels.products import COLUMNS, GROUP, LEVELS, ROWS, byte_tile, float_tile, share_tile
 from retrievers.colbert.kernels.vectors.rows import (
+    LANES,
     TINY,
     codes_of,
     gelu_of,
+    key_words,
     norm_of,
     shares_of,
     size_of,
@@ -96,7 +98,7 @@ class Room:
     """What attention needs beside its numbers, for texts of at most so many tokens and heads of so many numbers."""
 
     def __init__(self, length: int, head: int) -> None:
-        panels, wide = -(-length // COLUMNS), -(-head // COLUMNS)
+        panels, wide = -(-length // LANES) * LANES // COLUMNS, -(-head // COLUMNS)
         fours = -(-head // 4)
         self.edges = np.zeros((2, COLUMNS), np.float32)  # what scores begin with: zeros; of the last panel, see `_edge`
         self.scores = np.zeros((ROWS, panels * COLUMNS), np.float32)
@@ -104,8 +106,7 @@ class Room:
         self.keys = np.zeros((panels, head, COLUMNS), np.float32)
         self.values = np.zeros((wide, panels * COLUMNS, COLUMNS), np.float32)
         # the same in bytes, four of them to a number
-        self.codes = np.zeros(4 * fours, np.int8)
-        self.key_bytes = np.zeros((panels, fours, COLUMNS), np.int32)
+        self.key_bytes = np.zeros((panels, -(-head // SIDE) * SIDE // 4, COLUMNS), np.int32)
         self.key_worth = np.zeros((panels, COLUMNS), np.float32)
         self.key_offsets = np.zeros((panels, COLUMNS), np.int32)
         self.value_bytes = np.zeros((wide, panels * COLUMNS // 4, COLUMNS), np.int32)
@@ -119,7 +120,7 @@ class Room:
 
     def bytes(self) -> tuple[Any, ...]:
         return (
-            self.edges, self.codes, self.key_bytes, self.key_worth, self.key_offsets, self.value_bytes,
+            self.edges, self.key_bytes, self.key_worth, self.key_offsets, self.value_bytes,
             self.value_worth, self.query_bytes, self.query_scales, self.scores, self.shares, self.mixed,
         )  # fmt: skip
 
@@ -187,12 +188,14 @@ def byte_attention(head: int, width: int, step: int) -> Callable[..., None]:
 
     @numeric
     def run(
-        qkv: Any, first: Any, length: Any, seen: Any, heads: Any, scale: Any, edges: Any, codes: Any, keys: Any,
+        qkv: Any, first: Any, length: Any, seen: Any, heads: Any, scale: Any, edges: Any, keys: Any,
         key_worth: Any, key_offsets: Any, values: Any, value_worth: Any, queries: Any, query_scales: Any, scores: Any,
         shares: Any, mixed: Any, out: Any,
     ) -> None:  # fmt: skip
-        panels, fours, words, stride = (seen + COLUMNS - 1) // COLUMNS, (seen + 3) // 4, codes.view(np.int32), qkv.strides[0]
+        panels, fours, stride = (seen + COLUMNS - 1) // COLUMNS, (seen + 3) // 4, qkv.strides[0]
+        blocks = (seen + LANES - 1) // LANES
         key_worth[panels - 1, seen - _edge(edges, seen) :] = ZERO
+        scores[:, panels * COLUMNS : blocks * LANES] = FAR_BELOW
         for h in range(heads):
             query_at = qkv.ctypes.data + first * stride + 4 * h * head
             key_at, value_at = query_at + 4 * heads * head, query_at + 8 * heads * head
@@ -207,15 +210,11 @@ def byte_attention(head: int, width: int, step: int) -> Callable[..., None]:
                 panel, column = key // COLUMNS, key % COLUMNS
                 top = size_of(key_at + key * stride, head)
                 key_worth[panel, column] = top / F(127)
-                codes_of(
-                    key_at + key * stride, head, F(127) / top if top > TINY else ZERO, codes.ctypes.data, 0
-                )
-                whole = np.int32(0)
-                for d in range(head):
-                    whole += codes[d]
+                whole = key_words(
+                    key_at + key * stride, head, F(127) / top if top > TINY else ZERO,
+                    keys.ctypes.data + panel * keys.strides[0] + 4 * column, 4 * COLUMNS,
+                )  # fmt: skip
                 key_offsets[panel, column] = -MIDDLE * whole
-                for four in range(steps):
-                    keys[panel, four, column] = words[four]
             for row in range(0, length, ROWS):
                 for i in range(ROWS):
                     at = query_at + (row + i) * stride
@@ -229,12 +228,10 @@ def byte_attention(head: int, width: int, step: int) -> Callable[..., None]:
                         edges.ctypes.data + (edges.strides[0] if panel == panels - 1 else 0),
                         scores.ctypes.data + 4 * COLUMNS * panel, scores.strides[0], 1, ROWS, steps, width, step,
                     )  # fmt: skip
-                for i in range(ROWS):
-                    high = shares.ctypes.data + i * shares.strides[1]
-                    query_scales[i] = ONE / F(shares_of(
-                        scores.ctypes.data + i * scores.strides[0], (seen + SIDE - 1) // SIDE, high,
-                        high + shares.strides[0],
-                    ))  # fmt: skip
+                shares_of(
+                    scores.ctypes.data, scores.strides[0], blocks, shares.ctypes.data,
+                    shares.strides[1], shares.strides[0], query_scales.ctypes.data, ROWS,
+                )  # fmt: skip
                 for panel in range(wide):
                     share_tile(
                         shares.ctypes.data, shares.strides[0], shares.strides[1],

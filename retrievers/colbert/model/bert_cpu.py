@@ -136,7 +136,10 @@ class CompiledTransformer:
         room = self._room(len(ids), max(lengths))
         hidden, qkv, mixed = room.hidden, room.qkv, room.mixed
         np.take(self.words, ids, axis=0, out=hidden[: len(ids)])
-        mixed[: len(ids)] = self.places[np.concatenate([np.arange(length) for length in lengths])]
+        first = 0
+        for length in lengths:
+            mixed[first : first + length] = self.places[:length]
+            first += length
         for padding in (hidden, mixed):
             padding[len(ids) :] = 0
         transformer.add_and_norm(hidden, mixed, *self.norm, self.epsilon)

@@ -33,6 +33,7 @@ from retrievers.colbert.kernels.vectors.llvm import (
 )
 
 SIDE = 16
+LANES = 64  # in exp and what is made of it: many steps one after the other, so more numbers than one register holds
 F = np.float32
 LOWEST, LOG2E, LN2_HIGH, LN2_LOW = F(-87), F(1.4426950408889634), F(0.693359375), F(-2.12194440e-4)
 ROUND = 12582912  # 1.5 * 2**23: adding it to a small float32 rounds that to a whole number, the low bits of the sum
@@ -47,24 +48,36 @@ ZERO = ir.Constant(I64, 0)
 ONE = ir.Constant(I64, 1)
 
 
-def _same(value: Any) -> Value:
-    return ir.Constant(V16F32, [float(value)] * SIDE)
+def _same(value: Any, lanes: int = SIDE) -> Value:
+    return ir.Constant(ir.VectorType(F32, lanes), [float(value)] * lanes)
 
 
-def _whole(value: int) -> Value:
-    return ir.Constant(V16I32, [value] * SIDE)
+def _whole(value: int, lanes: int = SIDE) -> Value:
+    return ir.Constant(ir.VectorType(I32, lanes), [value] * lanes)
+
+
+def _bits(b: Builder, x: Value) -> Value:
+    return b.bitcast(x, ir.VectorType(I32, x.type.count))
 
 
 def _size(b: Builder, x: Value) -> Value:
     """Return numbers without their signs, as bits: of such floats the larger has the larger bits."""
-    return b.and_(b.bitcast(x, V16I32), _whole(0x7FFFFFFF))
+    return b.and_(_bits(b, x), _whole(0x7FFFFFFF, x.type.count))
+
+
+def _times(b: Builder, x: Value, factor: Any) -> Value:
+    return b.fmul(x, _same(factor, x.type.count))
+
+
+def _plus(b: Builder, x: Value, number: Any) -> Value:
+    return b.fadd(x, _same(number, x.type.count))
 
 
 def _series(b: Builder, x: Value, factors: tuple[Any, ...]) -> Value:
     """Return ((f0 * x + f1) * x + f2) and so on."""
-    sums = _same(factors[0])
+    sums = _same(factors[0], x.type.count)
     for factor in factors[1:]:
-        sums = b.fadd(b.fmul(sums, x), _same(factor))
+        sums = _plus(b, b.fmul(sums, x), factor)
     return sums
 
 
@@ -74,25 +87,25 @@ def _above(b: Builder, x: Value, other: Value) -> Value:
 
 def _exponential(b: Builder, x: Value) -> Value:
     """Return exp of numbers that are none above 0."""
-    x = _above(b, x, _same(LOWEST))
-    rounded = b.fadd(b.fmul(x, _same(LOG2E)), _same(ROUND))
-    power = b.fsub(rounded, _same(ROUND))
-    rest = b.fsub(b.fsub(x, b.fmul(power, _same(LN2_HIGH))), b.fmul(power, _same(LN2_LOW)))
+    lanes = x.type.count
+    x = _above(b, x, _same(LOWEST, lanes))
+    rounded = _plus(b, _times(b, x, LOG2E), ROUND)
+    power = b.fsub(rounded, _same(ROUND, lanes))
+    rest = b.fsub(b.fsub(x, _times(b, power, LN2_HIGH)), _times(b, power, LN2_LOW))
     found = b.fmul(b.fmul(_series(b, rest, FACTORIALS), rest), rest)
-    found = b.fadd(b.fadd(found, rest), _same(1))
-    bits = b.add(b.bitcast(found, V16I32), b.shl(b.bitcast(rounded, V16I32), _whole(23)))
-    return b.bitcast(bits, V16F32)
+    bits = _bits(b, _plus(b, b.fadd(found, rest), 1))
+    return b.bitcast(b.add(bits, b.shl(_bits(b, rounded), _whole(23, lanes))), x.type)
 
 
 def _gelu(b: Builder, x: Value) -> Value:
     """Return x * (1 + erf(x / sqrt(2))) / 2."""
-    far = b.fmul(x, _same(SQRT_HALF))
+    one = _same(1, x.type.count)
+    far = _times(b, x, SQRT_HALF)
     power = _exponential(b, b.fmul(b.fneg(far), far))
-    size = b.bitcast(_size(b, far), V16F32)
-    t = b.fdiv(_same(1), b.fadd(_same(1), b.fmul(_same(ERF_STEP), size)))
+    t = b.fdiv(one, b.fadd(one, _times(b, b.bitcast(_size(b, far), x.type), ERF_STEP)))
     tail = b.fmul(b.fmul(_series(b, t, ERF), t), power)  # 1 - erf(|x| / sqrt(2))
-    half = b.fmul(_same(0.5), x)
-    size = b.bitcast(_size(b, half), V16F32)
+    half = _times(b, x, 0.5)
+    size = b.bitcast(_size(b, half), x.type)
     return b.fsub(b.fadd(half, size), b.fmul(size, tail))
 
 
@@ -115,32 +128,32 @@ def _most(b: Builder, numbers: Value) -> Value:
 
 
 class _Block:
-    """Sixteen numbers of a row from one on, or the fewer that are left at its end."""
+    """Some numbers of a row from one on, or the fewer that are left of sixteen at its end."""
 
-    def __init__(self, b: Builder, first: Value, left: Value | None = None) -> None:
-        self.b, self.first, self.left = b, first, left
+    def __init__(self, b: Builder, first: Value, lanes: int = SIDE, left: Value | None = None) -> None:
+        self.b, self.first, self.lanes, self.left = b, first, lanes, left
 
-    def _at(self, address: Value, vector: Any) -> Value:
-        return self.b.add(address, self.b.mul(self.first, ir.Constant(I64, 1 if vector == V16I8 else 4)))
+    def _at(self, address: Value, kind: Any) -> Value:
+        return self.b.add(address, self.b.mul(self.first, ir.Constant(I64, 1 if kind == I8 else 4)))
 
     def get(self, address: Value) -> Value:
         """Return the numbers of a row of float32; zeros behind its end."""
         if self.left is None:
-            return load(self.b, self._at(address, V16F32), V16F32)
+            return load(self.b, self._at(address, F32), ir.VectorType(F32, self.lanes))
         room = cgutils.alloca_once(self.b, V16F32)
         self.b.store(_same(0), room)
         to = self.b.ptrtoint(room, I64)
-        self._copy(self._at(address, V16F32), to, F32)
+        self._copy(self._at(address, F32), to, F32)
         return load(self.b, to, V16F32)
 
     def put(self, value: Value, address: Value) -> None:
         """Write 16 numbers, float32 or bytes, and none behind the row's end."""
         if self.left is None:
-            store(self.b, value, self._at(address, value.type))
+            store(self.b, value, self._at(address, value.type.element))
             return
         room = cgutils.alloca_once(self.b, value.type)
         self.b.store(value, room)
-        self._copy(self.b.ptrtoint(room, I64), self._at(address, value.type), value.type.element)
+        self._copy(self.b.ptrtoint(room, I64), self._at(address, value.type.element), value.type.element)
 
     def only(self, value: Value) -> Value:
         """Return the numbers, with zeros behind the row's end."""
@@ -156,13 +169,17 @@ class _Block:
             store(self.b, load(self.b, source, kind, offset), target, offset)
 
 
-def _over(b: Builder, count: Value, visit: Callable[[_Block], None]) -> None:
-    """Write the code that visits a row of so many numbers, sixteen at a time and then what is left."""
-    with cgutils.for_range_slice(b, ZERO, b.ashr(count, ir.Constant(I64, 4)), ONE, I64) as (k, _):
-        visit(_Block(b, b.mul(k, ir.Constant(I64, SIDE))))
-    left = b.and_(count, ir.Constant(I64, SIDE - 1))
+def _over(b: Builder, count: Value, visit: Callable[[_Block], None], lanes: int = SIDE) -> None:
+    """Write the code that visits a row of so many numbers: so many at a time, then sixteen, then what is left."""
+    first = ZERO
+    for step in sorted({lanes, SIDE}, reverse=True):
+        end = b.and_(count, ir.Constant(I64, -step))
+        with cgutils.for_range_slice(b, first, end, ir.Constant(I64, step), I64) as (at, _):
+            visit(_Block(b, at, step))
+        first = end
+    left = b.sub(count, first)
     with b.if_then(b.icmp_signed(">", left, ZERO)):
-        visit(_Block(b, b.sub(count, left), left))
+        visit(_Block(b, first, SIDE, left))
 
 
 def _kept(b: Builder, value: Value) -> Value:
@@ -205,7 +222,7 @@ def gelu_of(typingctx: Any, numbers: Any, count: Any) -> Any:
     """Replace each x of `count` numbers by x * (1 + erf(x / sqrt(2))) / 2."""
 
     def codegen(context: Any, b: Builder, signature: Any, args: Any) -> Value:
-        _over(b, args[1], lambda block: block.put(_gelu(b, block.get(args[0])), args[0]))
+        _over(b, args[1], lambda block: block.put(_gelu(b, block.get(args[0])), args[0]), LANES)
         return context.get_dummy_value()
 
     return types.void(types.intp, types.intp), codegen
@@ -250,16 +267,19 @@ def norm_of(
 # attention ------------------------------------------------------------------------------------------------------
 
 
-def _top(b: Builder, scores: Value, blocks: Value) -> Value:
-    """Return the largest of blocks of 16 numbers, in each lane."""
-    top = _kept(b, load(b, scores, V16F32))
+def _tops(b: Builder, rows: list[Value], blocks: Value, lanes: int) -> list[Value]:
+    """Return the largest of blocks of so many numbers of each row, in every lane."""
+    kind = ir.VectorType(F32, lanes)
+    tops = [_kept(b, load(b, row, kind)) for row in rows]
     with cgutils.for_range_slice(b, ONE, blocks, ONE, I64) as (k, _):
-        b.store(_above(b, load(b, scores, V16F32, b.mul(k, ir.Constant(I64, 64))), b.load(top)), top)
-    found, width = b.load(top), SIDE
+        for row, top in zip(rows, tops, strict=True):
+            b.store(_above(b, load(b, row, kind, b.mul(k, ir.Constant(I64, 4 * lanes))), b.load(top)), top)
+    found, width = [b.load(top) for top in tops], lanes
     while width > 1:
         width //= 2
-        found = _above(b, part(b, found, list(range(width))), part(b, found, list(range(width, 2 * width))))
-    return spread(b, b.extract_element(found, ir.Constant(I32, 0)), V16F32)
+        halves = list(range(width)), list(range(width, 2 * width))
+        found = [_above(b, *(part(b, top, half) for half in halves)) for top in found]
+    return [spread(b, b.extract_element(top, ir.Constant(I32, 0)), kind) for top in found]
 
 
 @intrinsic
@@ -269,7 +289,7 @@ def softmax_of(typingctx: Any, scores: Any, count: Any) -> Any:
     def codegen(context: Any, b: Builder, signature: Any, args: Any) -> Value:
         scores, count = args
         blocks = b.ashr(b.add(count, ir.Constant(I64, SIDE - 1)), ir.Constant(I64, 4))
-        top, sums = _top(b, scores, blocks), _kept(b, _same(0))
+        (top,), sums = _tops(b, [scores], blocks, SIDE), _kept(b, _same(0))
 
         def power(block: _Block) -> None:
             found = _exponential(b, b.fsub(block.get(scores), top))
@@ -284,26 +304,60 @@ def softmax_of(typingctx: Any, scores: Any, count: Any) -> Any:
     return types.void(types.intp, types.intp), codegen
 
 
-@intrinsic
-def shares_of(typingctx: Any, scores: Any, blocks: Any, high: Any, low: Any) -> Any:
-    """Write the softmax of blocks of 16 numbers as whole numbers of 14 bits: the high seven, and the low ones.
+@intrinsic(prefer_literal=True)
+def shares_of(
+    typingctx: Any, scores: Any, stride: Any, blocks: Any, high: Any, row_stride: Any, plane_stride: Any, scales: Any,
+    rows: Any,
+) -> Any:  # fmt: skip
+    """Write the softmax of `rows` rows as whole numbers of 14 bits, and for each row what one of them is worth.
 
-    Returns their sum.
+    scores  blocks of LANES float32; high  address of the high seven bits, a plane further come the low ones
     """
+    if (known := literals(rows)) is None:
+        return None
+    n = LANES
+    octets = ir.VectorType(I8, n)
 
     def codegen(context: Any, b: Builder, signature: Any, args: Any) -> Value:
-        scores, blocks, high, low = args
-        top, sums = _top(b, scores, blocks), _kept(b, _whole(0))
-        with cgutils.for_range_slice(b, ZERO, blocks, ONE, I64) as (k, _):
-            powers = _exponential(b, b.fsub(load(b, scores, V16F32, b.mul(k, ir.Constant(I64, 64))), top))
-            rounded = b.bitcast(b.fadd(b.fmul(powers, _same(SHARES)), _same(ROUND)), V16I32)
-            share, at = b.and_(rounded, _whole(SHARES)), b.mul(k, ir.Constant(I64, SIDE))
-            b.store(b.add(b.load(sums), share), sums)
-            store(b, b.trunc(b.lshr(share, _whole(7)), V16I8), high, at)
-            store(b, b.trunc(b.and_(share, _whole(127)), V16I8), low, at)
+        scores, stride, blocks, high, row_stride, plane_stride, scales = args[:7]
+        lines = [b.add(scores, b.mul(stride, ir.Constant(I64, row))) for row in range(known[0])]
+        for row, (line, top) in enumerate(zip(lines, _tops(b, lines, blocks, n), strict=True)):
+            sums, target = _kept(b, _whole(0, n)), b.add(high, b.mul(row_stride, ir.Constant(I64, row)))
+            with cgutils.for_range_slice(b, ZERO, blocks, ONE, I64) as (k, _):
+                powers = _exponential(b, b.fsub(load(b, line, top.type, b.mul(k, ir.Constant(I64, 4 * n))), top))
+                rounded = _bits(b, _plus(b, _times(b, powers, SHARES), ROUND))
+                share, at = b.and_(rounded, _whole(SHARES, n)), b.mul(k, ir.Constant(I64, n))
+                b.store(b.add(b.load(sums), share), sums)
+                store(b, b.trunc(b.lshr(share, _whole(7, n)), octets), target, at)
+                store(b, b.trunc(b.and_(share, _whole(127, n)), octets), target, b.add(plane_stride, at))
+            count = call(b, f"llvm.vector.reduce.add.v{n}i32", I32, b.load(sums))
+            store(b, b.fdiv(ir.Constant(F32, 1.0), b.sitofp(count, F32)), scales, 4 * row)
+        return context.get_dummy_value()
+
+    return types.void(*[types.intp] * 7, rows), codegen
+
+
+@intrinsic
+def key_words(typingctx: Any, numbers: Any, count: Any, inverse: Any, out: Any, stride: Any) -> Any:
+    """Write a key as bytes, four of them to a word, with `stride` bytes from word to word. Returns the bytes' sum."""
+
+    def codegen(context: Any, b: Builder, signature: Any, args: Any) -> Value:
+        numbers, count, inverse, out, stride = args
+        inverse, sums = spread(b, inverse, V16F32), _kept(b, _whole(0))
+
+        def visit(block: _Block) -> None:
+            rounded = b.fadd(b.fmul(block.get(numbers), inverse), _same(ROUND))
+            whole = b.sub(_bits(b, rounded), b.bitcast(_same(ROUND), V16I32))
+            b.store(b.add(b.load(sums), whole), sums)
+            words = b.bitcast(b.trunc(whole, V16I8), ir.VectorType(I32, 4))
+            for word in range(4):
+                at = b.mul(b.add(b.ashr(block.first, ir.Constant(I64, 2)), ir.Constant(I64, word)), stride)
+                store(b, b.extract_element(words, ir.Constant(I32, word)), out, at)
+
+        _over(b, count, visit)
         return call(b, "llvm.vector.reduce.add.v16i32", I32, b.load(sums))
 
-    return types.int32(*[types.intp] * 4), codegen
+    return types.int32(types.intp, types.intp, types.float32, types.intp, types.intp), codegen
 
 
 @intrinsic
