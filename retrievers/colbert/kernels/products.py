@@ -194,20 +194,20 @@ def share_tile(
 
     def codegen(context: Any, b: Builder, signature: Any, args: Any) -> Value:
         shares_at, plane, stride, panel_at, worth_at, scales_at, out_at, out_step, steps_v = args[:9]
-        planes = [_rows(b, first, stride, num_rows) for first in (shares_at, b.add(shares_at, plane))]
+        sources = [*_rows(b, shares_at, stride, num_rows), *_rows(b, b.add(shares_at, plane), stride, num_rows)]
         zero = ir.Constant(whole, [0] * num_lanes)
         for columns in _passes(num_lanes, 2 if num_lanes != 8 else 1):  # AVX2 has 16 registers, others have 32
-            sums = [[[cgutils.alloca_once_value(b, zero) for _ in columns] for _ in rows] for rows in planes]
+            sums = [[cgutils.alloca_once_value(b, zero) for _ in columns] for _ in sources]
             with cgutils.for_range_slice(b, ir.Constant(I64, 0), steps_v, ir.Constant(I64, 1), I64) as (k, _):
                 at = b.add(panel_at, b.mul(k, ir.Constant(I64, 4 * COLUMNS)))
                 weights = [load(b, at, whole, 4 * column) for column in columns]
-                for source, row in zip(sum(planes, []), sum(sums, []), strict=True):
+                for source, row in zip(sources, sums, strict=True):
                     four = spread(b, load(b, source, I32, b.mul(k, ir.Constant(I64, 4))), whole)
                     for kept, weight in zip(row, weights, strict=True):
                         b.store(_add_dots(b, b.load(kept), four, weight, form), kept)
             for number, target in enumerate(_rows(b, out_at, out_step, num_rows)):
                 scale = spread(b, load(b, scales_at, F32, 4 * number), real)
-                for column, high, low in zip(columns, sums[0][number], sums[1][number], strict=True):
+                for column, high, low in zip(columns, sums[number], sums[num_rows + number], strict=True):
                     count = b.add(b.shl(b.load(high), ir.Constant(whole, [7] * num_lanes)), b.load(low))
                     part = b.fmul(b.fmul(b.sitofp(count, real), load(b, worth_at, real, 4 * column)), scale)
                     store(b, part, target, 4 * column)

@@ -127,7 +127,7 @@ class Room:
 
 @numeric
 def _edge(edges: Any, seen: Any) -> Any:
-    """Write what the scores of the last panel begin with, far below where there is no token. Returns its first column."""
+    """Write what scores of the last panel begin with, far below where there is no token. Returns its first column."""
     first = (seen - 1) // COLUMNS * COLUMNS
     for column in range(COLUMNS):
         edges[1, column] = ZERO if first + column < seen else FAR_BELOW

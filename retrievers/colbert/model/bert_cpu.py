@@ -143,6 +143,7 @@ class CompiledTransformer:
         for padding in (hidden, mixed):
             padding[len(ids) :] = 0
         transformer.add_and_norm(hidden, mixed, *self.norm, self.epsilon)
+        step = _padded(-(-len(hidden) // -(-len(hidden) // INNER)), ROWS)  # of equal parts
         for layer in self.layers:
             room.product(hidden, layer.qkv, qkv)
             first = 0
@@ -152,8 +153,8 @@ class CompiledTransformer:
             mixed[first:] = 0
             room.product(mixed, layer.mix, qkv)
             transformer.add_and_norm(hidden, qkv, *layer.mix_norm, self.epsilon)
-            for start in range(0, len(hidden), INNER):
-                part = hidden[start : start + INNER]
+            for start in range(0, len(hidden), step):
+                part = hidden[start : start + step]
                 inner, outer = room.inner[: len(part)], qkv[: len(part)]
                 room.product(part, layer.inner, inner)
                 transformer.gelu(inner[:, : self.inner])

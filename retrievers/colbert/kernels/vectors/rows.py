@@ -13,6 +13,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from retrievers.colbert.kernels.ordered import SIDE
 from retrievers.colbert.kernels.vectors.llvm import (
     F32,
     I8,
@@ -32,7 +33,6 @@ from retrievers.colbert.kernels.vectors.llvm import (
     store,
 )
 
-SIDE = 16
 LANES = 64  # in exp and what is made of it: many steps one after the other, so more numbers than one register holds
 F = np.float32
 LOWEST, LOG2E, LN2_HIGH, LN2_LOW = F(-87), F(1.4426950408889634), F(0.693359375), F(-2.12194440e-4)
@@ -165,7 +165,7 @@ class _Block:
 
     def _copy(self, source: Value, target: Value, kind: Any) -> None:
         with cgutils.for_range_slice(self.b, ZERO, self.left, ONE, I64) as (k, _):
-            offset = self.b.mul(k, ir.Constant(I64, kind.width // 8 if kind == I8 else 4))
+            offset = self.b.mul(k, ir.Constant(I64, 1 if kind == I8 else 4))
             store(self.b, load(self.b, source, kind, offset), target, offset)
 
 
@@ -229,9 +229,7 @@ def gelu_of(typingctx: Any, numbers: Any, count: Any) -> Any:
 
 
 @intrinsic
-def norm_of(
-    typingctx: Any, row: Any, added: Any, weight: Any, bias: Any, count: Any, share: Any, epsilon: Any
-) -> Any:
+def norm_of(typingctx: Any, row: Any, added: Any, weight: Any, bias: Any, count: Any, share: Any, epsilon: Any) -> Any:
     """Replace a row by LayerNorm(row + added); share  1 / count."""
 
     def codegen(context: Any, b: Builder, signature: Any, args: Any) -> Value:
