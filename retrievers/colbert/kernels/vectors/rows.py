@@ -127,7 +127,7 @@ def _most(b: Builder, numbers: Value) -> Value:
     return b.extract_element(numbers, ir.Constant(I32, 0))
 
 
-class _Block:
+class _Span:
     """Some numbers of a row from one on, or the fewer that are left of sixteen at its end."""
 
     def __init__(self, b: Builder, first: Value, lanes: int = SIDE, left: Value | None = None) -> None:
@@ -169,17 +169,17 @@ class _Block:
             store(self.b, load(self.b, source, kind, offset), target, offset)
 
 
-def _over(b: Builder, count: Value, visit: Callable[[_Block], None], lanes: int = SIDE) -> None:
+def _over(b: Builder, count: Value, visit: Callable[[_Span], None], lanes: int = SIDE) -> None:
     """Write the code that visits a row of so many numbers: so many at a time, then sixteen, then what is left."""
     first = ZERO
     for step in sorted({lanes, SIDE}, reverse=True):
         end = b.and_(count, ir.Constant(I64, -step))
         with cgutils.for_range_slice(b, first, end, ir.Constant(I64, step), I64) as (at, _):
-            visit(_Block(b, at, step))
+            visit(_Span(b, at, step))
         first = end
     left = b.sub(count, first)
     with b.if_then(b.icmp_signed(">", left, ZERO)):
-        visit(_Block(b, first, SIDE, left))
+        visit(_Span(b, first, SIDE, left))
 
 
 def _kept(b: Builder, value: Value) -> Value:
@@ -207,7 +207,7 @@ def codes_of(typingctx: Any, numbers: Any, count: Any, inverse: Any, out: Any, a
     def codegen(context: Any, b: Builder, signature: Any, args: Any) -> Value:
         inverse = spread(b, args[2], V16F32)
 
-        def visit(block: _Block) -> None:
+        def visit(block: _Span) -> None:
             rounded = b.fadd(b.fmul(block.get(args[0]), inverse), _same(ROUND + known[0]))
             block.put(b.trunc(b.bitcast(rounded, V16I32), V16I8), args[3])
 
@@ -236,17 +236,17 @@ def norm_of(typingctx: Any, row: Any, added: Any, weight: Any, bias: Any, count:
         row, added, weight, bias, count, share, epsilon = args
         sums, squares = _kept(b, _same(0)), _kept(b, _same(0))
 
-        def add(block: _Block) -> None:
+        def add(block: _Span) -> None:
             both = b.fadd(block.get(row), block.get(added))
             b.store(b.fadd(b.load(sums), both), sums)
             block.put(both, row)
 
-        def square(block: _Block) -> None:
+        def square(block: _Span) -> None:
             off = b.fsub(block.get(row), mean)
             b.store(b.fadd(b.load(squares), block.only(b.fmul(off, off))), squares)
             block.put(off, row)
 
-        def scaled(block: _Block) -> None:
+        def scaled(block: _Span) -> None:
             found = b.fmul(b.fmul(block.get(row), scale), block.get(weight))
             block.put(b.fadd(found, block.get(bias)), row)
 
@@ -289,7 +289,7 @@ def softmax_of(typingctx: Any, scores: Any, count: Any) -> Any:
         blocks = b.ashr(b.add(count, ir.Constant(I64, SIDE - 1)), ir.Constant(I64, 4))
         (top,), sums = _tops(b, [scores], blocks, SIDE), _kept(b, _same(0))
 
-        def power(block: _Block) -> None:
+        def power(block: _Span) -> None:
             found = _exponential(b, b.fsub(block.get(scores), top))
             b.store(b.fadd(b.load(sums), block.only(found)), sums)
             block.put(found, scores)
@@ -343,7 +343,7 @@ def key_words(typingctx: Any, numbers: Any, count: Any, inverse: Any, out: Any, 
         numbers, count, inverse, out, stride = args
         inverse, sums = spread(b, inverse, V16F32), _kept(b, _whole(0))
 
-        def visit(block: _Block) -> None:
+        def visit(block: _Span) -> None:
             rounded = b.fadd(b.fmul(block.get(numbers), inverse), _same(ROUND))
             whole = b.sub(_bits(b, rounded), b.bitcast(_same(ROUND), V16I32))
             b.store(b.add(b.load(sums), whole), sums)
