@@ -19,7 +19,7 @@ from numba.core import cgutils
 
 from retrievers.colbert.kernels import products
 from retrievers.colbert.kernels.reference import pack
-from retrievers.colbert.kernels.vectors import forms, simd, simd_centroids, simd_dots, simd_scores
+from retrievers.colbert.kernels.vectors import forms, rows, simd, simd_centroids, simd_dots, simd_scores
 
 FEATURES = {"sdot": "+neon,+dotprod", "usdot": "+neon,+dotprod,+i8mm"}
 DIM, BITS = 128, 2
@@ -117,10 +117,11 @@ def played(code, *arrays):
     machine.mem_write(CODE, code)
     machine.reg_write(arm.UC_ARM64_REG_CPACR_EL1, 3 << 20)  # NEON is switched on
     at = DATA
-    number = 0
+    number = floats = 0
     for array in arrays:
         if isinstance(array, np.float32):
-            machine.reg_write(arm.UC_ARM64_REG_S0, int(array.view(np.uint32)))
+            machine.reg_write(arm.UC_ARM64_REG_S0 + floats, int(array.view(np.uint32)))
+            floats += 1
             continue
         value = at if isinstance(array, np.ndarray) else array
         if number < 8:
@@ -147,7 +148,7 @@ def test_the_code_is_made_of_what_such_processors_have_for_it(neon):
     made = [
         (module_of(simd_dots.dots, 8, DIM, numbers=3), neon),
         (module_of(simd.unpack, BITS, DIM * BITS // 8, numbers=4), "tbl"),
-        (module_of(products.count_tile, 4, 4, forms.SDOT, numbers=5), "sdot"),
+        (module_of(products.share_tile, 4, 4, forms.SDOT, numbers=9), "sdot"),
     ]
     assert [f"\t{step}\t" in compiled(module, FEATURES[neon])[0] for module, step in made] == [True] * 3
 
@@ -185,14 +186,16 @@ def test_unpacking_looks_levels_up_in_a_table(neon, bits):
     assert (out[: 16 * DIM].reshape(16, DIM) == levels[planes]).all()
 
 
-def test_products_of_the_encoder_are_those_of_numpy(neon):
+def test_shares_of_the_encoder_times_values_are_those_of_numpy(neon):
     known = (4, 4, forms.SDOT)  # rows, numbers in a register, step: bytes of rows are below 128, so sdot takes them
-    _, code = compiled(module_of(products.count_tile, *known, numbers=5), FEATURES[neon])
+    _, code = compiled(module_of(products.share_tile, *known, numbers=9), FEATURES[neon])
     random = np.random.default_rng(3)
-    rows, columns = random.integers(1, 128, (4, 64), dtype=np.uint8), random.integers(-127, 128, (32, 64)).astype(np.int8)
+    shares, columns = random.integers(0, 128, (2, 4, 64), "u1"), random.integers(-127, 128, (32, 64)).astype("i1")
     panel = np.ascontiguousarray(columns.reshape(32, 16, 4).transpose(1, 0, 2))
-    (_, _, out), _ = played(code, rows, 64, panel, np.zeros((4, 32), np.int32), 16)
-    assert (out == rows.astype(np.int32) @ columns.T.astype(np.int32)).all()
+    worth, scales = random.normal(1, 0.1, 32).astype("f4"), random.normal(1, 0.1, 4).astype("f4")
+    found, _ = played(code, shares, 256, 64, panel, worth, scales, np.zeros((4, 32), "f4"), 128, 16)
+    counts = (shares[0].astype("i4") * 128 + shares[1]) @ columns.T.astype("i4")
+    assert (found[-1] == counts.astype("f4") * worth * scales[:, None]).all()
 
 
 def run_here(module, arrays):
@@ -235,6 +238,27 @@ def steps():
     yield "largest_few", simd_centroids.largest_few, (3,), None, [dots, 12, 5, tops, 5, 2]
     yield "largest_lanes", simd_centroids.largest_lanes, (), None, [dots, 12, start, np.zeros(12, "i4")]
     yield "best_tokens", simd_centroids.best_tokens, (2,), None, [ids, 12, coarse, 6, np.zeros(32, "u2"), np.zeros(32, "i1")]
+    yield from steps_of_rows()
+
+
+def steps_of_rows():
+    """The encoder's, with rows that end behind a whole register, and far behind one."""
+    random = np.random.default_rng(6)
+    row, other, weight, bias = (random.normal(0, 2, 83).astype("f4") for _ in range(4))
+    share, epsilon, real = np.float32(1 / 83), np.float32(1e-12), types.float32
+    address, room = types.intp, np.zeros((2, 4, 64), "u1")
+    yield "norm", rows.norm_of, (), [address] * 5 + [real] * 2, [row, other, weight, bias, 83, share, epsilon]
+    yield "gelu", rows.gelu_of, (), None, [row, 83]
+    yield "size", rows.size_of, (), None, [row, 83]
+    yield "codes", rows.codes_of, (64,), [address] * 2 + [real, address], [row, 83, np.float32(9), np.zeros(96, "u1")]
+    yield "softmax", rows.softmax_of, (), None, [np.concatenate([row[:70], np.full(10, -3e38, "f4")]), 70]
+    scores = random.normal(0, 2, (4, 64)).astype("f4")
+    yield "shares", rows.shares_of, (4,), None, [scores, 256, 1, room, 64, 256, np.zeros(4, "f4")]
+    keys = [row, 40, np.float32(9), np.zeros((12, 32), "i4"), 128]
+    yield "key words", rows.key_words, (), [address] * 2 + [real] + [address] * 2, keys
+    values = random.normal(0, 2, (8, 20)).astype("f4")
+    yield "worth", rows.values_worth, (), None, [values, 80, 7, np.zeros(16, "f4"), np.zeros(16, "f4")]
+    yield "values", rows.values_bytes, (), None, [values, 80, 2, weight, np.zeros((2, 32), "i4"), 128]
 
 
 @pytest.mark.parametrize("step", [name for name, *_ in steps()])

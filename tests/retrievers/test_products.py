@@ -119,6 +119,74 @@ def test_bytes_are_off_by_half_a_step():
     assert (np.abs(signed * worth - rows) <= 0.501 * worth).all() and (codes[:, 100:] == products.LEVELS + 1).all()
 
 
+# the twins of what is done with rows: each step rounded to float32 once, in the same order ---------------------------
+
+COUNTS = [1, 15, 16, 17, 64, 83, 130, 384]
+
+
+def in_sixteen(x: Floats) -> np.float32:
+    """Return a sum of 16 lanes, and then of these in pairs."""
+    sums = np.zeros(16, np.float32)
+    for first in range(0, len(x), 16):
+        sums[: len(x[first : first + 16])] += x[first : first + 16]
+    while len(sums) > 1:
+        sums = sums[: len(sums) // 2] + sums[len(sums) // 2 :]
+    return sums[0]
+
+
+def exponential(x: Floats) -> Floats:
+    F, whole = np.float32, np.rint(np.maximum(x, np.float32(-87)) * np.float32(1.4426950408889634))
+    rest = (np.maximum(x, F(-87)) - whole * F(0.693359375)) - whole * F(-2.12194440e-4)
+    found = np.full_like(x, F(1 / 720))
+    for below in (120, 24, 6, 2):
+        found = found * rest + F(1 / below)
+    found = (found * rest * rest + rest) + F(1)
+    return (found.view(np.int32) + (whole.astype(np.int32) << 23)).view(np.float32)
+
+
+@pytest.mark.parametrize("count", COUNTS)
+def test_gelu_is_its_twin(count):
+    x, F = numbers((3, count), count), np.float32
+    far = x * F(0.7071067811865476)
+    t = F(1) / (F(1) + F(0.3275911) * np.abs(far))
+    tail = np.full_like(x, F(1.061405429))
+    for factor in (-1.453152027, 1.421413741, -0.284496736, 0.254829592):
+        tail = tail * t + F(factor)
+    half = F(0.5) * x
+    wanted = half + np.abs(half) - np.abs(half) * (tail * t * exponential(-far * far))
+    transformer.gelu(x)
+    assert x.tobytes() == wanted.tobytes()
+
+
+@pytest.mark.parametrize("count", COUNTS)
+def test_layernorm_is_its_twin(count):
+    F, share = np.float32, np.float32(1) / np.float32(count)
+    hidden, added = numbers((3, count), count), numbers((3, count), count + 1)
+    weight, bias = numbers((count,), 2), numbers((count,), 3)
+    wanted = np.empty_like(hidden)
+    for row, x in enumerate(hidden + added):
+        off = x - in_sixteen(x) * share
+        scale = F(1) / np.sqrt(in_sixteen(off * off) * share + F(1e-12))
+        wanted[row] = off * scale * weight + bias
+    transformer.add_and_norm(hidden, added, weight, bias, F(1e-12))
+    assert hidden.tobytes() == wanted.tobytes()
+
+
+@pytest.mark.parametrize("count", COUNTS)
+def test_bytes_of_rows_are_their_twins(count):
+    rows = numbers((3, count), count)
+    rows[1, : min(count, 64)] = 0
+    codes, scales = bytes_of(rows)
+    parts = np.zeros((3, codes.shape[1]), np.float32)
+    parts[:, :count] = rows
+    parts = parts.reshape(3, -1, GROUP)
+    top = np.abs(parts).max(2)
+    with np.errstate(divide="ignore"):
+        inverse = np.where(top > 1e-30, np.float32(63) / top, np.float32(0))
+    wanted = (np.rint(parts * inverse[..., None]) + 64).astype(np.uint8)
+    assert (scales == top / np.float32(63)).all() and (codes == wanted.reshape(3, -1)).all()
+
+
 def test_gelu_is_within_a_millionth():
     from math import erf
 

@@ -80,9 +80,10 @@ def _rows(b: Builder, first: Value, stride: Value, count: int) -> list[Value]:
     return [b.add(first, b.mul(stride, ir.Constant(I64, row))) for row in range(count)]
 
 
-def _passes(width: int) -> list[list[int]]:
-    """Return the columns at which the registers of a panel begin, two registers at a time."""
-    return [[first, first + width] for first in range(0, COLUMNS, 2 * width)]
+def _passes(width: int, registers: int = 2) -> list[list[int]]:
+    """Return the columns at which the registers of a panel begin, so many registers at a time."""
+    step = registers * width
+    return [list(range(first, first + step, width)) for first in range(0, COLUMNS, step)]
 
 
 @intrinsic(prefer_literal=True)
@@ -177,23 +178,25 @@ def byte_tile(
 
 
 @intrinsic(prefer_literal=True)
-def count_tile(
-    typingctx: Any, a: Any, a_stride: Any, panel: Any, out: Any, steps: Any, rows: Any, width: Any, step: Any
-) -> Any:
-    """Write the dot products of `rows` rows of unsigned bytes below 128 with 32 columns, as (rows, 32) int32.
+def share_tile(
+    typingctx: Any, shares: Any, plane_stride: Any, row_stride: Any, panel: Any, worth: Any, scales: Any, out: Any,
+    out_stride: Any, steps: Any, rows: Any, width: Any, step: Any,
+) -> Any:  # fmt: skip
+    """Write (128 * high . panel + low . panel) * worth * scale for `rows` rows of shares of 14 bits and 32 columns.
 
-    panel  address of (steps, 32, 4) signed bytes
+    shares  address of the rows' high seven bits, a byte each; a plane further the low ones
+    panel   address of (steps, 32, 4) signed bytes; worth  of 32 float32; scales  of a float32 for each row
     """
     if (known := literals(rows, width, step)) is None:
         return None
     num_rows, num_lanes, how = known
-    whole, form = ir.VectorType(I32, num_lanes), Registers(num_lanes, how)
+    whole, real, form = ir.VectorType(I32, num_lanes), ir.VectorType(F32, num_lanes), Registers(num_lanes, how)
 
     def codegen(context: Any, b: Builder, signature: Any, args: Any) -> Value:
-        a_at, a_step, panel_at, out_at, steps_v = args[:5]
-        sources = _rows(b, a_at, a_step, num_rows)
+        shares_at, plane, stride, panel_at, worth_at, scales_at, out_at, out_step, steps_v = args[:9]
+        sources = [*_rows(b, shares_at, stride, num_rows), *_rows(b, b.add(shares_at, plane), stride, num_rows)]
         zero = ir.Constant(whole, [0] * num_lanes)
-        for columns in _passes(num_lanes):
+        for columns in _passes(num_lanes, 2 if num_lanes != 8 else 1):  # AVX2 has 16 registers, others have 32
             sums = [[cgutils.alloca_once_value(b, zero) for _ in columns] for _ in sources]
             with cgutils.for_range_slice(b, ir.Constant(I64, 0), steps_v, ir.Constant(I64, 1), I64) as (k, _):
                 at = b.add(panel_at, b.mul(k, ir.Constant(I64, 4 * COLUMNS)))
@@ -202,12 +205,15 @@ def count_tile(
                     four = spread(b, load(b, source, I32, b.mul(k, ir.Constant(I64, 4))), whole)
                     for kept, weight in zip(row, weights, strict=True):
                         b.store(_add_dots(b, b.load(kept), four, weight, form), kept)
-            for number, row in enumerate(sums):
-                for column, kept in zip(columns, row, strict=True):
-                    store(b, b.load(kept), out_at, 4 * (COLUMNS * number + column))
+            for number, target in enumerate(_rows(b, out_at, out_step, num_rows)):
+                scale = spread(b, load(b, scales_at, F32, 4 * number), real)
+                for column, high, low in zip(columns, sums[number], sums[num_rows + number], strict=True):
+                    count = b.add(b.shl(b.load(high), ir.Constant(whole, [7] * num_lanes)), b.load(low))
+                    part = b.fmul(b.fmul(b.sitofp(count, real), load(b, worth_at, real, 4 * column)), scale)
+                    store(b, part, target, 4 * column)
         return context.get_dummy_value()
 
-    return types.void(*[types.intp] * 5, rows, width, step), codegen
+    return types.void(*[types.intp] * 9, rows, width, step), codegen
 
 
 class FloatWeights:

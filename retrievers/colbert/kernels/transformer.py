@@ -15,73 +15,45 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrievers.colbert.kernels.ordered import SIDE, numeric, total
-from retrievers.colbert.kernels.products import COLUMNS, GROUP, LEVELS, ROWS, byte_tile, count_tile, float_tile
+from retrievers.colbert.kernels.products import COLUMNS, GROUP, LEVELS, ROWS, byte_tile, float_tile, share_tile
+from retrievers.colbert.kernels.vectors.rows import (
+    LANES,
+    TINY,
+    codes_of,
+    gelu_of,
+    key_words,
+    norm_of,
+    shares_of,
+    size_of,
+    softmax_of,
+    values_bytes,
+    values_worth,
+)
 
 Floats = NDArray[np.float32]
 
 F = np.float32
-ZERO, ONE, HALF = F(0), F(1), F(0.5)
-LOWEST, LOG2E, LN2_HIGH, LN2_LOW = F(-87), F(1.4426950408889634), F(0.693359375), F(-2.12194440e-4)
-ROUND = F(12582912)  # 1.5 * 2**23: adding it and taking it away rounds to a whole number
-FACTORIALS = tuple(F(1 / x) for x in (720, 120, 24, 6, 2))  # of exp's series
-# Abramowitz and Stegun, Handbook of Mathematical Functions, 7.1.26: erf to 1.5e-7
-ERF_STEP, ERF = F(0.3275911), tuple(F(x) for x in (1.061405429, -1.453152027, 1.421413741, -0.284496736, 0.254829592))
-SQRT_HALF = F(0.7071067811865476)
-TINY = F(1e-30)  # what is smaller is 0 in bytes
-SHARES = 16383  # a share of attention as a whole number of 14 bits
-P0, P1, P2, P3, P4 = FACTORIALS
-E0, E1, E2, E3, E4 = ERF
-
-
-@numeric
-def exponentials(numbers: Any, powers: Any, count: Any) -> None:
-    """Replace `count` numbers, none above 0, by their exponentials; `powers` is room for as many int32."""
-    for j in range(count):
-        x = numbers[j] if numbers[j] > LOWEST else LOWEST
-        n = (x * LOG2E + ROUND) - ROUND
-        r = (x - n * LN2_HIGH) - n * LN2_LOW
-        numbers[j] = (((((P0 * r + P1) * r + P2) * r + P3) * r + P4) * r * r + r) + ONE
-        powers[j] = np.int32(n)
-    bits = numbers.view(np.int32)
-    for j in range(count):
-        bits[j] += powers[j] << 23
+ONE, ZERO = F(1), F(0)
+MIDDLE = LEVELS + 1  # how 0 is stored
+FAR_BELOW = F(-3e38)  # a score of what is no token: its share is 0
 
 
 @numeric
 def gelu(rows: Any) -> None:
     """Replace each x of (R, K) by x * (1 + erf(x / sqrt(2))) / 2."""
-    width = rows.shape[1]
-    inner, powers = np.empty(width, np.float32), np.empty(width, np.int32)
     for row in range(len(rows)):
-        line = rows[row]
-        for j in range(width):
-            x = line[j] * SQRT_HALF
-            inner[j] = -x * x
-        exponentials(inner, powers, width)
-        for j in range(width):
-            t = ONE / (ONE + ERF_STEP * abs(line[j] * SQRT_HALF))
-            tail = ((((E0 * t + E1) * t + E2) * t + E3) * t + E4) * t * inner[j]  # 1 - erf(|x| / sqrt(2))
-            half = HALF * line[j]
-            line[j] = half + abs(half) - abs(half) * tail
+        gelu_of(rows.ctypes.data + row * rows.strides[0], rows.shape[1])
 
 
 @numeric
 def add_and_norm(hidden: Any, added: Any, weight: Any, bias: Any, epsilon: Any) -> None:
     """Replace each row of `hidden` (R, I) by LayerNorm(row + row of `added`)."""
     width = hidden.shape[1]
-    sums, squares = np.empty(SIDE, np.float32), np.empty(width, np.float32)
-    share = ONE / F(width)
     for row in range(len(hidden)):
-        line, other = hidden[row], added[row]
-        for j in range(width):
-            line[j] += other[j]
-        mean = total(line, sums, width) * share
-        for j in range(width):
-            line[j] -= mean
-            squares[j] = line[j] * line[j]
-        scale = ONE / np.sqrt(total(squares, sums, width) * share + epsilon)
-        for j in range(width):
-            line[j] = line[j] * scale * weight[j] + bias[j]
+        norm_of(
+            hidden.ctypes.data + row * hidden.strides[0], added.ctypes.data + row * added.strides[0],
+            weight.ctypes.data, bias.ctypes.data, width, ONE / F(width), F(epsilon),
+        )  # fmt: skip
 
 
 @numeric
@@ -98,47 +70,25 @@ def units(rows: Any, out: Any) -> None:
 
 
 @numeric
-def largest(numbers: Any, count: Any, room: Any) -> Any:
-    """Return the largest of `count` numbers; `room` is for one."""
-    bits, top = numbers.view(np.int32), np.int32(-0x80000000)
-    for j in range(count):  # integers in the order of the floats, because their largest is quick to find
-        top = max(top, bits[j] ^ ((bits[j] >> np.int32(31)) & np.int32(0x7FFFFFFF)))
-    room.view(np.int32)[0] = top ^ ((top >> np.int32(31)) & np.int32(0x7FFFFFFF))
-    return room[0]
-
-
-@numeric
-def _size(numbers: Any, size: Any) -> Any:
-    """Return the largest number without its sign; `size` is room for one."""
-    bits, top = numbers.view(np.int32), np.int32(0)
-    for j in range(len(numbers)):  # of floats without a sign the larger has the larger bits, and integers are quick
-        top = max(top, bits[j] & np.int32(0x7FFFFFFF))
-    size.view(np.int32)[0] = top
-    return size[0]
-
-
-@numeric
-def _code(x: Any) -> Any:
-    """Return a small float32 rounded to a whole number."""
-    return np.int32((x + ROUND) - ROUND)
+def _stored(numbers: Any, count: Any, out: Any) -> Any:
+    """Write `count` numbers as bytes -63..63, stored 64 too high. Returns what a step of them is worth."""
+    top = size_of(numbers, count)
+    codes_of(numbers, count, F(LEVELS) / top if top > TINY else ZERO, out, MIDDLE)
+    return top / F(LEVELS)
 
 
 @numeric
 def as_bytes(rows: Any, width: Any, out: Any, scales: Any) -> None:
     """Write the rows' first `width` numbers as bytes -63..63, stored 64 too high, with a scale for each 64 of them."""
-    room = np.empty(1, np.float32)
+    groups = width // GROUP
     for row in range(len(rows)):
-        for group in range(scales.shape[1]):
-            first = group * GROUP
-            last = min(first + GROUP, width)
-            part, codes = rows[row, first:last], out[row, first : first + GROUP]
-            top = _size(part, room)
-            scales[row, group] = top / F(LEVELS)
-            inverse = F(LEVELS) / top if top > TINY else ZERO
-            for j in range(last - first):
-                codes[j] = np.uint8(_code(part[j] * inverse) + (LEVELS + 1))
-            for j in range(last - first, GROUP):
-                codes[j] = LEVELS + 1
+        numbers, target = rows.ctypes.data + row * rows.strides[0], out.ctypes.data + row * out.strides[0]
+        for group in range(groups):
+            scales[row, group] = _stored(numbers + 4 * GROUP * group, GROUP, target + GROUP * group)
+        if groups * GROUP < width:
+            first = groups * GROUP
+            scales[row, groups] = _stored(numbers + 4 * first, width - first, target + first)
+            out[row, width : first + GROUP] = MIDDLE
 
 
 # attention ------------------------------------------------------------------------------------------------------
@@ -148,33 +98,40 @@ class Room:
     """What attention needs beside its numbers, for texts of at most so many tokens and heads of so many numbers."""
 
     def __init__(self, length: int, head: int) -> None:
-        panels, wide = -(-length // COLUMNS), -(-head // COLUMNS)
-        deep, long = -(-head // 4) * 4, -(-length // 4) * 4
-        self.zeros = np.zeros(COLUMNS, np.float32)
+        panels, wide = -(-length // LANES) * LANES // COLUMNS, -(-head // COLUMNS)
+        fours = -(-head // 4)
+        self.edges = np.zeros((2, COLUMNS), np.float32)  # what scores begin with: zeros; of the last panel, see `_edge`
         self.scores = np.zeros((ROWS, panels * COLUMNS), np.float32)
-        self.powers = np.empty(panels * COLUMNS, np.int32)
         self.mixed = np.empty((ROWS, wide * COLUMNS), np.float32)
         self.keys = np.zeros((panels, head, COLUMNS), np.float32)
-        self.values = np.zeros((wide, long, COLUMNS), np.float32)
-        # the same in bytes
-        self.key_bytes = np.zeros((panels, deep // 4, COLUMNS, 4), np.int8)
+        self.values = np.zeros((wide, panels * COLUMNS, COLUMNS), np.float32)
+        # the same in bytes, four of them to a number
+        self.key_bytes = np.zeros((panels, -(-head // SIDE) * SIDE // 4, COLUMNS), np.int32)
         self.key_worth = np.zeros((panels, COLUMNS), np.float32)
         self.key_offsets = np.zeros((panels, COLUMNS), np.int32)
-        self.value_bytes = np.zeros((wide, long // 4, COLUMNS, 4), np.int8)
-        self.value_worth = np.zeros(wide * COLUMNS, np.float32)
-        self.query_bytes = np.zeros((ROWS, deep), np.uint8)
-        self.query_scales = np.zeros((ROWS, 1), np.float32)
-        self.shares = np.zeros((2, ROWS, long), np.uint8)  # the high seven bits, and the low ones
-        self.counts = np.zeros((2, wide, ROWS, COLUMNS), np.int32)
+        self.value_bytes = np.zeros((wide, panels * COLUMNS // 4, COLUMNS), np.int32)
+        self.value_worth = np.zeros((2, wide * COLUMNS), np.float32)  # and its inverse
+        self.query_bytes = np.zeros((ROWS, 4 * fours), np.uint8)
+        self.query_scales = np.zeros(ROWS, np.float32)
+        self.shares = np.zeros((2, ROWS, panels * COLUMNS), np.uint8)  # the high seven bits, and the low ones
 
     def floats(self) -> tuple[Any, ...]:
-        return self.zeros, self.keys, self.values, self.scores, self.powers, self.mixed
+        return self.edges, self.keys, self.values, self.scores, self.mixed
 
     def bytes(self) -> tuple[Any, ...]:
         return (
-            self.zeros, self.key_bytes, self.key_worth, self.key_offsets, self.value_bytes, self.value_worth,
-            self.query_bytes, self.query_scales, self.scores, self.powers, self.shares, self.counts,
+            self.edges, self.key_bytes, self.key_worth, self.key_offsets, self.value_bytes,
+            self.value_worth, self.query_bytes, self.query_scales, self.scores, self.shares, self.mixed,
         )  # fmt: skip
+
+
+@numeric
+def _edge(edges: Any, seen: Any) -> Any:
+    """Write what scores of the last panel begin with, far below where there is no token. Returns its first column."""
+    first = (seen - 1) // COLUMNS * COLUMNS
+    for column in range(COLUMNS):
+        edges[1, column] = ZERO if first + column < seen else FAR_BELOW
+    return first
 
 
 @cache
@@ -188,10 +145,11 @@ def float_attention(head: int, width: int) -> Callable[..., None]:
 
     @numeric
     def run(
-        qkv: Any, first: Any, length: Any, seen: Any, heads: Any, scale: Any, zeros: Any, keys: Any, values: Any,
-        scores: Any, powers: Any, mixed: Any, out: Any,
+        qkv: Any, first: Any, length: Any, seen: Any, heads: Any, scale: Any, edges: Any, keys: Any, values: Any,
+        scores: Any, mixed: Any, out: Any,
     ) -> None:  # fmt: skip
-        sums, room, panels = np.empty(SIDE, np.float32), np.empty(1, np.float32), (seen + COLUMNS - 1) // COLUMNS
+        panels = (seen + COLUMNS - 1) // COLUMNS
+        keys[panels - 1, :, seen - _edge(edges, seen) :] = ZERO
         for h in range(heads):
             at = h * head
             for key in range(seen):
@@ -203,22 +161,16 @@ def float_attention(head: int, width: int) -> Callable[..., None]:
                 source = qkv.ctypes.data + (first + row) * qkv.strides[0] + 4 * at
                 for panel in range(panels):
                     float_tile(
-                        source, qkv.strides[0], keys.ctypes.data + panel * keys.strides[0], zeros.ctypes.data,
+                        source, qkv.strides[0], keys.ctypes.data + panel * keys.strides[0],
+                        edges.ctypes.data + (edges.strides[0] if panel == panels - 1 else 0),
                         scores.ctypes.data + 4 * COLUMNS * panel, scores.strides[0], head, ROWS, width,
                     )  # fmt: skip
                 for i in range(ROWS):
-                    line = scores[i]
-                    top = largest(line, seen, room)
-                    for j in range(seen):
-                        line[j] -= top
-                    exponentials(line, powers, seen)
-                    share = ONE / total(line, sums, seen)
-                    for j in range(seen):
-                        line[j] *= share
+                    softmax_of(scores.ctypes.data + i * scores.strides[0], seen)
                 for panel in range(wide):
                     float_tile(
                         scores.ctypes.data, scores.strides[0], values.ctypes.data + panel * values.strides[0],
-                        zeros.ctypes.data, mixed.ctypes.data + 4 * COLUMNS * panel, mixed.strides[0], seen, ROWS, width,
+                        edges.ctypes.data, mixed.ctypes.data + 4 * COLUMNS * panel, mixed.strides[0], seen, ROWS, width,
                     )  # fmt: skip
                 for i in range(min(ROWS, length - row)):
                     out[first + row + i, at : at + head] = mixed[i, :head]
@@ -236,84 +188,58 @@ def byte_attention(head: int, width: int, step: int) -> Callable[..., None]:
 
     @numeric
     def run(
-        qkv: Any, first: Any, length: Any, seen: Any, heads: Any, scale: Any, zeros: Any, keys: Any, key_worth: Any,
-        key_offsets: Any, values: Any, value_worth: Any, queries: Any, query_scales: Any, scores: Any, powers: Any,
-        shares: Any, counts: Any, out: Any,
+        qkv: Any, first: Any, length: Any, seen: Any, heads: Any, scale: Any, edges: Any, keys: Any,
+        key_worth: Any, key_offsets: Any, values: Any, value_worth: Any, queries: Any, query_scales: Any, scores: Any,
+        shares: Any, mixed: Any, out: Any,
     ) -> None:  # fmt: skip
-        room = np.empty(1, np.float32)
-        panels, fours = (seen + COLUMNS - 1) // COLUMNS, (seen + 3) // 4
-        codes, tops = np.empty(head, np.int32), np.empty(head, np.float32)
-        shares[:, :, seen : 4 * fours] = 0
+        panels, fours, stride = (seen + COLUMNS - 1) // COLUMNS, (seen + 3) // 4, qkv.strides[0]
+        blocks = (seen + LANES - 1) // LANES
+        key_worth[panels - 1, seen - _edge(edges, seen) :] = ZERO
+        scores[:, panels * COLUMNS : blocks * LANES] = FAR_BELOW
         for h in range(heads):
-            at = h * head
-            tops[:] = ZERO
+            query_at = qkv.ctypes.data + first * stride + 4 * h * head
+            key_at, value_at = query_at + 4 * heads * head, query_at + 8 * heads * head
+            for d in range(0, head, SIDE):
+                worth_at = value_worth.ctypes.data + 4 * d
+                values_at = values.ctypes.data + d // COLUMNS * values.strides[0] + 4 * (d % COLUMNS)
+                values_worth(value_at + 4 * d, stride, seen, worth_at, worth_at + value_worth.strides[0])
+                values_bytes(
+                    value_at + 4 * d, stride, fours, worth_at + value_worth.strides[0], values_at, values.strides[1]
+                )
             for key in range(seen):
-                v = qkv[first + key, (2 * heads + h) * head :]
-                for d in range(head):
-                    x = abs(v[d])
-                    tops[d] = x if x > tops[d] else tops[d]
-            for d in range(head):
-                value_worth[d] = tops[d] / F(127)
-                tops[d] = F(127) / tops[d] if tops[d] > TINY else ZERO
-            for key in range(seen):
-                begin = (heads + h) * head
-                k, v = qkv[first + key, begin : begin + head], qkv[first + key, begin + heads * head :]
                 panel, column = key // COLUMNS, key % COLUMNS
-                top = _size(k, room)
+                top = size_of(key_at + key * stride, head)
                 key_worth[panel, column] = top / F(127)
-                inverse = F(127) / top if top > TINY else ZERO
-                for d in range(head):
-                    codes[d] = _code(k[d] * inverse)
-                whole = np.int32(0)
-                for d in range(head):
-                    keys[panel, d // 4, column, d % 4] = codes[d]
-                    whole += codes[d]
-                key_offsets[panel, column] = -(LEVELS + 1) * whole
-                for d in range(head):
-                    codes[d] = _code(v[d] * tops[d])
-                for d in range(head):
-                    values[d // COLUMNS, key // 4, d % COLUMNS, key % 4] = codes[d]
+                whole = key_words(
+                    key_at + key * stride, head, F(127) / top if top > TINY else ZERO,
+                    keys.ctypes.data + panel * keys.strides[0] + 4 * column, 4 * COLUMNS,
+                )  # fmt: skip
+                key_offsets[panel, column] = -MIDDLE * whole
             for row in range(0, length, ROWS):
                 for i in range(ROWS):
-                    q = qkv[first + row + i, at : at + head]
-                    top = _size(q, room)
-                    query_scales[i, 0] = top / F(LEVELS) * scale
-                    inverse = F(LEVELS) / top if top > TINY else ZERO
-                    for d in range(head):
-                        queries[i, d] = np.uint8(_code(q[d] * inverse) + (LEVELS + 1))
+                    at = query_at + (row + i) * stride
+                    query_scales[i] = _stored(at, head, queries.ctypes.data + i * queries.strides[0]) * scale
                 for panel in range(panels):
                     byte_tile(
                         queries.ctypes.data, queries.strides[0], query_scales.ctypes.data, 4,
                         keys.ctypes.data + panel * keys.strides[0],
                         key_worth.ctypes.data + panel * key_worth.strides[0],
-                        key_offsets.ctypes.data + panel * key_offsets.strides[0], zeros.ctypes.data,
+                        key_offsets.ctypes.data + panel * key_offsets.strides[0],
+                        edges.ctypes.data + (edges.strides[0] if panel == panels - 1 else 0),
                         scores.ctypes.data + 4 * COLUMNS * panel, scores.strides[0], 1, ROWS, steps, width, step,
                     )  # fmt: skip
-                for i in range(ROWS):
-                    line, high, low = scores[i], shares[0, i], shares[1, i]
-                    top = largest(line, seen, room)
-                    for j in range(seen):
-                        line[j] -= top
-                    exponentials(line, powers, seen)
-                    whole = np.int32(0)
-                    for j in range(seen):
-                        share = _code(line[j] * F(SHARES))
-                        whole += share
-                        high[j] = np.uint8(share >> 7)
-                        low[j] = np.uint8(share & 127)
-                    query_scales[i, 0] = ONE / F(whole)
-                for plane in range(2):
-                    for panel in range(wide):
-                        count_tile(
-                            shares.ctypes.data + plane * shares.strides[0], shares.strides[1],
-                            values.ctypes.data + panel * values.strides[0],
-                            counts.ctypes.data + plane * counts.strides[0] + panel * counts.strides[1],
-                            fours, ROWS, width, step,
-                        )  # fmt: skip
+                shares_of(
+                    scores.ctypes.data, scores.strides[0], blocks, shares.ctypes.data,
+                    shares.strides[1], shares.strides[0], query_scales.ctypes.data, ROWS,
+                )  # fmt: skip
+                for panel in range(wide):
+                    share_tile(
+                        shares.ctypes.data, shares.strides[0], shares.strides[1],
+                        values.ctypes.data + panel * values.strides[0], value_worth.ctypes.data + 4 * COLUMNS * panel,
+                        query_scales.ctypes.data, mixed.ctypes.data + 4 * COLUMNS * panel, mixed.strides[0],
+                        fours, ROWS, width, step,
+                    )  # fmt: skip
                 for i in range(min(ROWS, length - row)):
-                    for d in range(head):
-                        panel, column = d // COLUMNS, d % COLUMNS
-                        count = counts[0, panel, i, column] * np.int32(128) + counts[1, panel, i, column]
-                        out[first + row + i, at + d] = F(count) * value_worth[d] * query_scales[i, 0]
+                    out[first + row + i, h * head : h * head + head] = mixed[i, :head]
 
     return run

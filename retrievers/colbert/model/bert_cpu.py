@@ -136,10 +136,14 @@ class CompiledTransformer:
         room = self._room(len(ids), max(lengths))
         hidden, qkv, mixed = room.hidden, room.qkv, room.mixed
         np.take(self.words, ids, axis=0, out=hidden[: len(ids)])
-        mixed[: len(ids)] = self.places[np.concatenate([np.arange(length) for length in lengths])]
+        first = 0
+        for length in lengths:
+            mixed[first : first + length] = self.places[:length]
+            first += length
         for padding in (hidden, mixed):
             padding[len(ids) :] = 0
         transformer.add_and_norm(hidden, mixed, *self.norm, self.epsilon)
+        step = _padded(-(-len(hidden) // -(-len(hidden) // INNER)), ROWS)  # of equal parts
         for layer in self.layers:
             room.product(hidden, layer.qkv, qkv)
             first = 0
@@ -149,8 +153,8 @@ class CompiledTransformer:
             mixed[first:] = 0
             room.product(mixed, layer.mix, qkv)
             transformer.add_and_norm(hidden, qkv, *layer.mix_norm, self.epsilon)
-            for start in range(0, len(hidden), INNER):
-                part = hidden[start : start + INNER]
+            for start in range(0, len(hidden), step):
+                part = hidden[start : start + step]
                 inner, outer = room.inner[: len(part)], qkv[: len(part)]
                 room.product(part, layer.inner, inner)
                 transformer.gelu(inner[:, : self.inner])
