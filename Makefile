@@ -17,7 +17,7 @@ GONE := $(if $(realpath $(BIN)/python $(BIN)/python.exe),,gone) # an environment
 demo: $(VENV)/ready ## build the sample collection, index it, score four retrievers
 	$(BIN)/lotte demo
 
-test: $(VENV)/ready-dev ## everything: the fast tests as under python -O, then the slow ones; under 15 minutes on 2 cores
+test: $(VENV)/ready-dev ## everything: the fast tests as under python -O, then the slow ones; ten minutes on 2 cores
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	PYTHONDONTWRITEBYTECODE= PYTHONOPTIMIZE=1 $(BIN)/python -m pytest -n auto
