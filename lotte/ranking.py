@@ -23,6 +23,7 @@ from lotte.lines import lines
 from lotte.run import BY_SCORE, LARGEST, Run, ranked
 
 TREC, LOTTE, MSMARCO = 6, 4, 3  # columns
+ENDINGS = (".gz", ".txt", ".tsv", ".trec", ".run")  # of ranking files
 FORMATS = {TREC: "TREC", LOTTE: "LoTTE", MSMARCO: "MS MARCO"}
 
 

@@ -19,12 +19,12 @@ from typing import Any, Protocol, cast
 from lotte import Corpus, Queries, Run, artifact, ranking
 from lotte.errors import LotteError, MismatchError, UnknownNameError, shown
 from lotte.paths import inside
+from lotte.ranking import ENDINGS
 from retrievers import index_folder
 from retrievers.options import build_options, is_name, name_of, options_of, recipe_of
 from retrievers.retriever import Card, Fits, Index, Retriever
 
 STAGES = {"stages": True}  # metadata of an option that names stages
-ENDINGS = (".trec", ".tsv", ".run", ".txt", ".gz")  # of a ranking file
 _NEXT_OPTION = re.compile(r"\s*[a-z_]\w*\s*=")
 _SEVERAL = "+"
 

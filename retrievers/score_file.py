@@ -4,19 +4,19 @@ The first line says what they are scores of, so that those of another model are 
 """
 
 from collections.abc import Mapping
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
 from lotte import artifact, lock
 from lotte.errors import CorruptFileError, MismatchError, writing
-from lotte.lines import lines
 from lotte.parsing import json_of
 
 
 class ScoreFile:
     """query text -> doc_id -> score.
 
-    path  None: scores are kept in memory, and gone with the process
+    path  None: nothing is kept
     of    what makes the scores: model, corpus, ...
 
     Raises  MismatchError for a file of another model or corpus, CorruptFileError for a line that is no score
@@ -49,22 +49,28 @@ class ScoreFile:
             path.parent.mkdir(parents=True, exist_ok=True)
         if not path.exists():
             return
-        with lock.held(path.parent):
-            content = path.read_bytes()
-            if not content.endswith(b"\n"):  # a line that a killed process did not finish
-                path.write_bytes(content[: content.rfind(b"\n") + 1])
-        for number, line in lines(path):
-            value = json_of(line, f"{path}:{number}")
-            if number == 1:
-                if value != self._of:
-                    raise MismatchError(
-                        f"{path}: these are scores of {value}, and {self._of} is asked; name another file"
-                    )
-                continue
+        header = artifact.json_line(self._of).encode()
+        with writing(path.parent), lock.held(path.parent), path.open("r+b") as file:
+            first = file.readline()
+            if first != header and not (header.startswith(first) and not first.endswith(b"\n")):
+                raise MismatchError(
+                    f"{path} does not begin as scores of {header.decode().strip()} do; it is left as it is: name "
+                    "another file"
+                )
+            content = first + file.read()
+            file.truncate(content.rfind(b"\n") + 1)  # off a line that a killed process did not finish
+        for number, line in enumerate(content.split(b"\n")[1:-1], start=2):
             try:
-                query, scores = value
-                self._scores.setdefault(query, {}).update({doc_id: float(score) for doc_id, score in scores.items()})
+                query, scores = json_of(line, f"{path}:{number}")
+                self._scores.setdefault(query, {}).update({doc_id: finite(score) for doc_id, score in scores.items()})
             except (TypeError, ValueError, AttributeError):
                 raise CorruptFileError(
                     f'{path}:{number}: expected ["query", {{"doc_id": score}}]; remove the file'
                 ) from None
+
+
+def finite(score: Any) -> float:
+    """Return a score. Raises ValueError for what has no place in an order."""
+    if type(score) not in (int, float) or not isfinite(score):
+        raise ValueError(score)
+    return float(score)

@@ -7,12 +7,11 @@ from lotte import Dataset
 from lotte.errors import MismatchError, reason, shown
 from lotte.lines import DAMAGED, opened
 from lotte.paths import inside
-
-ENDINGS = (".gz", ".txt", ".tsv", ".trec", ".run")  # of ranking files; the rest is what a record is named by
+from lotte.ranking import ENDINGS
 
 
 def name_of(path: Path) -> str:
-    """Return what a ranking file is called without its endings.
+    """Return what a ranking file is called without its endings: what its record is named by.
 
     >>> name_of(Path("runs/my.best.trec.gz"))
     'my.best'

@@ -130,6 +130,28 @@ def test_scores_of_another_model_are_not_taken(checkpoint, tmp_path):
         other.search(QUERIES, k=5)
 
 
+@pytest.mark.parametrize("text", ["my notes", "my notes\nand more", '{"mine": 1}\n'])
+def test_a_file_that_is_no_file_of_scores_is_left_as_it_is(checkpoint, tmp_path, text):
+    mine = tmp_path / "notes.txt"
+    mine.write_text(text)
+    index = load("crossencoder", [f"checkpoint={checkpoint}", f"scores={mine}"]).index(DOCS, tmp_path / "index")
+    with pytest.raises(MismatchError, match="it is left as it is: name another file"):
+        index.search(QUERIES, k=5)
+    assert mine.read_text() == text
+
+
+@pytest.mark.parametrize("line", ['["q", {"d1": NaN}]', '["q", {"d1": true}]', '["q"]', "{}", '["q", {"d1": "2"}]'])
+def test_a_line_that_is_no_score_is_named(checkpoint, tmp_path, line):
+    kept = tmp_path / "kept.jsonl"
+    index = load("crossencoder", [f"checkpoint={checkpoint}", f"scores={kept}"]).index(DOCS, tmp_path / "index")
+    index.search(QUERIES, k=5)
+    lines = kept.read_text().splitlines()
+    kept.write_text("\n".join([lines[0], line]) + "\n")
+    again = load("crossencoder", [f"checkpoint={checkpoint}", f"scores={kept}"]).open(tmp_path / "index")
+    with pytest.raises(LotteError, match=r"kept\.jsonl:2: "):
+        again.search(QUERIES, k=5)
+
+
 def test_it_ranks_again_what_a_hybrid_found(checkpoint, tmp_path):
     options = [f"checkpoint={checkpoint}", "first=hybrid(of=bm25+overlap, method=scores, weights=0.1,1)", "depth=4"]
     index = load("crossencoder", options).index(DOCS, tmp_path / "index")

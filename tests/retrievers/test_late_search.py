@@ -13,7 +13,7 @@ pytest.importorskip("numba", reason="late interaction needs the extra 'colbert'"
 from retrievers.colbert import Arrays, CodecConfig, ColbertIndex, SearchConfig, build_index
 from retrievers.colbert.kernels import reference
 from retrievers.colbert.search import search
-from retrievers.colbert.search.config import MANY
+from retrievers.colbert.search.config import PRUNED_FROM
 
 ALGORITHMS = ("paper", "pruned", "exact")
 
@@ -151,7 +151,7 @@ def test_settings_are_a_rule_of_k_and_the_size_of_the_index():
 
 
 def test_the_default_is_the_paper_s_search_of_a_small_index_and_the_pruned_one_of_a_large_one():
-    for documents, algorithm in ((MANY - 1, "paper"), (MANY, "pruned")):
+    for documents, algorithm in ((PRUNED_FROM - 1, "paper"), (PRUNED_FROM, "pruned")):
         assert SearchConfig().settled(10, documents) == SearchConfig(algorithm=algorithm).settled(10, documents)
 
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 
 ALGORITHMS = ("auto", "paper", "pruned", "exact")
-MANY = 10_000  # documents, from which on "auto" is the pruned search: what that loses and saves is in docs/colbert.md
+PRUNED_FROM = 10_000  # documents, from which on "auto" is the pruned search: docs/colbert.md says what it loses
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,14 +19,14 @@ class SearchConfig:
     def settled(self, k: int, documents: int) -> "SearchConfig":
         """Return the settings in force for a depth and an index of so many documents: the rules worked out.
 
-        auto    paper for an index of fewer than MANY documents, pruned for others
+        auto    paper for an index of fewer than PRUNED_FROM documents, pruned for others
         paper   probe 4; candidates probe * 2 ** 12, and never fewer than k: what the paper takes for MS MARCO and
                 Wikipedia (section 3.5). It takes probe 2 for LoTTE, which is faster and finds less.
         pruned  probe 4; full 2 k + 250; refined 1,024, or 10 * sqrt(documents) if that is more; candidates
                 6 * refined. No stage keeps fewer than the next one.
         """
         if self.algorithm == "auto":
-            return replace(self, algorithm="paper" if documents < MANY else "pruned").settled(k, documents)
+            return replace(self, algorithm="paper" if documents < PRUNED_FROM else "pruned").settled(k, documents)
         if self.algorithm == "exact":
             return SearchConfig(algorithm="exact")
         if self.algorithm == "paper":
