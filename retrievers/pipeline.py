@@ -21,7 +21,7 @@ from lotte.errors import LotteError, MismatchError, UnknownNameError, shown
 from lotte.paths import inside
 from lotte.ranking import ENDINGS
 from retrievers import index_folder
-from retrievers.options import build_options, is_name, name_of, options_of, recipe_of
+from retrievers.options import build_options, name_of, options_of, recipe_of
 from retrievers.retriever import Card, Fits, Index, Retriever
 
 STAGES = {"stages": True}  # metadata of an option that names stages
@@ -59,18 +59,22 @@ class SystemStage:
     system: Any  # a dataclass that is a Retriever
 
     def spelled(self) -> str:
-        defaults = {
-            field.name: field.default for field in self.system.__dataclass_fields__.values() if not is_name(field)
-        }
-        said = {key: value for key, value in options_of(self.system).items() if value != defaults[key]}
-        written = ", ".join(f"{key}={_text(value)}" for key, value in said.items())
+        written = ", ".join(f"{key}={_text(value)}" for key, value in self._said(options_of(self.system)).items())
         return name_of(self.system) + (f"({written})" if written else "")
 
     @property
     def part(self) -> str:
-        """Return the name of its index among the parts: its own, and a hash of the options that an index depends on."""
+        """Return the name of its index among the parts: its own, and a hash of the options that an index depends on.
+
+        What has its default is left out, so that an option that a system gets one day changes no name.
+        """
         made_by = build_options(recipe_of(self.system), self.system)
-        return f"{name_of(self.system)}-{artifact.digest(made_by)[:12]}"
+        return f"{name_of(self.system)}-{artifact.digest(self._said(made_by['options']))[:12]}"
+
+    def _said(self, options: Mapping[str, Any]) -> dict[str, Any]:
+        """Return those options that have not their default."""
+        defaults = {field.name: field.default for field in fields(self.system)}
+        return {key: value for key, value in options.items() if value != defaults[key]}
 
     def index(self, corpus: Corpus, folder: Path) -> None:
         if not index_folder.is_index(folder / self.part):

@@ -60,6 +60,15 @@ def index(tmp_path):
     return tmp_path / "index"
 
 
+def test_an_option_that_has_its_default_does_not_name_a_part():
+    assert pipeline.stage("bm25(k1=0.9)", "of").part == pipeline.stage("bm25", "of").part
+
+
+def test_an_option_that_only_says_how_to_search_does_not_name_a_part():
+    wide, plain = (pipeline.stage(f"colbertv2(checkpoint=x{more})", "of").part for more in (", probe=8, trust=true", ""))
+    assert wide == plain != pipeline.stage("colbertv2(checkpoint=x, bits=4)", "of").part
+
+
 def test_an_index_has_a_whole_part_for_each_stage(index):
     parts = index_folder.described(index).meta["parts"]
     assert sorted(name.partition("-")[0] for name in parts) == ["bm25", "overlap"]
