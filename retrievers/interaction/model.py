@@ -54,7 +54,9 @@ class InteractionModel(nn.Module):
             )
         said = json_object(folder / CONFIG)
         if said.get("kind") != kind:
-            raise MismatchError(f"{folder} holds {shown(said.get('kind', 'another model'), 40)}, and {kind} is asked for")
+            raise MismatchError(
+                f"{folder} holds {shown(said.get('kind', 'another model'), 40)}, and {kind} is asked for"
+            )
         artifact.whole(folder)
         try:
             table = json_object(folder / WORDS)

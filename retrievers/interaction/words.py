@@ -36,7 +36,9 @@ class Words:
             frequency.update(set(split(text)))
         chosen = sorted(frequency.items(), key=lambda item: (-item[1], item[0]))[:MOST]
         kept = [(word, number) for word, number in chosen if number >= LEAST]
-        return cls(tuple(word for word, _ in kept), tuple(log(count / number) for _, number in kept), log(max(count, 2)))
+        return cls(
+            tuple(word for word, _ in kept), tuple(log(count / number) for _, number in kept), log(max(count, 2))
+        )
 
     @cached_property
     def _number(self) -> Mapping[str, int]:
