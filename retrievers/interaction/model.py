@@ -74,7 +74,7 @@ class InteractionModel(nn.Module):
         """Leave the model in a folder, whole or not at all."""
         from safetensors.torch import save_file
 
-        said = {"kind": self.kind, "dim": self.net.vectors.weight.shape[1]}  # type: ignore[union-attr]
+        said = {"kind": self.kind, "dim": self.net.get_submodule("vectors").embedding_dim}
         with artifact.folder(folder, {**said, "training": dict(training)}, seal=True) as made:
             artifact.write_json(made / CONFIG, said)
             table = {"known": self.words.known, "idf": self.words.idf, "rarest": self.words.rarest}
