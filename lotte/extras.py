@@ -7,6 +7,7 @@ from lotte.errors import UnavailableError
 
 EXTRAS = {  # name that is imported -> extra in pyproject.toml
     "datasets": "data",
+    "faiss": "dense",
     "huggingface_hub": "colbert",
     "llvmlite": "colbert",
     "matplotlib": "plot",

@@ -16,10 +16,11 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any, Protocol, cast
 
-from lotte import Corpus, Queries, Run, artifact, ranking
+from lotte import Corpus, Hit, Queries, Run, artifact, ranking
 from lotte.errors import LotteError, MismatchError, UnknownNameError, shown
 from lotte.paths import inside
 from lotte.ranking import ENDINGS
+from lotte.terminal import say
 from retrievers import index_folder
 from retrievers.options import build_options, name_of, options_of, recipe_of
 from retrievers.retriever import Card, Fits, Index, Retriever
@@ -157,17 +158,23 @@ class TimedIndex:
     """A stage that is asked, and how long it took."""
 
     def __init__(self, stage: Stage, index: Index) -> None:
-        self.stage, self._index, self._queries, self._seconds = stage, index, 0, 0.0
+        self.stage, self._index, self._queries, self._answered, self._seconds = stage, index, 0, 0, 0.0
 
     def search(self, queries: Queries, *, k: int) -> Run:
         """Answer every query with at most k hits."""
         start = perf_counter()
         run = self._index.search(queries, k=k)
         self._seconds, self._queries = self._seconds + perf_counter() - start, self._queries + len(queries)
+        self._answered += sum(map(bool, run.hits.values()))
         return run
 
     def facts(self) -> dict[str, Any]:
-        """Return what a record says of the stage: what it is, and milliseconds for a query on average so far."""
+        """Return what a record says of the stage: what it is, and milliseconds for a query on average so far.
+
+        If it found nothing for any query so far, that is said.
+        """
+        if self._queries and not self._answered:
+            say(f"{self.stage.spelled()} found nothing for any of the queries")
         spent = 1000 * self._seconds / self._queries if self._queries else None
         return {"stage": self.stage.spelled(), "milliseconds_a_query": spent}
 
@@ -231,6 +238,24 @@ def write_parts(
             if also:
                 also(folder, corpus)
             meta |= {"counts": {"documents": len(corpus)}}
+
+
+def require_one(first: str) -> None:
+    """Raise ValueError if the option `first` does not name one stage."""
+    if len(found := stages(first, "first")) != 1:
+        raise ValueError(f"first is one system, or hybrid(of=...) of several, not {len(found)}")
+
+
+def candidates(ranked: Run, depth: int) -> dict[str, list[str]]:
+    """Return the best documents of a first ranking, for each query that has some."""
+    return {query_id: [hit.doc_id for hit in hits[:depth]] for query_id, hits in ranked.hits.items() if hits}
+
+
+def joined(scores: Mapping[str, float], below: Sequence[Hit]) -> tuple[Hit, ...]:
+    """Return what was ranked again, best first, and what was not in the order it had, each a step lower."""
+    again = Run.of({"": scores}, depth=len(scores)).hits[""]
+    least = again[-1].score if again else 0.0
+    return again + tuple(Hit(hit.doc_id, least - place) for place, hit in enumerate(below, start=1))
 
 
 def joint_card(family: str, cards: Sequence[Card], **facts: Any) -> Card:

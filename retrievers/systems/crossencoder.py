@@ -44,8 +44,7 @@ class CrossEncoderRetriever:
     name: str = field(default="crossencoder", kw_only=True, metadata=NAME)
 
     def __post_init__(self) -> None:
-        if len(found := pipeline.stages(self.first, "first")) != 1:
-            raise ValueError(f"first is one system, or hybrid(of=...) of several, not {len(found)}")
+        pipeline.require_one(self.first)
         if self.depth < 1 or self.maxlen < 0:
             raise ValueError(f"depth is 1 or more and maxlen 0 or more, not {self.depth} and {self.maxlen}")
         if self.precision not in ("fp32", "bf16"):
@@ -100,11 +99,11 @@ class RerankingIndex:
     def search(self, queries: Queries, *, k: int) -> Run:
         depth = self._recipe.depth
         ranked = self._first.search(queries, k=max(k, depth))
-        candidates = {query_id: [hit.doc_id for hit in hits[:depth]] for query_id, hits in ranked.hits.items() if hits}
+        candidates = pipeline.candidates(ranked, depth)
         hits: dict[str, tuple[Hit, ...]] = dict.fromkeys(queries, ())
         with Progress(sum(map(len, candidates.values())), "pairs", "cross-encoder") as progress:
             for query_id, scores in self._scored(queries, candidates):
-                hits[query_id] = _joined(scores, ranked.hits[query_id][depth:])[:k]
+                hits[query_id] = pipeline.joined(scores, ranked.hits[query_id][depth:])[:k]
                 progress.advance(len(scores))
         return Run(hits)
 
@@ -160,13 +159,6 @@ class _CandidatePairs:
 
     def passage(self, doc_id: str) -> str:
         return self.texts[doc_id]
-
-
-def _joined(scores: Mapping[str, float], below: Sequence[Hit]) -> tuple[Hit, ...]:
-    """Return what was read, best first, and what was not in the order it had, each a step lower."""
-    read = Run.of({"": scores}, depth=len(scores)).hits[""]
-    least = read[-1].score if read else 0.0
-    return read + tuple(Hit(hit.doc_id, least - place) for place, hit in enumerate(below, start=1))
 
 
 @cache
