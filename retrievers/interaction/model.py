@@ -26,7 +26,7 @@ class InteractionModel(nn.Module):
 
     def __init__(self, kind: str, words: Words, vector_VH: Tensor) -> None:
         super().__init__()
-        self.kind, self.words = kind, words
+        self.kind, self.words, self.sha256 = kind, words, ""  # of the weights, once they are in a file
         self.net = MODELS[kind](vector_VH, words.idf_V)
 
     @classmethod
@@ -64,6 +64,7 @@ class InteractionModel(nn.Module):
             state = load_file(folder / WEIGHTS)
             model = cls(kind, words, torch.zeros(len(words), int(said["dim"])))
             model.net.load_state_dict(state)
+            model.sha256 = artifact.sha256(folder / WEIGHTS)
         except (SafetensorError, OSError, LookupError, ValueError, TypeError, RuntimeError) as error:
             if isinstance(error, LotteError):
                 raise

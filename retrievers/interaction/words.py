@@ -54,10 +54,10 @@ class Words:
         return FIRST + len(self.known)
 
     def numbers(self, texts: Sequence[str], longest: int) -> NDArray[np.int64]:
-        """Return (N, longest), the numbers of the first words of N texts, padded behind."""
-        out_NL = np.zeros((len(texts), longest), np.int64)
-        for row, text in enumerate(texts):
-            some = [self._number.get(word, UNKNOWN) for word in split(text)[:longest]]
+        """Return (N, L), the numbers of the first `longest` words of N texts at most, padded behind to the longest."""
+        rows = [[self._number.get(word, UNKNOWN) for word in split(text)[:longest]] for text in texts]
+        out_NL = np.zeros((len(texts), max(map(len, rows), default=0)), np.int64)
+        for row, some in enumerate(rows):
             out_NL[row, : len(some)] = some
         return out_NL
 

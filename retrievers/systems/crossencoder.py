@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lotte import Corpus, Hit, Queries, Run, extras
-from lotte.errors import MismatchError, UnavailableError, shown
+from lotte.errors import MismatchError, shown
 from lotte.progress import Progress
 from lotte.terminal import say
 from retrievers import index_folder, pipeline
@@ -23,7 +23,7 @@ from retrievers.options import NAME, SEARCH_TIME, SPOKEN
 from retrievers.pipeline import STAGES, Stage, TimedIndex
 from retrievers.retriever import Card
 from retrievers.score_file import ScoreFile
-from retrievers.texts import IndexTexts, write_texts
+from retrievers.texts import CandidatePairs, IndexTexts, required, write_texts
 
 if TYPE_CHECKING:
     from retrievers.training.teacher import CrossEncoder
@@ -126,7 +126,7 @@ class RerankingIndex:
                 left[query_id] = missing
             else:
                 yield query_id, {doc_id: known[doc_id] for doc_id in doc_ids}
-        for query_id, made in scored(self._recipe.model, _CandidatePairs(queries, self._texts), left) if left else ():
+        for query_id, made in scored(self._recipe.model, CandidatePairs(queries, self._texts), left) if left else ():
             known = kept.add(queries[query_id], made)
             yield query_id, {doc_id: known[doc_id] for doc_id in candidates[query_id]}
 
@@ -143,22 +143,7 @@ class RerankingIndex:
 
     @cached_property
     def _texts(self) -> IndexTexts:
-        texts = IndexTexts(self._folder, say)
-        if texts.is_gone:
-            raise UnavailableError(
-                f"{self._folder.path}: its collection is gone or is another one now, and a cross-encoder reads the "
-                "passages; put the collection back, or build the index again"
-            )
-        return texts
-
-
-@dataclass(frozen=True)
-class _CandidatePairs:
-    questions: Queries
-    texts: IndexTexts
-
-    def passage(self, doc_id: str) -> str:
-        return self.texts[doc_id]
+        return required(self._folder, say, "a cross-encoder")
 
 
 @cache
