@@ -54,9 +54,12 @@ class Words:
         return FIRST + len(self.known)
 
     def numbers(self, texts: Sequence[str], longest: int) -> NDArray[np.int64]:
-        """Return (N, L), the numbers of the first `longest` words of N texts at most, padded behind to the longest."""
+        """Return (N, L), the numbers of the first `longest` words of N texts at most, padded behind to the longest.
+
+        L is 1 or more.
+        """
         rows = [[self._number.get(word, UNKNOWN) for word in split(text)[:longest]] for text in texts]
-        out_NL = np.zeros((len(texts), max(map(len, rows), default=0)), np.int64)
+        out_NL = np.zeros((len(texts), max(1, *map(len, rows))), np.int64)
         for row, some in enumerate(rows):
             out_NL[row, : len(some)] = some
         return out_NL

@@ -207,3 +207,12 @@ def cross_encoder(folder: Path) -> Path:
     with torch.no_grad():
         made.model.classifier.weight *= 100  # a layer that was just drawn finds all pairs nearly alike
     return made.save(folder, {"steps": 0})
+
+
+def interaction(kind, folder):
+    """Write a reranker over word vectors that was not trained. Returns the folder."""
+    from retrievers.interaction.model import InteractionModel
+
+    words = ["sky", "blue", "moon", "yeast", "bread", "router"]
+    model = InteractionModel.begin(kind, [" ".join(words), " ".join(words[::-1])], dim=8, seed=3)
+    return model.save(folder, {"start": "drawn"})
