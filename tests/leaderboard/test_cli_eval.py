@@ -96,7 +96,7 @@ def test_somebodys_ranking_is_scored_without_a_retriever(typed, tmp_path, text):
     [
         (
             ["--retriever", "overlab"],
-            "no retriever is named 'overlab'; did you mean 'overlap'? `lotte list retrievers` shows all 6",
+            "no retriever is named 'overlab'; did you mean 'overlap'? `lotte list retrievers` shows all " + str(len(names())),
         ),
         (
             ["--retriever", "overlap", "lotte/sciense/test/forum"],
