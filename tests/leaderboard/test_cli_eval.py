@@ -151,7 +151,7 @@ def test_anybodys_retriever_is_found_in_this_folder(typed, tmp_path):
 
 def test_list_prints_a_name_a_line(typed):
     rows = [line.split("\t") for line in typed("list", "retrievers").stdout.splitlines()]
-    assert [name for name, _ in rows] == ["bm25", "colbert", "colbertv2", "crossencoder", "hybrid", "overlap", "rank_bm25"]
+    assert [name for name, _ in rows] == ["bm25", "colbert", "colbertv2", "crossencoder", "hybrid", "overlap", "rank_bm25", "tct_colbert"]
     assert typed("list", "measures").stdout == "Success\nnDCG\nMRR\nR\nP\nAP\n"
     datasets = typed("list", "datasets").stdout.splitlines()
     assert len(datasets) == 68 and "lotte/pooled/dev/search" in datasets and "beir/cqadupstack/tex" in datasets

@@ -52,7 +52,7 @@ def mine(tmp_path, monkeypatch):
 
 
 def test_the_files_are_the_names():
-    assert names() == ["bm25", "colbert", "colbertv2", "crossencoder", "hybrid", "overlap", "rank_bm25"]
+    assert names() == ["bm25", "colbert", "colbertv2", "crossencoder", "hybrid", "overlap", "rank_bm25", "tct_colbert"]
 
 
 def test_options_are_read_by_their_types(mine):
