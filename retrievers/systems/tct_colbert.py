@@ -20,6 +20,8 @@ from lotte.errors import MismatchError
 from lotte.processors import num_processors
 from retrievers import index_folder, passage_vectors
 from retrievers.colbert.index.meta import require_model
+from retrievers.colbert.model.config import read_json
+from retrievers.contamination.check import TRAINING, Seen
 from retrievers.options import NAME, SEARCH_TIME, SPOKEN
 from retrievers.passage_vectors import Found, PassageVectors
 from retrievers.retriever import Card
@@ -62,15 +64,14 @@ class TctColBERT:
 
     @property
     def card(self) -> Card:
-        from retrievers.contamination.check import Seen
-
         found = self.encoder.checkpoint
         seen = Seen.read(found.folder)
         published = ["MS MARCO"] if self.checkpoint == CHECKPOINT else None
+        taught = _taught(found.folder) or ("batch" if self.checkpoint == CHECKPOINT else "unknown")
         return Card(
             family="dense",
             model=self.encoder.facts(),
-            index={"type": "flat", "dim": self.encoder.dim},
+            index={"type": "flat", "dim": self.encoder.dim, "distil": taught},
             search={"exact": True},
             training_data=(seen.names() or None) if seen else published,
             checkpoint=found.folder,
@@ -119,6 +120,14 @@ class PassageIndex:
                 "index again"
             )
         return encoder
+
+
+def _taught(folder: Path) -> str:
+    """Return which condition of the paper's table 3 a checkpoint was trained in; "" if nobody says."""
+    path = folder / TRAINING
+    settings = read_json(path).get("settings") if path.exists() else None
+    said = settings.get("distil") if isinstance(settings, dict) else None
+    return said if isinstance(said, str) else ""
 
 
 @cache

@@ -173,6 +173,7 @@ def test_the_whole_training_leaves_a_checkpoint_that_others_open_and_the_system_
     for name in ("checkpoint", "checkpoint-int8"):
         system = load("tct_colbert", [f"checkpoint={path.with_name(name)}", "query_maxlen=16", "doc_maxlen=20"])
         assert system.card.training_data[:1] == ["toy/a"]
+        assert system.card.index["distil"] == "batch"  # what a row of the paper's tables is known by
         runs[name] = system.index(SETS[0].corpus, tmp_path / name).search(SETS[0].queries, k=5)
     assert all(len(hits) == 5 for hits in runs["checkpoint"].hits.values())
     a, b = (np.load(tmp_path / name / "vectors.npy") for name in runs)

@@ -175,7 +175,7 @@ class Encoder:
         if len(parts) == 1:
             return parts[0]
         starts = np.cumsum([0, *(length for part in parts for length in np.diff(part.starts))])
-        vectors: Vectors = np.concatenate([part.vectors for part in parts] or [np.empty((0, self.dim), self._numbers)])
+        vectors: Vectors = np.concatenate([part.vectors for part in parts] or [np.empty((0, self.dim), self.numbers)])
         return TokenVectors(vectors, starts.astype(np.int64))
 
     def stream(self, texts: Iterable[str], *, chunk: int = CHUNK) -> Iterator[TokenVectors]:
@@ -218,7 +218,8 @@ class Encoder:
         }
 
     @property
-    def _numbers(self) -> Any:
+    def numbers(self) -> Any:
+        """Return the kind of number that documents have."""
         return np.float32 if self.precision == "fp32" else np.float16
 
     def encode(self, tokens: Tokens, numbers: Any = None) -> TokenVectors:
@@ -226,7 +227,7 @@ class Encoder:
 
         numbers  what they are: float32, float16; None: what documents have in this precision
         """
-        numbers = numbers or self._numbers
+        numbers = numbers or self.numbers
         if (words := self.checkpoint.words) is not None and (last := int(tokens.ids.max(initial=0))) >= words:
             raise CorruptFileError(
                 f"{self.tokens.path}: a token has the number {last:,}, and the model {words:,} embeddings"

@@ -95,7 +95,8 @@ class TctEncoder(Encoder):
         return self.encode(self.tokens.queries(texts)).vectors
 
     @property
-    def _numbers(self) -> Any:
+    def numbers(self) -> Any:
+        """Return the kind of number that documents have."""
         return np.float32  # of any size, and only one a text
 
     def _reader(self, checkpoint: Checkpoint) -> TctTokens:
