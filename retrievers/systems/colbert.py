@@ -216,8 +216,12 @@ class V1Index:
 
     def search_facts(self, queries: Queries, *, k: int) -> dict[str, Any]:
         """Return the settings in force, and what the first stage is and cost."""
-        stages = {"stages": [first.facts() for first in self._first]} if self._first else {}
+        stages = {"stages": self.stages()} if self._first else {}
         return {**self._recipe.search_settings, **stages}
+
+    def stages(self) -> list[dict[str, Any]]:
+        """Return what a record says of the first stage, if another system is that."""
+        return [first.facts() for first in self._first]
 
     def _again(self, queries: Queries, found: Mapping[str, Sequence[str]]) -> dict[str, dict[str, float]]:
         """Return the scores of documents that somebody found."""

@@ -50,6 +50,10 @@ class ModelCopy(Protocol):
         """Return (n, H), the vectors of the kept tokens of some of the texts, in the order asked for."""
         ...
 
+    def hidden(self, tokens: Tokens, texts: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Return (n, I), the hidden states of the same tokens, which no projection has seen."""
+        ...
+
 
 class Encoder:
     """A model that gives every token of a text a vector. `Encoder.load` makes one.
@@ -72,7 +76,7 @@ class Encoder:
     ) -> None:
         projection = checkpoint.steps()
         self.checkpoint, self.config, self.precision = checkpoint, checkpoint.settings, precision
-        self.tokens = TextTokens(checkpoint.tokenizer, checkpoint.settings)
+        self.tokens = self._reader(checkpoint)
         if (words := checkpoint.words) is not None and (size := self.tokens.size) > words:
             raise MismatchError(
                 f"{checkpoint.tokenizer} has {size:,} tokens, and the model {words:,} embeddings: some tokens have no "
@@ -139,6 +143,18 @@ class Encoder:
         workers = bert.threads() if cpu else 2 * len(lanes)  # two a GPU, so that it need not wait
         return cls(source, lanes, precision, workers=workers, budget=TORCH_TOKENS if cpu else GPU_TOKENS, torch_cpu=cpu)
 
+    def _reader(self, checkpoint: Checkpoint) -> Any:
+        """Return what reads texts, with what `TextTokens` has."""
+        return TextTokens(checkpoint.tokenizer, checkpoint.settings)
+
+    def _starts(self, tokens: Tokens) -> NDArray[np.int64]:
+        """Return where the vectors of each text begin and end."""
+        return tokens.kept_starts()
+
+    def _values(self, lane: ModelCopy, tokens: Tokens, texts: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Return the vectors of some texts."""
+        return lane(tokens, texts)
+
     def queries(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Return (B, Q, H), each vector of length 1.
 
@@ -159,7 +175,7 @@ class Encoder:
         if len(parts) == 1:
             return parts[0]
         starts = np.cumsum([0, *(length for part in parts for length in np.diff(part.starts))])
-        vectors: Vectors = np.concatenate([part.vectors for part in parts] or [np.empty((0, self.dim), self._numbers)])
+        vectors: Vectors = np.concatenate([part.vectors for part in parts] or [np.empty((0, self.dim), self.numbers)])
         return TokenVectors(vectors, starts.astype(np.int64))
 
     def stream(self, texts: Iterable[str], *, chunk: int = CHUNK) -> Iterator[TokenVectors]:
@@ -202,7 +218,8 @@ class Encoder:
         }
 
     @property
-    def _numbers(self) -> Any:
+    def numbers(self) -> Any:
+        """Return the kind of number that documents have."""
         return np.float32 if self.precision == "fp32" else np.float16
 
     def encode(self, tokens: Tokens, numbers: Any = None) -> TokenVectors:
@@ -210,18 +227,18 @@ class Encoder:
 
         numbers  what they are: float32, float16; None: what documents have in this precision
         """
-        numbers = numbers or self._numbers
+        numbers = numbers or self.numbers
         if (words := self.checkpoint.words) is not None and (last := int(tokens.ids.max(initial=0))) >= words:
             raise CorruptFileError(
                 f"{self.tokens.path}: a token has the number {last:,}, and the model {words:,} embeddings"
             )
-        starts = tokens.kept_starts()
+        starts = self._starts(tokens)
         vectors = np.empty((int(starts[-1]), self.dim), numbers)
         batches = _batches(np.diff(tokens.starts), self._budget)
 
         def encode(number: int) -> None:
             texts = batches[number]
-            values = self._lanes[number % len(self._lanes)](tokens, texts)
+            values = self._values(self._lanes[number % len(self._lanes)], tokens, texts)
             if not np.isfinite(values).all():
                 raise CorruptFileError(
                     f"{self.checkpoint.folder}: the model gives a text vectors that are not finite; its weights are "
