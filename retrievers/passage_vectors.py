@@ -94,9 +94,7 @@ class PassageVectors:
         return rows[chosen], scores[chosen]
 
 
-def _ahead(
-    pool: ThreadPoolExecutor, work: Callable[[int], Floats], firsts: range, threads: int
-) -> Iterator[Floats]:
+def _ahead(pool: ThreadPoolExecutor, work: Callable[[int], Floats], firsts: range, threads: int) -> Iterator[Floats]:
     """Yield what is made of each, in order; no more are held than there are threads, and one."""
     waiting = [pool.submit(work, first) for first in firsts[: threads + 1]]
     for number in range(len(firsts)):

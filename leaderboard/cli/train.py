@@ -20,7 +20,10 @@ class System(StrEnum):
 
     colbert = "colbert"
     colbertv2 = "colbertv2"
+    conv_knrm = "conv_knrm"
     crossencoder = "crossencoder"
+    duet = "duet"
+    knrm = "knrm"
     tct_colbert = "tct_colbert"
 
 

@@ -71,13 +71,18 @@ class InteractionModel(nn.Module):
             raise CorruptFileError(f"{folder}: the model cannot be read ({reason(error)})") from None
         return model
 
-    def save(self, folder: Path, training: Mapping[str, Any]) -> Path:
-        """Leave the model in a folder, whole or not at all."""
+    def save(self, folder: Path, training: Mapping[str, Any], papers: Mapping[str, bytes] | None = None) -> Path:
+        """Leave the model in a folder, whole or not at all.
+
+        papers  further files: name -> content
+        """
         from safetensors.torch import save_file
 
         said = {"kind": self.kind, "dim": self.net.get_submodule("vectors").embedding_dim}
         with artifact.folder(folder, {**said, "training": dict(training)}, seal=True) as made:
             artifact.write_json(made / CONFIG, said)
+            for name, content in (papers or {}).items():
+                (made / name).write_bytes(content)
             table = {"known": self.words.known, "idf": self.words.idf, "rarest": self.words.rarest}
             artifact.write_json(made / WORDS, table)
             save_file({name: weight.detach().cpu().contiguous() for name, weight in self.net.state_dict().items()},

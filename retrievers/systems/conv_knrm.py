@@ -1,7 +1,7 @@
 """Conv-KNRM: ranks again by soft counts of how similar the n-grams of a query and a passage are.
 
-    lotte train conv_knrm data/squad/train --out runs/words
-    lotte eval --retriever conv_knrm -o checkpoint=runs/words/conv_knrm/checkpoint -o first=bm25 -o depth=1000
+    lotte train conv_knrm data/squad/train --out runs/conv_knrm
+    lotte eval --retriever conv_knrm -o checkpoint=runs/conv_knrm/checkpoint -o first=bm25 -o depth=1000
 
 Source  Dai et al. 2018, "Convolutional Neural Networks for Soft-Matching N-Grams in Ad-hoc Search"
 """

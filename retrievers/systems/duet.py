@@ -1,7 +1,7 @@
 """Duet: ranks again by exact matches of rare words and by vectors of whole texts, learnt together.
 
-    lotte train duet data/squad/train --out runs/words
-    lotte eval --retriever duet -o checkpoint=runs/words/duet/checkpoint -o first=bm25 -o depth=1000
+    lotte train duet data/squad/train --out runs/duet
+    lotte eval --retriever duet -o checkpoint=runs/duet/checkpoint -o first=bm25 -o depth=1000
 
 Source  Mitra et al. 2017, arXiv:1610.08136; Mitra and Craswell 2019, arXiv:1903.07666
 """

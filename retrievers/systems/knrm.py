@@ -1,7 +1,7 @@
 """K-NRM: ranks again by soft counts of how similar the words of a query and a passage are.
 
-    lotte train knrm data/squad/train --out runs/words
-    lotte eval --retriever knrm -o checkpoint=runs/words/knrm/checkpoint -o first=bm25 -o depth=1000
+    lotte train knrm data/squad/train --out runs/knrm
+    lotte eval --retriever knrm -o checkpoint=runs/knrm/checkpoint -o first=bm25 -o depth=1000
 
 Source  Xiong et al. 2017, arXiv:1706.06613
 """

@@ -16,6 +16,7 @@ from lotte import artifact
 from lotte.dataset import Dataset
 from retrievers.colbert.model import checkpoint, config, export
 from retrievers.contamination import check, fingerprint
+from retrievers.contamination.check import TRAINING as TRAINING
 from retrievers.training.examples import Pairs
 from retrievers.training.settings import PairRecipe, Recipe, TctRecipe
 
@@ -56,14 +57,24 @@ def papers(
         "teacher": _teacher(folder, recipe),
         "validation": {"questions": len(pairs.validation), "measure": "MRR@10 over BM25's best and the right answers"},
         "steps": steps,
-        "overlap": [{"dataset": data.name, **check.report(known, data).record()} for data in held_out],
+        "overlap": overlap(known, held_out),
         "settings": {
             **asdict(recipe),
             **{key: _named(getattr(recipe, key)) for key in _PATHS if hasattr(recipe, key)},
         },
-        "software": {name: version(name) for name in LIBRARIES} | {"python": platform.python_version()},
+        "software": software(),
     }
     return facts, known.content()
+
+
+def overlap(known: fingerprint.Fingerprint, held_out: Sequence[Dataset]) -> list[dict[str, Any]]:
+    """Return what the training texts share with datasets that are measured on."""
+    return [{"dataset": data.name, **check.report(known, data).record()} for data in held_out]
+
+
+def software() -> dict[str, str]:
+    """Return the versions of what trained."""
+    return {name: version(name) for name in LIBRARIES} | {"python": platform.python_version()}
 
 
 def give(last: Path, target: Path, facts: Mapping[str, Any], known: bytes) -> Path:

@@ -29,7 +29,7 @@ from retrievers.colbert.model import checkpoint
 from retrievers.training import examples, mine, teacher
 from retrievers.training.begun import SETTINGS
 from retrievers.training.ranks import Ranks
-from retrievers.training.settings import ColBERTRecipe, Fit, PairRecipe, Recipe, TctRecipe
+from retrievers.training.settings import ColBERTRecipe, Fit, InteractionRecipe, PairRecipe, Recipe, TctRecipe
 from retrievers.training.sizes import require_lines
 from retrievers.training.steps import PairTraining, Say
 
@@ -165,8 +165,14 @@ class Training(PairTraining[Recipe]):
 
 def training(recipe: PairRecipe, folder: Path, *datasets: Any, **more: Any) -> PairTraining[Any]:
     """Return the training whose settings a recipe has. It takes what `PairTraining` does."""
+    from retrievers.interaction.training import InteractionTraining
     from retrievers.training.tct import TctTraining
 
-    kinds = {Recipe: Training, ColBERTRecipe: ColBERTTraining, TctRecipe: TctTraining}
+    kinds: dict[type[PairRecipe], type[PairTraining[Any]]] = {
+        Recipe: Training,
+        ColBERTRecipe: ColBERTTraining,
+        TctRecipe: TctTraining,
+        InteractionRecipe: InteractionTraining,
+    }
     made: PairTraining[Any] = kinds[type(recipe)](folder, recipe, *datasets, **more)
     return made

@@ -23,6 +23,7 @@ _WORDS: Mapping[str, tuple[Any, ...]] = {
     "distil": ("triplet", "batch", "none"),
     "loss": ("kl", "margin_mse", "contrastive"),
     "scoring": ("maxsim", "xtr"),
+    "model": ("knrm", "conv_knrm", "duet"),
 }
 _ABOVE_0 = (
     "query_maxlen", "doc_maxlen", "teacher_maxlen", "validation_depth", "bm25_depth", "v1_passes", "teacher_passes",
@@ -87,6 +88,7 @@ class Fit:
 _V1 = Fit(batch=32, nway=2, lr=3e-6, in_batch=False)
 _CROSSENCODER = Fit(batch=32, nway=4, lr=2e-5, in_batch=False)
 _DISTIL = Fit(batch=32, nway=64, lr=1e-5)
+_NET = Fit(batch=32, nway=2, lr=1e-3, warmup=50, validate_every=500, in_batch=False)
 _STUDENT = Fit(batch=96, nway=2, lr=7e-6, weight_decay=0.01, clip=1.0)
 
 
@@ -177,6 +179,16 @@ class TctRecipe(PairRecipe):
             raise LotteError(f"gamma is from 0 to 1, not {self.gamma}")
 
 
+@dataclass(frozen=True, kw_only=True)
+class InteractionRecipe(PairRecipe):
+    """The settings of a reranker over word vectors, which starts from no checkpoint."""
+
+    model: str = "knrm"  # or conv_knrm, duet: what is trained
+    dim: int = 300  # numbers in a word's vector
+    passes: int = 1  # over the questions
+    net: Fit = _NET
+
+
 _OFTEN: dict[str, Any] = {"dropout": 0.1, "save_every": 2000, "validate_every": 20_000}  # in days of training
 _PAPER_V1 = replace(_V1, decay=False, **_OFTEN)
 _SMALL: dict[str, Any] = {
@@ -244,12 +256,24 @@ def tct_small() -> TctRecipe:
     return TctRecipe(**_SMALL, doc_maxlen=150, student=student)
 
 
+def interaction(model: str) -> Mapping[str, Callable[[], PairRecipe]]:
+    """The settings of a reranker over word vectors, by name: those of its paper, and those for two cores.
+
+    Source  the learning rate of Xiong et al. 2017 and Dai et al. 2018; Mitra and Craswell 2019 for Duet's triples
+    """
+    return {
+        "paper": lambda: InteractionRecipe(model=model, passes=10),
+        "small": lambda: InteractionRecipe(model=model, dim=100, passes=2, validation=300, validation_depth=30),
+    }
+
+
 Made = TypeVar("Made", bound=PairRecipe)
 RUNS: Mapping[str, Mapping[str, Callable[[], PairRecipe]]] = {  # what is trained -> name of settings
     "colbert": {"paper": colbert_paper, "small": colbert_small},
     "colbertv2": {"paper": paper, "small": small},
     "crossencoder": {"paper": paper, "small": small},
     "tct_colbert": {"paper": tct_paper, "small": tct_small},
+    **{model: interaction(model) for model in _WORDS["model"]},
 }
 
 

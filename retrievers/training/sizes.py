@@ -10,7 +10,7 @@ from retrievers.colbert.model import checkpoint
 from retrievers.training import teacher
 from retrievers.training.examples import Pairs
 from retrievers.training.ranks import Ranks
-from retrievers.training.settings import PairRecipe, Recipe, TctRecipe
+from retrievers.training.settings import InteractionRecipe, PairRecipe, Recipe, TctRecipe
 
 
 def require_of_datasets(recipe: PairRecipe, datasets: Sequence[Dataset]) -> None:
@@ -47,6 +47,8 @@ def require(recipe: PairRecipe, questions: int, passages: int, steps: Container[
     if "student" in steps and isinstance(recipe, TctRecipe):
         lines = questions * recipe.student_passes
         demands.append(("student", recipe.student, "bm25_depth", recipe.bm25_depth, "student_passes", lines))
+    if "net" in steps and isinstance(recipe, InteractionRecipe):
+        demands.append(("net", recipe.net, "bm25_depth", recipe.bm25_depth, "passes", questions * recipe.passes))
     if "teacher" in steps and isinstance(recipe, Recipe) and not recipe.teacher:
         name = "depth" if recipe.teacher_negatives == "mined" else "bm25_depth"
         lines = questions * recipe.teacher_passes

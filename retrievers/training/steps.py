@@ -1,9 +1,9 @@
 """What every training here is made of: a run in a folder, whose steps are done once, and the steps that all begin with.
 
-  pairs       datasets -> one collection, questions, labels; some questions kept aside
-  negatives   BM25 over every set's passages
-  v1          ColBERT on triples; `given`, if somebody made the lines that are trained on
-  checkpoint  the last model with its papers: data, settings, losses, what was seen
+pairs       datasets -> one collection, questions, labels; some questions kept aside
+negatives   BM25 over every set's passages
+v1          ColBERT on triples; `given`, if somebody made the lines that are trained on
+checkpoint  the last model with its papers: data, settings, losses, what was seen
 """
 
 import os
@@ -31,7 +31,7 @@ from retrievers.training.trainer import TrainingTask
 Say = Callable[[str], None]
 Settings = TypeVar("Settings", bound=PairRecipe)
 PCA_TEXTS = 1024  # passages that a principal projection is computed from
-_TRAIN = ("v1", "given", "teacher", "distil", "student")  # steps
+_TRAIN = ("v1", "given", "teacher", "distil", "student", "net")  # steps
 
 
 class PairTraining(ABC, Generic[Settings]):

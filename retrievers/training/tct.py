@@ -41,9 +41,7 @@ from retrievers.training.student import PRECISIONS, TOKENS_AT_ONCE, Student, cas
 class TctStudent(nn.Module):
     """A model of one vector a text that is trained."""
 
-    def __init__(
-        self, body: Any, settings: ModelConfig, start: Checkpoint, *, dropout: float, precision: str
-    ) -> None:
+    def __init__(self, body: Any, settings: ModelConfig, start: Checkpoint, *, dropout: float, precision: str) -> None:
         super().__init__()
         self.body, self.settings, self.start, self.dtype = body, settings, start, PRECISIONS[precision]
         self.tokens = TctTokens(start.tokenizer, settings)
@@ -203,9 +201,9 @@ class TctTraining(PairTraining[TctRecipe]):
             return self.last
         path = self._lines or self._triples("student", self._bm25, config.nway, recipe.student_passes, recipe.seed + 2)
         source = recipe.teacher or self.v1
-        student = TctStudent.load(
-            source, self._student_config, dropout=config.dropout, precision=recipe.precision
-        ).to(self._device)
+        student = TctStudent.load(source, self._student_config, dropout=config.dropout, precision=recipe.precision).to(
+            self._device
+        )
         task = TctTask(student, self._late_teacher(source, config), self.pairs, recipe, self._ranking)
         facts = self._run(task, path, folder, config, "training the student")
         if Ranks.here().rank == 0:
