@@ -48,7 +48,7 @@ class Kernels(nn.Module):
         return torch.stack(counts, dim=-1)
 
 
-class KNRM(nn.Module):
+class KNRMNet(nn.Module):
     """Kernel pooling over the similarities of words.
 
     Without the tanh around the score, which changes no order.
@@ -69,7 +69,7 @@ class KNRM(nn.Module):
         return score_N
 
 
-class ConvKNRM(nn.Module):
+class ConvKNRMNet(nn.Module):
     """Kernel pooling over the similarities of n-grams, of each length with each.
 
     Source  Dai et al. 2018, "Convolutional Neural Networks for Soft-Matching N-Grams in Ad-hoc Search"
@@ -101,7 +101,7 @@ class ConvKNRM(nn.Module):
         ]
 
 
-class Duet(nn.Module):
+class DuetNet(nn.Module):
     """Two models that learn together: exact matches weighted by idf, and vectors of whole texts.
 
     Source  Mitra et al. 2017, arXiv:1610.08136, in the form for passages: Mitra and Craswell 2019, arXiv:1903.07666
@@ -139,7 +139,7 @@ class Duet(nn.Module):
         return score_N
 
 
-MODELS: Mapping[str, Callable[[Tensor, Tensor], nn.Module]] = {"knrm": KNRM, "conv_knrm": ConvKNRM, "duet": Duet}
+MODELS: Mapping[str, Callable[[Tensor, Tensor], nn.Module]] = {"knrm": KNRMNet, "conv_knrm": ConvKNRMNet, "duet": DuetNet}
 
 
 def _layers(width: int) -> nn.Sequential:
