@@ -79,8 +79,10 @@ class PassageVectors:
 
     def _scores(self, weights: FloatWeights, first: int) -> Floats:
         block = self.vectors[first : first + BLOCK]
-        rows = np.zeros((-(-len(block) // ROWS) * ROWS, block.shape[1]), np.float32)
-        rows[: len(block)] = block
+        rows = block
+        if len(block) % ROWS:
+            rows = np.zeros((-(-len(block) // ROWS) * ROWS, block.shape[1]), np.float32)
+            rows[: len(block)] = block
         out = np.empty((len(rows), COLUMNS * len(weights.panels)), np.float32)
         for begin in range(0, len(rows), PART):
             float_product(rows[begin : begin + PART], weights, out[begin : begin + PART])

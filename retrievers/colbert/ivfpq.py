@@ -100,15 +100,15 @@ class TokenIndex:
 
     def __init__(self, folder: Path, shape: Shape, *, dim: int, tokens: int) -> None:
         """Raise CorruptFileError for files that are not of this shape, UnavailableError without FAISS."""
-        self._index = _empty(dim, shape)
         faiss, parts = package(), (shape.parts, 1 << shape.bits, dim // shape.parts)
         centres = mapped(folder / CENTRES, np.float32, shape.partitions, dim)
         codebook = mapped(folder / CODEBOOK, np.float32, *parts)
-        codes = mapped(folder / CODES, np.uint8, tokens, self._index.code_size)
+        codes = mapped(folder / CODES, np.uint8, tokens, -(-shape.parts * shape.bits // 8))
         ids, ends = mapped(folder / IDS, np.int64, tokens), mapped(folder / ENDS, np.int64, shape.partitions + 1)
         spans(folder / ENDS, ends, tokens)
         if (np.diff(ends) < 0).any() or not 0 <= ids.min(initial=0) <= ids.max(initial=0) < max(tokens, 1):
             raise CorruptFileError(f"{folder}: a partition has tokens that are none; {AGAIN}")
+        self._index = _empty(dim, shape)  # of sizes that the files have
         self._index.quantizer.add(np.array(centres))
         faiss.copy_array_to_vector(np.array(codebook).reshape(-1), self._index.pq.centroids)
         for number, (begin, end) in enumerate(zip(ends[:-1].tolist(), ends[1:].tolist(), strict=True)):

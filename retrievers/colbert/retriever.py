@@ -17,7 +17,7 @@ import numpy as np
 
 from lotte import Corpus
 from lotte.collection import RowIds
-from lotte.errors import UnavailableError, shown
+from lotte.errors import MismatchError, UnavailableError, shown
 from lotte.processors import num_processors
 from lotte.progress import clock
 from lotte.terminal import say
@@ -278,7 +278,7 @@ def _encoder(
 ) -> "Encoder":
     from retrievers.colbert.model.encoder import Encoder
 
-    return Encoder.load(
+    made = Encoder.load(
         WEIGHTS if checkpoint == SHIPPED else checkpoint,
         revision=revision or None,
         trust=trust,
@@ -287,6 +287,12 @@ def _encoder(
         query_maxlen=query_maxlen or None,
         doc_maxlen=doc_maxlen or None,
     )
+    if (similarity := made.config.similarity) != "cosine":
+        raise MismatchError(
+            f"{made.checkpoint.name} was trained with similarity {similarity!r}, and {SYSTEM} compares by cosine; "
+            "colbert takes both"
+        )
+    return made
 
 
 def _announce(recipe: LateInteraction, corpus: Corpus, path: Path) -> None:

@@ -58,7 +58,7 @@ class StoredVectors:
         return cls(vectors, starts, mapped(folder / ZEROS, np.bool_, documents))
 
     def scores(self, query_QH: Floats, rows: Integers, similarity: str) -> Floats:
-        """Return (C,), the score of a query with each of some documents."""
+        """Return (C,), the score of a query with each of some documents. Raises ValueError if one is no number."""
         query_QH = query_QH[query_QH.any(axis=1)]  # what stands behind a query that is shorter than others
         weights, squares_Q = FloatWeights(query_QH, None), np.square(query_QH).sum(axis=1)
         parts = []
@@ -67,7 +67,10 @@ class StoredVectors:
             if similarity == "l2":
                 best_CQ -= squares_Q
             parts.append(best_CQ.sum(axis=1, dtype=np.float64))
-        return np.concatenate(parts or [np.empty(0)]).astype(np.float32)
+        scores: Floats = np.concatenate(parts or [np.empty(0)]).astype(np.float32)
+        if not np.isfinite(scores).all():
+            raise ValueError("a score is not finite")
+        return scores
 
     def _parts(self, rows: Integers) -> Iterator[Integers]:
         ends = np.cumsum(self.starts[rows + 1] - self.starts[rows])

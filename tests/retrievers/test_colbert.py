@@ -228,7 +228,38 @@ def test_a_run_with_documents_that_the_collection_lacks_is_one_line(checkpoint, 
         made(checkpoint, f"first={tmp_path / 'other.trec'}").index(DOCS, tmp_path / "index")
 
 
+# the checkpoint
+
+
+def test_a_checkpoint_that_was_trained_with_l2_is_for_colbert_and_not_for_colbertv2(tmp_path):
+    late = tiny_checkpoint.write(tmp_path / "late", dim=16, similarity="l2")
+    assert made(late, "first=bm25").index(DOCS, tmp_path / "index").search(QUERIES, k=3).hits["q1"]
+    with pytest.raises(MismatchError, match="late was trained with similarity 'l2', and colbertv2 compares by cosine; colbert takes both"):
+        load("colbertv2", [f"checkpoint={late}"]).index(DOCS, tmp_path / "other")
+
+
+def test_a_similarity_that_nobody_knows_is_one_line(tmp_path):
+    late = tiny_checkpoint.write(tmp_path / "late", dim=16, similarity="dot")
+    with pytest.raises(MismatchError, match="asks for similarity 'dot', and there are 'cosine' and 'l2'"):
+        made(late, "first=bm25").index(DOCS, tmp_path / "index")
+
+
 # what cannot be
+
+
+def test_vectors_that_are_no_numbers_are_one_line(checkpoint, tmp_path):
+    index = made(checkpoint, "first=bm25").index(DOCS, tmp_path / "index")
+    index._stored = StoredVectors(np.full_like(index._stored.vectors, np.nan), index._stored.starts, index._stored.zeros)
+    with pytest.raises(CorruptFileError, match="the index is damaged"):
+        index.search(QUERIES, k=3)
+
+
+def test_more_partitions_than_there_are_files_for_are_told_before_room_is_made_for_them(checkpoint, tmp_path):
+    pytest.importorskip("faiss", reason="needs lotte-bench[dense]")
+    index = made(checkpoint).index(DOCS, tmp_path / "index")
+    index._folder.meta["counts"]["partitions"] = 1 << 40
+    with pytest.raises(CorruptFileError, match=r"centres\.npy: expected"):
+        index.search(QUERIES, k=3)
 
 
 @pytest.mark.parametrize(

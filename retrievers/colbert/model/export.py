@@ -250,7 +250,7 @@ def _metadata(settings: ModelConfig) -> dict[str, Any]:
         "query_token": "[Q]", "doc_token": "[D]",  # how ColBERT prints the markers; nothing is read from it
         "query_maxlen": settings.query_maxlen, "doc_maxlen": settings.doc_maxlen, "dim": settings.dim,
         "mask_punctuation": settings.mask_punctuation, "attend_to_mask_tokens": settings.attend_to_mask_tokens,
-        "similarity": "cosine",
+        "similarity": settings.similarity,
     }  # fmt: skip
 
 
