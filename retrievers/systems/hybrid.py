@@ -96,7 +96,10 @@ class HybridIndex:
         """Return what each stage is, and what it cost."""
         recipe = self._recipe
         facts = {"method": recipe.method, "weights": recipe.numbers, "depth": max(k, recipe.depth)}
-        return {**facts, "stages": [part.facts() for part in self._parts]}
+        return {**facts, "stages": self.stages()}
+
+    def stages(self) -> list[dict[str, Any]]:
+        return [part.facts() for part in self._parts]
 
 
 retriever = Hybrid
