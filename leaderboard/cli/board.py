@@ -189,6 +189,32 @@ def _gap(cell: "PaperCell") -> str:
     return "" if cell.gap is None else f"{cell.gap:+.{3 if cell.unit == 'share' else 1}f}"
 
 
+@app.command()
+def table(
+    results: Annotated[
+        list[Path] | None, typer.Argument(help="Folders of records, or records; default: results.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Write it here too: a .md, .tsv or .html.")] = None,
+    measure: Annotated[str, typer.Option(help="One for all datasets; default: each dataset's own.")] = "",
+    dataset: Annotated[list[str] | None, typer.Option(help="Only this one, or a pattern; repeatable.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Print every system on every dataset: quality with its interval, what it costs, and the means over datasets.
+
+    lotte board table results --out table.md
+    lotte board table results sweeps/bits --measure nDCG@10 --dataset 'beir/*'
+    """
+    from leaderboard import systems_table
+
+    if out:
+        systems_table.require_ending(out)
+    rows = systems_table.rows(results or [RESULTS], say, measure=measure, datasets=dataset or ())
+    print_rows([row.fields() for row in rows], as_json)
+    if out:
+        systems_table.write(rows, out)
+        say(f"{out}: {len(rows):,} rows")
+
+
 @app.command("export")
 def export_(
     records: Annotated[list[Path], typer.Argument(help="Records, or folders of them.")],
