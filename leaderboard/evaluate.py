@@ -28,7 +28,7 @@ from lotte.errors import LotteError, MismatchError, shown
 from lotte.paths import inside, require_writable
 from retrievers import Index, Retriever, index_folder, index_meta, pipeline
 from retrievers.contamination.check import verdict
-from retrievers.options import options_of
+from retrievers.options import recorded_options
 from retrievers.retriever import Card, Fits, Tells
 
 _INDEX = {"type": "unknown", "bits": None, "centroids": None, "seed": None, "bytes": None, "sha256": None}
@@ -255,7 +255,7 @@ def _ask(name: str, system: Retriever, dataset: Dataset, opened: _Opened, order:
     }
     maker = _Maker(
         name=name,
-        options=options_of(system),
+        options=recorded_options(system),
         card=getattr(system, "card", Card()),
         index={"bytes": size, "sha256": cost.sha256_of(opened.path)},
         cost=spent,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from leaderboard.cli import sweep
 from leaderboard.cli.options import AsJson, Data, data_folder
 from leaderboard.cli.output import print_rows, print_value
 from lotte.errors import LotteError
@@ -23,6 +24,8 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
+
+app.command()(sweep.sweep)
 
 Results = Annotated[Path, typer.Option(help="The folder of records.")]
 By = Annotated[str, typer.Option(help="Who does it, for the log; default: the name that git has, or the login.")]

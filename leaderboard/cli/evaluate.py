@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from leaderboard.cli.options import AsJson, Data, DeviceName, Options, RetrieverName, data_folder
+from leaderboard.cli.options import AsJson, Data, Depth, DeviceName, Options, RetrieverName, data_folder
 from leaderboard.cli.output import print_row
 from leaderboard.cli.retriever import load
 from lotte.errors import LotteError
@@ -37,7 +37,7 @@ def eval_(
     data: Data = None,
     index: Annotated[Path | None, typer.Option(help="Keep indexes here, and use them again.")] = None,
     keep_stages: KeepStages = None,
-    k: Annotated[int, typer.Option(min=1, help="How deep each ranking goes.")] = 1000,
+    k: Depth = 1000,
     measure: Annotated[list[str] | None, typer.Option(help="A further measure, R@100; repeatable.")] = None,
     out: Annotated[Path, typer.Option(help="Where results and runs are written.")] = Path("results"),
     rankings: Annotated[Path | None, typer.Option(help="Write LoTTE's ranking files here as well.")] = None,

@@ -12,7 +12,7 @@ Shapes
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
@@ -37,6 +37,8 @@ CHUNK = 4096  # documents sorted together; twice as many are held
 GPU_TOKENS, TORCH_TOKENS = 65_536, 2048  # in a batch: enough to fill the matrix units, few enough to stay near them
 DEVICES = ("auto", "cpu", "cuda", "mps")
 PRECISIONS = ("auto", "fp32", "int8", "bf16", "fp16")
+
+_OF_QUERIES = ("query", "expansion", "attend")  # settings that no vector of a document depends on
 
 Vectors = NDArray[np.float32] | NDArray[np.float16]
 
@@ -156,7 +158,7 @@ class Encoder:
         if len(parts) == 1:
             return parts[0]
         starts = np.cumsum([0, *(length for part in parts for length in np.diff(part.starts))])
-        vectors: Vectors = np.concatenate([part.vectors for part in parts] or [np.empty((0, self.dim), self._numbers)])
+        vectors: Vectors = np.concatenate([part.vectors for part in parts] or [np.empty((0, self.dim), self.numbers)])
         return TokenVectors(vectors, starts.astype(np.int64))
 
     def stream(self, texts: Iterable[str], *, chunk: int = CHUNK) -> Iterator[TokenVectors]:
@@ -174,7 +176,7 @@ class Encoder:
             ahead = reader.submit(read)
             while (tokens := ahead.result()) is not None:
                 ahead = reader.submit(read)
-                yield self._encode(tokens, self._numbers)
+                yield self._encode(tokens, self.numbers)
 
     def tokens_of_query(self, text: str) -> list[str]:
         """Return the query's tokens that have a vector, as the vocabulary spells them."""
@@ -198,8 +200,14 @@ class Encoder:
             "doc_maxlen": self.config.doc_maxlen,
         }
 
+    def facts_of_docs(self) -> dict[str, Any]:
+        """Return what the vectors of documents depend on: the weights, the precision, how a document is read."""
+        how = {key: value for key, value in asdict(self.config).items() if not key.startswith(_OF_QUERIES)}
+        return {"model": self.checkpoint.sha256, "dim": self.dim, "precision": self.precision, "read": how}
+
     @property
-    def _numbers(self) -> Any:
+    def numbers(self) -> Any:
+        """Return the kind of number that documents have."""
         return np.float32 if self.precision == "fp32" else np.float16
 
     def _encode(self, tokens: Tokens, numbers: Any) -> TokenVectors:
