@@ -52,7 +52,7 @@ def mine(tmp_path, monkeypatch):
 
 
 def test_the_files_are_the_names():
-    assert names() == ["bm25", "colbertv2", "crossencoder", "hybrid", "overlap", "rank_bm25"]
+    assert names() == ["bm25", "colbertv2", "crossencoder", "doc2query", "hybrid", "overlap", "rank_bm25"]
 
 
 def test_options_are_read_by_their_types(mine):
@@ -83,7 +83,7 @@ def test_an_option_it_cannot_take_is_one_line(mine, option, message):
 
 def test_names_nobody_answers_to(mine):
     for name, message in {
-        "bm52": "no retriever is named 'bm52'; did you mean 'bm25'? `lotte list retrievers` shows all 6",
+        "bm52": "no retriever is named 'bm52'; did you mean 'bm25'? `lotte list retrievers` shows all 7",
         "no_such_module:f": "no module is named 'no_such_module', which --retriever no_such_module:f asks for",
         ":f": "':f' names no retriever: write module:function, with Python's names",
         "..:f": "'..:f' names no retriever: write module:function, with Python's names",
