@@ -211,11 +211,12 @@ def plot(swept: Sequence[SweptCell], chosen: Study, path: Path) -> None:
         for label, line in _lines(points, chosen).items():
             ordered = sorted(line, key=lambda one: one.record.cost.latency_ms.p50 or 0)
             times = [one.record.cost.latency_ms.p50 for one in ordered]
-            axes.plot(times, [one.record.value for one in ordered], marker="o", label=label)
+            axes.plot(times, [one.record.value for one in ordered], marker="o", linewidth=0.8, label=label)
             for one, time in zip(ordered, times, strict=True):
                 axes.annotate(
                     _rest(one, chosen), (time, one.record.value), fontsize=6, xytext=(3, 3), textcoords="offset points"
                 )
+        axes.margins(x=0.2, y=0.1)  # room for what stands beside a point
         axes.set(title=name, xlabel="milliseconds a query", ylabel=points[0].record.official if points else "")
         if points:
             axes.legend(fontsize=7, frameon=False)

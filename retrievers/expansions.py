@@ -64,7 +64,8 @@ class OwnExpansions:
                 f"{self._path} does not begin as expansions of {self._header.decode().strip()} do; it is left as it "
                 "is: name another file, or say the options that it was made with"
             )
-        ends = [len(self._header)]  # of the header, and of each line
+        end = whole = len(self._header)  # of the lines that were read, and of the last batch that is whole
+        done = 0
         for row, line in enumerate(file):
             if not line.endswith(b"\n"):
                 break
@@ -72,14 +73,14 @@ class OwnExpansions:
             expected = self._doc_ids[row] if row < len(self._doc_ids) else None
             if expected is None or _read(line, where)[0] != expected:
                 raise CorruptFileError(f"{where}: expected document {shown(expected)}; remove the file")
-            ends.append(ends[-1] + len(line))
-        done = len(ends) - 1
-        done -= done % BATCH if done < len(self._doc_ids) else 0
+            end += len(line)
+            if not (row + 1) % BATCH or row + 1 == len(self._doc_ids):
+                done, whole = row + 1, end
         if first != self._header:
             file.truncate(0)
             file.write(self._header)
-        file.truncate(ends[done])
-        file.seek(ends[done])
+        file.truncate(whole)
+        file.seek(whole)
         return done
 
     def make(self, corpus: Corpus, make: Make) -> Iterator[int]:
