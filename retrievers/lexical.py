@@ -37,16 +37,29 @@ def write(
     distinct  whether a word counts once in a document
     """
     with index_folder.write_index(path, recipe, corpus) as (folder, counts):
-        with Progress(len(corpus), "passages", f"{recipe.name}: indexing") as progress:  # type: ignore[attr-defined]
-
-            def texts() -> Iterator[str]:
-                for doc in corpus:
-                    progress.advance()
-                    yield doc.text
-
-            counts |= postings.write(folder, batches(texts(), analyser), weigh, kind)
+        title = f"{recipe.name}: indexing"  # type: ignore[attr-defined]
+        counts |= fill(folder, corpus.doc_ids, (doc.text for doc in corpus), analyser, weigh, title=title, kind=kind)
         counts |= {"tokens": counts["postings"]} if distinct else {}
-        np.save(folder / "places.npy", places(corpus.doc_ids))
+
+
+def fill(
+    folder: Path, doc_ids: Sequence[str], texts: Iterable[str], analyser: Analyser, weigh: postings.Weigh,
+    *, title: str, kind: Any = np.float32,
+) -> dict[str, int]:  # fmt: skip
+    """Leave the files of a lexical index in a folder; return the counts of what is there.
+
+    texts  of the documents, in the order of their ids
+    """
+    with Progress(len(doc_ids), "passages", title) as progress:
+
+        def counted() -> Iterator[str]:
+            for text in texts:
+                progress.advance()
+                yield text
+
+        counts = postings.write(folder, batches(counted(), analyser), weigh, kind)
+    np.save(folder / "places.npy", places(doc_ids))
+    return counts
 
 
 class LexicalIndex:

@@ -110,7 +110,10 @@ class RerankingIndex:
     def search_facts(self, queries: Queries, *, k: int) -> dict[str, Any]:
         """Return how deep the first ranking was read, and what that stage is and cost."""
         recipe = self._recipe
-        return {"depth": recipe.depth, "maxlen": recipe.model.maxlen, "stages": [self._first.facts()]}
+        return {"depth": recipe.depth, "maxlen": recipe.model.maxlen, "stages": self.stages()}
+
+    def stages(self) -> list[dict[str, Any]]:
+        return [self._first.facts()]
 
     def _scored(
         self, queries: Queries, candidates: Mapping[str, Sequence[str]]

@@ -129,7 +129,10 @@ class HybridIndex:
             facts |= {"weights": self._tuned.weights, "tuned": {**self._tuned.facts, "asked_and_tuned_on": own}}
         else:
             facts |= {"weights": recipe.numbers}
-        return {**facts, "stages": [part.facts() for part in self._parts]}
+        return {**facts, "stages": self.stages()}
+
+    def stages(self) -> list[dict[str, Any]]:
+        return [part.facts() for part in self._parts]
 
 
 retriever = Hybrid

@@ -172,6 +172,12 @@ def test_a_query_that_a_ranking_leaves_out_has_what_the_others_found(tmp_path, r
     assert index.search({"q1": "flour", "q9": "moon"}, k=10).doc_ids("q9") == ["b"]
 
 
+def test_a_query_alone_that_a_ranking_leaves_out_finds_nothing_once_others_were_found(tmp_path, run_file):
+    index = load("hybrid", [f"of={run_file}+{run_file}"]).index(DOCS, tmp_path / "index")
+    index.search({"q1": "flour", "q9": "moon"}, k=10)
+    assert index.search({"q9": "moon"}, k=10).doc_ids("q9") == []
+
+
 def naming(index, stages):
     """Write other stages into an index's meta.json, as anybody could."""
     from lotte import artifact

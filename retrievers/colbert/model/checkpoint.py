@@ -31,7 +31,7 @@ QUANTIZED = "model.int8.safetensors"  # a name of ours: others would take the co
 PICKLE = "pytorch_model.bin"
 PROJECTION = "linear.weight"
 POOLING = "HierarchicalTokenPooling"  # a module of sentence-transformers
-_FILES = ["*.json", "*.safetensors", "vocab.txt", config.METADATA]  # what is fetched from a hub
+_FILES = ["*.json", "*.safetensors", "vocab.txt", "spiece.model", config.METADATA]  # what is fetched from a hub
 _COMMIT = re.compile("[0-9a-f]{40}")
 # tensors of a checkpoint that a model of hidden states has no place for, and that nobody misses
 _SPARE = re.compile(r"(^|\.)(pooler\.|cls\.|lm_head\.|predictions\.)|^linear\.weight$|(^|\.)position_ids$|^residual\.")

@@ -12,7 +12,7 @@ Shapes
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
@@ -37,6 +37,8 @@ CHUNK = 4096  # documents sorted together; twice as many are held
 GPU_TOKENS, TORCH_TOKENS = 65_536, 2048  # in a batch: enough to fill the matrix units, few enough to stay near them
 DEVICES = ("auto", "cpu", "cuda", "mps")
 PRECISIONS = ("auto", "fp32", "int8", "bf16", "fp16")
+
+_OF_QUERIES = ("query", "expansion", "attend")  # settings that no vector of a document depends on
 
 Vectors = NDArray[np.float32] | NDArray[np.float16]
 
@@ -216,6 +218,11 @@ class Encoder:
             "query_maxlen": self.config.query_maxlen,
             "doc_maxlen": self.config.doc_maxlen,
         }
+
+    def facts_of_docs(self) -> dict[str, Any]:
+        """Return what the vectors of documents depend on: the weights, the precision, how a document is read."""
+        how = {key: value for key, value in asdict(self.config).items() if not key.startswith(_OF_QUERIES)}
+        return {"model": self.checkpoint.sha256, "dim": self.dim, "precision": self.precision, "read": how}
 
     @property
     def numbers(self) -> Any:
