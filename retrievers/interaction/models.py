@@ -139,7 +139,11 @@ class DuetNet(nn.Module):
         return score_N
 
 
-MODELS: Mapping[str, Callable[[Tensor, Tensor], nn.Module]] = {"knrm": KNRMNet, "conv_knrm": ConvKNRMNet, "duet": DuetNet}
+MODELS: Mapping[str, Callable[[Tensor, Tensor], nn.Module]] = {
+    "knrm": KNRMNet,
+    "conv_knrm": ConvKNRMNet,
+    "duet": DuetNet,
+}
 
 
 def _layers(width: int) -> nn.Sequential:
