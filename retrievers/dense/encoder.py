@@ -49,9 +49,7 @@ class BiEncoder:
             place = next(place for place, module in enumerate(model) if type(module).__name__ == "Pooling")
             model[place] = type(model[place])(model[0].get_embedding_dimension(), pooling_mode=pooling)
         elif not source.kinds:
-            say(
-                f"{source.name} does not say what becomes one vector: it is the mean of all tokens; -o pooling says it"
-            )
+            say(f"{source.name} does not say what becomes one vector: it is the mean of all tokens; -o pooling says it")
         longest = min(model.max_seq_length or source.found.positions, source.found.positions)
         model.max_seq_length = maxlen or longest
         return cls(source, model, prompt, similarity)
@@ -109,9 +107,7 @@ def said_similarity(source: ModelFolder) -> str:
     """
     said = source.settings.get("similarity_fn_name") or ("cosine" if source.kinds else "dot")
     if said not in SIMILARITIES:
-        raise MismatchError(
-            f"{source.name} is made for similarity {shown(said)}; say -o similarity=dot, or cosine"
-        )
+        raise MismatchError(f"{source.name} is made for similarity {shown(said)}; say -o similarity=dot, or cosine")
     return str(said)
 
 

@@ -20,13 +20,15 @@ from typing import Any
 
 import numpy as np
 
-from lotte import extras
+from lotte import artifact, extras
 from lotte.errors import CorruptFileError, MismatchError, named, shown
+from lotte.parsing import json_file
 from retrievers.colbert.model import checkpoint, config
 from retrievers.colbert.model.checkpoint import Checkpoint
 from retrievers.colbert.model.config import ModelConfig
 from retrievers.colbert.model.tokens import reported
 
+MODEL = "model.json"  # of the model that a build is done with, beside what is made already
 PRECISIONS = ("fp32", "bf16", "fp16")
 OURS = "sentence_transformers."  # what the type of a module begins with
 NO_PROMPT = "none"
@@ -112,10 +114,11 @@ class ModelFolder:
                 return config.setting(path, prompts, name, "")
         return ""
 
-    def load(self, kind: str, *, precision: str, device: str) -> Any:
+    def load(self, kind: str, *, precision: str, device: str, with_head: bool = False) -> Any:
         """Return the model as a class of sentence-transformers has it, ready to encode.
 
-        kind  that class: SentenceTransformer, SparseEncoder
+        kind       that class: SentenceTransformer, SparseEncoder
+        with_head  whether what makes words of hidden states is needed too
 
         Raises  UnavailableError without the package, MismatchError for a GPU that is not there,
                 CorruptFileError for a model that cannot be read, or lacks weights
@@ -133,7 +136,7 @@ class ModelFolder:
             model = getattr(library, kind)(
                 str(folder), device=device, local_files_only=True, trust_remote_code=False, model_kwargs=arguments
             )
-        self._require_whole(model[0])
+        self._require_whole(model[0], with_head)
         return model.eval()
 
     @contextmanager
@@ -164,7 +167,7 @@ class ModelFolder:
                     (folder / name).write_bytes((self.folder / name).read_bytes())
             yield folder
 
-    def _require_whole(self, transformer: Any) -> None:
+    def _require_whole(self, transformer: Any, with_head: bool) -> None:
         """Raise CorruptFileError if a weight is in no file: the library makes it up, and says nothing."""
         state = transformer.model.state_dict()
         stored = self.found.tensors().keys()
@@ -175,7 +178,8 @@ class ModelFolder:
 
         shared = {value.data_ptr() for name, value in state.items() if is_stored(name)}
         for name, value in state.items():
-            if not is_stored(name) and value.data_ptr() not in shared and not checkpoint.is_spare(name):
+            is_spare = "position_ids" in name or "pooler." in name if with_head else checkpoint.is_spare(name)
+            if not is_stored(name) and value.data_ptr() not in shared and not is_spare:
                 raise CorruptFileError(f"{self.name} lacks the tensor {name!r}, which config.json asks for")
 
 
@@ -192,6 +196,18 @@ def facts_of(source: ModelFolder, model: Any) -> dict[str, Any]:
         "sha256": source.found.sha256,
         "parameters": sum(value.numel() for value in model.parameters()),
     }
+
+
+def keep_if_same(folder: Path, facts: Mapping[str, Any], name: str) -> None:
+    """Remove a file that a stopped build made with another model of the same name, and say which model makes it now."""
+    path = folder / MODEL
+    try:
+        same = json_file(path) == facts
+    except (OSError, CorruptFileError):
+        same = False
+    if not same:
+        (folder / name).unlink(missing_ok=True)
+        artifact.write_whole(path, artifact.canonical(facts))
 
 
 @contextmanager

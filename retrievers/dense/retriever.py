@@ -8,9 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from lotte import Corpus, Queries, Run, artifact, extras
+from lotte import Corpus, Queries, Run, extras
 from lotte.errors import CorruptFileError, MismatchError, shown
-from lotte.parsing import json_file
 from lotte.processors import num_processors
 from retrievers import index_folder
 from retrievers.arrays import mapped
@@ -18,14 +17,13 @@ from retrievers.dense import vectors as stored
 from retrievers.dense.encoder import POOLINGS, SIMILARITIES, BiEncoder, encoder
 from retrievers.dense.graphs import GRAPHS, Graph
 from retrievers.dense.graphs import write as write_graph
-from retrievers.dense.model import PRECISIONS
+from retrievers.dense.model import MODEL, PRECISIONS, keep_if_same
 from retrievers.dense.search import ExactSearch, Floats, Found
 from retrievers.index_meta import AGAIN, META
 from retrievers.options import NAME, SEARCH_TIME, SPOKEN
 from retrievers.retriever import Card
 from retrievers.topk import FoundHits, places
 
-MODEL = "model.json"  # of the model that makes the vectors, beside those that are there
 RECALL_SAMPLE = 100  # queries that are also asked exactly
 
 
@@ -132,7 +130,7 @@ class DenseRetriever:
         with index_folder.resume_index(path, self, corpus) as (folder, meta):
             if not meta:
                 facts = {"model": docs.facts(), "similarity": docs.similarity}
-                _begin(folder, facts)
+                keep_if_same(folder, facts, stored.VECTORS)
                 longest = stored.write(
                     folder, corpus, lambda texts: docs.vectors(texts, batch=self.batch), self.vectors,
                     f"{self.name}: encoding",
@@ -160,18 +158,6 @@ class DenseRetriever:
                 f"{queries.source.name} makes vectors of {queries.dim} numbers, and {docs.source.name} of {docs.dim}: "
                 "they are no two towers of one model"
             )
-
-
-def _begin(folder: Path, facts: dict[str, Any]) -> None:
-    """Remove the vectors that a stopped build made with another model of the same name."""
-    path = folder / MODEL
-    try:
-        same = json_file(path) == facts
-    except (OSError, CorruptFileError):
-        same = False
-    if not same:
-        (folder / stored.VECTORS).unlink(missing_ok=True)
-        artifact.write_whole(path, artifact.canonical(facts))
 
 
 class DenseIndex:

@@ -1,7 +1,7 @@
 """DPR: one BERT for questions and one for passages, trained on questions with their Wikipedia passages.
 
-The first token's vector of each, inner product. The encoders of all question sets together, ported by sentence-transformers
-(Karpukhin et al. 2020, arXiv:2004.04906). A folder of transformers' own DPR classes is read as well.
+The first token's vector of each, inner product. The encoders of all question sets together, as ported by
+sentence-transformers (Karpukhin et al. 2020, arXiv:2004.04906). A folder of transformers' DPR classes is read as well.
 """
 
 from dataclasses import dataclass, field

@@ -77,6 +77,7 @@ DENSE = ("index", SCIENCE, "--out", "index", "--retriever", "dense", "-o", "chec
         ("transformers", ("train", "colbertv2", SCIENCE, "--out", "run")),
         ("sentence_transformers", DENSE),
         ("torch", DENSE),
+        ("sentence_transformers", ("index", SCIENCE, "--out", "index", "--retriever", "splade", "-o", "checkpoint=splade")),
         ("faiss", (*DENSE, "-o", "search=hnsw")),
     ],
     ids=lambda value: value if isinstance(value, str) else value[0],
@@ -84,6 +85,8 @@ DENSE = ("index", SCIENCE, "--out", "index", "--retriever", "dense", "-o", "chec
 def test_a_command_that_lacks_a_package_names_its_extra(tmp_path, package, words):
     (tmp_path / "run.trec").write_text("# ir_metadata.start\n# a: [1]\n# ir_metadata.end\n0 Q0 3 1 2.0 t\n")
     tiny_checkpoint.write(tmp_path / "bi-encoder", "plain")
+    if "checkpoint=splade" in words:
+        tiny_checkpoint.masked_lm(tmp_path / "splade")
     openqa = tmp_path / "openqa"
     openqa.mkdir()
     (openqa / "psgs_w100.tsv").write_text("id\ttext\ttitle\n1\tplain text\ta title\n")

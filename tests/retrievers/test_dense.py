@@ -12,10 +12,11 @@ from places import TINY
 from lotte import Doc, Docs, LotteError
 from lotte.errors import CorruptFileError, MismatchError
 
-torch = pytest.importorskip("torch", reason="needs lotte-bench[train]")
+pytest.importorskip("torch", reason="needs lotte-bench[train]")
 pytest.importorskip("sentence_transformers", reason="needs lotte-bench[dense]")
 pytest.importorskip("transformers", reason="needs lotte-bench[train]")
 
+import torch
 import transformers
 
 from retrievers import index_folder, load, registry

@@ -1,0 +1,109 @@
+"""Texts to weights of the words of a vocabulary, by a SparseEncoder of sentence-transformers (SPLADEv2 and later)."""
+
+from collections.abc import Sequence
+from functools import cache, cached_property
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lotte.errors import CorruptFileError, MismatchError
+from retrievers.colbert.model import tokens
+from retrievers.colbert.model.tokens import reported
+from retrievers.dense.encoder import DOCUMENT, QUERY
+from retrievers.dense.model import ModelFolder, facts_of, whole_characters
+
+MODULES = ("Transformer", "MLMTransformer", "SpladePooling")
+WHAT = "a model that gives weights to the words of its vocabulary"
+
+
+class SparseRows(NamedTuple):
+    """Weights of texts, end to end.
+
+    Shapes
+      N  texts      P  weights of all texts
+    """
+
+    lengths: NDArray[np.int32]  # (N,) weights of each text
+    ids: NDArray[np.int32]  # (P,) the words, ascending within a text
+    weights: NDArray[np.float32]  # (P,) above 0
+
+
+class SparseTextEncoder:
+    """A model that gives weights to the words of its vocabulary."""
+
+    def __init__(self, source: ModelFolder, model: Any, words: list[str], prompt: str) -> None:
+        self.source, self.model, self.words, self.prompt = source, model, words, prompt
+
+    @classmethod
+    def load(
+        cls, source: ModelFolder, *, prompts: tuple[str, Sequence[str]], maxlen: int, precision: str, device: str
+    ) -> "SparseTextEncoder":
+        """Return the encoder of a model. Raises as `BiEncoder.load` does."""
+        words = vocabulary(source)
+        source.require_length(maxlen)
+        model = source.load("SparseEncoder", precision=precision, device=device, with_head=True)
+        model.max_seq_length = maxlen or min(model.max_seq_length or source.found.positions, source.found.positions)
+        return cls(source, model, words, source.prompt(*prompts))
+
+    def rows(self, texts: Sequence[str], *, batch: int, most: int = 0) -> SparseRows:
+        """Return the weights of texts. Raises CorruptFileError for one that is not finite.
+
+        most  words that each text keeps, those with the largest weights; 0: all
+        """
+        with reported(f"{self.source.name}: a text cannot be encoded"):
+            found = self.model.encode(
+                [whole_characters(text) for text in texts], prompt=self.prompt or None, batch_size=batch,
+                show_progress_bar=False, convert_to_tensor=True, convert_to_sparse_tensor=True, save_to_cpu=True,
+                max_active_dims=most or None,
+            ).coalesce()  # fmt: skip
+        (row, ids), weights = found.indices().numpy(), found.values().float().numpy()
+        if not np.isfinite(weights).all() or (weights < 0).any():
+            raise CorruptFileError(f"{self.source.name} makes weights that are negative or not finite")
+        some = weights > 0
+        lengths = np.bincount(row[some], minlength=len(texts)).astype(np.int32)
+        return SparseRows(lengths, ids[some].astype(np.int32), weights[some])
+
+    @cached_property
+    def facts(self) -> dict[str, Any]:
+        """Return what a record says of the model."""
+        return {
+            **facts_of(self.source, self.model),
+            "dim": len(self.words),
+            "prompt": self.prompt,
+            "maxlen": self.model.max_seq_length,
+        }
+
+
+def vocabulary(source: ModelFolder) -> list[str]:
+    """Return the words that a model gives weights to, by number.
+
+    Raises  MismatchError for another kind of model, or one whose words are not those of its tokenizer
+    """
+    source.require_kinds(MODULES, WHAT)
+    if source.kinds and "SpladePooling" not in source.kinds:
+        raise MismatchError(f"{source.name} has no module SpladePooling, so it gives no weights to words")
+    if not source.kinds and "ForMaskedLM" not in source.head:
+        raise MismatchError(
+            f"{source.name} is a {source.head or 'model without a head'}, and {WHAT} ends in a ForMaskedLM: this one "
+            "would get random weights"
+        )
+    numbers = tokens.load(source.found.tokenizer).get_vocab(with_added_tokens=True)
+    size = source.found.words
+    if sorted(numbers.values()) != list(range(size or 0)):
+        raise MismatchError(
+            f"{source.name} has {size or 'no'} words in its config.json and {len(numbers)} in its tokenizer; it is to "
+            "give a weight to each of these"
+        )
+    return sorted(numbers, key=numbers.__getitem__)
+
+
+@cache
+def sparse_encoder(
+    checkpoint: str, revision: str, trust: bool, prompt: str, is_query: bool, maxlen: int, precision: str, device: str
+) -> SparseTextEncoder:
+    """Return an encoder, loaded once a process. Raises as `SparseTextEncoder.load` does."""
+    return SparseTextEncoder.load(
+        ModelFolder.of(checkpoint, revision=revision, trust=trust),
+        prompts=(prompt, QUERY if is_query else DOCUMENT), maxlen=maxlen, precision=precision, device=device,
+    )  # fmt: skip
