@@ -2,31 +2,19 @@
 
 from collections.abc import Sequence
 from functools import cache, cached_property
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from lotte.errors import CorruptFileError, MismatchError
 from retrievers.colbert.model import tokens
 from retrievers.colbert.model.tokens import reported
 from retrievers.dense.encoder import DOCUMENT, QUERY
 from retrievers.dense.model import ModelFolder, facts_of, whole_characters
+from retrievers.sparse.rows import SparseRows
 
 MODULES = ("Transformer", "MLMTransformer", "SpladePooling")
 WHAT = "a model that gives weights to the words of its vocabulary"
-
-
-class SparseRows(NamedTuple):
-    """Weights of texts, end to end.
-
-    Shapes
-      N  texts      P  weights of all texts
-    """
-
-    lengths: NDArray[np.int32]  # (N,) weights of each text
-    ids: NDArray[np.int32]  # (P,) the words, ascending within a text
-    weights: NDArray[np.float32]  # (P,) above 0
 
 
 class SparseTextEncoder:

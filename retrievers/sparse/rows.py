@@ -6,7 +6,7 @@ turns them back.
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,10 +15,22 @@ from lotte import Corpus
 from lotte.progress import Progress
 from retrievers.batches import Batch, Integers
 from retrievers.postings import Totals, Weights
-from retrievers.sparse.encoder import SparseRows
 
 ENCODED = ".encoded.partial-0"  # is no part of an index
 CHUNK = 2048  # passages that are encoded together; a build that was stopped goes on with the next
+
+
+class SparseRows(NamedTuple):
+    """Weights of texts, end to end.
+
+    Shapes
+      N  texts      P  weights of all texts
+    """
+
+    lengths: NDArray[np.int32]  # (N,) weights of each text
+    ids: NDArray[np.int32]  # (P,) the words, ascending within a text
+    weights: NDArray[np.float32]  # (P,) above 0
+
 
 Encode = Callable[[Sequence[str]], SparseRows]
 

@@ -22,9 +22,7 @@ import lotte
 from retrievers import index_folder, lexical, postings
 from retrievers.lexical import AskedQuery, LexicalIndex
 from retrievers.postings import Postings
-from retrievers.sparse.encoder import SparseRows
-from retrievers.sparse.rows import as_made, batch_of
-from retrievers.systems.splade import Splade
+from retrievers.sparse.rows import SparseRows, as_made, batch_of
 from retrievers.topk import places
 
 

@@ -126,7 +126,7 @@ def test_a_plain_bert_is_refused_where_the_library_would_make_weights_up(tmp_pat
 
 def test_a_bi_encoder_is_refused(tmp_path):
     plain = tiny_checkpoint.write(tmp_path / "bi-encoder", "plain", hidden=32, layers=1, heads=2, inner=64, positions=64)
-    with pytest.raises(MismatchError, match="has a module Pooling, .*; dense takes it"):
+    with pytest.raises(MismatchError, match=r"has a module Pooling, .*; dense takes it"):
         load("splade", [f"checkpoint={plain}"]).index(DOCS, tmp_path / "index")
 
 
@@ -136,7 +136,7 @@ def test_a_head_that_no_file_has_is_told(model, tmp_path):
     folder = shutil.copytree(model, tmp_path / "headless")
     state = {name: value for name, value in load_file(model / "model.safetensors").items() if "transform" not in name}
     save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(CorruptFileError, match="lacks the tensor 'cls.predictions.transform"):
+    with pytest.raises(CorruptFileError, match=r"lacks the tensor 'cls\.predictions\.transform"):
         load("splade", [f"checkpoint={folder}"]).index(DOCS, tmp_path / "index")
 
 
