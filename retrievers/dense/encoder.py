@@ -1,8 +1,8 @@
 """Texts to vectors, one a text, by any bi-encoder that sentence-transformers or transformers has."""
 
 from collections.abc import Sequence
-from functools import cache, cached_property
-from typing import Any
+from functools import cache
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,60 +21,33 @@ QUERY, DOCUMENT = ("query", "question"), ("document", "passage", "corpus")  # na
 WHAT = "a model with one vector for each text"
 
 
+class Network(NamedTuple):
+    """A model that is loaded, which several encoders may share."""
+
+    source: ModelFolder
+    model: Any
+    dim: int  # numbers in a vector
+    longest: int  # tokens of a text, as the model says
+
+
 class BiEncoder:
-    """A model that makes one vector of a text."""
+    """A model that makes one vector of a text.
 
-    def __init__(self, source: ModelFolder, model: Any, prompt: str, similarity: str) -> None:
-        self.source, self.model, self.prompt, self.similarity = source, model, prompt, similarity
+    prompt      what is put before a text
+    similarity  one of SIMILARITIES: vectors have length 1 if it is cosine
+    maxlen      tokens of a text
+    """
 
-    @classmethod
-    def load(
-        cls, source: ModelFolder, *, prompts: tuple[str, Sequence[str]], pooling: str, similarity: str, maxlen: int,
-        precision: str, device: str,
-    ) -> "BiEncoder":  # fmt: skip
-        """Return the encoder of a model.
-
-        prompts     what is put before a text, and what the model may call that
-        pooling     one of POOLINGS; "": as the model says
-        similarity  one of SIMILARITIES; "": as the model says
-        maxlen      tokens; 0: as the model says
-
-        Raises  MismatchError for another kind of model; see `ModelFolder.load` for the rest
-        """
-        require_encoder(source, pooling)
-        source.require_length(maxlen)
-        prompt, similarity = source.prompt(*prompts), similarity or said_similarity(source)
-        model = source.load("SentenceTransformer", precision=precision, device=device)
-        if pooling:
-            place = next(place for place, module in enumerate(model) if type(module).__name__ == "Pooling")
-            model[place] = type(model[place])(model[0].get_embedding_dimension(), pooling_mode=pooling)
-        elif not source.kinds:
-            say(f"{source.name} does not say what becomes one vector: it is the mean of all tokens; -o pooling says it")
-        longest = min(model.max_seq_length or source.found.positions, source.found.positions)
-        model.max_seq_length = maxlen or longest
-        return cls(source, model, prompt, similarity)
+    def __init__(self, network: Network, prompt: str, similarity: str, maxlen: int) -> None:
+        self.source, self.model, self.dim = network.source, network.model, network.dim
+        self.prompt, self.similarity, self.maxlen = prompt, similarity, maxlen
 
     def vectors(self, texts: Sequence[str], *, batch: int) -> Floats:
-        """Return the vectors of texts, of length 1 if the similarity is cosine.
-
-        Raises  CorruptFileError for a vector that is not finite
-        """
+        """Return the vectors of texts. Raises CorruptFileError for one that is not finite."""
         if not texts:
             return np.zeros((0, self.dim), dtype=np.float32)
-        with reported(f"{self.source.name}: a text cannot be encoded"):
-            found = self.model.encode(
-                [whole_characters(text) for text in texts], prompt=self.prompt or None, batch_size=batch,
-                show_progress_bar=False, convert_to_tensor=True, normalize_embeddings=self.similarity == "cosine",
-            )  # fmt: skip
-        vectors: Floats = found.float().cpu().numpy()
-        if not np.isfinite(vectors).all():
-            raise CorruptFileError(f"{self.source.name} makes vectors that are not finite; -o precision=fp32 may help")
-        return vectors
-
-    @cached_property
-    def dim(self) -> int:
-        """Return how many numbers a vector has."""
-        return len(self.vectors(["a"], batch=1)[0])
+        normalise = self.similarity == "cosine"
+        return _encoded(self.model, self.source, texts, self.prompt, self.maxlen, batch, normalise)
 
     def facts(self) -> dict[str, Any]:
         """Return what a record says of the model."""
@@ -84,8 +57,58 @@ class BiEncoder:
             "dim": self.dim,
             "pooling": pooling if isinstance(pooling, str) else "+".join(pooling),
             "prompt": self.prompt,
-            "maxlen": self.model.max_seq_length,
+            "maxlen": self.maxlen,
         }
+
+
+def encoder(network: Network, *, prompts: tuple[str, Sequence[str]], similarity: str, maxlen: int) -> BiEncoder:
+    """Return an encoder by a model that is loaded.
+
+    prompts     what is put before a text, and what the model may call that
+    similarity  one of SIMILARITIES; "": as the model says
+    maxlen      tokens; 0: as the model says
+
+    Raises  MismatchError for more tokens than it has positions
+    """
+    network.source.require_length(maxlen)
+    similarity = similarity or said_similarity(network.source)
+    return BiEncoder(network, network.source.prompt(*prompts), similarity, maxlen or network.longest)
+
+
+@cache
+def network(checkpoint: str, revision: str, trust: bool, pooling: str, precision: str, device: str) -> Network:
+    """Return a model, loaded once a process.
+
+    pooling  one of POOLINGS; "": as the model says
+
+    Raises  MismatchError for another kind of model; see `ModelFolder.load` for the rest
+    """
+    source = ModelFolder.of(checkpoint, revision=revision, trust=trust)
+    require_encoder(source, pooling)
+    model = source.load("SentenceTransformer", precision=precision, device=device)
+    if pooling:
+        place = next(place for place, module in enumerate(model) if type(module).__name__ == "Pooling")
+        model[place] = type(model[place])(model[0].get_embedding_dimension(), pooling_mode=pooling)
+    elif not source.kinds:
+        say(f"{source.name} does not say what becomes one vector: it is the mean of all tokens; -o pooling says it")
+    longest = source.longest(model)
+    dim = _encoded(model, source, ["a"], "", longest, 1, False).shape[1]
+    return Network(source, model, dim, longest)
+
+
+def _encoded(
+    model: Any, source: ModelFolder, texts: Sequence[str], prompt: str, maxlen: int, batch: int, normalise: bool
+) -> Floats:
+    model.max_seq_length = maxlen
+    with reported(f"{source.name}: a text cannot be encoded"):
+        found = model.encode(
+            [whole_characters(text) for text in texts], prompt=prompt or None, batch_size=batch,
+            show_progress_bar=False, convert_to_tensor=True, normalize_embeddings=normalise,
+        )  # fmt: skip
+    vectors: Floats = found.float().cpu().numpy()
+    if not np.isfinite(vectors).all():
+        raise CorruptFileError(f"{source.name} makes vectors that are not finite; -o precision=fp32 may help")
+    return vectors
 
 
 def require_encoder(source: ModelFolder, pooling: str) -> None:
@@ -109,15 +132,3 @@ def said_similarity(source: ModelFolder) -> str:
     if said not in SIMILARITIES:
         raise MismatchError(f"{source.name} is made for similarity {shown(said)}; say -o similarity=dot, or cosine")
     return str(said)
-
-
-@cache
-def encoder(
-    checkpoint: str, revision: str, trust: bool, pooling: str, similarity: str, prompt: str, is_query: bool,
-    maxlen: int, precision: str, device: str,
-) -> BiEncoder:  # fmt: skip
-    """Return an encoder, loaded once a process. Raises as `BiEncoder.load` does."""
-    return BiEncoder.load(
-        ModelFolder.of(checkpoint, revision=revision, trust=trust), prompts=(prompt, QUERY if is_query else DOCUMENT),
-        pooling=pooling, similarity=similarity, maxlen=maxlen, precision=precision, device=device,
-    )  # fmt: skip

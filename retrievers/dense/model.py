@@ -103,6 +103,11 @@ class ModelFolder:
         if "max_position_embeddings" in self.found.described and maxlen > self.found.positions:
             raise MismatchError(f"{self.name} has {self.found.positions} positions, and {maxlen} tokens are asked for")
 
+    def longest(self, model: Any) -> int:
+        """Return how many tokens of a text a model of sentence-transformers reads."""
+        positions = self.found.positions
+        return min(int(model.max_seq_length or positions), positions)
+
     def prompt(self, given: str, names: Sequence[str]) -> str:
         """Return the text in front of a text: what is given, or what the model says under one of some names."""
         if given:
@@ -124,11 +129,7 @@ class ModelFolder:
                 CorruptFileError for a model that cannot be read, or lacks weights
         """
         library = extras.package("sentence_transformers", self.name)
-        torch = extras.package("torch", self.name)
-        if device == "auto":
-            device = "cuda" if torch.cuda.is_available() else "cpu"
-        elif device.startswith("cuda") and not torch.cuda.is_available():
-            raise MismatchError(f"device={device}: this machine has no GPU that torch can use")
+        torch, device = extras.package("torch", self.name), device_of(device)
         _ = self.found.weights  # none, or a pickle, is told by name
         kinds = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
         arguments = {"dtype": kinds[precision], **({} if self.trust else {"use_safetensors": True})}
@@ -181,6 +182,16 @@ class ModelFolder:
             is_spare = "position_ids" in name or "pooler." in name if with_head else checkpoint.is_spare(name)
             if not is_stored(name) and value.data_ptr() not in shared and not is_spare:
                 raise CorruptFileError(f"{self.name} lacks the tensor {name!r}, which config.json asks for")
+
+
+def device_of(device: str) -> str:
+    """Return what torch calls a device; "auto" is a GPU where there is one. Raises MismatchError for one there is not."""
+    torch = extras.package("torch", f"device={device}")
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise MismatchError(f"device={device}: this machine has no GPU that torch can use")
+    return device
 
 
 def whole_characters(text: str) -> str:

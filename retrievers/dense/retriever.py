@@ -14,10 +14,10 @@ from lotte.processors import num_processors
 from retrievers import index_folder
 from retrievers.arrays import mapped
 from retrievers.dense import vectors as stored
-from retrievers.dense.encoder import POOLINGS, SIMILARITIES, BiEncoder, encoder
+from retrievers.dense.encoder import DOCUMENT, POOLINGS, QUERY, SIMILARITIES, BiEncoder, Network, encoder, network
 from retrievers.dense.graphs import GRAPHS, Graph
 from retrievers.dense.graphs import write as write_graph
-from retrievers.dense.model import MODEL, PRECISIONS, keep_if_same
+from retrievers.dense.model import MODEL, PRECISIONS, device_of, keep_if_same
 from retrievers.dense.search import ExactSearch, Floats, Found
 from retrievers.index_meta import AGAIN, META
 from retrievers.options import NAME, SEARCH_TIME, SPOKEN
@@ -79,21 +79,20 @@ class DenseRetriever:
 
     @property
     def doc_encoder(self) -> BiEncoder:
-        """Return what encodes passages, loaded once a process."""
-        return encoder(
-            self.checkpoint, self.revision, self.trust, self.pooling, self.similarity, self.doc_prompt, False,
-            self.doc_maxlen, self.precision, self.device,
-        )  # fmt: skip
+        """Return what encodes passages. The model is loaded once a process."""
+        prompts = self.doc_prompt, DOCUMENT
+        return encoder(self._network(""), prompts=prompts, similarity=self.similarity, maxlen=self.doc_maxlen)
 
     def query_encoder(self, similarity: str) -> BiEncoder:
         """Return what encodes queries, for an index of vectors that were made for a similarity."""
-        checkpoint, revision = (
-            (self.query_checkpoint, "") if self.query_checkpoint else (self.checkpoint, self.revision)
-        )
+        prompts = self.query_prompt, QUERY
         return encoder(
-            checkpoint, revision, self.trust, self.pooling, similarity, self.query_prompt, True, self.query_maxlen,
-            self.precision, self.device,
-        )  # fmt: skip
+            self._network(self.query_checkpoint), prompts=prompts, similarity=similarity, maxlen=self.query_maxlen
+        )
+
+    def _network(self, other: str) -> Network:
+        found = (other, "") if other else (self.checkpoint, self.revision)
+        return network(*found, self.trust, self.pooling, self.precision, self.device)
 
     @property
     def num_threads(self) -> int:
@@ -103,7 +102,7 @@ class DenseRetriever:
     @property
     def gpu(self) -> str:
         """Return the GPU that searches, if there is one; "" if there is none."""
-        device = str(self.doc_encoder.model.device) if self.device == "auto" else self.device
+        device = device_of(self.device)
         return device if device.startswith("cuda") else ""
 
     @property

@@ -1,15 +1,14 @@
 """Texts to weights of the words of a vocabulary, by a SparseEncoder of sentence-transformers (SPLADEv2 and later)."""
 
 from collections.abc import Sequence
-from functools import cache, cached_property
-from typing import Any
+from functools import cache
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from lotte.errors import CorruptFileError, MismatchError
 from retrievers.colbert.model import tokens
 from retrievers.colbert.model.tokens import reported
-from retrievers.dense.encoder import DOCUMENT, QUERY
 from retrievers.dense.model import ModelFolder, facts_of, whole_characters
 from retrievers.sparse.rows import SparseRows
 
@@ -17,28 +16,35 @@ MODULES = ("Transformer", "MLMTransformer", "SpladePooling")
 WHAT = "a model that gives weights to the words of its vocabulary"
 
 
+class SparseNetwork(NamedTuple):
+    """A model that is loaded, which several encoders may share."""
+
+    source: ModelFolder
+    model: Any
+    words: list[str]  # of the vocabulary, by number
+    longest: int  # tokens of a text, as the model says
+
+
 class SparseTextEncoder:
-    """A model that gives weights to the words of its vocabulary."""
+    """A model that gives weights to the words of its vocabulary.
 
-    def __init__(self, source: ModelFolder, model: Any, words: list[str], prompt: str) -> None:
-        self.source, self.model, self.words, self.prompt = source, model, words, prompt
+    prompts  what is put before a text, and what the model may call that
+    maxlen   tokens; 0: as the model says
 
-    @classmethod
-    def load(
-        cls, source: ModelFolder, *, prompts: tuple[str, Sequence[str]], maxlen: int, precision: str, device: str
-    ) -> "SparseTextEncoder":
-        """Return the encoder of a model. Raises as `BiEncoder.load` does."""
-        words = vocabulary(source)
-        source.require_length(maxlen)
-        model = source.load("SparseEncoder", precision=precision, device=device, with_head=True)
-        model.max_seq_length = maxlen or min(model.max_seq_length or source.found.positions, source.found.positions)
-        return cls(source, model, words, source.prompt(*prompts))
+    Raises  MismatchError for more tokens than it has positions
+    """
+
+    def __init__(self, network: SparseNetwork, *, prompts: tuple[str, Sequence[str]], maxlen: int) -> None:
+        self.source, self.model, self.words, longest = network
+        self.source.require_length(maxlen)
+        self.prompt, self.maxlen = self.source.prompt(*prompts), maxlen or longest
 
     def rows(self, texts: Sequence[str], *, batch: int, most: int = 0) -> SparseRows:
         """Return the weights of texts. Raises CorruptFileError for one that is not finite.
 
         most  words that each text keeps, those with the largest weights; 0: all
         """
+        self.model.max_seq_length = self.maxlen
         with reported(f"{self.source.name}: a text cannot be encoded"):
             found = self.model.encode(
                 [whole_characters(text) for text in texts], prompt=self.prompt or None, batch_size=batch,
@@ -52,15 +58,10 @@ class SparseTextEncoder:
         lengths = np.bincount(row[some], minlength=len(texts)).astype(np.int32)
         return SparseRows(lengths, ids[some].astype(np.int32), weights[some])
 
-    @cached_property
     def facts(self) -> dict[str, Any]:
         """Return what a record says of the model."""
-        return {
-            **facts_of(self.source, self.model),
-            "dim": len(self.words),
-            "prompt": self.prompt,
-            "maxlen": self.model.max_seq_length,
-        }
+        facts = {"dim": len(self.words), "prompt": self.prompt, "maxlen": self.maxlen}
+        return facts_of(self.source, self.model) | facts
 
 
 def vocabulary(source: ModelFolder) -> list[str]:
@@ -87,11 +88,9 @@ def vocabulary(source: ModelFolder) -> list[str]:
 
 
 @cache
-def sparse_encoder(
-    checkpoint: str, revision: str, trust: bool, prompt: str, is_query: bool, maxlen: int, precision: str, device: str
-) -> SparseTextEncoder:
-    """Return an encoder, loaded once a process. Raises as `SparseTextEncoder.load` does."""
-    return SparseTextEncoder.load(
-        ModelFolder.of(checkpoint, revision=revision, trust=trust),
-        prompts=(prompt, QUERY if is_query else DOCUMENT), maxlen=maxlen, precision=precision, device=device,
-    )  # fmt: skip
+def sparse_network(checkpoint: str, revision: str, trust: bool, precision: str, device: str) -> SparseNetwork:
+    """Return a model, loaded once a process. Raises as `vocabulary` and `ModelFolder.load` do."""
+    source = ModelFolder.of(checkpoint, revision=revision, trust=trust)
+    words = vocabulary(source)
+    model = source.load("SparseEncoder", precision=precision, device=device, with_head=True)
+    return SparseNetwork(source, model, words, source.longest(model))

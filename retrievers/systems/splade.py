@@ -19,6 +19,7 @@ from lotte import Corpus, Queries, Run
 from lotte.errors import CorruptFileError, MismatchError, shown
 from retrievers import index_folder, postings
 from retrievers.batches import Batch
+from retrievers.dense.encoder import DOCUMENT, QUERY
 from retrievers.dense.model import MODEL, PRECISIONS, keep_if_same
 from retrievers.index_meta import AGAIN, META
 from retrievers.lexical import AskedQuery, LexicalIndex
@@ -26,7 +27,7 @@ from retrievers.options import NAME, SEARCH_TIME, SPOKEN
 from retrievers.postings import Postings
 from retrievers.retriever import Card
 from retrievers.sparse import rows
-from retrievers.sparse.encoder import SparseTextEncoder, sparse_encoder
+from retrievers.sparse.encoder import SparseNetwork, SparseTextEncoder, sparse_network
 from retrievers.topk import places
 
 _LOTTE = {  # search test, forum test, search dev, forum dev
@@ -89,16 +90,18 @@ class Splade:
 
     @property
     def doc_encoder(self) -> SparseTextEncoder:
-        """Return what encodes passages, loaded once a process."""
-        lengths = self.doc_maxlen, self.precision, self.device
-        return sparse_encoder(self.checkpoint, self.revision, self.trust, self.doc_prompt, False, *lengths)
+        """Return what encodes passages. The model is loaded once a process."""
+        return SparseTextEncoder(self._network(""), prompts=(self.doc_prompt, DOCUMENT), maxlen=self.doc_maxlen)
 
     @property
     def query_encoder(self) -> SparseTextEncoder:
-        """Return what encodes queries, loaded once a process."""
-        found = (self.query_checkpoint, "") if self.query_checkpoint else (self.checkpoint, self.revision)
-        lengths = self.query_maxlen, self.precision, self.device
-        return sparse_encoder(*found, self.trust, self.query_prompt, True, *lengths)
+        """Return what encodes queries."""
+        network = self._network(self.query_checkpoint)
+        return SparseTextEncoder(network, prompts=(self.query_prompt, QUERY), maxlen=self.query_maxlen)
+
+    def _network(self, other: str) -> SparseNetwork:
+        found = (other, "") if other else (self.checkpoint, self.revision)
+        return sparse_network(*found, self.trust, self.precision, self.device)
 
     @property
     def card(self) -> Card:
@@ -108,7 +111,7 @@ class Splade:
         seen = Seen.read(folder)
         return Card(
             family="learned-sparse",
-            model=self.doc_encoder.facts,
+            model=self.doc_encoder.facts(),
             index={"type": "inverted", "doc_terms": self.doc_terms},
             search={"exact": not self.query_terms},
             training_data=(seen.names() or None) if seen else None,
@@ -121,7 +124,7 @@ class Splade:
             raise MismatchError(f"{self.query_checkpoint} and {self.checkpoint} have not the same vocabulary")
         with index_folder.resume_index(path, self, corpus) as (folder, meta):
             if not meta:
-                keep_if_same(folder, docs.facts, rows.ENCODED)
+                keep_if_same(folder, docs.facts(), rows.ENCODED)
                 encoded = rows.encode(
                     folder, corpus, lambda texts: docs.rows(texts, batch=self.batch, most=self.doc_terms),
                     f"{self.name}: encoding",
@@ -130,7 +133,7 @@ class Splade:
                 encoded.unlink()
                 np.save(folder / "places.npy", places(corpus.doc_ids))
                 (folder / MODEL).unlink()
-                meta |= {"counts": counts, "model": docs.facts}
+                meta |= {"counts": counts, "model": docs.facts()}
         return self.open(path)
 
     def open(self, path: Path) -> "SpladeIndex":

@@ -82,8 +82,10 @@ def test_what_the_checkpoint_says_of_pooling_and_similarity_is_the_default(model
 
 
 def test_a_folder_that_says_nothing_is_pooled_by_the_mean_and_says_so(bare, capsys):
-    load("dense", [f"checkpoint={bare}", "batch=3"]).doc_encoder  # noqa: B018
-    encoder = load("dense", [f"checkpoint={bare}", "doc_maxlen=63"]).doc_encoder
+    from retrievers.dense.encoder import network
+
+    network.cache_clear()
+    encoder = load("dense", [f"checkpoint={bare}"]).doc_encoder
     assert encoder.similarity == "dot" and encoder.facts()["pooling"] == "mean"
     assert "does not say what becomes one vector" in capsys.readouterr().err
 
@@ -170,9 +172,9 @@ def test_vectors_of_other_weights_under_the_same_name_are_not_used(model, tmp_pa
     index = load("dense", [f"checkpoint={moved}"]).index(DOCS, tmp_path / "index")
     assert index.search(QUERIES, k=2)
     shutil.copy(tiny_checkpoint.write(tmp_path / "other", "plain", seed=5, **SIZE) / "model.safetensors", moved)
-    from retrievers.dense.encoder import encoder
+    from retrievers.dense.encoder import network
 
-    encoder.cache_clear()
+    network.cache_clear()
     with pytest.raises(MismatchError, match="was made with other weights of"):
         load("dense", [f"checkpoint={moved}"]).open(tmp_path / "index").search(QUERIES, k=2)
 
@@ -314,6 +316,12 @@ def test_a_record_shows_the_model_and_how_it_was_searched(model, tmp_path):
 def test_a_checkpoint_that_is_nowhere_is_one_line(tmp_path):
     line = error("eval", TINY / "science" / "test", "--retriever", "dense", "-o", "checkpoint=nowhere", "--out", tmp_path)
     assert "nowhere" in line
+
+
+def test_queries_and_passages_share_the_weights_of_one_model(model):
+    recipe = load("dense", [f"checkpoint={model}", "query_maxlen=4", "query_prompt=question "])
+    assert recipe.doc_encoder.model is recipe.query_encoder("cosine").model
+    assert len({recipe.doc_encoder.maxlen, recipe.query_encoder("cosine").maxlen}) == 2
 
 
 def test_a_name_is_settled_before_weights_are_read(model):

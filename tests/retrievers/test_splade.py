@@ -153,9 +153,9 @@ def test_other_weights_than_those_of_the_index_are_told(model, tmp_path):
     load("splade", [f"checkpoint={moved}"]).index(DOCS, tmp_path / "index")
     other = tiny_checkpoint.masked_lm(tmp_path / "second", seed=4)
     shutil.copy(other / "model.safetensors", moved)
-    from retrievers.sparse.encoder import sparse_encoder
+    from retrievers.sparse.encoder import sparse_network
 
-    sparse_encoder.cache_clear()
+    sparse_network.cache_clear()
     with pytest.raises(MismatchError, match="was made with other weights of"):
         load("splade", [f"checkpoint={moved}"]).open(tmp_path / "index").search(QUERIES, k=2)
 
