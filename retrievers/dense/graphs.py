@@ -35,7 +35,7 @@ def write(
         index = faiss.IndexHNSWFlat(dim, m, faiss.METRIC_INNER_PRODUCT)
         index.hnsw.efConstruction = ef_construction
     else:
-        lists = max(1, min(count, lists or round(4 * sqrt(count))))
+        lists = num_lists(count, lists)
         index = faiss.IndexIVFFlat(faiss.IndexFlatIP(dim), dim, lists, faiss.METRIC_INNER_PRODUCT)
         index.cp.min_points_per_centroid = 1  # or it writes a warning for each small collection
         if count:
@@ -44,6 +44,11 @@ def write(
     for first in range(0, count, BLOCK):
         index.add(np.ascontiguousarray(vectors[first : first + BLOCK], dtype=np.float32))
     faiss.write_index(index, str(folder / f"{kind}.faiss"))
+
+
+def num_lists(count: int, lists: int) -> int:
+    """Return how many lists an IVF of so many vectors has. `lists` as `write` takes it."""
+    return max(1, min(count, lists or round(4 * sqrt(count))))
 
 
 class Graph:

@@ -185,7 +185,7 @@ class ModelFolder:
 
 
 def device_of(device: str) -> str:
-    """Return what torch calls a device; "auto" is a GPU where there is one. Raises MismatchError for one that is not."""
+    """Return what torch calls a device; "auto" is a GPU if there is one. Raises MismatchError for one that is not."""
     torch = extras.package("torch", f"device={device}")
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"

@@ -15,7 +15,7 @@ from retrievers import index_folder
 from retrievers.arrays import mapped
 from retrievers.dense import vectors as stored
 from retrievers.dense.encoder import DOCUMENT, POOLINGS, QUERY, SIMILARITIES, BiEncoder, Network, encoder, network
-from retrievers.dense.graphs import GRAPHS, Graph
+from retrievers.dense.graphs import GRAPHS, Graph, num_lists
 from retrievers.dense.graphs import write as write_graph
 from retrievers.dense.model import MODEL, PRECISIONS, device_of, keep_if_same
 from retrievers.dense.search import ExactSearch, Floats, Found
@@ -123,6 +123,8 @@ class DenseRetriever:
     def index(self, corpus: Corpus, path: Path) -> "DenseIndex":
         if self.search in GRAPHS:  # before hours of work
             extras.package("faiss", f"{self.name} -o search={self.search}")
+            if self.search == "ivf" and self.probe > (lists := num_lists(len(corpus), self.lists)):
+                raise MismatchError(f"probe is {self.probe}, and an index of {len(corpus):,} passages has {lists} lists")
         docs = self.doc_encoder
         if self.query_checkpoint:
             self._require_towers(docs, self.query_encoder(docs.similarity))

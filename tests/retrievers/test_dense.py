@@ -141,8 +141,13 @@ def test_a_search_that_the_index_has_nothing_for_is_one_line(model, tmp_path):
 
 
 def test_more_lists_than_there_are_cannot_be_looked_at(model, tmp_path):
-    with pytest.raises(MismatchError, match=r"probe is 9, and .* has 5 lists"):
-        load("dense", [f"checkpoint={model}", "search=ivf", "lists=5", "probe=9"]).index(DOCS, tmp_path / "index")
+    options = [f"checkpoint={model}", "search=ivf", "lists=5"]
+    with pytest.raises(MismatchError, match="probe is 9, and an index of 40 passages has 5 lists"):
+        load("dense", [*options, "probe=9"]).index(DOCS, tmp_path / "index")
+    assert not (tmp_path / "index").exists()
+    load("dense", options).index(DOCS, tmp_path / "index")
+    with pytest.raises(MismatchError, match=r"probe is 9, and .*index has 5 lists"):
+        load("dense", [*options, "probe=9"]).open(tmp_path / "index")
 
 
 def test_a_build_that_was_stopped_goes_on_with_the_next_block(model, tmp_path, monkeypatch):
