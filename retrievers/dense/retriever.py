@@ -124,7 +124,7 @@ class DenseRetriever:
         if self.search in GRAPHS:  # before hours of work
             extras.package("faiss", f"{self.name} -o search={self.search}")
             if self.search == "ivf" and self.probe > (lists := num_lists(len(corpus), self.lists)):
-                raise MismatchError(f"probe is {self.probe}, and an index of {len(corpus):,} passages has {lists} lists")
+                raise MismatchError(f"probe is {self.probe}, and {len(corpus):,} passages make {lists} lists")
         docs = self.doc_encoder
         if self.query_checkpoint:
             self._require_towers(docs, self.query_encoder(docs.similarity))

@@ -142,7 +142,7 @@ def test_a_search_that_the_index_has_nothing_for_is_one_line(model, tmp_path):
 
 def test_more_lists_than_there_are_cannot_be_looked_at(model, tmp_path):
     options = [f"checkpoint={model}", "search=ivf", "lists=5"]
-    with pytest.raises(MismatchError, match="probe is 9, and an index of 40 passages has 5 lists"):
+    with pytest.raises(MismatchError, match="probe is 9, and 40 passages make 5 lists"):
         load("dense", [*options, "probe=9"]).index(DOCS, tmp_path / "index")
     assert not (tmp_path / "index").exists()
     load("dense", options).index(DOCS, tmp_path / "index")
