@@ -15,6 +15,7 @@ EXTRAS = {  # name that is imported -> extra in pyproject.toml
     "plotly": "board",
     "regex": "data",
     "safetensors": "colbert",
+    "sentence_transformers": "dense",
     "tokenizers": "colbert",
     "torch": "train",
     "transformers": "train",

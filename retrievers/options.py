@@ -84,12 +84,12 @@ def _class_name(maker: type) -> str:
 
 
 def spelled(recipe: Mapping[str, Any]) -> str:
-    """Return a recipe as one would write it.
+    """Return a recipe as one would write it, without options that are "", a rule in words.
 
     >>> spelled({"retriever": "bm25", "options": {"b": 0.4, "k1": 0.9}})
     'bm25(b=0.4, k1=0.9)'
     """
-    options = ", ".join(f"{key}={value}" for key, value in sorted(recipe["options"].items()))
+    options = ", ".join(f"{key}={value}" for key, value in sorted(recipe["options"].items()) if value != "")
     return f"{recipe['retriever']}({options})"
 
 
