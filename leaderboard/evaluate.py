@@ -6,7 +6,7 @@ stays when the next one fails.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import chain
@@ -19,16 +19,16 @@ from leaderboard import cost, machine
 from leaderboard.interval import METHOD, interval
 from leaderboard.measure import TOOL, Measure, mean, parse, scores
 from leaderboard.record.loaded_dataset import corpus_key
-from leaderboard.record.place import folder_of, require_replaceable, run_files, stem
+from leaderboard.record.place import folder_of, require_replaceable, require_run_of, run_files, stem
 from leaderboard.record.schema import Record
 from leaderboard.record.sections import RESCORED, SELF_RUN
 from lotte import Dataset, Run, artifact, lock, ranking
 from lotte.dataset import Doc, corpus_sha256, identity
 from lotte.errors import LotteError, MismatchError, shown
 from lotte.paths import inside, require_writable
-from retrievers import Index, Retriever, index_folder, index_meta
+from retrievers import Index, Retriever, index_folder, index_meta, pipeline
 from retrievers.contamination.check import verdict
-from retrievers.options import options_of
+from retrievers.options import recorded_options
 from retrievers.retriever import Card, Fits, Tells
 
 _INDEX = {"type": "unknown", "bits": None, "centroids": None, "seed": None, "bytes": None, "sha256": None}
@@ -48,6 +48,7 @@ class Order:
     measures: tuple[Measure, ...] = ()  # beside each dataset's own
     rankings: Path | None = None  # where to leave LoTTE's layout too
     index: Path | None = None  # where indexes are kept; None: nowhere
+    stages: Path | None = None  # where the rankings of a pipeline's stages are kept; None: nowhere
     gzip: bool = False  # runs are written as .trec.gz
     command: str = ""
     say: Callable[[str], None] = lambda line: None
@@ -122,7 +123,8 @@ def _require_possible(name: str, dataset: Dataset, order: Order) -> None:
             "with --retriever"
         )
     target = stem(order.out, name, dataset)
-    for path in filter(None, (target, _lotte_path(dataset, order))):
+    kept = order.stages and inside(order.stages, dataset.name, "the dataset") / "stage"
+    for path in filter(None, (target, _lotte_path(dataset, order), kept)):
         require_writable(path.parent)
     require_replaceable(target, name)
 
@@ -234,7 +236,8 @@ def _ask(name: str, system: Retriever, dataset: Dataset, opened: _Opened, order:
     index = opened.index
     if isinstance(system, Fits) and (fitted := system.fitted(dataset.facts)) != system:
         system, index = fitted, fitted.open(opened.path)
-    ranked, seconds = cost.timed_search(index, dataset.queries, k=depth, title=dataset.name)
+    with pipeline.keeping_stages() if order.stages else nullcontext() as kept:
+        ranked, seconds = cost.timed_search(index, dataset.queries, k=depth, title=dataset.name)
     run = dataset.scored_part(ranked).cut(order.k)
     _tell(dataset, ranked, order)
     _tell_depth(dataset, order.k, order)
@@ -252,14 +255,31 @@ def _ask(name: str, system: Retriever, dataset: Dataset, opened: _Opened, order:
     }
     maker = _Maker(
         name=name,
-        options=options_of(system),
+        options=recorded_options(system),
         card=getattr(system, "card", Card()),
         index={"bytes": size, "sha256": cost.sha256_of(opened.path)},
         cost=spent,
         search=index.search_facts(dataset.queries, k=depth) if isinstance(index, Tells) else {},
         level=SELF_RUN,
     )
-    return _recorded(maker, dataset, opened.corpus_sha256, run, {"origin": None, "missing": []}, order)
+    record = _recorded(maker, dataset, opened.corpus_sha256, run, {"origin": None, "missing": []}, order)
+    if order.stages and kept:
+        _keep(kept, order.stages, dataset, order)
+    return record
+
+
+def _keep(kept: pipeline.KeptStages, folder: Path, dataset: Dataset, order: Order) -> None:
+    """Write the ranking of each stage where a stage can be named by it: FOLDER/DATASET/SYSTEM.trec."""
+    folder = inside(folder, dataset.name, "the dataset")
+    if not (runs := kept.runs()):
+        order.say(f"{dataset.name}: there is no stage to keep: the system has none, or they are files of rankings")
+        return
+    with lock.held(folder):
+        for spelled, run in runs.items():
+            path = folder / pipeline.file_of(spelled)
+            require_run_of(path, path.stem, "--keep-stages")
+            ranking.write_trec(path, run.filled(dataset.queries), tag=path.stem)
+            order.say(f"{path}: the ranking of {spelled}")
 
 
 def _recorded(

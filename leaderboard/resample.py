@@ -129,6 +129,13 @@ def intervals(strata: Strata, *, resamples: int = RESAMPLES, seed: int = SEED, e
     return ends_of
 
 
+def mean_intervals(strata: Strata, *, resamples: int = RESAMPLES, seed: int = SEED) -> Floats:
+    """Return (K, 2), the ends of the interval of each system's mean over the datasets, by the bootstrap."""
+    tails = [(1 - LEVEL) / 2, (1 + LEVEL) / 2]
+    ends: Floats = np.quantile(_drawn_means(strata, resamples, seed), tails, axis=1).T
+    return ends
+
+
 def _blocks(resamples: int, queries: int) -> Iterator[int]:
     """Yield how many resamples each block holds."""
     rows = max(1, _CELLS // queries)

@@ -147,13 +147,20 @@ def run(suite: str, name: str, system: "Retriever", order: "Order", data: Path) 
 
 
 def divide(
-    name: str, system: "Retriever", chosen: Sequence["Dataset"], order: "Order"
+    name: str,
+    system: "Retriever",
+    chosen: Sequence["Dataset"],
+    order: "Order",
+    corpora: dict[object, str] | None = None,
 ) -> tuple[list["Record"], list["Dataset"]]:
-    """Return the records of the datasets that are finished, and the datasets that are left."""
+    """Return the records of the datasets that are finished, and the datasets that are left.
+
+    corpora  hashes of collections that are known from earlier calls, which this one adds to
+    """
     from leaderboard.record.loaded_dataset import LoadedDataset
     from leaderboard.record.place import stem
 
-    corpora: dict[object, str] = {}
+    corpora = {} if corpora is None else corpora
     done, left = [], []
     for dataset in chosen:
         target = stem(order.out, name, dataset)
@@ -178,7 +185,8 @@ def finished(
     from leaderboard.record.read import read
     from leaderboard.record.store import settings
     from leaderboard.record.verify import inspect
-    from retrievers.options import options_of
+    from retrievers.options import recorded_options
+    from retrievers.retriever import Fits
 
     try:
         record = read(path)
@@ -186,7 +194,9 @@ def finished(
         return None, str(error)
     if problem := next(inspect(path, record), ""):
         return None, problem
-    options = options_of(system)
+    if isinstance(system, Fits):  # the record is of the system as the dataset wants it
+        system = system.fitted(loaded.dataset.facts)
+    options = recorded_options(system)
     made = settings(record)
     compared: list[tuple[str, Any, Any]] = [
         ("the system", name, made["name"]),

@@ -7,6 +7,7 @@ from lotte.errors import UnavailableError
 
 EXTRAS = {  # name that is imported -> extra in pyproject.toml
     "datasets": "data",
+    "faiss": "dense",
     "huggingface_hub": "colbert",
     "llvmlite": "colbert",
     "matplotlib": "plot",
@@ -14,6 +15,7 @@ EXTRAS = {  # name that is imported -> extra in pyproject.toml
     "plotly": "board",
     "regex": "data",
     "safetensors": "colbert",
+    "sentence_transformers": "dense",
     "tokenizers": "colbert",
     "torch": "train",
     "transformers": "train",

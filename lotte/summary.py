@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from lotte import extras, parquet
+from lotte import parquet, picture
 from lotte.collection import Collection
-from lotte.errors import CorruptFileError, UnavailableError
+from lotte.errors import CorruptFileError
 from lotte.jsonl import objects, rows
 
 KINDS = ("search", "forum")
@@ -115,15 +115,12 @@ def summarise(folder: Path, name: str) -> Summary:
 
 def plot(summaries: Sequence[Summary], path: Path) -> None:
     """Draw Figures 4, 5 and 6 into a file; its ending says the format: .png, .svg or .pdf."""
-    Figure = extras.package("matplotlib.figure", "--plot").Figure
-    if path.suffix.lower() not in (".png", ".svg", ".pdf"):
-        raise UnavailableError(f"--plot takes a file that ends in .png, .svg or .pdf, not {path.name!r}")
+    figure = picture.figure(path, 15, 4.6)
     series: list[tuple[str, str, list[tuple[str, Ints]]]] = [
         ("Figure 4: words per passage", "passages", [(each.name, each.words) for each in summaries]),
         ("Figure 5: words per query", "queries", _of_questions(summaries, "words")),
         ("Figure 6: answers per query", "queries", _of_questions(summaries, "answers")),
     ]
-    figure = Figure(figsize=(15, 4.6), layout="constrained")
     for axes, (title, unit, lines) in zip(figure.subplots(1, 3), series, strict=True):
         lines = [(label, values) for label, values in lines if len(values)]
         top = max((float(np.percentile(values, 99)) for _, values in lines), default=1)
@@ -139,8 +136,7 @@ def plot(summaries: Sequence[Summary], path: Path) -> None:
         axes.set_xlim(0, bins[-1])
         if 0 < len(lines) <= 12:
             axes.legend(fontsize=7, frameon=False)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=150)
+    picture.save(figure, path)
 
 
 def _of_questions(summaries: Sequence[Summary], what: str) -> list[tuple[str, Ints]]:

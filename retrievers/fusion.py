@@ -64,13 +64,19 @@ METHODS: Mapping[str, Callable[[Sequence[Scored], Sequence[float]], dict[str, fl
 }
 
 
-def fuse(runs: Sequence[Run], method: str, weights: Sequence[float], *, k: int) -> Run:
+def fuse(
+    runs: Sequence[Run], method: str, weights: Sequence[float], *, k: int,
+    own_weights: Mapping[str, Sequence[float]] | None = None,
+) -> Run:  # fmt: skip
     """Return one run of several over the same queries, at most k deep.
 
-    method   of METHODS
-    weights  one for each run
+    method       of METHODS
+    weights      one for each run
+    own_weights  of the queries that have others, by query_id
     """
+    own_weights = own_weights or {}
     joined = {}
     for query_id in runs[0].hits:
-        joined[query_id] = METHODS[method]([dict(run.hits[query_id]) for run in runs], weights)
+        lists = [dict(run.hits[query_id]) for run in runs]
+        joined[query_id] = METHODS[method](lists, own_weights.get(query_id, weights))
     return Run.of(joined, depth=k)

@@ -30,8 +30,8 @@ AGAIN = "copy the index again, or build it again"
 
 _OURS = re.compile(  # what an index of ours may have, whether it names it or not
     r"(cells|residuals|lengths|starts|lists|list_starts|kept)\.\d+\.npy|chunks\.\d+\.jsonl|doc_ids(\.\d+)?\.txt"
-    r"|texts\.jsonl|(centroids|exact|places|words|word_starts|posting_(starts|rows|weights)|tokens|token_starts)\.npy|codec\.json"
-    r"|meta\.json|\.lock|plan\.json|\..+\.partial-\d+"
+    r"|texts\.jsonl|(centroids|exact|places|words|word_starts|posting_(starts|rows|weights)|tokens|token_starts|vectors)\.npy|(codec|model)\.json"
+    r"|(hnsw|ivf)\.faiss|meta\.json|\.lock|plan\.json|\..+\.partial-\d+"
 )
 _NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,199}")  # of a file, in the folder itself
 _SHA256 = re.compile(r"[0-9a-f]{64}")

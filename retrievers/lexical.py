@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +27,13 @@ ROOM = 1 << 22  # hits that are held while queries are answered
 Found = tuple[NDArray[Any], Scores]  # rows and scores, best first
 
 
+class AskedQuery(NamedTuple):
+    """The words of a query, or their numbers, and what each is worth in it, 0 or more."""
+
+    words: list[Any]
+    factors: list[float]
+
+
 def write(
     path: Path, recipe: "DataclassInstance", corpus: Corpus, analyser: Analyser, weigh: postings.Weigh,
     *, kind: Any = np.float32, distinct: bool = False,
@@ -37,16 +44,29 @@ def write(
     distinct  whether a word counts once in a document
     """
     with index_folder.write_index(path, recipe, corpus) as (folder, counts):
-        with Progress(len(corpus), "passages", f"{recipe.name}: indexing") as progress:  # type: ignore[attr-defined]
-
-            def texts() -> Iterator[str]:
-                for doc in corpus:
-                    progress.advance()
-                    yield doc.text
-
-            counts |= postings.write(folder, batches(texts(), analyser), weigh, kind)
+        title = f"{recipe.name}: indexing"  # type: ignore[attr-defined]
+        counts |= fill(folder, corpus.doc_ids, (doc.text for doc in corpus), analyser, weigh, title=title, kind=kind)
         counts |= {"tokens": counts["postings"]} if distinct else {}
-        np.save(folder / "places.npy", places(corpus.doc_ids))
+
+
+def fill(
+    folder: Path, doc_ids: Sequence[str], texts: Iterable[str], analyser: Analyser, weigh: postings.Weigh,
+    *, title: str, kind: Any = np.float32,
+) -> dict[str, int]:  # fmt: skip
+    """Leave the files of a lexical index in a folder; return the counts of what is there.
+
+    texts  of the documents, in the order of their ids
+    """
+    with Progress(len(doc_ids), "passages", title) as progress:
+
+        def counted() -> Iterator[str]:
+            for text in texts:
+                progress.advance()
+                yield text
+
+        counts = postings.write(folder, batches(counted(), analyser), weigh, kind)
+    np.save(folder / "places.npy", places(doc_ids))
+    return counts
 
 
 class LexicalIndex:
@@ -54,6 +74,7 @@ class LexicalIndex:
 
     words  of a query
     mean   whether a score is what the words are worth together, divided by how many they are
+    weighed  the words of queries and what each is worth; None: `words`, each of which is worth 1
     """
 
     def __init__(
@@ -63,10 +84,11 @@ class LexicalIndex:
         words: Callable[[str], list[str]],
         *,
         mean: bool = False,
+        weighed: Callable[[Queries], list[AskedQuery]] | None = None,
     ) -> None:
         self._path, self._doc_ids, self._postings = found.path, found.doc_ids, postings
         self._place: Numbers = mapped(found.path / "places.npy", np.int32, len(found.doc_ids))
-        self._words, self._mean, self._seconds = words, mean, 0.0
+        self._words, self._mean, self._weighed, self._seconds = words, mean, weighed, 0.0
         self._compiled: _CompiledSearch | None = None
 
     def search(self, queries: Queries, *, k: int) -> Run:
@@ -74,28 +96,41 @@ class LexicalIndex:
             return Run(FoundHits(self._found(queries, k), self._doc_ids))
 
     def _found(self, queries: Queries, k: int) -> Mapping[str, Found]:
-        words = [self._words(text) for text in queries.values()]
-        if self._compiled is None and self._is_worth_compiled(len(words)) and (scores := kernels("scores")):
+        if self._weighed:
+            asked = self._weighed(queries)
+        else:
+            asked = [AskedQuery(words, [1.0] * len(words)) for words in map(self._words, queries.values())]
+        if self._compiled is None and self._is_worth_compiled(asked) and (scores := kernels("scores")):
             self._compiled = _CompiledSearch(scores, self._postings, self._place)
         if self._compiled:
-            found: Iterable[Found] = self._compiled.found(words, k, self._plainly)
+            found: Iterable[Found] = self._compiled.found(asked, k, self._plainly)
         else:
-            found = map(self._plainly, map(self._postings.vocabulary.numbers, words), [k] * len(words))
+            found = (self._plainly(self._known(one), k) for one in asked)
         if self._mean:
-            sizes = np.array([max(len(one), 1) for one in words], dtype=np.float32)
+            sizes = np.array([max(len(one.words), 1) for one in asked], dtype=np.float32)
             found = ((rows, scores / size) for (rows, scores), size in zip(found, sizes, strict=True))
         return dict(zip(queries, found, strict=True))
 
-    def _plainly(self, numbers: list[int], k: int) -> Found:
+    def _known(self, query: AskedQuery) -> AskedQuery:
+        """Return the numbers of those words that are in the index."""
+        known = AskedQuery([], [])
+        for word, factor in zip(*query, strict=True):
+            for number in self._postings.vocabulary.numbers([word]):
+                known.words.append(number)
+                known.factors.append(factor)
+        return known
+
+    def _plainly(self, query: AskedQuery, k: int) -> Found:
         """Return what compiled code returns, without it. Slow, obvious, and the judge."""
-        if not numbers:
+        if not query.words:
             return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.float32)
         with np.errstate(over="ignore"):  # an infinite score is refused
-            scores = self._postings.scores(numbers, len(self._doc_ids)).astype(np.float32, copy=False)
-        return best(scores, self._place, k)
+            scores = self._postings.scores(query.words, len(self._doc_ids), query.factors)
+            return best(scores.astype(np.float32, copy=False), self._place, k)
 
-    def _is_worth_compiled(self, num_queries: int) -> bool:
-        """Return whether NumPy will have taken long by then, if these are queries of six words."""
+    def _is_worth_compiled(self, asked: Sequence[AskedQuery]) -> bool:
+        """Return whether NumPy will have taken long by then, with six words taking as long as is measured."""
+        num_queries = len(asked) if self._weighed is None else sum(len(query.words) for query in asked) / 6
         self._seconds += num_queries * (3e-4 + 1.5e-8 * len(self._doc_ids))
         return self._seconds > WORTH_COMPILED
 
@@ -112,17 +147,21 @@ class _CompiledSearch:
         self._windows: dict[int, tuple[NDArray[np.float64], NDArray[np.int64]]] = {}  # of a word, as the kernel has it
         self._refused: set[int] = set()  # words with rows or weights that compiled code does not take
 
-    def found(self, words: Sequence[list[str]], k: int, plainly: Callable[[list[int], int], Found]) -> Iterator[Found]:
+    def found(
+        self, queries: Sequence[AskedQuery], k: int, plainly: Callable[[AskedQuery, int], Found]
+    ) -> Iterator[Found]:
         """Yield the answer to each query.
 
         plainly  answers a query with a word whose weights or rows are not as compiled code takes them
         """
         depth = max(1, min(k, len(self._place)))
         step = max(1, ROOM // depth)
-        for first in range(0, len(words), step):
-            numbers = self._numbers(words[first : first + step])
-            self._look_at({number for one in numbers for number in one})
-            taken = [bool(one) and k > 0 and not any(map(self._refused.__contains__, one)) for one in numbers]
+        for first in range(0, len(queries), step):
+            numbers = self._numbers(queries[first : first + step])
+            self._look_at({number for one in numbers for number in one.words})
+            taken = [
+                bool(one.words) and k > 0 and not any(map(self._refused.__contains__, one.words)) for one in numbers
+            ]
             keys = self._keys([one for one, take in zip(numbers, taken, strict=True) if take], depth)
             answers = zip(self._rows[keys & 0xFFFFFFFF], (keys >> 32).astype(np.uint32).view(np.float32), strict=True)
             sizes = iter(np.count_nonzero(keys, axis=1).tolist())
@@ -133,13 +172,21 @@ class _CompiledSearch:
                 else:
                     yield plainly(one, k)
 
-    def _numbers(self, words: Sequence[list[str]]) -> list[list[int]]:
+    def _numbers(self, queries: Sequence[AskedQuery]) -> list[AskedQuery]:
         """Return the numbers of the words of each query, those that are in the index."""
-        spelled = [word.encode("utf-8", "surrogatepass") for word in chain.from_iterable(words)]
+        spelled = [word.encode("utf-8", "surrogatepass") for query in queries for word in query.words]
         ends = np.cumsum([len(word) for word in spelled], dtype=np.int64)
         vocabulary, asked = self._postings.vocabulary, np.frombuffer(b"".join(spelled), dtype=np.uint8)
         found = iter(self._kernels.looked_up(vocabulary.letters, vocabulary.starts, asked, ends).tolist())
-        return [[number for number in (next(found) for _ in one) if number >= 0] for one in words]
+        known = []
+        for query in queries:
+            numbers = [next(found) for _ in query.words]
+            if -1 in numbers:
+                pairs = [pair for pair in zip(numbers, query.factors, strict=True) if pair[0] >= 0]
+                known.append(AskedQuery([number for number, _ in pairs], [factor for _, factor in pairs]))
+            else:
+                known.append(AskedQuery(numbers, query.factors))
+        return known
 
     def _look_at(self, numbers: set[int]) -> None:
         """Find the windows of words that were not asked for before."""
@@ -157,10 +204,12 @@ class _CompiledSearch:
             raise IndexError("postings begin or end where none are")
         return begins, ends
 
-    def _keys(self, numbers: list[list[int]], depth: int) -> NDArray[np.uint64]:
+    def _keys(self, queries: list[AskedQuery], depth: int) -> NDArray[np.uint64]:
         """Return the keys of the best documents of each query, best first."""
+        numbers = [query.words for query in queries]
         different = {number: at for at, number in enumerate(sorted(set(chain.from_iterable(numbers))))}
         words = np.array([different[number] for one in numbers for number in one], dtype=np.int64)
+        factors = np.array([factor for one in queries for factor in one.factors], dtype=self._postings.weights.dtype)
         firsts = np.cumsum([0, *map(len, numbers)], dtype=np.int64)
         windows = -(-len(self._place) // self._kernels.WINDOW)
         most, places = np.zeros((len(different), windows)), np.zeros((len(different), windows + 1), dtype=np.int64)
@@ -169,7 +218,7 @@ class _CompiledSearch:
         weights = self._postings.weights
         sums = np.zeros(self._kernels.WINDOW, dtype=weights.dtype)
         bits = sums.view(np.dtype(f"i{weights.dtype.itemsize}"))
-        asked = self._kernels.AskedWords(firsts, words, most, places)
+        asked = self._kernels.AskedWords(firsts, words, most, places, factors)
         indexed = self._kernels.Indexed(self._postings.rows, weights, self._place)
         keys: NDArray[np.uint64] = self._kernels.best(asked, indexed, sums, bits, depth, self._kernels.DEEP)
         keys.sort(axis=1)

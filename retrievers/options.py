@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 NAME = {"name": True}  # metadata of a recipe's field that is its name, and no option
 SEARCH_TIME = {"search_time": True}  # of one that says how to search: any value opens any index
 SPOKEN = {"search_time": True, "spoken": True}  # of one that is said each time, and never written to an index or read
+KEPT = {**SPOKEN, "kept": True}  # of one that says where work is kept: no answer depends on it, no record has it
 OURS = "retrievers.systems."
 _ASKED_BY: dict[type, str] = {}  # what somebody's class without a field for its name was last asked for by
 
@@ -36,6 +37,13 @@ def options_of(recipe: object) -> dict[str, Any]:
     if field := _name_field(type(recipe)):
         del options[field]
     return options
+
+
+def recorded_options(recipe: object) -> dict[str, Any]:
+    """Return the options of a recipe that a result may depend on, as a record has them."""
+    options = options_of(recipe)
+    kept = {field.name for field in fields(recipe) if field.metadata.get("kept")} if options else ()  # type: ignore[arg-type]
+    return {key: value for key, value in options.items() if key not in kept}
 
 
 def name_of(recipe: "DataclassInstance") -> str:
@@ -76,12 +84,12 @@ def _class_name(maker: type) -> str:
 
 
 def spelled(recipe: Mapping[str, Any]) -> str:
-    """Return a recipe as one would write it.
+    """Return a recipe as one would write it, without options that are "", a rule in words.
 
     >>> spelled({"retriever": "bm25", "options": {"b": 0.4, "k1": 0.9}})
     'bm25(b=0.4, k1=0.9)'
     """
-    options = ", ".join(f"{key}={value}" for key, value in sorted(recipe["options"].items()))
+    options = ", ".join(f"{key}={value}" for key, value in sorted(recipe["options"].items()) if value != "")
     return f"{recipe['retriever']}({options})"
 
 

@@ -9,17 +9,20 @@ the name of what made it; see `index_meta`.
 """
 
 import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
 from time import perf_counter
-from typing import Any, Protocol, cast
+from typing import Any, Protocol, cast, runtime_checkable
 
-from lotte import Corpus, Queries, Run, artifact, ranking
+from lotte import Corpus, Hit, Queries, Run, artifact, ranking
 from lotte.errors import LotteError, MismatchError, UnknownNameError, shown
 from lotte.paths import inside
 from lotte.ranking import ENDINGS
+from lotte.terminal import say
 from retrievers import index_folder
 from retrievers.options import build_options, name_of, options_of, recipe_of
 from retrievers.retriever import Card, Fits, Index, Retriever
@@ -73,7 +76,7 @@ class SystemStage:
 
     def _said(self, options: Mapping[str, Any]) -> dict[str, Any]:
         """Return those options that have not their default."""
-        defaults = {field.name: field.default for field in fields(self.system)}
+        defaults = {own.name: own.default for own in fields(self.system)}
         return {key: value for key, value in options.items() if value != defaults[key]}
 
     def index(self, corpus: Corpus, folder: Path) -> None:
@@ -138,14 +141,21 @@ class _FileIndex:
 
     path: Path
     doc_ids: Sequence[str]
+    _asked: list[bool] = field(default_factory=list)  # something in it is there once a query was found
 
     @cached_property
     def _run(self) -> Run:
         return ranking.read(self.path, _Everything(), self.doc_ids)
 
     def search(self, queries: Queries, *, k: int) -> Run:
-        """Return the ranking of queries, found by their ids. Raises MismatchError if the file has none of them."""
-        if queries and len(missing := self._run.missing(queries)) == len(queries):
+        """Return the ranking of queries, found by their ids.
+
+        Raises  MismatchError if the file has none of them, and none that was asked before: one alone may be left out
+        """
+        missing = self._run.missing(queries)
+        if len(missing) < len(queries):
+            self._asked[:] = [True]
+        elif queries and not self._asked:
             raise MismatchError(
                 f"{self.path} ranks nothing for query {shown(missing[0])}, nor for any other that is asked; is it a "
                 "run of another dataset?"
@@ -153,23 +163,84 @@ class _FileIndex:
         return Run({query_id: self._run.hits.get(query_id, ()) for query_id in queries}, ties=self._run.ties).cut(k)
 
 
+class KeptStages:
+    """The rankings of stages, as they are made while this keeps them: spelled stage -> query_id -> hits."""
+
+    def __init__(self) -> None:
+        self._hits: dict[str, dict[str, tuple[Hit, ...]]] = {}
+
+    def add(self, stage: Stage, run: Run) -> None:
+        """Keep a ranking; of a query that was asked twice, the longer one. A stage that is a file is kept already."""
+        if isinstance(stage, SystemStage):
+            kept = self._hits.setdefault(stage.spelled(), {})
+            for query_id, hits in run.hits.items():
+                if len(hits) >= len(kept.get(query_id, ())):
+                    kept[query_id] = hits
+
+    def runs(self) -> dict[str, Run]:
+        """Return spelled stage -> its ranking of all queries that it was asked."""
+        return {spelled: Run(hits) for spelled, hits in self._hits.items()}
+
+
+_KEPT: ContextVar[KeptStages | None] = ContextVar("kept stages", default=None)
+
+
+@contextmanager
+def keeping_stages() -> Iterator[KeptStages]:
+    """Keep what every stage ranks, inner ones too, while the block runs."""
+    kept = KeptStages()
+    token = _KEPT.set(kept)
+    try:
+        yield kept
+    finally:
+        _KEPT.reset(token)
+
+
+def file_of(spelled: str) -> str:
+    """Return the name of a file for a stage's ranking, by which it is a stage: its system, a hash of its options.
+
+    >>> file_of("bm25"), file_of("bm25(k1=1.2)")
+    ('bm25.trec', 'bm25-c028f6dc.trec')
+    """
+    name, bracket, _ = spelled.partition("(")
+    return f"{name}-{artifact.digest(spelled)[:8]}.trec" if bracket else f"{name}.trec"
+
+
+@runtime_checkable
+class HasStages(Protocol):
+    """An index of a system that is made of others."""
+
+    def stages(self) -> list[dict[str, Any]]:
+        """Return what a record says of each stage."""
+        ...
+
+
 class TimedIndex:
     """A stage that is asked, and how long it took."""
 
     def __init__(self, stage: Stage, index: Index) -> None:
-        self.stage, self._index, self._queries, self._seconds = stage, index, 0, 0.0
+        self.stage, self._index, self._queries, self._answered, self._seconds = stage, index, 0, 0, 0.0
 
     def search(self, queries: Queries, *, k: int) -> Run:
         """Answer every query with at most k hits."""
         start = perf_counter()
         run = self._index.search(queries, k=k)
         self._seconds, self._queries = self._seconds + perf_counter() - start, self._queries + len(queries)
+        self._answered += sum(map(bool, run.hits.values()))
+        if kept := _KEPT.get():
+            kept.add(self.stage, run)
         return run
 
     def facts(self) -> dict[str, Any]:
-        """Return what a record says of the stage: what it is, and milliseconds for a query on average so far."""
+        """Return what a record says of the stage: what it is, milliseconds a query on average so far, its stages.
+
+        If it found nothing for any query so far, that is said.
+        """
+        if self._queries and not self._answered:
+            say(f"{self.stage.spelled()} found nothing for any of the queries")
         spent = 1000 * self._seconds / self._queries if self._queries else None
-        return {"stage": self.stage.spelled(), "milliseconds_a_query": spent}
+        facts: dict[str, Any] = {"stage": self.stage.spelled(), "milliseconds_a_query": spent}
+        return facts | {"stages": self._index.stages()} if isinstance(self._index, HasStages) else facts
 
 
 def stages(text: str, option: str) -> list[Stage]:
@@ -208,11 +279,11 @@ def spoken(text: str, option: str) -> str:
     for one in stages(text, option):
         if not isinstance(one, SystemStage):
             return one.spelled()
-        for field in fields(one.system):
-            value = getattr(one.system, field.name)
-            if field.metadata.get("spoken") and value != field.default:
-                return f"{field.name}={_text(value)}"
-            if field.metadata.get("stages") and (found := spoken(value, option)):
+        for own in fields(one.system):
+            value = getattr(one.system, own.name)
+            if own.metadata.get("spoken") and value != own.default:
+                return f"{own.name}={_text(value)}"
+            if own.metadata.get("stages") and (found := spoken(value, option)):
                 return found
     return ""
 
@@ -231,6 +302,24 @@ def write_parts(
             if also:
                 also(folder, corpus)
             meta |= {"counts": {"documents": len(corpus)}}
+
+
+def require_one(first: str) -> None:
+    """Raise ValueError if the option `first` does not name one stage."""
+    if len(found := stages(first, "first")) != 1:
+        raise ValueError(f"first is one system, or hybrid(of=...) of several, not {len(found)}")
+
+
+def candidates(ranked: Run, depth: int) -> dict[str, list[str]]:
+    """Return the best documents of a first ranking, for each query that has some."""
+    return {query_id: [hit.doc_id for hit in hits[:depth]] for query_id, hits in ranked.hits.items() if hits}
+
+
+def joined(scores: Mapping[str, float], below: Sequence[Hit]) -> tuple[Hit, ...]:
+    """Return what was ranked again, best first, and what was not in the order it had, each a step lower."""
+    again = Run.of({"": scores}, depth=len(scores)).hits[""]
+    least = again[-1].score if again else 0.0
+    return again + tuple(Hit(hit.doc_id, least - place) for place, hit in enumerate(below, start=1))
 
 
 def joint_card(family: str, cards: Sequence[Card], **facts: Any) -> Card:

@@ -12,6 +12,7 @@ Shapes
 from array import array
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import repeat
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import IO, Any, NamedTuple, TypeAlias
@@ -25,6 +26,7 @@ from retrievers.batches import Batch, Integers
 from retrievers.vocabulary import Vocabulary
 
 STARTS, ROWS, WEIGHTS = "posting_starts.npy", "posting_rows.npy", "posting_weights.npy"
+ALIKE = repeat(1.0)  # factors of words that are all worth the same
 STRETCH = 1 << 20  # postings that are weighed at a time, if no word has more; some 100 MB
 
 
@@ -59,12 +61,14 @@ class Postings:
         # without a sign a damaged row is too large, which NumPy refuses, and never counts from the end
         return cls(vocabulary, starts, rows.view(np.uint32), weights)
 
-    def scores(self, numbers: Iterable[int], num_documents: int) -> NDArray[Any]:
-        """Return, for each document, the sum of what these words are worth in it."""
-        scores = np.zeros(num_documents, dtype=self.weights.dtype)
-        for number in numbers:
+    def scores(self, numbers: Iterable[int], num_documents: int, factors: Iterable[float] = ALIKE) -> NDArray[Any]:
+        """Return, for each document, the sum of what these words are worth in it, each times its factor."""
+        kind = self.weights.dtype
+        scores = np.zeros(num_documents, dtype=kind)
+        for number, factor in zip(numbers, factors, strict=False):
             posting = slice(self.starts[number], self.starts[number + 1])
-            scores[self.rows[posting]] += self.weights[posting]  # a row is once in a word's postings
+            # a row is once in a word's postings
+            scores[self.rows[posting]] += kind.type(factor) * self.weights[posting]
         return scores
 
 

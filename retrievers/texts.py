@@ -1,14 +1,15 @@
 """The texts behind the ids of an index: it holds none, but knows where its collections were."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from lotte import Corpus, Doc, LotteError, artifact
+from lotte import Corpus, Doc, LotteError, Queries, artifact
 from lotte.collection import OwnIds, RowIds
 from lotte.dataset import corpus_sha256
-from lotte.errors import CorruptFileError
+from lotte.errors import CorruptFileError, UnavailableError
 from lotte.line_index import LineIndex
 from lotte.parsing import json_of
 from lotte.reading import read_corpus
@@ -67,6 +68,28 @@ class IndexTexts:
             None if isinstance(corpus.doc_ids, RowIds) else {doc_id: row for row, doc_id in enumerate(corpus.doc_ids)}
             for corpus in self._corpora
         ]
+
+
+def required(folder: IndexFolder, say: Callable[[str], None], reader: str) -> IndexTexts:
+    """Return the texts of an index for a system that reads passages. Raises UnavailableError if they are gone."""
+    texts = IndexTexts(folder, say)
+    if texts.is_gone:
+        raise UnavailableError(
+            f"{folder.path}: its collection is gone or is another one now, and {reader} reads the passages; put the "
+            "collection back, or build the index again"
+        )
+    return texts
+
+
+@dataclass(frozen=True)
+class CandidatePairs:
+    """Queries, and the passages of an index that are read with them."""
+
+    questions: Queries
+    texts: IndexTexts
+
+    def passage(self, doc_id: str) -> str:
+        return self.texts[doc_id]
 
 
 class _Kept(Sequence[Doc]):

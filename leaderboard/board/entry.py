@@ -120,14 +120,14 @@ def entry_of(file: Path, record: Record, shared: dict[tuple[str, ...], tuple[str
         ),
         file=file,
         label=record.retriever.name,
-        machine=_machine(record),
+        machine=machine_of(record),
         seen=_seen(record),
         query_ids=shared.setdefault(query_ids, query_ids),
         values=np.array([values[query_id] for query_id in query_ids], dtype=np.float64),
     )
 
 
-def _machine(record: Record) -> str:
+def machine_of(record: Record) -> str:
     """Return the GPU, or else the processor and how many cores of it."""
     cpu, cores, gpus = record.platform.cpu, record.platform.cores, record.platform.gpu
     if gpus := tuple(filter(None, gpus)):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from leaderboard.cli import sweep
 from leaderboard.cli.options import AsJson, Data, data_folder
 from leaderboard.cli.output import print_rows, print_value
 from lotte.errors import LotteError
@@ -23,6 +24,8 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
+
+app.command()(sweep.sweep)
 
 Results = Annotated[Path, typer.Option(help="The folder of records.")]
 By = Annotated[str, typer.Option(help="Who does it, for the log; default: the name that git has, or the login.")]
@@ -187,6 +190,32 @@ def _cell(table: "PaperTable", cell: "PaperCell", as_json: bool) -> dict[str, An
 
 def _gap(cell: "PaperCell") -> str:
     return "" if cell.gap is None else f"{cell.gap:+.{3 if cell.unit == 'share' else 1}f}"
+
+
+@app.command()
+def table(
+    results: Annotated[
+        list[Path] | None, typer.Argument(help="Folders of records, or records; default: results.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Write it here too: a .md, .tsv or .html.")] = None,
+    measure: Annotated[str, typer.Option(help="One for all datasets; default: each dataset's own.")] = "",
+    dataset: Annotated[list[str] | None, typer.Option(help="Only this one, or a pattern; repeatable.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Print every system on every dataset: quality with its interval, what it costs, and the means over datasets.
+
+    lotte board table results --out table.md
+    lotte board table results sweeps/bits --measure nDCG@10 --dataset 'beir/*'
+    """
+    from leaderboard import systems_table
+
+    if out:
+        systems_table.require_ending(out)
+    rows = systems_table.rows(results or [RESULTS], say, measure=measure, datasets=dataset or ())
+    print_rows([row.fields() for row in rows], as_json)
+    if out:
+        systems_table.write(rows, out)
+        say(f"{out}: {len(rows):,} rows")
 
 
 @app.command("export")

@@ -1,6 +1,7 @@
 """The commands that make a collection and look at one: demo, fetch, build, check, describe."""
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -155,22 +156,40 @@ def check(
 
 
 def describe(
-    folder: Annotated[Path, typer.Argument(help="A build, a release, or one <topic>/<split> of it.")],
+    folder: Annotated[
+        Path, typer.Argument(help="A build, a release, one <topic>/<split> of it, or an index of colbertv2.")
+    ],
     plot: Annotated[
-        Path | None, typer.Option(help="Draw Figures 4, 5 and 6 of the paper: a .png, .svg or .pdf.")
+        Path | None, typer.Option(help="Draw Figures 4 to 6 of the paper, or 2 of an index: a .png, .svg or .pdf.")
     ] = None,
+    examples: Annotated[int, typer.Option(min=0, help="Clusters of an index whose tokens are shown.")] = 10,
     as_json: AsJson = False,
 ) -> None:
     """Count and measure a collection: Tables 1 and 9 of the paper, and the lengths of Figures 4 to 6.
 
     lotte describe lotte --plot lengths.png
+    lotte describe index/science --plot clusters.png     what its clusters hold: Figure 2 and Table 6 of the paper
     """
+    from lotte import picture
+    from retrievers import index_folder
+
+    if not folder.is_dir():
+        raise UnavailableError(
+            f"{folder} is no folder; `lotte describe` takes a build, a <topic>/<split> of one, or an index"
+        )
+    if plot:
+        picture.require_ending(plot)
+    if index_folder.is_index(folder):
+        _describe_index(folder, plot, examples, as_json)
+    else:
+        _describe_collections(folder, plot, as_json)
+
+
+def _describe_collections(folder: Path, plot: Path | None, as_json: bool) -> None:
     from lotte import summary
     from lotte.builder.diff import parts
     from lotte.progress import Progress
 
-    if not folder.is_dir():
-        raise UnavailableError(f"{folder} is no folder; `lotte describe` takes a build, or a <topic>/<split> of one")
     names = parts(folder)
     with Progress(len(names), "collections", "reading") as progress:
         summaries = []
@@ -185,3 +204,34 @@ def describe(
     if plot:
         summary.plot(summaries, plot)
         say(f"{plot}: Figures 4, 5 and 6")
+
+
+def _describe_index(folder: Path, plot: Path | None, examples: int, as_json: bool) -> None:
+    """Print what the clusters of an index hold; its documents are read again."""
+    from retrievers import index_folder, registry
+    from retrievers.colbert import clusters
+    from retrievers.colbert.late_index import LateIndex
+    from retrievers.texts import IndexTexts
+
+    opened = registry.open_index(found := index_folder.described(folder))
+    if not isinstance(opened, LateIndex):
+        parts = f"; it has indexes in {', '.join(found.meta['parts'])}" if found.meta.get("parts") else ""
+        raise UnavailableError(
+            f"{folder} is an index of {found.meta['recipe']['retriever']}, which has no clusters{parts}"
+        )
+    texts = IndexTexts(index_folder.read(folder), lambda line: None)
+    if texts.is_gone:
+        raise UnavailableError(
+            f"{folder}: its collection is gone or is another one now, and which tokens are in a cluster is read from "
+            "the documents; put the collection back, or build the index again"
+        )
+    study = clusters.study(opened, texts, examples=examples)
+    rows: list[list[Mapping[str, Any]]] = [[study.counts], [*study.index.rows(), *study.random.rows()]]
+    rows.append([one.row(as_json=as_json) for one in study.examples])
+    for number, table in enumerate(filter(None, rows)):
+        if number and not as_json:
+            put("")
+        print_rows(table, as_json, number=str)
+    if plot:
+        clusters.plot(study, plot)
+        say(f"{plot}: Figure 2")

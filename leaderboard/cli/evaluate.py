@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from leaderboard.cli.options import AsJson, Data, DeviceName, Options, RetrieverName, data_folder
+from leaderboard.cli.options import AsJson, Data, Depth, DeviceName, Options, RetrieverName, data_folder
 from leaderboard.cli.output import print_row
 from leaderboard.cli.retriever import load
 from lotte.errors import LotteError
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 DATASETS = ("lotte/*/test/*",)  # if none is named
 Datasets = Annotated[list[str] | None, typer.Argument(help="Names, patterns or folders; default: the LoTTE tests.")]
+KeepStages = Annotated[
+    Path | None, typer.Option(help="Write what each stage of a pipeline ranks here, for -o first= and of=.")
+]
 Ranking = Annotated[
     Path | None, typer.Option(help="Score this ranking: TREC, LoTTE or MS MARCO; --retriever only names it.")
 ]
@@ -33,7 +36,8 @@ def eval_(
     suite: Annotated[str, typer.Option(help="lotte, beir, openqa or paper; goes on where it stopped.")] = "",
     data: Data = None,
     index: Annotated[Path | None, typer.Option(help="Keep indexes here, and use them again.")] = None,
-    k: Annotated[int, typer.Option(min=1, help="How deep each ranking goes.")] = 1000,
+    keep_stages: KeepStages = None,
+    k: Depth = 1000,
     measure: Annotated[list[str] | None, typer.Option(help="A further measure, R@100; repeatable.")] = None,
     out: Annotated[Path, typer.Option(help="Where results and runs are written.")] = Path("results"),
     rankings: Annotated[Path | None, typer.Option(help="Write LoTTE's ranking files here as well.")] = None,
@@ -49,12 +53,10 @@ def eval_(
     from leaderboard.evaluate import Order
     from leaderboard.measure import parse
 
-    if not (retriever or run):
-        raise LotteError("`lotte eval` needs --retriever NAME, or --run FILE with somebody's ranking")
-    if suite and (datasets or run):
-        raise LotteError("--suite names its datasets itself; leave out the datasets and --run")
+    _require_sense(retriever, run, bool(datasets), suite, keep_stages)
     measures, command = tuple(map(parse, measure or ())), shlex.join(["lotte", *sys.argv[1:]])
-    order = Order(out=out, k=k, measures=measures, rankings=rankings, index=index, gzip=gzip, command=command, say=say)
+    kept = {"rankings": rankings, "index": index, "stages": keep_stages}
+    order = Order(out=out, k=k, measures=measures, gzip=gzip, command=command, say=say, **kept)
     names, folder = datasets or DATASETS, data_folder(data)
     if run:
         _print_scores(_rescored(run, retriever, names, folder, order), order, as_json)
@@ -63,6 +65,16 @@ def eval_(
     else:
         for record in _evaluated(retriever, load(retriever, option, device), names, folder, order):
             _print_scores(record, order, as_json)
+
+
+def _require_sense(retriever: str, run: Path | None, has_datasets: bool, suite: str, keep_stages: Path | None) -> None:
+    """Raise LotteError for options that do not go together."""
+    if not (retriever or run):
+        raise LotteError("`lotte eval` needs --retriever NAME, or --run FILE with somebody's ranking")
+    if run and keep_stages:
+        raise LotteError("--keep-stages keeps the stages of a retriever, and --run is somebody's ranking, without any")
+    if suite and (has_datasets or run):
+        raise LotteError("--suite names its datasets itself; leave out the datasets and --run")
 
 
 def _rescored(run: Path, name: str, names: Iterable[str], data: Path, order: "Order") -> "Record":

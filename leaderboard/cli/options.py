@@ -8,6 +8,7 @@ import typer
 
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object per line.")]
 Data = Annotated[Path | None, typer.Option(help="Where the datasets lie, in place of $LOTTE_HOME.")]
+Depth = Annotated[int, typer.Option(min=1, help="How deep each ranking goes.")]
 Executor = Annotated[str, typer.Option(help="Where steps run: local, or ray.")]
 Options = Annotated[list[str] | None, typer.Option("--option", "-o", help="key=value, for the retriever.")]
 RetrieverName = Annotated[str, typer.Option(help="A name from `lotte list retrievers`, or module:function.")]

@@ -18,8 +18,13 @@ if TYPE_CHECKING:
 class System(StrEnum):
     """What can be trained."""
 
+    colbert = "colbert"
     colbertv2 = "colbertv2"
+    conv_knrm = "conv_knrm"
     crossencoder = "crossencoder"
+    duet = "duet"
+    knrm = "knrm"
+    tct_colbert = "tct_colbert"
 
 
 class Settings(StrEnum):
@@ -70,17 +75,18 @@ def train(
     from retrievers.training import settings as runs
 
     # what is wrong with the words of the command is told before torch is imported, which takes seconds
-    recipe = runs.changed(runs.RUNS[settings](), option or ())
+    recipe = runs.changed(runs.RUNS[system][settings](), option or ())
     if from_build is None and (split or community or allow_test or dumps):
         raise LotteError("--split, --community, --allow-test and --dumps are about a build: name it with --from-build")
     for package in ("torch", "transformers"):  # before minutes are spent on what needs only the first
         extras.package(package, f"`lotte train {system.value}`")
-    from retrievers.training.run import Training
+    from retrievers.training import run
 
-    if system is System.crossencoder:
+    if system is System.crossencoder and isinstance(recipe, runs.Recipe):
         recipe, step = replace(recipe, teacher=""), step or "teacher"
     build = _of_build(from_build, split, community, allow_test, dumps)
-    training = Training(out, recipe, [*_read(data), *build], say, held_out=_read(held_out), given=examples)
+    sets = [*_read(data), *build]
+    training = run.training(recipe, out, sets, say, held_out=_read(held_out), given=examples)
     if step == "list":
         for name in training.steps:
             put(name)

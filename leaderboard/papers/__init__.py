@@ -3,7 +3,8 @@
 What was printed is data, one .toml a paper, with the source of each table. A
 cell finds our number by what its table, row and column say together: system,
 options, dataset, measure. So a cell is filled as soon as a record is there,
-and says "not run" until then. Imported records fill none.
+and says "not run" until then. Where no system of ours can fill it, `why` says
+so in a word. Imported records fill none.
 
 A gap is ours minus theirs, and only where both are of the same data: a record
 of another build, or of a part of the collection, is shown without one. What
@@ -27,7 +28,7 @@ NOT_RUN, NOT_PRINTED = "not run", "-"
 _ORDER = ("reproduced", "rescored", "self-run")  # of several records of a cell, the best known is shown
 _SCALE = {"percent": 100.0, "share": 1.0, "GiB": 2.0**-30, "ms": 1.0, "count": 1.0}
 _PLACES = {"percent": 1, "share": 3, "GiB": 1, "ms": 0, "count": 0}
-_KEYS = ("system", "options", "dataset", "measure", "count", "cost", "split", "unit")
+_KEYS = ("system", "options", "dataset", "measure", "count", "cost", "split", "unit", "why")
 
 Address: TypeAlias = Mapping[str, Any]
 
@@ -147,7 +148,7 @@ def _cell(
         return PaperCell(paper, table, row, column, published, ours, gap, note, unit, record)
 
     if not ("count" in address or "system" in address) or unit == "text" or "dataset" not in address:
-        return cell(None, "" if published == NOT_PRINTED else "theirs only")
+        return cell(None, "" if published == NOT_PRINTED else address.get("why", ""))
     matching = [pair for pair in known.get(address["dataset"], ()) if _fits(pair[1], address)]
     if not matching:
         return cell(None, NOT_RUN)
@@ -166,7 +167,7 @@ def _fits(record: "Record", address: Address) -> bool:
         return True
     has = {**record.retriever.options, **(record.content["retriever"].get("index") or {})}
     options: Mapping[str, Any] = address.get("options", {})
-    return record.retriever.name == address["system"] and all(has.get(key) == options[key] for key in options)
+    return record.retriever.name == address["system"] and all(has.get(key, "") == options[key] for key in options)
 
 
 def _value(record: "Record", address: Address) -> float | None:

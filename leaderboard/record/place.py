@@ -48,11 +48,19 @@ def require_replaceable(stem: Path, system: str) -> None:
     if (there := stem.with_name(f"{stem.name}.json")).is_file() and not is_record(there):
         raise MismatchError(f"{there} is there and is no record; move it, or choose another --out")
     for run in run_files(stem):
-        if run.is_file() and (tag := _tag(run)) not in ("", system, folder_of(system)):
-            raise MismatchError(
-                f"{run} is there and is no run of {system}: its first line ends in {shown(tag, 40)}; move it, or "
-                "choose another --out"
-            )
+        require_run_of(run, system, "--out")
+
+
+def require_run_of(run: Path, system: str, option: str) -> None:
+    """Raise MismatchError if a run is there that is not of this system.
+
+    option  what said where it is to be
+    """
+    if run.is_file() and (tag := _tag(run)) not in ("", system, folder_of(system)):
+        raise MismatchError(
+            f"{run} is there and is no run of {system}: its first line ends in {shown(tag, 40)}; move it, or "
+            f"choose another {option}"
+        )
 
 
 def _tag(run: Path) -> str:

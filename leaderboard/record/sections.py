@@ -124,6 +124,14 @@ class LatencyFacts:
 
 
 @dataclass(frozen=True, kw_only=True)
+class MemoryFacts:
+    """The most that the process held, from its begin to the end of the run."""
+
+    host: ShownFloat = None  # bytes
+    gpu: ShownFloat = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class CostFacts:
     """What it took, in seconds and bytes."""
 
@@ -134,6 +142,7 @@ class CostFacts:
     latency_ms: Annotated[LatencyFacts, _SHOWN] = field(default_factory=LatencyFacts)
     index_bytes: ShownFloat = None
     bytes_per_document: ShownFloat = None
+    peak_memory_bytes: Annotated[MemoryFacts, _SHOWN] = field(default_factory=MemoryFacts)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,19 +3,21 @@
 A question is encoded by the recipe's model, and searched as the recipe says.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lotte import Queries, Run
-from lotte.errors import MismatchError
+from lotte.errors import MismatchError, shown
 from retrievers.colbert.index.folder import ColbertIndex
 from retrievers.colbert.index.meta import IndexMeta
 from retrievers.colbert.kernels import cpu
 from retrievers.colbert.kernels.arrays import Bytes, Floats, Pooling
+from retrievers.colbert.model.tokens import rows_of
 from retrievers.colbert.search.config import SearchConfig
 from retrievers.colbert.search.cpu import TopK, search
 from retrievers.retriever import Answer
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from retrievers.colbert.search.gpu import GpuIndex
 
 QUERIES_AT_ONCE = 256  # encoded and asked together
+DOCUMENTS_AT_ONCE = 4096  # read again together
 RECALL_SAMPLE = 20  # queries that are asked again with an exact search, to say what the pruning costs
 
 
@@ -45,6 +48,19 @@ class Options(Protocol):
     def gpu(self) -> str | None: ...
     @property
     def model(self) -> Mapping[str, Any]: ...
+
+
+class DocTexts(Protocol):
+    """The texts of documents, by their ids."""
+
+    def __getitem__(self, doc_id: str, /) -> str: ...
+
+
+class TokenCentroids(NamedTuple):
+    """Some tokens of an index: the centroid of each, and which token of the vocabulary it is."""
+
+    centroid_ids: NDArray[np.int64]
+    token_ids: NDArray[np.int64]
 
 
 class LateIndex:
@@ -113,13 +129,63 @@ class LateIndex:
         recall = float(np.mean(shares))
         return facts | {"recall_against_exact": {"depth": depth, "queries": len(sample), "value": recall}}
 
+    def tokens(self, texts: DocTexts) -> Iterator[TokenCentroids]:
+        """Give the tokens of the index, some documents at a time; those of documents that are deleted are left out.
+
+        texts  doc_id -> text, as it was indexed: which tokens they are the index does not know
+
+        Raises  MismatchError if a text is not the one that was indexed, or tokens became one vector
+        """
+        self._require_a_vector_each("nobody knows which tokens a vector is of")
+        alive = self.arrays.alive
+        for base, segment in zip(self.arrays.bases, self.arrays.segments, strict=True):
+            for first in range(0, segment.num_documents, DOCUMENTS_AT_ONCE):
+                rows = np.arange(first, min(first + DOCUMENTS_AT_ONCE, segment.num_documents))
+                if alive is not None:
+                    rows = rows[alive[base + rows] != 0]
+                doc_ids = [self._doc_ids[base + row] for row in rows.tolist()]
+                found = self._encoder.tokens.docs([texts[doc_id] for doc_id in doc_ids])
+                expected = segment.starts[rows + 1] - segment.starts[rows]
+                for place in np.flatnonzero(np.diff(found.kept_starts()) != expected)[:1].tolist():
+                    raise MismatchError(
+                        f"document {shown(doc_ids[place])} is not the text that was indexed, so its tokens are not "
+                        "known; build the index again"
+                    )
+                if len(rows):
+                    ids = segment.centroid_ids[rows_of(segment.starts, rows)]
+                    yield TokenCentroids(ids.astype(np.int64), found.ids[found.kept])
+
+    def cluster_sizes(self) -> tuple[NDArray[np.int64], int, int]:
+        """Return how many tokens each centroid has, and how many tokens the vocabulary, how many documents there are.
+
+        Documents that are deleted are left out.
+        """
+        alive, sizes = self.arrays.alive, np.zeros(self.arrays.codec.num_centroids, np.int64)
+        for base, segment in zip(self.arrays.bases, self.arrays.segments, strict=True):
+            for first in range(0, segment.num_documents, DOCUMENTS_AT_ONCE):
+                starts = segment.starts[first : first + DOCUMENTS_AT_ONCE + 1]
+                ids = segment.centroid_ids[starts[0] : starts[-1]]
+                if alive is not None:
+                    ids = ids[np.repeat(alive[base + first : base + first + len(starts) - 1] != 0, np.diff(starts))]
+                sizes += np.bincount(ids, minlength=len(sizes))
+        documents = self.arrays.num_documents if alive is None else int(np.count_nonzero(alive))
+        return sizes, self._encoder.tokens.size, documents
+
+    def spelled(self, numbers: Iterable[int]) -> list[str]:
+        """Return tokens, given by their numbers, as the vocabulary spells them."""
+        return self._encoder.tokens.spelled(numbers)
+
+    def _require_a_vector_each(self, consequence: str) -> None:
+        """Raise MismatchError if tokens were pooled when documents were indexed."""
+        if (factor := self._recipe.pooling.factor) > 1:
+            raise MismatchError(f"{factor:g} tokens became one vector in this index (pool), so {consequence}")
+
     def explain(self, question: str, doc_id: str, text: str) -> list[Answer]:
         """Return, for every token of the query, the document token that answered it best.
 
         Raises  MismatchError if the text is not the one that was indexed
         """
-        if (factor := self._recipe.pooling.factor) > 1:
-            raise MismatchError(f"{factor:g} tokens became one vector in this index (pool), so no word can be shown")
+        self._require_a_vector_each("no word can be shown")
         encoder = self._encoder
         base, segment = self._segment(self._rows[doc_id])
         tokens = slice(segment.starts[self._rows[doc_id] - base], segment.starts[self._rows[doc_id] - base + 1])

@@ -17,7 +17,8 @@ import numpy as np
 
 from lotte import Corpus
 from lotte.collection import RowIds
-from lotte.errors import UnavailableError, shown
+from lotte.dataset import corpus_sha256
+from lotte.errors import MismatchError, UnavailableError, shown
 from lotte.processors import num_processors
 from lotte.progress import clock
 from lotte.terminal import say
@@ -25,6 +26,7 @@ from retrievers import index_folder
 from retrievers.colbert.index import build, foreign, update
 from retrievers.colbert.index import folder as folders
 from retrievers.colbert.index.codec import CodecConfig
+from retrievers.colbert.index.kept_vectors import KeptVectors
 from retrievers.colbert.index.kmeans import ASSIGNMENTS
 from retrievers.colbert.index.meta import Built, Counts, IndexMeta
 from retrievers.colbert.index.update import Addition
@@ -34,7 +36,7 @@ from retrievers.colbert.kernels.pooling import pooled
 from retrievers.colbert.late_index import LateIndex
 from retrievers.colbert.search.config import ALGORITHMS, SearchConfig
 from retrievers.index_meta import META
-from retrievers.options import NAME, SEARCH_TIME, SPOKEN
+from retrievers.options import KEPT, NAME, SEARCH_TIME, SPOKEN
 from retrievers.retriever import Card
 
 if TYPE_CHECKING:
@@ -72,6 +74,7 @@ class LateInteraction:
     device: str = field(default="auto", metadata=SEARCH_TIME)
     precision: str = field(default="auto", metadata=SEARCH_TIME)
     threads: int = field(default=0, metadata=SEARCH_TIME)  # 0: all there are
+    vectors: str = field(default="", metadata=KEPT)  # a folder that keeps documents' vectors for the next index
     name: str = field(default="", kw_only=True, metadata=NAME)  # "": that of the class
 
     def __post_init__(self) -> None:
@@ -163,7 +166,7 @@ class LateInteraction:
                 origin = getattr(corpus, "path", None)
                 made = build.build(
                     folder,
-                    build.Encoding(encoder, corpus, self.pooling),
+                    self._source(corpus),
                     self.codec_config,
                     threads=self.num_threads,
                     say=say,
@@ -208,6 +211,15 @@ class LateInteraction:
         if self.gpu:
             gpu.device()
         return self.encoder
+
+    def _source(self, corpus: Corpus) -> build.VectorSource:
+        """Return what encodes a collection, or has its vectors where they are kept."""
+        encoder = self.encoder
+        if not self.vectors:
+            return build.Encoding(encoder, corpus, self.pooling)
+        of = {"corpus": corpus_sha256(corpus), **encoder.facts_of_docs()}
+        plain = build.Encoding(encoder, corpus, Pooling())
+        return KeptVectors(Path(self.vectors), plain, of, encoder.numbers, self.pooling)
 
     def _encoding(self, corpus: Corpus, meta: IndexMeta) -> build.VectorSource:
         meta.check_model(self.model, self.checkpoint)
@@ -278,7 +290,7 @@ def _encoder(
 ) -> "Encoder":
     from retrievers.colbert.model.encoder import Encoder
 
-    return Encoder.load(
+    made = Encoder.load(
         WEIGHTS if checkpoint == SHIPPED else checkpoint,
         revision=revision or None,
         trust=trust,
@@ -287,6 +299,12 @@ def _encoder(
         query_maxlen=query_maxlen or None,
         doc_maxlen=doc_maxlen or None,
     )
+    if (similarity := made.config.similarity) != "cosine":
+        raise MismatchError(
+            f"{made.checkpoint.name} was trained with similarity {similarity!r}, and {SYSTEM} compares by cosine; "
+            "colbert takes both"
+        )
+    return made
 
 
 def _announce(recipe: LateInteraction, corpus: Corpus, path: Path) -> None:

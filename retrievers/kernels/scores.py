@@ -108,6 +108,7 @@ class AskedWords(NamedTuple):
     words: Any  # (T,) into U
     most: Any  # (U, N) the largest weight of each word in each window, as `windows` finds it, and no NaN
     places: Any  # (U, N + 1) where its postings begin there, and end in the last
+    factors: Any  # (T,) what each is worth in its query, 0 or more: its weights are multiplied with it
 
 
 class Indexed(NamedTuple):
@@ -125,6 +126,7 @@ _WORD = np.dtype(
         ("near", np.int64),  # where those of a block begin, or before
         ("stop", np.int64),  # where those of the window end
         ("by_most", np.int64),  # the word that is here in the order of largest weights, least first
+        ("factor", np.float64),  # what its weights are multiplied with
         ("bound", np.float64),  # what the words up to this one in that order are worth together, at most
         ("left_out", np.bool_),
     ],
@@ -181,19 +183,27 @@ def _room(tables: Any, sums: Any, bits: Any, depth: int) -> Any:
     )
 
 
+@inlined
+def _most(word: int, asked: Any, number: int, most: Any, words: Any) -> Any:
+    """Return what a word is worth in a window at most."""
+    return words[word].factor * most[asked[word], number]
+
+
 @compiled
 def _enter(asked: Any, number: int, tables: Any, words: Any) -> None:
     """Find where each word's postings are in a window, and order the words by what they are worth there."""
     most, places = tables.most, tables.places
     for word in range(len(asked)):
         other = word
-        while other > 0 and most[asked[words[other - 1].by_most], number] > most[asked[word], number]:
+        while other > 0 and _most(words[other - 1].by_most, asked, number, most, words) > _most(
+            word, asked, number, most, words
+        ):
             words[other].by_most = words[other - 1].by_most
             other -= 1
         words[other].by_most = word
     total = 0.0
     for other in range(len(asked)):
-        total += most[asked[words[other].by_most], number]
+        total += _most(words[other].by_most, asked, number, most, words)
         words[other].bound = total
     for word in range(len(asked)):
         words[word].at = words[word].near = places[asked[word], number]
@@ -226,8 +236,9 @@ def _add_up(num_words: int, out: int, rows: Any, weights: Any, words: Any, sums:
         words[words[other].by_most].left_out = True
     for word in range(num_words):
         if not words[word].left_out:
+            factor = weights.dtype.type(words[word].factor)
             for posting in range(nb.uint64(words[word].at), nb.uint64(words[word].stop)):  # or each is held against 0
-                sums[rows[posting] & mask] += weights[posting]
+                sums[rows[posting] & mask] += factor * weights[posting]
 
 
 @inlined
@@ -247,8 +258,9 @@ def _summed(num_words: int, window: Any, best: Any, depth: int, indexed: Any, ro
 @inlined
 def _worth(word: Any, row: int, rows: Any, weights: Any) -> Any:
     """Return what a word is worth in a document; 0 if it is not there."""
-    posting = _found(rows, word.near, word.stop, row)
-    return weights[posting] if posting < word.stop and rows[posting] == row else weights.dtype.type(0)
+    posting, zero = _found(rows, word.near, word.stop, row), weights.dtype.type(0)
+    is_there = posting < word.stop and rows[posting] == row
+    return weights.dtype.type(word.factor) * weights[posting] if is_there else zero
 
 
 @inlined
@@ -315,13 +327,14 @@ def _of_window(num_words: int, window: Any, saved: int, best: Any, depth: int, i
 
 
 @compiled
-def _of_query(asked: Any, tables: Any, indexed: Any, room: Any, depth: int, most_out: int) -> int:
+def _of_query(asked: Any, factors: Any, tables: Any, indexed: Any, room: Any, depth: int, most_out: int) -> int:
     """Put the keys of a query's best documents in front. Returns how many there are."""
     slack = (len(asked) + 1) * 2.0**-22  # more than rounding makes of a sum
     may_reach, size = np.zeros(tables.most.shape[1]), len(room.sums)
-    for number in range(len(may_reach)):
-        for word in asked:
-            may_reach[number] += tables.most[word, number]
+    for word in range(len(asked)):
+        room.words[word].factor = factors[word]
+        for number in range(len(may_reach)):
+            may_reach[number] += factors[word] * tables.most[asked[word], number]
     best = _Best(0, 0.0, nb.uint64(_NONE))
     for number in np.argsort(-may_reach):  # so that few are looked at
         if may_reach[number] == 0 or may_reach[number] * (1 + slack) < best.least * (1 - slack):
@@ -351,7 +364,8 @@ def best(tables: Any, indexed: Any, sums: Any, bits: Any, k: int, deep: int) -> 
     room = _room(tables, sums, bits, depth)
     for query in range(len(firsts) - 1):
         asked = tables.words[firsts[query] : firsts[query + 1]]
+        factors = tables.factors[firsts[query] : firsts[query + 1]]
         most_out = len(asked) if depth * deep <= num_documents else 0
-        count = _of_query(asked, tables, indexed, room, depth, most_out)
+        count = _of_query(asked, factors, tables, indexed, room, depth, most_out)
         best_keys[query, :count] = room.keys[:count]
     return best_keys

@@ -3,8 +3,15 @@
 Text is read as Lucene's EnglishAnalyzer reads it, weights are Lucene's but for
 its one-byte document lengths, k1 and b are Anserini's. Held against Anserini's
 numbers, and against bm25s: see tests/retrievers/test_bm25.py.
+
+    lotte eval DATASET --retriever bm25 -o weights=unicoil.jsonl -o query_weights=queries.jsonl
+
+With `weights`, what words are worth is read from a file that DeepCT, DeepImpact or uniCOIL made, in Anserini's form
+(retrievers/sparse/files.py), and no text is read: a score is the sum of the weights of a query's words, or, where
+`weights_as=tf`, BM25's with a weight in place of how often a word is there.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from math import inf
 from pathlib import Path
@@ -13,14 +20,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lotte import Corpus
-from retrievers import index_folder, lexical
+from lotte import Corpus, Queries
+from lotte.errors import MismatchError, shown
+from lotte.progress import Progress
+from retrievers import index_folder, lexical, postings
 from retrievers.analyser import ENGLISH, english
 from retrievers.batches import Integers
-from retrievers.lexical import LexicalIndex
-from retrievers.options import NAME
+from retrievers.lexical import AskedQuery, LexicalIndex
+from retrievers.options import NAME, SPOKEN
 from retrievers.postings import Postings, Totals, Weights
 from retrievers.retriever import Card
+from retrievers.sparse import files, rows
+from retrievers.topk import places
 
 _LOTTE = {  # search test, forum test, search dev, forum dev
     "writing": (0.603, 0.640, 0.473, 0.662),
@@ -58,6 +69,9 @@ PUBLISHED: dict[str, float] = {
 class BM25:
     k1: float = 0.9  # how much the second time a word appears is still worth
     b: float = 0.4  # how much a long document pays for its length
+    weights: str = ""  # a file, or a folder of them, with weights of all words; "": the texts are read
+    weights_as: str = ""  # impact, tf; "": impact, what a word is worth
+    query_weights: str = field(default="", metadata=SPOKEN)  # a file of queries with weights; "": their texts are read
     name: str = field(default="bm25", kw_only=True, metadata=NAME)
 
     def __post_init__(self) -> None:
@@ -65,20 +79,59 @@ class BM25:
             raise ValueError(f"k1 is 0 or more, not {self.k1}")
         if not 0 <= self.b <= 1:
             raise ValueError(f"b is from 0 to 1, not {self.b}")
+        if self.weights_as not in ("", "impact", "tf"):
+            raise ValueError(f"weights_as is impact or tf, not {shown(self.weights_as)}")
+        if (self.weights_as or self.query_weights) and not self.weights:
+            raise ValueError("weights_as and query_weights are of an index of weights: say -o weights=FILE too")
 
     @property
     def card(self) -> Card:
-        return Card(family="lexical", index={"type": "inverted"}, search={"exact": True}, training_data=[])
+        family = {"family": "learned-sparse"} if self.weights else {"family": "lexical", "training_data": []}
+        return Card(index={"type": "inverted"}, search={"exact": True}, **family)
 
     def index(self, corpus: Corpus, path: Path) -> LexicalIndex:
-        lexical.write(path, self, corpus, ENGLISH, self.weigh)
+        if self.weights:
+            self._write_weights(corpus, path)
+        else:
+            lexical.write(path, self, corpus, ENGLISH, self.weigh)
         return self.open(path)
 
     def open(self, path: Path) -> LexicalIndex:
         return self.open_described(index_folder.described(path))
 
     def open_described(self, found: index_folder.IndexFolder) -> LexicalIndex:
-        return LexicalIndex(index_folder.open_checked(found, self), Postings.open(found.path), english)
+        words = files.words if self.weights else english
+        weighed = self._weighed() if self.query_weights else None
+        return LexicalIndex(index_folder.open_checked(found, self), Postings.open(found.path), words, weighed=weighed)
+
+    def _write_weights(self, corpus: Corpus, path: Path) -> None:
+        """Write an index of the weights of a file, or nothing."""
+        as_counts = self.weights_as == "tf"
+        with (
+            index_folder.write_index(path, self, corpus) as (folder, counts),
+            Progress(len(corpus), "passages", f"{self.name}: indexing") as progress,
+        ):
+            read = files.batches(Path(self.weights), corpus.doc_ids, progress.advance, lengths_are_sums=as_counts)
+            counts |= postings.write(folder, read, self._weigh_counts if as_counts else rows.as_made)
+            np.save(folder / "places.npy", places(corpus.doc_ids))
+
+    def _weigh_counts(self, totals: Totals) -> Weights:
+        as_made, weigh = rows.as_made(totals), self.weigh(totals)
+        return lambda bits_P, *others: weigh(as_made(bits_P, *others), *others)
+
+    def _weighed(self) -> Callable[[Queries], list[AskedQuery]]:
+        """Return what finds queries in the file of their weights."""
+        known = files.by_id(Path(self.query_weights))
+
+        def weighed(queries: Queries) -> list[AskedQuery]:
+            if lacking := [query_id for query_id in queries if query_id not in known]:
+                raise MismatchError(
+                    f"{self.query_weights} has no line for {len(lacking):,} of {len(queries):,} queries; the first is "
+                    f"{shown(lacking[0])}"
+                )
+            return [AskedQuery(list(known[one]), list(known[one].values())) for one in queries]
+
+        return weighed
 
     def weigh(self, totals: Totals) -> Weights:
         """Return Lucene's weights.

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lotte import Corpus, Hit, Queries, Run, extras
-from lotte.errors import MismatchError, UnavailableError, shown
+from lotte.errors import MismatchError, shown
 from lotte.progress import Progress
 from lotte.terminal import say
 from retrievers import index_folder, pipeline
@@ -23,7 +23,7 @@ from retrievers.options import NAME, SEARCH_TIME, SPOKEN
 from retrievers.pipeline import STAGES, Stage, TimedIndex
 from retrievers.retriever import Card
 from retrievers.score_file import ScoreFile
-from retrievers.texts import IndexTexts, write_texts
+from retrievers.texts import CandidatePairs, IndexTexts, required, write_texts
 
 if TYPE_CHECKING:
     from retrievers.training.teacher import CrossEncoder
@@ -44,8 +44,7 @@ class CrossEncoderRetriever:
     name: str = field(default="crossencoder", kw_only=True, metadata=NAME)
 
     def __post_init__(self) -> None:
-        if len(found := pipeline.stages(self.first, "first")) != 1:
-            raise ValueError(f"first is one system, or hybrid(of=...) of several, not {len(found)}")
+        pipeline.require_one(self.first)
         if self.depth < 1 or self.maxlen < 0:
             raise ValueError(f"depth is 1 or more and maxlen 0 or more, not {self.depth} and {self.maxlen}")
         if self.precision not in ("fp32", "bf16"):
@@ -100,18 +99,21 @@ class RerankingIndex:
     def search(self, queries: Queries, *, k: int) -> Run:
         depth = self._recipe.depth
         ranked = self._first.search(queries, k=max(k, depth))
-        candidates = {query_id: [hit.doc_id for hit in hits[:depth]] for query_id, hits in ranked.hits.items() if hits}
+        candidates = pipeline.candidates(ranked, depth)
         hits: dict[str, tuple[Hit, ...]] = dict.fromkeys(queries, ())
         with Progress(sum(map(len, candidates.values())), "pairs", "cross-encoder") as progress:
             for query_id, scores in self._scored(queries, candidates):
-                hits[query_id] = _joined(scores, ranked.hits[query_id][depth:])[:k]
+                hits[query_id] = pipeline.joined(scores, ranked.hits[query_id][depth:])[:k]
                 progress.advance(len(scores))
         return Run(hits)
 
     def search_facts(self, queries: Queries, *, k: int) -> dict[str, Any]:
         """Return how deep the first ranking was read, and what that stage is and cost."""
         recipe = self._recipe
-        return {"depth": recipe.depth, "maxlen": recipe.model.maxlen, "stages": [self._first.facts()]}
+        return {"depth": recipe.depth, "maxlen": recipe.model.maxlen, "stages": self.stages()}
+
+    def stages(self) -> list[dict[str, Any]]:
+        return [self._first.facts()]
 
     def _scored(
         self, queries: Queries, candidates: Mapping[str, Sequence[str]]
@@ -127,7 +129,7 @@ class RerankingIndex:
                 left[query_id] = missing
             else:
                 yield query_id, {doc_id: known[doc_id] for doc_id in doc_ids}
-        for query_id, made in scored(self._recipe.model, _CandidatePairs(queries, self._texts), left) if left else ():
+        for query_id, made in scored(self._recipe.model, CandidatePairs(queries, self._texts), left) if left else ():
             known = kept.add(queries[query_id], made)
             yield query_id, {doc_id: known[doc_id] for doc_id in candidates[query_id]}
 
@@ -144,29 +146,7 @@ class RerankingIndex:
 
     @cached_property
     def _texts(self) -> IndexTexts:
-        texts = IndexTexts(self._folder, say)
-        if texts.is_gone:
-            raise UnavailableError(
-                f"{self._folder.path}: its collection is gone or is another one now, and a cross-encoder reads the "
-                "passages; put the collection back, or build the index again"
-            )
-        return texts
-
-
-@dataclass(frozen=True)
-class _CandidatePairs:
-    questions: Queries
-    texts: IndexTexts
-
-    def passage(self, doc_id: str) -> str:
-        return self.texts[doc_id]
-
-
-def _joined(scores: Mapping[str, float], below: Sequence[Hit]) -> tuple[Hit, ...]:
-    """Return what was read, best first, and what was not in the order it had, each a step lower."""
-    read = Run.of({"": scores}, depth=len(scores)).hits[""]
-    least = read[-1].score if read else 0.0
-    return read + tuple(Hit(hit.doc_id, least - place) for place, hit in enumerate(below, start=1))
+        return required(self._folder, say, "a cross-encoder")
 
 
 @cache

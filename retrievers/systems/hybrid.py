@@ -2,29 +2,35 @@
 
     lotte eval --retriever hybrid -o 'of=bm25+colbertv2(checkpoint=shipped)'
     lotte eval --retriever hybrid -o of=runs/bm25.trec+runs/dense.trec -o method=scores -o weights=0.1,1
+    lotte eval --retriever hybrid -o of=bm25+tct_colbert -o method=convex -o weights=tuned -o train=FOLDER/train
 
 Which method is good where is measured in Bruch, Gai and Ingber 2023 (arXiv:2210.11934): convex combination, if there
 are judged queries to choose a weight by; reciprocal ranks ask for none. `scores` with the weights 0.1 and 1 is how
-TCT-ColBERT is combined with BM25 (Lin et al. 2020, arXiv:2010.11386, equation 7; 0.24 with doc2query-T5).
+TCT-ColBERT is combined with BM25 (Lin et al. 2020, arXiv:2010.11386, equation 7; 0.24 with doc2query-T5). Weights that
+are `tuned` are the best of a grid on the judged questions of `train`, a folder whose answers are in the collection.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from math import isfinite
 from pathlib import Path
 from typing import Any
 
 from lotte import Corpus, Queries, Run
 from lotte.errors import shown
-from retrievers import index_folder, pipeline
+from lotte.terminal import say
+from retrievers import index_folder, pipeline, tuning
 from retrievers.fusion import METHODS, fuse
-from retrievers.options import NAME, SEARCH_TIME
+from retrievers.options import NAME, SEARCH_TIME, SPOKEN
 from retrievers.pipeline import STAGES, Stage, TimedIndex
-from retrievers.retriever import Card
+from retrievers.retriever import Card, Index
+from retrievers.tuning import TunedWeights
 
+TUNED = "tuned"
 PUBLISHED: dict[str, float] = {  # Lin et al. 2020, table 1: TCT-ColBERT with BM25, alpha 0.10
-    "msmarco/passage/dev": 0.352,
-    "trecdl/2019/passage": 0.714,
+    "msmarco/dev": 0.352,
+    "trecdl/2019": 0.714,
 }
 
 
@@ -32,7 +38,8 @@ PUBLISHED: dict[str, float] = {  # Lin et al. 2020, table 1: TCT-ColBERT with BM
 class Hybrid:
     of: str = field(metadata={**SEARCH_TIME, **STAGES})  # systems, or ranking files, with + between them
     method: str = field(default="rrf", metadata=SEARCH_TIME)  # rrf, convex, scores
-    weights: str = field(default="", metadata=SEARCH_TIME)  # numbers with a comma between them; "": all are 1
+    weights: str = field(default="", metadata=SEARCH_TIME)  # numbers with a comma between; "": all are 1; or tuned
+    train: str = field(default="", metadata=SPOKEN)  # a folder with the judged questions that weights are tuned on
     depth: int = field(default=1000, metadata=SEARCH_TIME)  # of each ranking that is looked at
     name: str = field(default="hybrid", kw_only=True, metadata=NAME)
 
@@ -43,13 +50,20 @@ class Hybrid:
             raise ValueError(f"method is one of {', '.join(METHODS)}, not {shown(self.method)}")
         if self.depth < 1:
             raise ValueError(f"depth is 1 or more, not {self.depth}")
-        if len(self.numbers) != len(self.stages):
+        if self.tuned != bool(self.train):
+            raise ValueError("weights=tuned goes with train=FOLDER, the judged questions that they are tuned on")
+        if not self.tuned and len(self.numbers) != len(self.stages):
             raise ValueError(f"weights are {len(self.stages)} numbers, one for each of {self.of}, not {self.weights}")
 
     @property
     def stages(self) -> list[Stage]:
         """Return the systems that are made one, in their order."""
         return pipeline.stages(self.of, "of")
+
+    @property
+    def tuned(self) -> bool:
+        """Whether the weights are chosen on judged questions."""
+        return self.weights == TUNED
 
     @property
     def numbers(self) -> list[float]:
@@ -78,25 +92,47 @@ class Hybrid:
 
     def open(self, path: Path) -> "HybridIndex":
         folder = index_folder.open_checked(path, self)
-        return HybridIndex(self, [TimedIndex(stage, stage.open(folder)) for stage in self.stages])
+        return HybridIndex(self, folder, [(stage, stage.open(folder)) for stage in self.stages])
 
 
 class HybridIndex:
     """The indexes of several systems, and how their rankings become one."""
 
-    def __init__(self, recipe: Hybrid, parts: list[TimedIndex]) -> None:
-        self._recipe, self._parts = recipe, parts
+    def __init__(self, recipe: Hybrid, folder: index_folder.IndexFolder, opened: list[tuple[Stage, Index]]) -> None:
+        self._recipe, self._folder, self._indexes = recipe, folder, [index for _, index in opened]
+        self._parts = [TimedIndex(stage, index) for stage, index in opened]
 
     def search(self, queries: Queries, *, k: int) -> Run:
-        depth = max(k, self._recipe.depth)
+        recipe, depth = self._recipe, max(k, self._recipe.depth)
         runs = [part.search(queries, k=depth) for part in self._parts]
-        return fuse(runs, self._recipe.method, self._recipe.numbers, k=k)
+        if not recipe.tuned:
+            return fuse(runs, recipe.method, recipe.numbers, k=k)
+        own = {query_id: self._tuned.of(text) for query_id, text in queries.items()}
+        return fuse(runs, recipe.method, self._tuned.weights, k=k, own_weights=own)
+
+    @cached_property
+    def _tuned(self) -> TunedWeights:
+        """Return weights chosen on the training questions, which no record's milliseconds count."""
+        recipe = self._recipe
+        data = tuning.read(Path(recipe.train), self._folder.doc_ids)
+        say(f"tuning weights on {len(data.queries):,} questions of {data.name}")
+        return tuning.tune(
+            data, lambda queries: [one.search(queries, k=recipe.depth) for one in self._indexes], recipe.method
+        )
 
     def search_facts(self, queries: Queries, *, k: int) -> dict[str, Any]:
         """Return what each stage is, and what it cost."""
         recipe = self._recipe
-        facts = {"method": recipe.method, "weights": recipe.numbers, "depth": max(k, recipe.depth)}
-        return {**facts, "stages": [part.facts() for part in self._parts]}
+        facts = {"method": recipe.method, "depth": max(k, recipe.depth)}
+        if recipe.tuned:
+            own = sum(text in self._tuned.of_text for text in queries.values())
+            facts |= {"weights": self._tuned.weights, "tuned": {**self._tuned.facts, "asked_and_tuned_on": own}}
+        else:
+            facts |= {"weights": recipe.numbers}
+        return {**facts, "stages": self.stages()}
+
+    def stages(self) -> list[dict[str, Any]]:
+        return [part.facts() for part in self._parts]
 
 
 retriever = Hybrid

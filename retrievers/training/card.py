@@ -16,15 +16,25 @@ from lotte import artifact
 from lotte.dataset import Dataset
 from retrievers.colbert.model import checkpoint, config, export
 from retrievers.contamination import check, fingerprint
+from retrievers.contamination.check import TRAINING as TRAINING
 from retrievers.training.examples import Pairs
-from retrievers.training.settings import Recipe
+from retrievers.training.settings import PairRecipe, Recipe, TctRecipe
 
+RECIPES = {  # what is trained -> what it is called, and whose recipe it is
+    "colbert": ("A late-interaction checkpoint", "ColBERT (Khattab & Zaharia 2020, section 3)"),
+    "colbertv2": ("A late-interaction checkpoint", "ColBERTv2 (Santhanam et al. 2022, section 3.2)"),
+    "tct_colbert": ("A checkpoint with one vector a text", "TCT-ColBERT (Lin et al. 2020, section 3)"),
+}
+_PATHS = ("start", "teacher", "teacher_start")  # settings that may say whose machine it was
 LIBRARIES = ("torch", "transformers", "tokenizers", "numpy")
 
 
-def papers(recipe: Recipe, pairs: Pairs, folder: Path, held_out: Sequence[Dataset]) -> tuple[dict[str, Any], bytes]:
+def papers(
+    system: str, recipe: PairRecipe, pairs: Pairs, folder: Path, held_out: Sequence[Dataset]
+) -> tuple[dict[str, Any], bytes]:
     """Return what training.json says, and the fingerprint of the training texts.
 
+    system    what was trained, one of RECIPES
     folder    the run's, with the steps' checkpoints
     held_out  datasets that are compared with the training texts here and now
     """
@@ -34,7 +44,8 @@ def papers(recipe: Recipe, pairs: Pairs, folder: Path, held_out: Sequence[Datase
         for path in sorted(folder.glob("*/checkpoint/training.json"), key=lambda path: path.stat().st_mtime)
     }
     facts = {
-        "recipe": "ColBERTv2 (Santhanam et al. 2022, section 3.2)",
+        "system": system,
+        "recipe": RECIPES[system][1],
         "data": [{"name": part.name, **part.facts} for part in pairs.parts],
         "start": {
             "id": _named(recipe.start),
@@ -46,25 +57,36 @@ def papers(recipe: Recipe, pairs: Pairs, folder: Path, held_out: Sequence[Datase
         "teacher": _teacher(folder, recipe),
         "validation": {"questions": len(pairs.validation), "measure": "MRR@10 over BM25's best and the right answers"},
         "steps": steps,
-        "overlap": [{"dataset": data.name, **check.report(known, data).record()} for data in held_out],
+        "overlap": overlap(known, held_out),
         "settings": {
             **asdict(recipe),
-            **{key: _named(getattr(recipe, key)) for key in ("start", "teacher", "teacher_start")},
+            **{key: _named(getattr(recipe, key)) for key in _PATHS if hasattr(recipe, key)},
         },
-        "software": {name: version(name) for name in LIBRARIES} | {"python": platform.python_version()},
+        "software": software(),
     }
     return facts, known.content()
+
+
+def overlap(known: fingerprint.Fingerprint, held_out: Sequence[Dataset]) -> list[dict[str, Any]]:
+    """Return what the training texts share with datasets that are measured on."""
+    return [{"dataset": data.name, **check.report(known, data).record()} for data in held_out]
+
+
+def software() -> dict[str, str]:
+    """Return the versions of what trained."""
+    return {name: version(name) for name in LIBRARIES} | {"python": platform.python_version()}
 
 
 def give(last: Path, target: Path, facts: Mapping[str, Any], known: bytes) -> Path:
     """Write a step's checkpoint with its papers, in float32, and beside it in int8: `target` and `target`-int8."""
     source = checkpoint.find(last)
+    projection = source.projection()
     model = export.TrainedModel(
         described=source.described,
         state=source.model().state_dict(),
         tokenizer=last,
         settings=config.read(last),
-        projection_HI=source.projection()[0].weight_HI,
+        projection_HI=projection[0].weight_HI if projection else None,
     )
     papers = export.Papers(training=facts, readme=readme(facts), extra={fingerprint.NAME: known})
     export.write(target.with_name(f"{target.name}-int8"), model, papers, precision="int8")
@@ -73,10 +95,11 @@ def give(last: Path, target: Path, facts: Mapping[str, Any], known: bytes) -> Pa
 
 def readme(facts: Mapping[str, Any]) -> str:
     """Return the card, Markdown."""
+    system = facts.get("system", "colbertv2")
     lines = [
-        "# A late-interaction checkpoint",
+        f"# {RECIPES[system][0]}",
         "",
-        f"Made by `lotte train colbertv2`, {facts['recipe']}. Everything below is in `training.json` too.",
+        f"Made by `lotte train {system}`, {facts['recipe']}. Everything below is in `training.json` too.",
         "",
         *_seen(facts),
         "",
@@ -126,8 +149,12 @@ def _overlap(reports: Sequence[Mapping[str, Any]]) -> Iterator[str]:
         yield f"| {_cell(report['dataset'])} | {queries} | {passages} |"
 
 
-def _teacher(folder: Path, recipe: Recipe) -> dict[str, Any] | str:
+def _teacher(folder: Path, recipe: PairRecipe) -> dict[str, Any] | str:
     """Return what is known of the teacher: its training, if `lotte train` made it; else its name."""
+    if isinstance(recipe, TctRecipe) and recipe.distil != "none":
+        return _named(recipe.teacher) or "the ColBERT that this run trained first"
+    if not isinstance(recipe, Recipe):
+        return "none"
     meta = artifact.meta(Path(recipe.teacher) if recipe.teacher else folder / "teacher" / "checkpoint")
     if meta is None or "training" not in meta:
         return _named(recipe.teacher) or "none here: the lines were made elsewhere"

@@ -1,7 +1,7 @@
 """The task of a late-interaction student: lines of passages, with a teacher's scores or without."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -10,6 +10,7 @@ from retrievers.colbert.model.tokens import Tokens
 from retrievers.training import losses
 from retrievers.training.example import Example
 from retrievers.training.examples import Pairs, even
+from retrievers.training.ranks import Ranks
 from retrievers.training.settings import Fit
 from retrievers.training.student import Student
 
@@ -53,32 +54,41 @@ class LateTask:
     def loss(self, encoded: Sequence[tuple[Tensor, ...]], examples: Sequence[Example]) -> dict[str, Tensor]:
         config = self._config
         even(examples)
-        query_BQH = _joined([queries for queries, _, _ in encoded])
-        doc_NLH, kept_NL = _joined([docs for _, docs, _ in encoded]), _joined([kept for _, _, kept in encoded])
-        width = len(examples[0].pids)
-        if config.in_batch:
-            score_BN = losses.all_scores(query_BQH, doc_NLH, kept_NL)
-            line_B = torch.arange(len(examples), device=score_BN.device)
-            score_BW = score_BN.view(len(examples), len(examples), width)[line_B, line_B]
-        else:
-            score_BW = losses.own_scores(query_BQH, doc_NLH, kept_NL)
+        query_BQH, doc_NLH, kept_NL = (joined(parts) for parts in zip(*encoded, strict=True))
+        score_BW, score_BN, ranks = self._scores(query_BQH, doc_NLH, kept_NL, len(examples[0].pids))
         terms = {}
-        if examples[0].scores is None:
+        if examples[0].scores is None or config.loss == "contrastive":
             terms["first"] = losses.first_wins(score_BW)
         else:
             teacher_BW = torch.tensor([example.scores for example in examples], device=score_BW.device)
-            kl = losses.distil(score_BW, teacher_BW, temperature=config.temperature)
-            terms["kl"] = config.distil_weight * kl
-        if config.in_batch:
-            labelled = self._labelled(examples).to(score_BN.device)
-            terms["in_batch"] = config.in_batch_weight * losses.in_batch(score_BN, labelled)
+            distance = losses.DISTANCES[config.loss](score_BW, teacher_BW, temperature=config.temperature)
+            terms[config.loss] = config.distil_weight * distance
+        if config.in_batch and score_BN is not None:
+            labelled_BN = labelled(self._pairs, examples, ranks).to(score_BN.device)
+            first, width = ranks.rank * len(examples), len(examples[0].pids)
+            in_batch = losses.in_batch(score_BN, labelled_BN, width=width, first=first)
+            terms["in_batch"] = config.in_batch_weight * in_batch
         return terms
 
-    def _labelled(self, examples: Sequence[Example]) -> Tensor:
-        """Return (B, N), which passages of the batch are right answers of which question."""
-        pids = [pid for example in examples for pid in example.pids]
-        rows = [set(self._pairs.positives.get(example.qid, ())) | {example.pids[0]} for example in examples]
-        return torch.tensor([[pid in right for pid in pids] for right in rows])
+    def _scores(
+        self, query_BQH: Tensor, doc_NLH: Tensor, kept_NL: Tensor, width: int
+    ) -> tuple[Tensor, Tensor | None, Ranks]:
+        """Return the scores of every question with its line, with all passages if these count, and whose they are."""
+        config, ranks = self._config, Ranks()
+        if config.scoring == "maxsim" and not config.in_batch:
+            return config.scale * losses.own_scores(query_BQH, doc_NLH, kept_NL), None, ranks
+        if config.gather:
+            ranks = Ranks.here()
+            doc_NLH, kept_NL = ranks.gathered(doc_NLH), ranks.gathered(kept_NL)
+        if config.scoring == "xtr":
+            score_BN = losses.xtr_scores(query_BQH, doc_NLH, kept_NL, top=config.xtr_k)
+        else:
+            score_BN = losses.all_scores(query_BQH, doc_NLH, kept_NL)
+        score_BN = config.scale * score_BN
+        lines = len(query_BQH)
+        line_B = torch.arange(lines, device=score_BN.device)
+        own_BW = score_BN.view(lines, -1, width)[line_B, ranks.rank * lines + line_B]
+        return own_BW, score_BN, ranks
 
     def validate(self) -> float:
         """Return the mean reciprocal rank at 10 over the candidates of every question that is kept aside."""
@@ -95,6 +105,15 @@ class LateTask:
         return sum(values) / len(values) if values else 0.0
 
 
+def labelled(pairs: Pairs, examples: Sequence[Example], ranks: Ranks) -> Tensor:
+    """Return (B, N), which passages of the batch, of all processes, are right answers of which question."""
+    pids = torch.tensor([pid for example in examples for pid in example.pids])
+    if ranks.count > 1:
+        pids = ranks.gathered(pids.to("cuda" if torch.cuda.is_available() else "cpu"))
+    rows = [{*pairs.positives.get(example.qid, ()), example.pids[0]} for example in examples]
+    return torch.tensor([[pid in right for pid in pids.tolist()] for right in rows])
+
+
 def reciprocal_rank(scores: Sequence[float], pids: Sequence[int], right: Sequence[int]) -> float:
     """Return 1 / the place of the first right passage among the best ten, or 0.
 
@@ -105,8 +124,10 @@ def reciprocal_rank(scores: Sequence[float], pids: Sequence[int], right: Sequenc
     return next((1 / place for place, (_, pid) in enumerate(best, start=1) if pid in right), 0.0)
 
 
-def _joined(parts: Sequence[Tensor]) -> Any:
+def joined(parts: Sequence[Tensor]) -> Tensor:
     """Return parts of a batch as one, each widened to the longest text."""
+    if parts[0].dim() < 3 and parts[0].dtype != torch.bool:  # a vector a text has no length
+        return torch.cat(list(parts))
     width = max(part.shape[1] for part in parts)
     widened = [torch.nn.functional.pad(part, (0, 0) * (part.dim() - 2) + (0, width - part.shape[1])) for part in parts]
     return torch.cat(widened) if len(widened) > 1 else widened[0]

@@ -5,10 +5,10 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 Made = TypeVar("Made")
 
@@ -61,6 +61,22 @@ class Ranks:
         for grad, part in zip(grads, torch.split(flat, [grad.numel() for grad in grads]), strict=True):
             grad.copy_(part.view_as(grad))
 
+    def gathered(self, part: Tensor) -> Tensor:
+        """Return what all processes have, one part after the other, each widened to the longest one.
+
+        The gradient of what is gathered comes back to whose part it is, from the losses of all processes.
+        """
+        if self.count == 1:
+            return part
+        if part.dim() > 1:
+            width = torch.tensor(part.shape[1], device=part.device)
+            torch.distributed.all_reduce(width, torch.distributed.ReduceOp.MAX)
+            part = nn.functional.pad(part, (0, 0) * (part.dim() - 2) + (0, int(width) - part.shape[1]))
+        if part.dtype == torch.bool:  # which not every backend sends
+            return self.gathered(part.to(torch.uint8)).bool()
+        gathered: Tensor = _AllGather.apply(part.contiguous(), self)  # type: ignore[no-untyped-call]
+        return gathered
+
     def once(self, make: Callable[[], Made]) -> Made:
         """Let the first process make something, then the others, who find it made."""
         if self.rank == 0:
@@ -72,3 +88,20 @@ class Ranks:
         """Wait until every process is here."""
         if self.count > 1:
             torch.distributed.barrier()
+
+
+class _AllGather(torch.autograd.Function):
+    """`all_gather`, which has no gradient of its own, with one."""
+
+    @staticmethod
+    def forward(ctx: Any, part: Tensor, ranks: Ranks) -> Tensor:
+        ctx.ranks = ranks
+        parts = [torch.empty_like(part) for _ in range(ranks.count)]
+        torch.distributed.all_gather(parts, part)
+        return torch.cat(parts)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        grad = grad.contiguous()
+        torch.distributed.all_reduce(grad)
+        return grad.chunk(ctx.ranks.count)[ctx.ranks.rank], None

@@ -14,6 +14,7 @@ Source  Gao et al. 2021, arXiv:2101.06983 (GradCache)
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from shutil import rmtree
 from typing import Any, Protocol
@@ -26,7 +27,7 @@ from lotte import artifact
 from lotte.errors import CorruptFileError, LotteError, MismatchError, reason, writing
 from retrievers.training.example import Example
 from retrievers.training.ranks import Ranks
-from retrievers.training.settings import Fit, lasting
+from retrievers.training.settings import Fit, completed, lasting
 
 SMOOTH = 0.98  # of the loss that people see
 
@@ -180,6 +181,8 @@ class Trainer:
             raise _unreadable(path, error) from None
         for key, asked in self.papers.items():
             begun = meta.get(key)
+            if isinstance(begun, Mapping):
+                begun = completed(begun, asdict(Fit()))  # with settings that are newer than the state
             if (lasting(begun) if isinstance(begun, Mapping) else begun) != asked:
                 had, wants = _difference(begun, asked)
                 raise MismatchError(

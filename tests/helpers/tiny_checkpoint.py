@@ -207,3 +207,29 @@ def cross_encoder(folder: Path) -> Path:
     with torch.no_grad():
         made.model.classifier.weight *= 100  # a layer that was just drawn finds all pairs nearly alike
     return made.save(folder, {"steps": 0})
+
+
+def interaction(kind, folder):
+    """Write a reranker over word vectors that was not trained. Returns the folder."""
+    from retrievers.interaction.model import InteractionModel
+
+    words = ["sky", "blue", "moon", "yeast", "bread", "router"]
+    model = InteractionModel.begin(kind, [" ".join(words), " ".join(words[::-1])], dim=8, seed=3)
+    return model.save(folder, {"start": "drawn"})
+
+
+def masked_lm(folder: Path, *, seed: int = 0) -> Path:
+    """Leave a BERT that fills in words, of random weights, as a SPLADE that was downloaded. Returns the folder."""
+    import torch
+    from transformers import BertConfig, BertForMaskedLM
+
+    folder.mkdir(parents=True)
+    _tokenizer(folder, VOCABULARY)
+    torch.manual_seed(seed)
+    sizes = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 64}
+    model = BertForMaskedLM(BertConfig(vocab_size=len(VOCABULARY), max_position_embeddings=64, **sizes))
+    with torch.no_grad():  # each text says its own words louder than all others
+        model.bert.embeddings.word_embeddings.weight *= 50
+        model.cls.predictions.bias -= 8
+    model.save_pretrained(folder)
+    return folder

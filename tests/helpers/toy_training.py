@@ -70,6 +70,23 @@ def late(folder: Path, config, *, precision="fp32"):
     return LateTask(student, some, config, ranking)
 
 
+def tct(folder: Path, config, *, distil: str = "batch", **settings):
+    """Return TCT-ColBERT's task: the start teaches a student of one vector a text, which begins with its weights."""
+    from retrievers.colbert.model.config import ModelConfig
+    from retrievers.training.settings import TctRecipe
+    from retrievers.training.student import Student
+    from retrievers.training.tct import TctStudent, TctTask
+
+    some = pairs(folder / "pairs", validation=4)
+    start_ = start(folder / "start")
+    teacher = Student.load(start_, ModelConfig(dim=8, query_maxlen=12, doc_maxlen=16), dropout=0.0, precision="fp32")
+    settings_ = ModelConfig(query_maxlen=16, doc_maxlen=20)
+    student = TctStudent.load(start_, settings_, dropout=config.dropout, precision="fp32")
+    ranking = {qid: sorted({*wrong(some)[qid][:6], *some.positives[qid]}) for qid in some.validation}
+    recipe = TctRecipe(distil=distil, student=config, **settings)
+    return TctTask(student, None if distil == "none" else teacher, some, recipe, ranking)
+
+
 def train(folder: Path, **settings):
     """Train in `folder`/run, whose neighbours other trainings share. Returns the task and the facts."""
     from retrievers.training.loop import fit
@@ -77,9 +94,12 @@ def train(folder: Path, **settings):
 
     scores, data, count = settings.pop("scores", False), settings.pop("data", "toy"), settings.pop("count", 60)
     said = settings.pop("say", lambda line: None)
-    task = settings.pop("task", None)
+    task, taught = settings.pop("task", None), settings.pop("tct", "")
     config = Fit(**{"batch": 6, "nway": 3, "lr": 1e-3, "dropout": 0.1, "save_every": 2, **settings})
-    task = task(config) if task else late(folder.parent, config)
+    if taught:
+        task = tct(folder.parent, config, distil=taught)
+    else:
+        task = task(config) if task else late(folder.parent, config)
     given = lines(task._pairs, count, nway=config.nway, scores=scores)
     return task, fit(task, given, folder, config, data=data, title="toy", say=said)
 

@@ -9,6 +9,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+import tiny_checkpoint
 from places import HOUSE
 
 from lotte.extras import EXTRAS
@@ -27,6 +28,7 @@ BESIDE = {
 }  # of no extra, or of what an extra brings
 IMPORTED_AS = {"bs4": "beautifulsoup4", "markdown_it": "markdown-it-py", "Stemmer": "pystemmer", "yaml": "pyyaml",
                "pytrec_eval": "pytrec-eval-terrier", "markupsafe": "jinja2",
+               "faiss": "faiss-cpu", "sentence_transformers": "sentence-transformers",
                "llvmlite": "numba", "huggingface_hub": "tokenizers"}  # fmt: skip
 
 HIDE = """
@@ -57,6 +59,8 @@ def lotte(packages: "set[str] | list[str]", folder: Path, *words: object) -> "su
 
 LATE = ("index", SCIENCE, "--out", "index", "--retriever", "colbertv2", "-o", "checkpoint=shipped")
 
+DENSE = ("index", SCIENCE, "--out", "index", "--retriever", "dense", "-o", "checkpoint=bi-encoder")
+
 
 @pytest.mark.parametrize(
     ("package", "words"),
@@ -71,11 +75,18 @@ LATE = ("index", SCIENCE, "--out", "index", "--retriever", "colbertv2", "-o", "c
         ("torch", ("train", "colbertv2", SCIENCE, "--out", "run")),
         ("torch", ("train", "crossencoder", SCIENCE, "--out", "run")),
         ("transformers", ("train", "colbertv2", SCIENCE, "--out", "run")),
+        ("sentence_transformers", DENSE),
+        ("torch", DENSE),
+        ("sentence_transformers", ("index", SCIENCE, "--out", "index", "--retriever", "splade", "-o", "checkpoint=splade")),
+        ("faiss", (*DENSE, "-o", "search=hnsw")),
     ],
     ids=lambda value: value if isinstance(value, str) else value[0],
 )
 def test_a_command_that_lacks_a_package_names_its_extra(tmp_path, package, words):
     (tmp_path / "run.trec").write_text("# ir_metadata.start\n# a: [1]\n# ir_metadata.end\n0 Q0 3 1 2.0 t\n")
+    tiny_checkpoint.write(tmp_path / "bi-encoder", "plain")
+    if "checkpoint=splade" in words:
+        tiny_checkpoint.masked_lm(tmp_path / "splade")
     openqa = tmp_path / "openqa"
     openqa.mkdir()
     (openqa / "psgs_w100.tsv").write_text("id\ttext\ttitle\n1\tplain text\ta title\n")

@@ -55,7 +55,7 @@ def test_the_record_has_every_field_that_is_promised(order, tiny):
     record = json.loads((order.out / "bm25" / "lotte/science/test/search.json").read_text())
     assert read(order.out / "bm25" / "lotte/science/test/search.json").content == record
     assert record["retriever"].keys() == {"name", "family", "options", "model", "index", "search", "training_data"}
-    assert record["retriever"]["options"] == {"k1": 1.2, "b": 0.4}
+    assert record["retriever"]["options"].items() >= {"k1": 1.2, "b": 0.4}.items()
     assert record["retriever"]["index"].keys() == {"type", "bits", "centroids", "seed", "bytes", "sha256"}
     assert record["retriever"]["search"] == {"k": 1000, "exact": True}
     assert record["dataset"]["counts"] == {"documents": 4, "queries": 3, "judged_queries": 3, "judgments": 3}

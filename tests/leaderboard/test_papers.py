@@ -9,7 +9,8 @@ from records import make
 from leaderboard import catalogue, papers
 from leaderboard.record.schema import Record
 from lotte.errors import UnknownNameError
-from retrievers.systems import bm25, colbertv2
+from retrievers import names
+from retrievers.systems import ance, bm25, colbert, colbertv2, splade, tasb
 
 DONE = Path("results/x.json")
 
@@ -36,7 +37,10 @@ def cells(records=(), **chosen) -> dict[tuple[str, str], papers.PaperCell]:
     return {(cell.row, cell.column): cell for table in found for cell in table.cells}
 
 
-@pytest.mark.parametrize(("system", "column"), [(colbertv2, "ColBERTv2"), (bm25, "BM25")])
+@pytest.mark.parametrize(
+    ("system", "column"),
+    [(colbertv2, "ColBERTv2"), (bm25, "BM25"), (colbert, "ColBERT"), (ance, "ANCE"), (splade, "SPLADEv2"), (tasb, "TAS-B")]
+)
 def test_the_tables_agree_with_what_the_systems_say_was_published(system, column):
     """Two people typed these numbers, from two copies of the paper."""
     checked = 0
@@ -46,7 +50,7 @@ def test_the_tables_agree_with_what_the_systems_say_was_published(system, column
             if name == column and address.get("dataset") in system.PUBLISHED and not row.startswith("beir"):
                 assert published == pytest.approx(100 * system.PUBLISHED[address["dataset"]]), (table.number, row)
                 checked += 1
-    assert checked >= 24
+    assert checked >= (24 if system is not tasb else 12)
 
 
 def test_every_table_that_was_asked_for_is_there_and_every_cell_has_a_source():
@@ -56,7 +60,7 @@ def test_every_table_that_was_asked_for_is_there_and_every_cell_has_a_source():
     }  # fmt: skip
     for table in papers.tables([]):
         assert table.source and len(table.cells) == len(table.rows) * len(table.columns)
-        assert table.cells or "not" in table.note
+        assert table.cells
 
 
 def test_every_dataset_of_a_cell_is_one_that_can_be_run():
@@ -74,12 +78,30 @@ def test_lotte_counts_in_table_1_are_those_of_the_catalogue_as_far_as_they_are_p
 def test_a_cell_without_a_record_says_not_run_and_one_with_a_record_has_the_gap():
     before = cells(paper="colbertv2", number="5b")
     assert before["NQ-dev", "ColBERTv2"].note == "not run" and before["NQ-dev", "ColBERTv2"].published == 68.9
-    assert before["NQ-dev", "SPLADEv2"].note == "theirs only" and before["NQ-dev", "ANCE"].published == "-"
+    assert before["NQ-dev", "SPLADEv2"].note == "not run" and before["NQ-dev", "ANCE"].published == "-"
+    assert before["Writing search", "RocketQAv2"].note == "weights for Paddle alone"
     after = cells([record("colbertv2", "openqa/nq", "Success@5", 0.6955)], paper="colbertv2", number="5")
     cell = after["NQ-dev", "ColBERTv2"]
     assert (cell.ours, cell.gap, cell.note) == (pytest.approx(69.55), pytest.approx(0.65), "")
     assert cell.show(cell.ours) == "69.5" or cell.show(cell.ours) == "69.6"
     assert after["NQ-dev", "ColBERT"].note == "not run"
+
+
+
+
+def test_every_number_is_of_a_system_of_ours_or_says_why_there_is_none():
+    for paper in papers.PAPERS:
+        for table in papers._data(paper)["tables"]:
+            for row, column, published, address in papers._cells(table):
+                where = paper, table["number"], row, column, published
+                assert address.get("system") in names() or address.get("why") or "count" in address, where
+    for table in papers.tables([]):
+        assert all(cell.note for cell in table.cells if cell.published != "-")
+
+
+def test_an_index_of_weights_is_no_match_of_plain_bm25():
+    weighed = record("bm25", "openqa/nq", "Success@5", 0.9, options={"weights": "unicoil.jsonl"})
+    assert cells([weighed], paper="colbertv2", number="5b")["NQ-dev", "BM25"].note == "not run"
 
 
 def test_a_number_of_other_data_is_shown_without_a_gap():
@@ -102,7 +124,7 @@ def test_an_imported_record_fills_no_cell_and_the_best_known_of_several_is_shown
 
 def test_latency_has_no_gap_and_room_is_in_the_unit_of_the_table():
     one = record("colbert", "msmarco/dev", "MRR@10", 0.36, cost={"index_bytes": 154 * 2**30, "latency_ms": {"p50": 20.0}},
-                 options={"similarity": "l2", "dim": 128, "bytes": 2})  # fmt: skip
+                 options={"similarity": "l2", "dim": 128, "bytes": 2, "first": ""})  # fmt: skip
     found = cells([one], paper="colbert", number="4")
     assert found["End-to-end L2, 128 x 2", "space GiB"].gap == 0
     assert found["End-to-end L2, 128 x 2", "MRR@10"].gap == pytest.approx(0)

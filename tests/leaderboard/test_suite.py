@@ -166,3 +166,14 @@ def test_one_collection_is_indexed_once(order, tmp_path):
     shutil.rmtree(order.out / "counting" / "lotte/science/test")
     assert len(list(suite.run("lotte", "counting", system, order, TINY))) == 2
     assert system.indexed == 2
+
+
+def test_a_system_that_a_dataset_fits_is_finished_as_it_was_fitted(tmp_path, tiny):
+    """Its record has the options that the dataset wants, or spells them another way."""
+    from leaderboard.evaluate import evaluate
+
+    system, order = load("hybrid", ["of=bm25 + overlap"]), Order(out=tmp_path)
+    (record,) = evaluate("hybrid", system, [tiny], order)
+    assert record.retriever.options["of"] == "bm25+overlap"
+    done, left = suite.divide("hybrid", system, [tiny], order)
+    assert ([one.id for one in done], left) == ([record.id], [])

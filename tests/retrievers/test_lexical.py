@@ -33,7 +33,7 @@ def made_up(seed, num_documents, kind, ties):
     return found, rng.permutation(num_documents).astype(np.int32)
 
 
-def answered(postings, place, numbers, k, window, deep, most=None):
+def answered(postings, place, numbers, k, window, deep, most=None, factors=None):
     """Rows and scores of the best documents of one query, by compiled code."""
     at = np.array(numbers)
     begins, ends = postings.starts[at], postings.starts[at + 1]
@@ -42,7 +42,8 @@ def answered(postings, place, numbers, k, window, deep, most=None):
     sums = np.zeros(window, postings.weights.dtype)
     bits = sums.view(f"i{sums.itemsize}")
     firsts = np.array([0, len(numbers)])
-    asked = kernels.AskedWords(firsts, np.arange(len(numbers)), most, places)
+    factors = np.array([1] * len(numbers) if factors is None else factors, dtype=postings.weights.dtype)
+    asked = kernels.AskedWords(firsts, np.arange(len(numbers)), most, places, factors)
     keys = kernels.best(asked, kernels.Indexed(postings.rows, postings.weights, place), sums, bits, k, deep)[0]
     assert not sums.any()
     keys = np.sort(keys[keys > 0])[::-1]
@@ -59,11 +60,13 @@ def answered(postings, place, numbers, k, window, deep, most=None):
     k=st.sampled_from([1, 2, 10, 100, 6000]),
     window=st.sampled_from([256, 1024]),
     deep=st.sampled_from([0, 1 << 30]),
+    weighed=st.booleans(),
 )
-def test_the_best_are_the_best_of_all_sums(seed, num_documents, kind, ties, numbers, k, window, deep):
+def test_the_best_are_the_best_of_all_sums(seed, num_documents, kind, ties, numbers, k, window, deep, weighed):
     postings, place = made_up(seed, num_documents, kind, ties)
-    rows, scores = best(postings.scores(numbers, num_documents).astype(np.float32), place, k)
-    assert answered(postings, place, numbers, k, window, deep) == (rows.tolist(), scores.tolist())
+    factors = np.random.default_rng(seed).random(len(numbers)) * 3 if weighed else np.ones(len(numbers))
+    rows, scores = best(postings.scores(numbers, num_documents, factors).astype(np.float32), place, k)
+    assert answered(postings, place, numbers, k, window, deep, factors=factors) == (rows.tolist(), scores.tolist())
 
 
 @pytest.mark.parametrize(("deep", "expected"), [(0, ([5], [9.0])), (1 << 30, ([700], [100.0]))])
@@ -83,7 +86,7 @@ def test_a_window_without_a_weight_that_reaches_the_best_is_left_out(told, expec
     weights, rows = np.array([9.0, 9.5, 100.0], np.float32), np.array([5, 6, 700], np.uint32)
     most, places = np.array([[9.5, 0, told, 0]]), np.array([[0, 2, 2, 3, 3]])
     sums, place = np.zeros(256, np.float32), np.arange(1024, dtype=np.int32)
-    asked = kernels.AskedWords(np.array([0, 1]), np.array([0]), most, places)
+    asked = kernels.AskedWords(np.array([0, 1]), np.array([0]), most, places, np.ones(1, np.float32))
     keys = kernels.best(asked, kernels.Indexed(rows, weights, place), sums, sums.view(np.int32), 1, 1 << 30)
     assert (keys & 0xFFFFFFFF).tolist() == [[expected]]
 

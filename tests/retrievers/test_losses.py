@@ -120,6 +120,49 @@ def test_in_batch_is_its_twin(lines, width, seed):
     np.testing.assert_allclose(plain, plain_in_batch(score, np.zeros_like(labelled)), rtol=1e-5, atol=1e-5)
 
 
+@given(scores(), st.sampled_from([0.5, 1.0, 3.0]))
+def test_margin_mse_is_its_twin(some, temperature):
+    score, teacher = some
+    if score.shape[1] == 1:
+        return  # a line has a negative
+    gaps = [
+        (float(row[0]) - float(row[place])) - (float(says[0]) - float(says[place])) / temperature
+        for row, says in zip(score, teacher, strict=True)
+        for place in range(1, len(row))
+    ]
+    found = losses.margin_mse(torch.from_numpy(score), torch.from_numpy(teacher), temperature=temperature)
+    np.testing.assert_allclose(found, np.mean(np.square(gaps)), rtol=1e-4, atol=1e-4)
+
+
+def plain_xtr(query, doc, kept, top):
+    """The scores of XTR, one token of a question after the other."""
+    total, hits = np.zeros((2, len(query), len(doc)))
+    for line, question in enumerate(query):
+        for token in question[question.any(1)]:
+            sim = np.where(kept, doc @ token, -np.inf)
+            every = np.sort(sim[kept])[::-1]
+            found = np.where(sim >= every[min(top, len(every)) - 1], sim, -np.inf).max(1)
+            total[line] += np.where(np.isfinite(found), found, 0)
+            hits[line] += np.isfinite(found)
+    return total / np.maximum(hits, 1)
+
+
+@given(batches(), st.integers(1, 12), st.integers(1, 200))
+def test_xtr_scores_are_their_twin(batch, top, at_once):
+    query, doc, kept = batch
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(losses, "AT_ONCE", at_once)
+        found = losses.xtr_scores(*map(torch.from_numpy, batch), top=top)
+    np.testing.assert_allclose(found, plain_xtr(query, doc, kept, top), rtol=1e-6, atol=1e-6)
+
+
+def test_xtr_with_all_tokens_is_the_mean_of_maxsim():
+    draw = torch.Generator().manual_seed(0)
+    query, doc = torch.randn(2, 3, 4, generator=draw), torch.randn(6, 3, 4, generator=draw)
+    kept = torch.ones(6, 3, dtype=torch.bool)
+    torch.testing.assert_close(losses.xtr_scores(query, doc, kept, top=99), losses.all_scores(query, doc, kept) / 3)
+
+
 def test_the_values_that_were_worked_out_by_hand():
     """ln(1 + e^-2); 0.75 ln 1.5 + 0.25 ln 0.5; the mean of ln(e + 1 + e^2) - 1 and ln(1 + e + e^3) - 3."""
     assert losses.first_wins(torch.tensor([[2.0, 0.0]])).item() == pytest.approx(0.126928, abs=1e-6)
@@ -142,6 +185,18 @@ def test_own_negatives_and_labelled_passages_get_no_gradient_in_the_batch():
     silent = torch.tensor([[0, 1, 1, 0, 0, 0], [0, 0, 0, 1, 0, 0], [0, 0, 0, 0, 0, 1]], dtype=torch.bool)
     assert torch.equal(score.grad == 0, silent)
     assert all(score.grad[line, 2 * line] < 0 for line in range(3))
+
+
+def test_questions_of_one_process_among_the_passages_of_all_lose_what_they_lose_together():
+    score, labelled = torch.randn(4, 12), torch.rand(4, 12) < 0.3
+    parts = [losses.in_batch(score[2 * n : 2 * n + 2], labelled[2 * n : 2 * n + 2], width=3, first=2 * n) for n in (0, 1)]
+    torch.testing.assert_close((parts[0] + parts[1]) / 2, losses.in_batch(score, labelled))
+
+
+def test_own_negatives_are_in_where_no_other_loss_has_them():
+    score = torch.tensor([[1.0, 2.0, 0.0, 3.0], [0.0, 1.0, 3.0, 2.0]])
+    wanted = torch.nn.functional.cross_entropy(score, torch.tensor([0, 2]))
+    torch.testing.assert_close(losses.in_batch(score, own=True), wanted)
 
 
 def test_a_single_line_has_nobody_to_be_told_from():
@@ -169,9 +224,11 @@ def test_gradients_are_those_of_finite_differences():
     check = torch.autograd.gradcheck
     assert check(lambda q, d: losses.own_scores(q, d, kept), (query, doc))
     assert check(lambda q, d: losses.all_scores(q, d, kept), (query, doc))
+    assert check(lambda q, d: losses.xtr_scores(q, d, kept, top=4), (query, doc))
     assert check(losses.first_wins, (numbers(3, 4),))
     teacher = numbers(3, 4).detach()
     assert check(lambda score: losses.distil(score, teacher, temperature=2.0), (numbers(3, 4),))
+    assert check(lambda score: losses.margin_mse(score, teacher, temperature=2.0), (numbers(3, 4),))
     labelled = torch.rand(3, 9, generator=draw) < 0.3
     assert check(lambda score: losses.in_batch(score, labelled), (numbers(3, 9),))
 
@@ -207,3 +264,45 @@ def test_the_whole_objective_is_the_references(tmp_path):
     assert len({line.qid for line in some}) == 4 and set(terms) == {"kl", "in_batch"}
     torch.testing.assert_close(terms["kl"], 0.5 * kl)
     torch.testing.assert_close(terms["in_batch"], 2.0 * total)
+
+
+@pytest.mark.parametrize(
+    ("settings", "terms"),
+    [
+        ({"loss": "kl"}, {"kl", "in_batch"}),
+        ({"loss": "margin_mse"}, {"margin_mse", "in_batch"}),
+        ({"loss": "contrastive"}, {"first", "in_batch"}),
+        ({"loss": "margin_mse", "in_batch": False}, {"margin_mse"}),
+    ],
+)
+def test_the_loss_that_is_asked_for_is_the_one_that_is_made_small(tmp_path, settings, terms):
+    import toy_training
+
+    from retrievers.training.settings import Fit
+
+    task = toy_training.late(tmp_path, Fit(nway=3, **settings))
+    some = toy_training.lines(task._pairs, 4, scores=True)
+    assert set(task.loss([task.encode(task.read(some))], some)) == terms
+
+
+def test_lines_without_scores_are_trained_on_by_their_first_passage_whatever_the_loss(tmp_path):
+    import toy_training
+
+    from retrievers.training.settings import Fit
+
+    task = toy_training.late(tmp_path, Fit(nway=3, loss="margin_mse"))
+    some = toy_training.lines(task._pairs, 4)
+    assert set(task.loss([task.encode(task.read(some))], some)) == {"first", "in_batch"}
+
+
+def test_scores_of_xtr_are_of_the_whole_batch_and_scaled(tmp_path):
+    import toy_training
+
+    from retrievers.training.settings import Fit
+
+    task = toy_training.late(tmp_path, Fit(nway=3, scoring="xtr", xtr_k=9, scale=20.0, in_batch=False))
+    some = toy_training.lines(task._pairs, 4)
+    encoded = task.encode(task.read(some))
+    whole = losses.xtr_scores(*encoded, top=9)
+    own = torch.stack([whole[line, 3 * line : 3 * line + 3] for line in range(4)])
+    torch.testing.assert_close(task.loss([encoded], some)["first"], losses.first_wins(20 * own))

@@ -17,7 +17,8 @@ from retrievers.colbert.model import checkpoint  # noqa: E402
 from retrievers.colbert.model.config import ModelConfig  # noqa: E402
 from retrievers.colbert.model.encoder import Encoder  # noqa: E402
 from retrievers.training import losses, student  # noqa: E402
-from retrievers.training.objective import LateTask, reciprocal_rank  # noqa: E402
+from retrievers.training.objective import LateTask, labelled, reciprocal_rank  # noqa: E402
+from retrievers.training.ranks import Ranks  # noqa: E402
 from retrievers.training.settings import Fit  # noqa: E402
 from retrievers.training.student import Student  # noqa: E402
 
@@ -284,7 +285,7 @@ def test_the_scores_of_the_loss_are_those_of_the_search(tmp_path, expansion, ste
     for encodings in ([task.encode(task.read(batch))], [task.encode(task.read([example])) for example in batch]):
         terms = task.loss(encodings, batch)
         torch.testing.assert_close(terms["first"], losses.first_wins(own), atol=1e-4, rtol=1e-4)
-        everything = losses.in_batch(torch.tensor(np.array(wanted)), task._labelled(batch))
+        everything = losses.in_batch(torch.tensor(np.array(wanted)), labelled(some, batch, Ranks()))
         torch.testing.assert_close(terms["in_batch"], everything, atol=1e-4, rtol=1e-4)
 
 
@@ -292,9 +293,9 @@ def test_another_lines_right_answer_to_the_same_question_is_no_negative(tmp_path
     task = toy_training.late(tmp_path, Fit(nway=2))
     (right,), (other,) = task._pairs.positives[0], task._pairs.positives[1]
     batch = [toy_training.Example(0, (right, 20), None), toy_training.Example(1, (other, right), None)]
-    assert task._labelled(batch).tolist() == [[True, False, False, True], [False, False, True, False]]
+    assert labelled(task._pairs, batch, Ranks()).tolist() == [[True, False, False, True], [False, False, True, False]]
     batch = [toy_training.Example(0, (20, 21), None), toy_training.Example(1, (other, 20), None)]  # a teacher's best
-    assert task._labelled(batch).tolist() == [[True, False, False, True], [False, False, True, False]]
+    assert labelled(task._pairs, batch, Ranks()).tolist() == [[True, False, False, True], [False, False, True, False]]
 
 
 def test_lines_of_other_widths_are_one_line(tmp_path):

@@ -103,6 +103,30 @@ def test_two_processes_train_the_model_that_one_trains(tmp_path, forks, scores):
     assert found["validations"] == pytest.approx(facts["validations"])
 
 
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"gather": True},
+        {"gather": True, "scores": True, "loss": "margin_mse", "parts": 2},
+        {"gather": True, "scoring": "xtr", "xtr_k": 20, "scale": 5.0},
+        {"gather": True, "tct": "batch"},
+    ],
+    ids=lambda settings: "-".join(map(str, settings.values())),
+)
+def test_with_the_passages_of_all_processes_two_train_the_model_that_one_trains(tmp_path, forks, settings):
+    """In-batch negatives, and what the teacher says, are then those of the whole batch."""
+    pytest.importorskip("torch.distributed", reason="needs torch with gloo")
+    settings = {"steps": 4, "count": 24, "dropout": 0.0, **settings}
+    one, _ = toy_training.train(tmp_path / "one" / "run", **settings)
+    toy_training.late(tmp_path / "two", Fit())  # pairs and the start, which processes share
+    whole(forks.ranks(tmp_path / "two" / "run", {**settings, "parts": 1}))
+    close(weights(tmp_path / "two" / "run"), one.model.state_dict(), rtol=1e-3, atol=2e-5)
+    alone, together = (
+        [line["gradient"] for line in log(tmp_path / name / "run") if "loss" in line] for name in ("one", "two")
+    )
+    assert together == pytest.approx(alone, rel=1e-3)
+
+
 @pytest.mark.slow(seconds=20)
 def test_two_processes_that_are_asked_to_stop_go_on_to_the_same_weights(tmp_path, forks):
     """torchrun hands SIGTERM to all; they end the same step, and in-batch negatives and dropout are on."""

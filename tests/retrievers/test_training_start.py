@@ -49,6 +49,8 @@ BAD = {
     "v1.weight_decay": ["nan", "-1", "inf"], "v1.clip": ["nan", "0"], "v1.parts": ["0"], "v1.dropout": ["1", "nan", "-0.1"],
     "v1.seed": ["-1"], "v1.save_every": ["0"], "distil.temperature": ["0", "nan", "inf"], "distil.distil_weight": ["nan"],
     "distil.in_batch_weight": ["-1"], "crossencoder.validate_every": ["-1"], "v1.decay": ["maybe"],
+    "distil.loss": ["mse", ""], "distil.scoring": ["XTR"], "distil.xtr_k": ["0"], "distil.scale": ["0", "nan"],
+    "distil.gather": ["all"], "mask_punctuation": ["no"],
 }  # fmt: skip
 
 
@@ -56,6 +58,19 @@ BAD = {
 def test_a_setting_that_no_training_can_have_is_one_short_line_with_its_name(key, text):
     with pytest.raises(LotteError, match=f"^{key} ") as error:
         changed(settings.small(), [f"{key}={text}"])
+    assert "\n" not in str(error.value) and len(str(error.value)) < 200
+
+
+BAD_TCT = {
+    "distil": ["kl", ""], "gamma": ["1.5", "-0.1", "nan"], "temperature": ["0", "-1"], "student.batch": ["0"],
+    "student_passes": ["0"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("key", "text"), [(key, text) for key, texts in BAD_TCT.items() for text in texts])
+def test_a_setting_that_no_training_of_tct_colbert_can_have_is_one_short_line(key, text):
+    with pytest.raises(LotteError, match=f"^{key} ") as error:
+        changed(settings.tct_small(), [f"{key}={text}"])
     assert "\n" not in str(error.value) and len(str(error.value)) < 200
 
 
@@ -113,6 +128,16 @@ def test_a_run_that_an_older_version_began_goes_on(tmp_path, plain):
     assert asdict(training(tmp_path / "run", plain).recipe) == asdict(run.recipe)
     with pytest.raises(MismatchError, match="was begun with dim=128, and is asked for dim=8"):
         training(tmp_path / "run", plain, "dim=8")
+
+
+def test_a_run_goes_on_that_was_begun_before_there_were_some_settings(tmp_path, plain):
+    training(tmp_path / "run", plain)
+    older = json.loads((tmp_path / "run" / SETTINGS).read_text())
+    del older["mask_punctuation"], older["distil"]["loss"], older["v1"]["gather"]
+    (tmp_path / "run" / SETTINGS).write_text(json.dumps(older))
+    training(tmp_path / "run", plain)
+    with pytest.raises(MismatchError, match=r"was begun with distil\.loss=kl, and is asked for distil.loss=margin_mse"):
+        training(tmp_path / "run", plain, "distil.loss=margin_mse")
 
 
 @pytest.mark.parametrize("content", ["{", "[]", "[" * 100_000, "null", "\udcff"])

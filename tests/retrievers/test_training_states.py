@@ -131,3 +131,23 @@ def test_memory_and_saving_may_change_while_a_training_is_stopped(tmp_path):
     toy_training.train(tmp_path / "run", **settings, save_every=3, parts=3, validate_every=2)
     found, known = losses(tmp_path / "run"), losses(tmp_path / "whole")
     assert len(found) == STEPS and found == pytest.approx(known, rel=1e-4)
+
+
+def test_a_state_goes_on_that_was_written_before_there_were_some_settings(tmp_path, whole):
+    import json
+
+    from lotte import artifact
+
+    with pytest.raises(Stopped):
+        toy_training.train(
+            tmp_path / "run", steps=STEPS, count=20, validate_every=3,
+            task=lambda config: stopping_at(toy_training.late(tmp_path, config), 5),
+        )  # fmt: skip
+    path = tmp_path / "run" / "state-4" / "meta.json"
+    meta = json.loads(path.read_text())
+    for name in ("loss", "scoring", "xtr_k", "scale", "gather"):
+        del meta["fit"][name]
+    del meta["digest"]
+    path.write_bytes(artifact.sealed(meta))
+    task, _ = toy_training.train(tmp_path / "run", steps=STEPS, count=20, validate_every=3)
+    same(task.model.state_dict(), whole[1])

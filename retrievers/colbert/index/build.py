@@ -6,6 +6,7 @@ stays, so the bytes are those of a build that was never stopped.
 """
 
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
@@ -165,25 +166,31 @@ def _distance(codec: Codec, vectors_NH: NDArray[Any], centroid_ids_N: Integers) 
 
 
 class Sample:
-    """The vectors of the sampled documents, in a file that grows by chunks and is read again for the index itself."""
+    """The vectors of some documents, in a file that grows by chunks and is read again for the index itself.
 
-    def __init__(self, folder: Path, dim: int) -> None:
-        self._folder, self._dim = folder, dim
+    kind  of number
+    """
+
+    def __init__(self, folder: Path, dim: int, kind: Any = np.float16) -> None:
+        self._folder, self._dim, self._kind = folder, dim, kind
         self._lengths: list[int] = []
         self._journal = folder / SAMPLE_JOURNAL
         if self._journal.exists():
-            for line in self._journal.read_bytes().split(b"\n")[:-1]:
+            *lines, torn = self._journal.read_bytes().split(b"\n")
+            for line in lines:
                 self._lengths += json_of(line, self._journal)
-        self._column = NumberFile(folder / SAMPLE, np.float16, dim)
+            if torn:  # by a kill; what is written behind it must begin a line
+                artifact.write_whole(self._journal, b"".join(line + b"\n" for line in lines))
+        self._column = NumberFile(folder / SAMPLE, kind, dim)
         self._column.truncate(sum(self._lengths))
 
-    def fill(self, source: VectorSource, rows: list[int]) -> None:
+    def fill(self, source: VectorSource, rows: Sequence[int], title: str = "encoding a sample") -> None:
         self.rows = rows
-        with Progress(len(rows), "documents", "encoding a sample") as progress:
+        with Progress(len(rows), "documents", title) as progress:
             progress.advance(len(self._lengths))
             for first in range(len(self._lengths), len(rows), CHUNK):
                 packed = source.vectors(rows[first : first + CHUNK])
-                self._column.append(packed.vectors.astype(np.float16))
+                self._column.append(packed.vectors.astype(self._kind))
                 self._column.fsync()
                 lengths = np.diff(packed.starts).tolist()
                 with self._journal.open("a", encoding="utf-8") as journal:
@@ -192,12 +199,19 @@ class Sample:
                 progress.advance(len(lengths))
         self._column.close(sum(self._lengths))
         self._starts = np.concatenate([[0], np.cumsum(self._lengths, dtype=np.int64)])
-        self._index_of = {row: index for index, row in enumerate(rows)}
+
+    @cached_property
+    def _index_of(self) -> dict[int, int]:
+        return {row: index for index, row in enumerate(self.rows)}
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        return np.array(self._lengths, np.int64)
 
     @property
     def vectors(self) -> NDArray[Any]:
         if not self._starts[-1]:
-            return np.zeros((0, self._dim), np.float16)
+            return np.zeros((0, self._dim), self._kind)
         mapped: NDArray[Any] = np.load(self._folder / SAMPLE, mmap_mode="r")
         return mapped
 

@@ -126,13 +126,18 @@ class IndexMeta:
         return replace(self, corpus={**self.corpus, "sha256": sha256})
 
     def check_model(self, model: Mapping[str, Any], checkpoint: str) -> None:
-        """Raise MismatchError if the index was made with other weights than a checkpoint has now."""
-        made_with = (self.model or {}).get("sha256")
-        if made_with not in (None, model["sha256"]):
-            raise MismatchError(
-                f"the index was made with weights {str(made_with)[:8]}, and {checkpoint} has "
-                f"{str(model['sha256'])[:8]} now; build the index again, or name the revision it was made with"
-            )
+        """Do `require_model` for this index."""
+        require_model(self.model, model, checkpoint)
+
+
+def require_model(made_with: Mapping[str, Any] | None, model: Mapping[str, Any], checkpoint: str) -> None:
+    """Raise MismatchError if an index was made with other weights than a checkpoint has now."""
+    weights = (made_with or {}).get("sha256")
+    if weights not in (None, model["sha256"]):
+        raise MismatchError(
+            f"the index was made with weights {str(weights)[:8]}, and {checkpoint} has "
+            f"{str(model['sha256'])[:8]} now; build the index again, or name the revision it was made with"
+        )
 
 
 class Built(NamedTuple):

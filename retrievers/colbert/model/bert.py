@@ -287,17 +287,26 @@ class TorchModel:
 
     def __call__(self, tokens: Tokens, texts: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return (n, H), the vectors of the kept tokens of some of the texts, in the order asked for."""
-        rows = tokens.rows(texts)
-        lengths = np.diff(tokens.starts)[texts].tolist()
         with torch.inference_mode():
-            ids = torch.from_numpy(tokens.ids[rows]).to(self.device)
-            kept = torch.from_numpy(np.flatnonzero(tokens.kept[rows])).to(self.device)
-            out = self.body(TextBatch(ids, lengths, tokens.seen[texts].tolist()))[kept]
+            out = self._hidden(tokens, texts)
             for step in self.projection:
                 out = step(out)
             unit: Tensor = F.normalize(out.float(), dim=1)
             vectors: NDArray[np.float32] = unit.cpu().numpy()
             return vectors
+
+    def hidden(self, tokens: Tokens, texts: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Return (n, I), the hidden states of the kept tokens."""
+        with torch.inference_mode():
+            states: NDArray[np.float32] = self._hidden(tokens, texts).float().cpu().numpy()
+            return states
+
+    def _hidden(self, tokens: Tokens, texts: NDArray[np.int64]) -> Tensor:
+        rows = tokens.rows(texts)
+        lengths = np.diff(tokens.starts)[texts].tolist()
+        ids = torch.from_numpy(tokens.ids[rows]).to(self.device)
+        kept = torch.from_numpy(np.flatnonzero(tokens.kept[rows])).to(self.device)
+        return self.body(TextBatch(ids, lengths, tokens.seen[texts].tolist()))[kept]
 
 
 def threads() -> int:

@@ -51,12 +51,16 @@ class CompiledModel:
 
     def __call__(self, tokens: Tokens, texts: NDArray[np.int64]) -> Floats:
         """Return (n, H), the vectors of the kept tokens of some of the texts, in the order asked for."""
-        rows = tokens.rows(texts)
-        hidden = self.body(tokens.ids[rows], np.diff(tokens.starts)[texts].tolist(), tokens.seen[texts].tolist())
-        out = self.projection(hidden[tokens.kept[rows]])
+        out = self.projection(self.hidden(tokens, texts))
         vectors = np.empty_like(out)
         transformer.units(out, vectors)
         return vectors
+
+    def hidden(self, tokens: Tokens, texts: NDArray[np.int64]) -> Floats:
+        """Return (n, I), the hidden states of the kept tokens."""
+        rows = tokens.rows(texts)
+        hidden = self.body(tokens.ids[rows], np.diff(tokens.starts)[texts].tolist(), tokens.seen[texts].tolist())
+        return hidden[tokens.kept[rows]]
 
 
 class Projection:

@@ -31,7 +31,7 @@ QUANTIZED = "model.int8.safetensors"  # a name of ours: others would take the co
 PICKLE = "pytorch_model.bin"
 PROJECTION = "linear.weight"
 POOLING = "HierarchicalTokenPooling"  # a module of sentence-transformers
-_FILES = ["*.json", "*.safetensors", "vocab.txt", config.METADATA]  # what is fetched from a hub
+_FILES = ["*.json", "*.safetensors", "vocab.txt", "spiece.model", config.METADATA]  # what is fetched from a hub
 _COMMIT = re.compile("[0-9a-f]{40}")
 # tensors of a checkpoint that a model of hidden states has no place for, and that nobody misses
 _SPARE = re.compile(r"(^|\.)(pooler\.|cls\.|lm_head\.|predictions\.)|^linear\.weight$|(^|\.)position_ids$|^residual\.")
@@ -91,7 +91,7 @@ class Checkpoint:
     @property
     def weights(self) -> list[Path]:
         """Return the files that hold the weights, the transformer's first."""
-        dense = [_weights(path, self.trust) for kind, path in self._modules if kind == "Dense"]
+        dense = [_weights(path, self.trust) for kind, path in self._modules if kind in ("Dense", "LayerNorm")]
         return [*_shards(_weights(self._backbone, self.trust)), *dense]
 
     @cached_property
@@ -242,6 +242,10 @@ class Checkpoint:
             raise CorruptFileError(f"{_weights(self.folder, self.trust)} lacks the tensor {PROJECTION!r}")
         return []
 
+    def tensors(self) -> dict[str, Array]:
+        """Return the transformer's tensors under the names that its files have."""
+        return self._state()
+
     def _state(self) -> dict[str, Array]:
         """Return all tensors. They are read anew each time: safetensors are mapped and not copied."""
         state: dict[str, Array] = {}
@@ -289,6 +293,17 @@ def find(source: str | Path, *, revision: str | None = None, trust: bool = False
     Raises  UnavailableError if it is neither a folder nor can be fetched
             CorruptFileError or MismatchError if it is there, but not a checkpoint that we can read
     """
+    name, folder, commit = locate(source, revision=revision, trust=trust)
+    found = Checkpoint(name=name, folder=folder, revision=commit, settings=config.read(folder), trust=trust)
+    for kind, path in found._modules:
+        if kind not in ("Transformer", "Dense", "MultiVectorMask", "Normalize", "Pooling", POOLING):
+            raise MismatchError(f"{folder / config.MODULES} lists a {named(kind)} at {path}, which we do not do")
+    _ = found.pooling  # a module that asks for what we do not do is told before weights are read
+    return found
+
+
+def locate(source: str | Path, *, revision: str | None = None, trust: bool = False) -> tuple[str, Path, str | None]:
+    """Return name, folder and commit of a model, whatever kind of model it is. Raises UnavailableError as `find`."""
     folder = Path(source).expanduser()
     if os.path.isfile(folder) and folder.suffix == ".dnn":
         raise MismatchError(f"{folder}: name the folder that holds it, with config.json and vocab.txt beside it")
@@ -299,12 +314,7 @@ def find(source: str | Path, *, revision: str | None = None, trust: bool = False
     else:
         name, folder = str(source), _fetch(str(source), revision, trust)
         commit = folder.name if _COMMIT.fullmatch(folder.name) else revision
-    found = Checkpoint(name=name, folder=folder, revision=commit, settings=config.read(folder), trust=trust)
-    for kind, path in found._modules:
-        if kind not in ("Transformer", "Dense", "MultiVectorMask", "Normalize", "Pooling", POOLING):
-            raise MismatchError(f"{folder / config.MODULES} lists a {named(kind)} at {path}, which we do not do")
-    _ = found.pooling  # a module that asks for what we do not do is told before weights are read
-    return found
+    return name, folder, commit
 
 
 def _nowhere(source: str) -> UnavailableError:
@@ -321,7 +331,7 @@ def _fetch(name: str, revision: str | None, trust: bool) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 
-    patterns = [*_FILES, PICKLE, "*.dnn"] if trust else _FILES
+    patterns = [*_FILES, PICKLE, f"*/{PICKLE}", "*.dnn"] if trust else _FILES
     try:
         try:
             return Path(snapshot_download(name, revision=revision, allow_patterns=patterns, local_files_only=True))

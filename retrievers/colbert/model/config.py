@@ -69,6 +69,7 @@ class ModelConfig:
     expansion_length: int = 32  # read if expansion is "min"
     expansion_token: str | None = None  # None: the tokenizer's mask token
     attend_to_mask_tokens: bool = False
+    similarity: str = "cosine"  # or "l2": by which it was trained
 
     @property
     def mask_punctuation(self) -> bool:
@@ -89,8 +90,8 @@ def read(folder: Path) -> ModelConfig:
         raise CorruptFileError(f"{folder / METADATA}: config is {shown(metadata)}, not settings with names")
     path = folder / METADATA
     similarity = setting(path, metadata, "similarity", "cosine")
-    if similarity != "cosine":
-        raise MismatchError(f"{path} asks for similarity {shown(similarity)}; only 'cosine' is supported")
+    if similarity not in ("cosine", "l2"):
+        raise MismatchError(f"{path} asks for similarity {shown(similarity)}, and there are 'cosine' and 'l2'")
     return ModelConfig(
         dim=length(path, metadata, "dim", 0) or None,
         query_maxlen=length(path, metadata, "query_maxlen", 32),
@@ -99,6 +100,7 @@ def read(folder: Path) -> ModelConfig:
         doc_marker=setting(path, metadata, "doc_token_id", "") or "[unused1]",
         skiplist=PUNCTUATION if setting(path, metadata, "mask_punctuation", True) else (),
         attend_to_mask_tokens=setting(path, metadata, "attend_to_mask_tokens", False),
+        similarity=similarity,
     )
 
 

@@ -12,12 +12,12 @@ Shapes
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from threading import Barrier
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,6 +38,8 @@ GPU_TOKENS, TORCH_TOKENS = 65_536, 2048  # in a batch: enough to fill the matrix
 DEVICES = ("auto", "cpu", "cuda", "mps")
 PRECISIONS = ("auto", "fp32", "int8", "bf16", "fp16")
 
+_OF_QUERIES = ("query", "expansion", "attend")  # settings that no vector of a document depends on
+
 Vectors = NDArray[np.float32] | NDArray[np.float16]
 
 
@@ -48,6 +50,10 @@ class ModelCopy(Protocol):
 
     def __call__(self, tokens: Tokens, texts: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return (n, H), the vectors of the kept tokens of some of the texts, in the order asked for."""
+        ...
+
+    def hidden(self, tokens: Tokens, texts: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Return (n, I), the hidden states of the same tokens, which no projection has seen."""
         ...
 
 
@@ -72,7 +78,7 @@ class Encoder:
     ) -> None:
         projection = checkpoint.steps()
         self.checkpoint, self.config, self.precision = checkpoint, checkpoint.settings, precision
-        self.tokens = TextTokens(checkpoint.tokenizer, checkpoint.settings)
+        self.tokens = self._reader(checkpoint)
         if (words := checkpoint.words) is not None and (size := self.tokens.size) > words:
             raise MismatchError(
                 f"{checkpoint.tokenizer} has {size:,} tokens, and the model {words:,} embeddings: some tokens have no "
@@ -93,15 +99,16 @@ class Encoder:
         precision: str = "auto",
         query_maxlen: int | None = None,
         doc_maxlen: int | None = None,
-    ) -> "Encoder":
+        skiplist: tuple[str, ...] | None = None,
+    ) -> Self:
         """Return the encoder of a checkpoint: a folder, or a name on the Hugging Face hub.
 
         revision      of the hub: a branch, tag or commit
-        trust         whether weights may be a pickle; see `checkpoint.find`
+        trust         whether weights may be a pickle
         device        "auto" (every GPU there is, else the CPU), "cpu", "cuda", "cuda:1", "mps"
         precision     "fp32", "int8" (BERT on a CPU), "bf16", "fp16" (torch); "auto": fp16 on a GPU; on a CPU int8 for a
                       checkpoint that is stored so, else fp32. A BERT in fp32 or int8 has the same vectors on every CPU
-        query_maxlen  tokens of a query, doc_maxlen of a document; None: what the checkpoint says
+        query_maxlen, doc_maxlen, skiplist  None: what the checkpoint says
 
         Raises  UnavailableError, CorruptFileError, MismatchError: see `checkpoint.find`
                 UnavailableError where torch is needed and is not there
@@ -111,7 +118,8 @@ class Encoder:
             raise unknown("precision", precision, PRECISIONS)
         if device.partition(":")[0] not in DEVICES:
             raise unknown("device", device, DEVICES)
-        model = _of_lengths(checkpoint.find(source, revision=revision, trust=trust), query_maxlen, doc_maxlen)
+        found = checkpoint.find(source, revision=revision, trust=trust)
+        model = _with(found, query_maxlen, doc_maxlen, skiplist)
         plain = bert_cpu.fits(model.described)
         if device == "cpu" or (device == "auto" and not _gpu_here()):
             if precision == "auto" and plain:
@@ -119,13 +127,14 @@ class Encoder:
             if plain and precision in bert_cpu.PRECISIONS:
                 lane = bert_cpu.CompiledModel(model, precision)
                 return cls(model, [lane], precision, workers=num_processors(), budget=bert_cpu.TOKENS)
-        if precision == "int8":
-            where = f"{model.name} is a {model.described.get('model_type')}" if not plain else f"this is {device}"
-            raise MismatchError(f"precision=int8 is for BERT models on a CPU, and {where}; take another precision")
         return cls._in_torch(model, device, precision)
 
     @classmethod
-    def _in_torch(cls, source: Checkpoint, device: str, precision: str) -> "Encoder":
+    def _in_torch(cls, source: Checkpoint, device: str, precision: str) -> Self:
+        if precision == "int8":
+            other = not bert_cpu.fits(source.described)
+            where = f"{source.name} is a {source.described.get('model_type')}" if other else f"this is {device}"
+            raise MismatchError(f"precision=int8 is for BERT models on a CPU, and {where}; take another precision")
         devices = _devices(device, source)
         from retrievers.colbert.model import bert
 
@@ -136,6 +145,18 @@ class Encoder:
         workers = bert.threads() if cpu else 2 * len(lanes)  # two a GPU, so that it need not wait
         return cls(source, lanes, precision, workers=workers, budget=TORCH_TOKENS if cpu else GPU_TOKENS, torch_cpu=cpu)
 
+    def _reader(self, checkpoint: Checkpoint) -> Any:
+        """Return what reads texts, with what `TextTokens` has."""
+        return TextTokens(checkpoint.tokenizer, checkpoint.settings)
+
+    def _starts(self, tokens: Tokens) -> NDArray[np.int64]:
+        """Return where the vectors of each text begin and end."""
+        return tokens.kept_starts()
+
+    def _values(self, lane: ModelCopy, tokens: Tokens, texts: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Return the vectors of some texts."""
+        return lane(tokens, texts)
+
     def queries(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Return (B, Q, H), each vector of length 1.
 
@@ -143,7 +164,7 @@ class Encoder:
         one its width, and rows of zeros behind the shorter: they add nothing to MaxSim.
         """
         tokens = self.tokens.queries(texts)
-        vectors, starts = self._encode(tokens, np.float32)
+        vectors, starts = self.encode(tokens, np.float32)
         widths = np.diff(starts)
         width = int(widths.max(initial=0)) or self.config.query_maxlen
         out = np.zeros((len(texts), width, self.dim), np.float32)
@@ -156,7 +177,7 @@ class Encoder:
         if len(parts) == 1:
             return parts[0]
         starts = np.cumsum([0, *(length for part in parts for length in np.diff(part.starts))])
-        vectors: Vectors = np.concatenate([part.vectors for part in parts] or [np.empty((0, self.dim), self._numbers)])
+        vectors: Vectors = np.concatenate([part.vectors for part in parts] or [np.empty((0, self.dim), self.numbers)])
         return TokenVectors(vectors, starts.astype(np.int64))
 
     def stream(self, texts: Iterable[str], *, chunk: int = CHUNK) -> Iterator[TokenVectors]:
@@ -174,7 +195,7 @@ class Encoder:
             ahead = reader.submit(read)
             while (tokens := ahead.result()) is not None:
                 ahead = reader.submit(read)
-                yield self._encode(tokens, self._numbers)
+                yield self.encode(tokens)
 
     def tokens_of_query(self, text: str) -> list[str]:
         """Return the query's tokens that have a vector, as the vocabulary spells them."""
@@ -198,22 +219,33 @@ class Encoder:
             "doc_maxlen": self.config.doc_maxlen,
         }
 
+    def facts_of_docs(self) -> dict[str, Any]:
+        """Return what the vectors of documents depend on: the weights, the precision, how a document is read."""
+        how = {key: value for key, value in asdict(self.config).items() if not key.startswith(_OF_QUERIES)}
+        return {"model": self.checkpoint.sha256, "dim": self.dim, "precision": self.precision, "read": how}
+
     @property
-    def _numbers(self) -> Any:
+    def numbers(self) -> Any:
+        """Return the kind of number that documents have."""
         return np.float32 if self.precision == "fp32" else np.float16
 
-    def _encode(self, tokens: Tokens, numbers: Any) -> TokenVectors:
+    def encode(self, tokens: Tokens, numbers: Any = None) -> TokenVectors:
+        """Return the vectors of the kept tokens of some texts.
+
+        numbers  what they are: float32, float16; None: what documents have in this precision
+        """
+        numbers = numbers or self.numbers
         if (words := self.checkpoint.words) is not None and (last := int(tokens.ids.max(initial=0))) >= words:
             raise CorruptFileError(
                 f"{self.tokens.path}: a token has the number {last:,}, and the model {words:,} embeddings"
             )
-        starts = tokens.kept_starts()
+        starts = self._starts(tokens)
         vectors = np.empty((int(starts[-1]), self.dim), numbers)
         batches = _batches(np.diff(tokens.starts), self._budget)
 
         def encode(number: int) -> None:
             texts = batches[number]
-            values = self._lanes[number % len(self._lanes)](tokens, texts)
+            values = self._values(self._lanes[number % len(self._lanes)], tokens, texts)
             if not np.isfinite(values).all():
                 raise CorruptFileError(
                     f"{self.checkpoint.folder}: the model gives a text vectors that are not finite; its weights are "
@@ -244,17 +276,20 @@ class Encoder:
         return workers
 
 
-def _of_lengths(source: Checkpoint, query_maxlen: int | None, doc_maxlen: int | None) -> Checkpoint:
-    """Return a checkpoint with the lengths that are asked for. Raises MismatchError if it has not so many positions."""
-    positions = source.positions
+def _with(
+    source: Checkpoint, query_maxlen: int | None, doc_maxlen: int | None, skiplist: tuple[str, ...] | None
+) -> Checkpoint:
+    """Return a checkpoint with settings that are asked for. Raises MismatchError if it has not so many positions."""
+    positions, said = source.positions, source.settings
     for name, maxlen in (("query_maxlen", query_maxlen), ("doc_maxlen", doc_maxlen)):
         if maxlen is not None and maxlen > positions:
             raise MismatchError(f"{name}={maxlen} is more than the {positions} positions of {source.name}")
     settings = replace(
-        source.settings,
-        query_maxlen=query_maxlen or min(source.settings.query_maxlen, positions),
-        doc_maxlen=doc_maxlen or min(source.settings.doc_maxlen, positions),
-        expansion_length=min(source.settings.expansion_length, positions),
+        said,
+        query_maxlen=query_maxlen or min(said.query_maxlen, positions),
+        doc_maxlen=doc_maxlen or min(said.doc_maxlen, positions),
+        expansion_length=min(said.expansion_length, positions),
+        skiplist=said.skiplist if skiplist is None else skiplist,
     )
     return replace(source, settings=settings)
 

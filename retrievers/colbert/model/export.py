@@ -3,7 +3,8 @@
 What is settled here: ColBERT's own layout serves all four, so nothing stands
 beside it for the others (they look for HF_ColBERT in config.json, then for
 `linear.weight` and artifact.metadata), and a modules.json is never written: where
-it stands, nobody reads artifact.metadata. Settings for which that file has no
+it stands, nobody reads artifact.metadata. A model of one vector a text has no projection
+and no settings: it is a transformer as AutoModel opens it. Settings for which that file has no
 word are refused, not dropped. PyLate alone leaves out punctuation whatever
 mask_punctuation says: give it skiplist_words=[] then.
 
@@ -67,7 +68,7 @@ class TrainedModel:
 
     described: Mapping[str, Any]  # the transformer's config.json
     state: Mapping[str, "Tensor"]  # its tensors, named as in transformers without a prefix; a pooler is left out
-    projection_HI: "Tensor"  # (numbers in a vector, numbers in a hidden state)
+    projection_HI: "Tensor | None"  # (numbers in a vector, numbers in a hidden state); None: one vector a text
     tokenizer: Path  # the folder with the tokenizer's files, that of the checkpoint the training began with
     settings: ModelConfig  # a prompt that is one word of the vocabulary is written as the marker it is
 
@@ -100,17 +101,20 @@ def write(folder: Path, model: TrainedModel, papers: Papers, *, precision: Preci
     from safetensors.torch import save_file
 
     source = _tokenizer(model.tokenizer)
-    TextTokens(source, model.settings)  # says so if the vocabulary lacks a marker
-    settings, renamed = _markers(model.settings, source)
-    model = replace(model, settings=replace(settings, dim=settings.dim or model.projection_HI.shape[0]))
+    renamed: dict[str, str] = {}
+    if model.projection_HI is not None:
+        TextTokens(source, model.settings)  # says so if the vocabulary lacks a marker
+        settings, renamed = _markers(model.settings, source)
+        model = replace(model, settings=replace(settings, dim=settings.dim or model.projection_HI.shape[0]))
     _check(model)
-    stored = _stored(_prefixed(model.described, model.state), model.projection_HI, precision)
+    stored = _stored(model, precision)
     files = _files(model, papers)
     meta = {"format": FORMAT, "kind": "checkpoint", "precision": precision, "extra": sorted(papers.extra)}
     with writing(folder.parent), artifact.folder(folder, meta, seal=True) as part:
         for name, content in files.items():
             (part / name).write_bytes(content)
-        _refuse_loss(model.settings, config.read(part))
+        if model.projection_HI is not None:
+            _refuse_loss(model.settings, config.read(part))
         for name in _TOKENIZER:
             twice = precision == "int8" and name == "vocab.txt" and source.suffix == ".json"
             if (model.tokenizer / name).exists() and not twice:
@@ -121,10 +125,12 @@ def write(folder: Path, model: TrainedModel, papers: Papers, *, precision: Preci
 
 def _files(model: TrainedModel, papers: Papers) -> dict[str, bytes]:
     """Return the content of every file but the tensors' and the tokenizer's."""
-    described = {name: value for name, value in model.described.items() if name not in _LEFT_OUT}
+    described = {name: value for name, value in model.described.items() if name not in (*_LEFT_OUT, "architectures")}
+    late = model.projection_HI is not None
+    own: dict[str, Any] = {"architectures": ["HF_ColBERT"]} if late else {}  # else a transformer as it is
     return {
-        _CONFIG: _json(described | {"architectures": ["HF_ColBERT"], "torch_dtype": "float32"}),
-        config.METADATA: _json(_metadata(model.settings)),
+        _CONFIG: _json({**described, **own, "torch_dtype": "float32"}),
+        **({config.METADATA: _json(_metadata(model.settings))} if late else {}),
         TRAINING: _json(papers.training),
         README: papers.readme.encode(),
         **papers.extra,
@@ -147,9 +153,9 @@ def expand(folder: Path, out: Path, *, precision: Literal["fp32", "fp16"] = "fp3
     source = checkpoint.find(folder)
     (file,) = source.weights
     torch, state = extras.package("torch", "writing a checkpoint"), tensors.read(file, trust=False)
-    (step,) = source.projection()
-    state.pop(PROJECTION)
-    prefix = _prefix(source.described)
+    projection = source.projection()
+    state.pop(PROJECTION, None)
+    prefix = _prefix(source.described) if projection else ""
     try:
         readme = (folder / README).read_text(encoding="utf-8")
         extra = {name: (folder / name).read_bytes() for name in names}
@@ -158,7 +164,7 @@ def expand(folder: Path, out: Path, *, precision: Literal["fp32", "fp16"] = "fp3
     model = TrainedModel(
         described=source.described,
         state={name.removeprefix(prefix): torch.tensor(array) for name, array in state.items()},
-        projection_HI=step.weight_HI,
+        projection_HI=projection[0].weight_HI if projection else None,
         tokenizer=folder,
         settings=source.settings,
     )
@@ -182,13 +188,14 @@ def quantized(weight_RC: "Tensor") -> tuple["Tensor", "Tensor"]:
     return codes_RGW.flatten(1).to(torch.int8), scale_RG1.squeeze(2)
 
 
-def _stored(state: Mapping[str, "Tensor"], projection_HI: "Tensor", precision: Precision) -> dict[str, "Tensor"]:
+def _stored(model: TrainedModel, precision: Precision) -> dict[str, "Tensor"]:
     """Return copies of all tensors as the file holds them."""
     import torch
 
     number = torch.float16 if precision == "fp16" else torch.float32
     out: dict[str, Tensor] = {}
-    for name, tensor in {**state, PROJECTION: projection_HI}.items():
+    projection = {} if model.projection_HI is None else {PROJECTION: model.projection_HI}
+    for name, tensor in {**_prefixed(model), **projection}.items():
         plain = tensor.detach().to("cpu", number, copy=True).contiguous()
         if not plain.isfinite().all():
             raise LotteError(
@@ -205,7 +212,7 @@ def _stored(state: Mapping[str, "Tensor"], projection_HI: "Tensor", precision: P
 def _check(model: TrainedModel) -> None:
     """Refuse tensors that config.json or the settings do not describe: our reader would refuse them too."""
     described, width = model.described, model.described.get("hidden_size", model.described.get("dim"))
-    if list(model.projection_HI.shape) != [model.settings.dim, width]:
+    if model.projection_HI is not None and list(model.projection_HI.shape) != [model.settings.dim, width]:
         raise ValueError(f"projection_HI is {list(model.projection_HI.shape)}, not {[model.settings.dim, width]}")
     if not bert_cpu.fits(described):
         return
@@ -216,10 +223,10 @@ def _check(model: TrainedModel) -> None:
         raise ValueError(f"state: {name!r} is {shapes.get(name, 'missing')}; config.json asks for {expected.get(name)}")
 
 
-def _prefixed(described: Mapping[str, Any], state: Mapping[str, "Tensor"]) -> dict[str, "Tensor"]:
-    """Return the tensors that have a part in the hidden states, under the names of ColBERT's layout."""
-    prefix = _prefix(described)
-    return {f"{prefix}{name}": value for name, value in state.items() if not checkpoint.is_spare(name)}
+def _prefixed(model: TrainedModel) -> dict[str, "Tensor"]:
+    """Return the tensors that have a part in the hidden states; with a projection by the names of ColBERT's layout."""
+    prefix = "" if model.projection_HI is None else _prefix(model.described)
+    return {f"{prefix}{name}": value for name, value in model.state.items() if not checkpoint.is_spare(name)}
 
 
 def _prefix(described: Mapping[str, Any]) -> str:
@@ -243,7 +250,7 @@ def _metadata(settings: ModelConfig) -> dict[str, Any]:
         "query_token": "[Q]", "doc_token": "[D]",  # how ColBERT prints the markers; nothing is read from it
         "query_maxlen": settings.query_maxlen, "doc_maxlen": settings.doc_maxlen, "dim": settings.dim,
         "mask_punctuation": settings.mask_punctuation, "attend_to_mask_tokens": settings.attend_to_mask_tokens,
-        "similarity": "cosine",
+        "similarity": settings.similarity,
     }  # fmt: skip
 
 

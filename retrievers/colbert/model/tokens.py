@@ -8,7 +8,7 @@ end to end, so there is no padding that could leak.
 Source  Khattab & Zaharia 2020, arXiv:2004.12832, section 3.2; ColBERT's query_tokenization.py, doc_tokenization.py
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
@@ -98,7 +98,11 @@ class TextTokens:
         """Give, for each text, the kept tokens as the vocabulary spells them."""
         kept_starts, kept = tokens.kept_starts().tolist(), tokens.ids[tokens.kept].tolist()
         for begin, end in pairwise(kept_starts):
-            yield [self._query_tokenizer.id_to_token(number) or "[UNK]" for number in kept[begin:end]]
+            yield self.spelled(kept[begin:end])
+
+    def spelled(self, numbers: Iterable[int]) -> list[str]:
+        """Return tokens, given by their numbers, as the vocabulary spells them."""
+        return [self._query_tokenizer.id_to_token(number) or "[UNK]" for number in numbers]
 
     def _rows(self, texts: Sequence[str], *, query: bool) -> list[list[int]]:
         reader = self._query_tokenizer if query else self._doc_tokenizer
