@@ -71,6 +71,8 @@ LATE = ("index", SCIENCE, "--out", "index", "--retriever", "colbertv2", "-o", "c
         ("torch", ("train", "colbertv2", SCIENCE, "--out", "run")),
         ("torch", ("train", "crossencoder", SCIENCE, "--out", "run")),
         ("transformers", ("train", "colbertv2", SCIENCE, "--out", "run")),
+        ("torch", ("train", "tct_colbert", SCIENCE, "--out", "run")),
+        ("faiss", ("index", SCIENCE, "--out", "index", "--retriever", "colbert", "-o", "checkpoint=shipped")),
     ],
     ids=lambda value: value if isinstance(value, str) else value[0],
 )
