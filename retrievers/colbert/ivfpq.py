@@ -6,8 +6,9 @@ that are nearest there; the documents of all that all query tokens took are the 
 the second stage does: over vectors of length 1 the order by L2 is the order by cosine.
 
 The files are plain arrays: FAISS's own file is not read, because FAISS believes whatever stands in it. The same vectors
-make the same files on one machine, because one thread trains. A collection with fewer vectors than 39 for each
-partition, or than 256 in all, which FAISS cannot train, gets fewer partitions or shorter codes, and that is said.
+make the same files on one machine: one thread trains, so how many there are has no part in it. A collection with fewer
+vectors than 39 for each partition, or than 256 in all, which FAISS cannot train, gets fewer partitions or shorter
+codes, and that is said.
 
 Legend  N tokens  H numbers in a vector  P partitions  s parts of a vector  B bytes of a code
 Source  Khattab & Zaharia 2020, arXiv:2004.12832, section 3.6; FAISS 1.15, faiss/IndexIVFPQ.h
@@ -76,7 +77,7 @@ def write(folder: Path, vectors_NH: NDArray[Any], shape: Shape, seed: int, say: 
         rows = np.sort(np.random.default_rng(seed).choice(count, most, replace=False))
         say(f"training {shape.partitions:,} partitions on {most:,} of {count:,} vectors")
     index.cp.seed = index.pq.cp.seed = seed + 1  # FAISS takes 0 for no seed
-    with _threads(1):  # of more, who is first would have a say in the sums
+    with _threads(1):  # so that no sum depends on how many there are
         index.train(_floats(vectors_NH[rows]))
     for first in range(0, count, AT_ONCE):
         index.add(_floats(vectors_NH[first : first + AT_ONCE]))

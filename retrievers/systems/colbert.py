@@ -71,7 +71,7 @@ _COUNTED = ("partitions", "sub_vectors", "code_bits")  # what an index says of i
 
 @dataclass(frozen=True)
 class ColBERT:
-    checkpoint: str  # a folder, a name on the Hugging Face hub, or "shipped"
+    checkpoint: str = ""  # a folder, a name on the Hugging Face hub, or "shipped"; it has to be said
     revision: str = ""  # of the hub; "": the newest
     trust: bool = field(default=False, metadata=SPOKEN)  # whether the weights may be a pickle
     query_maxlen: int = field(default=0, metadata=SEARCH_TIME)  # tokens; 0: what the dataset or the checkpoint says
@@ -92,6 +92,11 @@ class ColBERT:
     name: str = field(default="colbert", kw_only=True, metadata=NAME)
 
     def __post_init__(self) -> None:
+        if not self.checkpoint:
+            raise ValueError(
+                "checkpoint names a folder, a name on the Hugging Face hub (colbert-ir/colbertv1.9), or shipped; "
+                "`lotte train colbert` makes one"
+            )
         if self.first:
             pipeline.require_one(self.first)
         if self.similarity not in SIMILARITIES:

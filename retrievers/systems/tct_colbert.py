@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lotte import Corpus, Queries, Run
-from lotte.errors import MismatchError
+from lotte.errors import MismatchError, UnavailableError
 from lotte.processors import num_processors
 from retrievers import index_folder, passage_vectors
 from retrievers.colbert.index.meta import require_model
@@ -136,10 +136,15 @@ def _encoder(
 ) -> "TctEncoder":
     from retrievers.colbert.model.tct import TctEncoder
 
-    return TctEncoder.load(
-        checkpoint, revision=revision or None, trust=trust, device=device, precision=precision,
-        query_maxlen=lengths[0], doc_maxlen=lengths[1],
-    )  # fmt: skip
+    try:
+        return TctEncoder.load(
+            checkpoint, revision=revision or None, trust=trust, device=device, precision=precision,
+            query_maxlen=lengths[0], doc_maxlen=lengths[1],
+        )  # fmt: skip
+    except UnavailableError as error:
+        if checkpoint != CHECKPOINT:
+            raise
+        raise UnavailableError(f"{error}; `lotte train tct_colbert` makes another") from None
 
 
 retriever = TctColBERT

@@ -79,6 +79,8 @@ DENSE = ("index", SCIENCE, "--out", "index", "--retriever", "dense", "-o", "chec
         ("torch", DENSE),
         ("sentence_transformers", ("index", SCIENCE, "--out", "index", "--retriever", "splade", "-o", "checkpoint=splade")),
         ("faiss", (*DENSE, "-o", "search=hnsw")),
+        ("torch", ("train", "tct_colbert", SCIENCE, "--out", "run")),
+        ("faiss", ("index", SCIENCE, "--out", "index", "--retriever", "colbert", "-o", "checkpoint=shipped")),
     ],
     ids=lambda value: value if isinstance(value, str) else value[0],
 )

@@ -1,5 +1,6 @@
 """What the papers printed is kept as printed; ours stands beside it where a record of the same data is."""
 
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -35,6 +36,12 @@ def record(system: str, dataset: str, measure: str, value: float, *, counts=None
 def cells(records=(), **chosen) -> dict[tuple[str, str], papers.PaperCell]:
     found = papers.tables([(DONE, one) for one in records], **chosen)
     return {(cell.row, cell.column): cell for table in found for cell in table.cells}
+
+
+@pytest.mark.parametrize("name", names())
+def test_what_was_published_is_of_datasets_that_we_know(name):
+    published = import_module(f"retrievers.systems.{name}").PUBLISHED
+    assert [dataset for dataset in published if dataset not in catalogue.published()] == []
 
 
 @pytest.mark.parametrize(

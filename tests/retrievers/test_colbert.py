@@ -265,6 +265,7 @@ def test_more_partitions_than_there_are_files_for_are_told_before_room_is_made_f
 @pytest.mark.parametrize(
     ("option", "says"),
     [
+        ("checkpoint=", "checkpoint names a folder, .*; `lotte train colbert` makes one"),
         ("nprobe=2001", "nprobe is at most the number of partitions, 2000, not 2001"),
         ("bytes=3", "bytes are 2 or 4, not 3"),
         ("similarity=dot", "similarity is one of l2, cosine, not 'dot'"),

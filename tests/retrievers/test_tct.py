@@ -210,6 +210,17 @@ def test_a_tokenizer_that_reads_the_markers_otherwise_is_one_line(tmp_path):
         TctTokens(checkpoint.find(other).tokenizer, ModelConfig())
 
 
+def test_published_weights_that_cannot_be_had_are_one_line_with_the_command_that_makes_others(tmp_path, monkeypatch):
+    from lotte.errors import UnavailableError
+
+    def offline(*_, **__):
+        raise UnavailableError("there is no network")
+
+    monkeypatch.setattr(checkpoint, "find", offline)
+    with pytest.raises(UnavailableError, match=r"^there is no network; `lotte train tct_colbert` makes another$"):
+        load("tct_colbert").index(DOCS, tmp_path / "index")
+
+
 def test_a_checkpoint_that_is_not_here_is_one_line(tmp_path):
     with pytest.raises(LotteError, match="nowhere"):
         load("tct_colbert", [f"checkpoint={tmp_path / 'nowhere'}"]).index(DOCS, tmp_path / "index")
