@@ -166,12 +166,8 @@ class DenseIndex:
 
     def __init__(self, recipe: DenseRetriever, folder: index_folder.IndexFolder) -> None:
         self._recipe, self._folder, self._doc_ids = recipe, folder, folder.doc_ids
-        said = folder.meta.get("vectors")
-        if (
-            not isinstance(said, dict)
-            or said.get("similarity") not in SIMILARITIES
-            or not _is_length(said.get("longest"))
-        ):
+        self._longest, said = stored.longest(folder), folder.meta["vectors"]
+        if said.get("similarity") not in SIMILARITIES:
             raise CorruptFileError(f"{folder.path / META} does not say what the vectors are; {AGAIN}")
         self._said, self._vectors = said, stored.opened(folder.path, len(folder.doc_ids))
         self._graph: Graph | None = None
@@ -217,9 +213,7 @@ class DenseIndex:
     def _exact(self) -> ExactSearch:
         place = mapped(self._folder.path / "places.npy", np.int32, len(self._doc_ids))
         recipe = self._recipe
-        return ExactSearch(
-            self._vectors, place, float(self._said["longest"]), threads=recipe.num_threads, gpu=recipe.gpu
-        )
+        return ExactSearch(self._vectors, place, self._longest, threads=recipe.num_threads, gpu=recipe.gpu)
 
     @cached_property
     def _encoder(self) -> BiEncoder:
@@ -237,7 +231,3 @@ class DenseIndex:
                 f"{self._folder.path} was made with other weights of {recipe.checkpoint}; build it again"
             )
         return made
-
-
-def _is_length(value: Any) -> bool:
-    return type(value) in (int, float) and 0 <= value < float("inf")

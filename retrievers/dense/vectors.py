@@ -16,6 +16,8 @@ from lotte import Corpus
 from lotte.errors import CorruptFileError, LotteError
 from lotte.progress import Progress
 from retrievers.arrays import npy
+from retrievers.index_folder import IndexFolder
+from retrievers.index_meta import AGAIN, META
 
 VECTORS = "vectors.npy"
 KINDS = ("float32", "float16")
@@ -83,6 +85,15 @@ def opened(path: Path, count: int) -> NDArray[Any]:
     if vectors.ndim != 2 or len(vectors) != count or vectors.dtype not in KINDS or not vectors.flags.c_contiguous:
         raise CorruptFileError(f"{path / VECTORS}: expected {count:,} vectors, found {vectors.dtype} {vectors.shape}")
     return np.asarray(vectors).view(np.ndarray)  # which compiled code knows; it is mapped as before
+
+
+def longest(folder: IndexFolder) -> float:
+    """Return the length of the longest vector, as an index says it. Raises CorruptFileError if it does not."""
+    said = folder.meta.get("vectors")
+    value = said.get("longest") if isinstance(said, dict) else None
+    if isinstance(value, int | float) and 0 <= value < float("inf"):
+        return float(value)
+    raise CorruptFileError(f"{folder.path / META} does not say what the vectors are; {AGAIN}")
 
 
 def _longest(vectors: NDArray[Any]) -> float:

@@ -18,12 +18,14 @@ from typing import TYPE_CHECKING
 from lotte import Corpus, Queries, Run
 from lotte.errors import MismatchError, UnavailableError
 from lotte.processors import num_processors
-from retrievers import index_folder, passage_vectors
+from retrievers import index_folder
 from retrievers.colbert.index.meta import require_model
 from retrievers.colbert.model.config import read_json
 from retrievers.contamination.check import TRAINING, Seen
+from retrievers.dense import vectors
+from retrievers.dense.model import MODEL, keep_if_same
+from retrievers.dense.search import ExactSearch, Found
 from retrievers.options import NAME, SEARCH_TIME, SPOKEN
-from retrievers.passage_vectors import Found, PassageVectors
 from retrievers.retriever import Card
 from retrievers.topk import FoundHits, places
 
@@ -81,8 +83,11 @@ class TctColBERT:
         encoder = self.encoder
         with index_folder.resume_index(path, self, corpus) as (folder, meta):
             if not meta:
-                passage_vectors.write(folder, encoder, corpus)
+                keep_if_same(folder, encoder.facts(), vectors.VECTORS)
+                longest = vectors.write(folder, corpus, _encode(encoder), "float32", "encoding")
+                (folder / MODEL).unlink()
                 meta |= {"counts": {"documents": len(corpus), "dim": encoder.dim}, "model": encoder.facts()}
+                meta |= {"vectors": {"longest": longest}}
         return self.open(path)
 
     def open(self, path: Path) -> "PassageIndex":
@@ -94,25 +99,27 @@ class PassageIndex:
 
     def __init__(self, recipe: TctColBERT, folder: index_folder.IndexFolder) -> None:
         self._recipe, self._folder = recipe, folder
-        self._vectors = PassageVectors.open(folder.path, places(folder.doc_ids))
+        self._vectors = vectors.opened(folder.path, len(folder.doc_ids))
+        longest = vectors.longest(folder)
+        self._exact = ExactSearch(
+            self._vectors, places(folder.doc_ids), longest, threads=recipe.threads or num_processors()
+        )
 
     def search(self, queries: Queries, *, k: int) -> Run:
         """Answer every query with at most k hits."""
-        recipe, ids = self._recipe, list(queries)
-        threads = recipe.threads or num_processors()
+        ids = list(queries)
         found: dict[str, Found] = {}
         for first in range(0, len(ids), QUERIES_AT_ONCE):
             some = ids[first : first + QUERIES_AT_ONCE]
-            query_BH = self._encoder.queries([queries[query_id] for query_id in some])
+            query_QH = self._encoder.queries([queries[query_id] for query_id in some])
             with index_folder.using(self._folder.path):
-                best = self._vectors.best(query_BH, k, threads=threads)
-            found |= dict(zip(some, best, strict=True))
+                found |= dict(zip(some, self._exact.found(query_QH, k), strict=True))
         return Run(FoundHits(found, self._folder.doc_ids))
 
     @cached_property
     def _encoder(self) -> "TctEncoder":
         """Return the recipe's encoder. Raises MismatchError if it is not the one that the index was made with."""
-        encoder, dim = self._recipe.encoder, self._vectors.vectors.shape[1]
+        encoder, dim = self._recipe.encoder, self._vectors.shape[1]
         require_model(self._folder.meta.get("model"), encoder.facts(), self._recipe.checkpoint)
         if encoder.dim != dim:
             raise MismatchError(
@@ -120,6 +127,10 @@ class PassageIndex:
                 "index again"
             )
         return encoder
+
+
+def _encode(encoder: "TctEncoder") -> vectors.Encode:
+    return lambda texts: encoder.docs(texts).vectors
 
 
 def _taught(folder: Path) -> str:

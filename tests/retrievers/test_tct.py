@@ -3,17 +3,15 @@
 import numpy as np
 import pytest
 import tiny_checkpoint
-from hypothesis import given
-from hypothesis import strategies as st
 from late_vectors import texts
 
 from lotte import Doc, Docs, LotteError, Run
 from lotte.errors import MismatchError
-from retrievers import load, passage_vectors
+from retrievers import load
 from retrievers.colbert.model import checkpoint
 from retrievers.colbert.model.config import ModelConfig
 from retrievers.colbert.model.tct import TctEncoder, TctTokens, means
-from retrievers.passage_vectors import PassageVectors
+from retrievers.dense import vectors
 
 DOCS = Docs(tuple(Doc(f"d{row}", text) for row, text in enumerate(texts(60))))
 QUERIES = {"q1": "how to keep yeast warm", "q2": "router, disk!", "q3": ""}
@@ -106,20 +104,6 @@ def test_a_mean_is_of_a_text_s_own_rows():
 # what is found
 
 
-@given(st.integers(1, 30), st.integers(1, 3), st.integers(1, 40), st.integers(0, 2**32 - 1))
-def test_the_best_are_the_best_of_all_ties_by_the_larger_place(documents, queries, k, seed):
-    draw = np.random.default_rng(seed)
-    vectors = draw.integers(-2, 3, (documents, 3)).astype(np.float32)
-    query, place = draw.integers(-2, 3, (queries, 3)).astype(np.float32), draw.permutation(documents)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(passage_vectors, "BLOCK", 7)
-        found = PassageVectors(vectors, place).best(query, k, threads=2)
-    for (rows, scores), one in zip(found, query, strict=True):
-        wanted = sorted(range(documents), key=lambda row: (-(vectors[row] @ one), -place[row]))[:k]
-        assert rows.tolist() == wanted
-        assert scores.tolist() == [float(vectors[row] @ one) for row in wanted]
-
-
 def test_the_search_is_that_of_a_flat_index_of_faiss(plain, tmp_path):
     faiss = pytest.importorskip("faiss", reason="needs lotte-bench[dense]")
     system = load("tct_colbert", [f"checkpoint={plain}"])
@@ -141,7 +125,7 @@ def test_of_equal_passages_the_larger_id_is_first(plain, tmp_path):
 
 
 def test_a_build_that_was_stopped_goes_on_to_the_same_file(plain, tmp_path, monkeypatch):
-    monkeypatch.setattr(passage_vectors, "CHUNK", 16)
+    monkeypatch.setattr(vectors, "CHUNK", 16)
     system = load("tct_colbert", [f"checkpoint={plain}"])
     system.index(DOCS, tmp_path / "whole")
     encoded, docs = [], TctEncoder.docs
