@@ -6,20 +6,21 @@ has. `Run.of` puts these in order, ties and all.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 from lotte import Run
 
 Scored: TypeAlias = Mapping[str, float]  # doc_id -> score, best first
+Document = TypeVar("Document", int, str)  # what a document is called
 RRF_K = 60  # ranks are added to it before they divide: as the paper sets it
 
 
-def add_scores(lists: Sequence[Scored], weights: Sequence[float]) -> dict[str, float]:
+def add_scores(lists: Sequence[Mapping[Document, float]], weights: Sequence[float]) -> dict[Document, float]:
     """Add scores as they are, each run's by its weight; who is missing in a run has the least score of that run.
 
     Source  Lin et al. 2020, arXiv:2010.11386, equation 7, where the sparse run has the weight alpha and the dense one 1
     """
-    total: dict[str, float] = dict.fromkeys(doc_id for scores in lists for doc_id in scores)  # type: ignore[assignment]
+    total: dict[Document, float] = dict.fromkeys((doc_id for scores in lists for doc_id in scores), 0.0)
     least = [min(scores.values(), default=0.0) for scores in lists]
     for doc_id in total:
         total[doc_id] = sum(

@@ -18,7 +18,7 @@ from retrievers.colbert.model import checkpoint, config, export
 from retrievers.contamination import check, fingerprint
 from retrievers.contamination.check import TRAINING as TRAINING
 from retrievers.training.examples import Pairs
-from retrievers.training.settings import PairRecipe, Recipe, TctRecipe
+from retrievers.training.settings import HYBRID, PairRecipe, Recipe, TctRecipe
 
 RECIPES = {  # what is trained -> what it is called, and whose recipe it is
     "colbert": ("A late-interaction checkpoint", "ColBERT (Khattab & Zaharia 2020, section 3)"),
@@ -155,6 +155,8 @@ def _teacher(folder: Path, recipe: PairRecipe) -> dict[str, Any] | str:
         return _named(recipe.teacher) or "the ColBERT that this run trained first"
     if not isinstance(recipe, Recipe):
         return "none"
+    if recipe.teacher == HYBRID:
+        return f"the last model and BM25 together, whose scores had the weight {recipe.bm25_weight:g}"
     meta = artifact.meta(Path(recipe.teacher) if recipe.teacher else folder / "teacher" / "checkpoint")
     if meta is None or "training" not in meta:
         return _named(recipe.teacher) or "none here: the lines were made elsewhere"

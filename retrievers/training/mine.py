@@ -43,6 +43,16 @@ def _mined(pairs: Pairs, part: Part, index: Path, recipe: Retriever, k: int) -> 
     return {int(qid): _distinct(pairs, int(qid), map(int, run.doc_ids(qid))) for qid in queries}
 
 
+def scores(pairs: Pairs, folder: Path, recipe: Retriever, *, k: int) -> dict[int, dict[int, float]]:
+    """Return question -> passage -> score, best first, from the indexes that `mine` left in a folder."""
+    found: dict[int, dict[int, float]] = {}
+    for number, part in enumerate(pairs.parts):
+        queries = {str(qid): pairs.questions[qid] for qid in part.qids}
+        run = recipe.open(folder / f"{number}.index").search(queries, k=k)
+        found |= {int(qid): {int(hit.doc_id): hit.score for hit in run.hits[qid]} for qid in queries}
+    return found
+
+
 def _distinct(pairs: Pairs, qid: int, pids: Iterable[int]) -> list[int]:
     """Return passages without those that are word for word a right answer, or were there before."""
     right = pairs.positives.get(qid, ())

@@ -6,7 +6,7 @@
   teacher     a cross-encoder from pairs and negatives, unless one is named; on what v1 finds it comes after mine-1
   then, round after round:
   mine-R      the last model's index, with compression, and what it finds for every question
-  score-R     the teacher's scores of that
+  score-R     the teacher's scores of that; with teacher=hybrid those of the last model and of BM25 are added up
   tuples-R    lines of one positive and nway - 1 others, with scores
   distil-R    KL to the teacher, cross-entropy to in-batch negatives
   checkpoint  the last model with its papers: data, settings, losses, what was seen
@@ -24,12 +24,15 @@ from typing import Any
 import numpy as np
 
 from lotte import artifact
+from lotte.errors import MismatchError
 from retrievers import registry
 from retrievers.colbert.model import checkpoint
+from retrievers.fusion import add_scores
+from retrievers.retriever import Retriever
 from retrievers.training import examples, mine, teacher
 from retrievers.training.begun import SETTINGS
 from retrievers.training.ranks import Ranks
-from retrievers.training.settings import ColBERTRecipe, Fit, InteractionRecipe, PairRecipe, Recipe, TctRecipe
+from retrievers.training.settings import HYBRID, ColBERTRecipe, Fit, InteractionRecipe, PairRecipe, Recipe, TctRecipe
 from retrievers.training.sizes import require_lines
 from retrievers.training.steps import PairTraining, Say
 
@@ -67,8 +70,10 @@ class Training(PairTraining[Recipe]):
             for number in range(1, self.recipe.rounds + 1)
             for name in ("mine", "score", "tuples", "distil")
         ]
-        rounds.insert(1 if self.recipe.teacher_negatives == "mined" else 0, "teacher")
-        return [*self._begin, *rounds, "checkpoint"]
+        if self.recipe.teacher != HYBRID:
+            rounds.insert(1 if self.recipe.teacher_negatives == "mined" else 0, "teacher")
+        begin = [step for step in self._begin if step != "v1" or self.recipe.v1_passes]
+        return [*begin, *rounds, "checkpoint"]
 
     @property
     def last(self) -> Path:
@@ -80,8 +85,16 @@ class Training(PairTraining[Recipe]):
         return self.recipe.distil
 
     def _require(self) -> None:
-        if (named := self.recipe.teacher or self.recipe.teacher_start) and not self._lines:
+        recipe = self.recipe
+        if self._lines:
+            return
+        if (named := recipe.teacher or recipe.teacher_start) and named != HYBRID:
             checkpoint.find(named)
+        if not recipe.v1_passes and not checkpoint.find(recipe.start).projection():
+            raise MismatchError(
+                f"v1_passes=0 begins the rounds with {recipe.start}, which is no late-interaction checkpoint: "
+                "it has no projection; leave v1_passes out"
+            )
 
     # the steps
 
@@ -111,9 +124,26 @@ class Training(PairTraining[Recipe]):
 
     def _mined(self, number: int) -> mine.Mined:
         recipe, folder = self.recipe, self.folder / f"round{number}" / "mined"
+        return mine.mine(self.pairs, folder, self._late(number), k=recipe.depth, say=self._say)
+
+    def _late(self, number: int) -> Retriever:
+        """Return the system that is mined in a round: the last model, with compression."""
+        recipe = self.recipe
         options = {"checkpoint": str(self._before(number)), "device": recipe.device, "doc_maxlen": recipe.doc_maxlen}
-        late = registry.make("colbertv2", {**options, "bits": recipe.bits})
-        return mine.mine(self.pairs, folder, late, k=recipe.depth, say=self._say)
+        return registry.make("colbertv2", {**options, "bits": recipe.bits})
+
+    def _hybrid_scores(self, number: int, mined: mine.Mined) -> dict[int, dict[int, float]]:
+        """Return what the last model and BM25 say together of what either finds for each question, best first."""
+        recipe = self.recipe
+        late = mine.scores(self.pairs, self.folder / f"round{number}" / "mined", self._late(number), k=recipe.depth)
+        bm25 = mine.scores(self.pairs, self.folder / "bm25", registry.load("bm25"), k=recipe.depth)
+        scored = {}
+        for qid, pids in mined.items():
+            kept = {*pids, *self._bm25[qid], *self.pairs.positives.get(qid, ())}
+            both = add_scores([late[qid], bm25[qid]], [1.0, recipe.bm25_weight])
+            best = sorted(both.items(), key=lambda item: (-item[1], item[0]))
+            scored[qid] = {pid: round(score, 5) for pid, score in best if pid in kept}
+        return scored
 
     def _score(self, number: int) -> Path:
         recipe, path = self.recipe, self.folder / f"round{number}" / "distillation_scores.json"
@@ -124,6 +154,9 @@ class Training(PairTraining[Recipe]):
         if recipe.mined_questions and recipe.mined_questions < len(mined):
             chosen = sorted(draw.permutation(np.array(sorted(mined)))[: recipe.mined_questions].tolist())
             mined = {qid: mined[qid] for qid in chosen}
+        if recipe.teacher == HYBRID:
+            teacher.write(path, self._hybrid_scores(number, mined))
+            return path
         candidates = {}
         for qid, pids in mined.items():
             right = self.pairs.positives.get(qid, ())
@@ -160,6 +193,8 @@ class Training(PairTraining[Recipe]):
 
     def _before(self, number: int) -> Path:
         """Return the checkpoint that a round begins with."""
+        if number == 1 and not self.recipe.v1_passes:
+            return checkpoint.find(self.recipe.start).folder
         return self.folder / ("v1" if number == 1 else f"round{number - 1}") / "checkpoint"
 
 

@@ -8,7 +8,7 @@ those of ColBERTv2 and of its teacher, and those of TCT-ColBERT; all begin alike
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields, is_dataclass, replace
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, ClassVar, TypeVar, get_type_hints
 
 from lotte import key_value
 from lotte.errors import LotteError, did_you_mean, shown
@@ -31,6 +31,7 @@ _ABOVE_0 = (
 )  # fmt: skip
 FREE = ("parts", "validate_every", "save_every")  # settings that may change while a training is stopped
 TEACHER = "cross-encoder/ms-marco-MiniLM-L-6-v2"
+HYBRID = "hybrid"  # as a teacher: what a model and BM25 find together is better than what either does
 
 
 def lasting(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -125,6 +126,8 @@ class PairRecipe:
     v1: Fit = _V1
     mask_punctuation: bool = True  # whether punctuation gets no vector
 
+    _may_be_0: ClassVar[frozenset[str]] = frozenset()
+
     def __post_init__(self) -> None:
         """Raise LotteError for a word that names nothing, and for a number that no training can have."""
         _require_words(self)
@@ -132,7 +135,8 @@ class PairRecipe:
             raise LotteError(f"device is 'auto', 'cpu', 'cuda' or 'cuda:0', not {self.device!r:.60}")
         if not self.start:
             raise LotteError("start is a folder, or a name on the Hugging Face hub, and not empty")
-        require_bounds(self, above_0=[name for name in _ABOVE_0 if hasattr(self, name)])
+        above_0 = {name for name in _ABOVE_0 if hasattr(self, name)} - self._may_be_0
+        require_bounds(self, above_0=sorted(above_0))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,7 +150,10 @@ class ColBERTRecipe(PairRecipe):
 class Recipe(PairRecipe):
     """The settings of ColBERTv2's training, step by step."""
 
-    teacher: str = TEACHER  # a cross-encoder; "": train one first
+    _may_be_0: ClassVar[frozenset[str]] = frozenset({"v1_passes"})
+
+    teacher: str = TEACHER  # a cross-encoder; "": train one first; HYBRID: the last model and BM25
+    bm25_weight: float = 0.4  # of BM25's scores beside the last model's own, if the teacher is HYBRID
     teacher_start: str = ""  # what the trained teacher starts from; "": as the student
     teacher_maxlen: int = 180
     teacher_negatives: str = "bm25"  # or "mined": what v1 finds, which is what it will have to put in order
@@ -159,6 +166,9 @@ class Recipe(PairRecipe):
     mined_questions: int = 0  # how many questions are mined a round, drawn at random; 0: all
     passes: int = 1  # over the mined questions
     distil: Fit = _DISTIL
+    v1_passes: int = (
+        1  # over the questions; 0: the start is a late-interaction checkpoint, and the rounds begin with it
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

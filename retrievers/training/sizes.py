@@ -10,7 +10,7 @@ from retrievers.colbert.model import checkpoint
 from retrievers.training import teacher
 from retrievers.training.examples import Pairs
 from retrievers.training.ranks import Ranks
-from retrievers.training.settings import InteractionRecipe, PairRecipe, Recipe, TctRecipe
+from retrievers.training.settings import HYBRID, InteractionRecipe, PairRecipe, Recipe, TctRecipe
 
 
 def require_of_datasets(recipe: PairRecipe, datasets: Sequence[Dataset]) -> None:
@@ -26,6 +26,8 @@ def require_of_pairs(recipe: PairRecipe, pairs: Pairs, steps: Iterable[str]) -> 
     passages = max(len(part.pids) for part in pairs.parts)
     require(recipe, len(pairs.questions) - len(pairs.validation), passages, names)
     if not isinstance(recipe, Recipe):
+        return
+    if recipe.teacher == HYBRID:
         return
     if recipe.teacher and "score" in names:
         teacher.require_fit(checkpoint.find(recipe.teacher), maxlen=recipe.teacher_maxlen, fresh=False)

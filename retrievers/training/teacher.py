@@ -222,11 +222,23 @@ def score(
         Progress(total, "pairs", "scoring", done=before) as progress,
     ):
         for qid, scores in scored(model, pairs, left):
-            file.write(artifact.json_line([qid, [[value, pid] for pid, value in scores.items()]]))
+            file.write(_line(qid, scores))
             done[qid] = scores
             progress.advance(len(scores))
     part.replace(path)
     return done
+
+
+def write(path: Path, scores: Mapping[int, Mapping[int, float]]) -> None:
+    """Write scores in the original's form, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with artifact.Writer(path) as file:
+        for qid, of_passages in scores.items():
+            file.write(_line(qid, of_passages).encode())
+
+
+def _line(qid: int, scores: Mapping[int, float]) -> str:
+    return artifact.json_line([qid, [[value, pid] for pid, value in scores.items()]])
 
 
 def read(path: Path) -> dict[int, dict[int, float]]:
