@@ -19,14 +19,37 @@ LACKING = [name for name in NEEDS if importlib.util.find_spec(name) is None]
 pytestmark = pytest.mark.skipif(bool(LACKING), reason=f"not installed: {', '.join(LACKING)}; `make docs` installs them")
 
 
+def build(config: Path, folder: Path) -> "subprocess.CompletedProcess[str]":
+    """Build a site strictly. Never with --quiet: MkDocs 1.6.1 then counts no warnings, and passes what is broken."""
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--config-file", config, "--site-dir", folder]
+    env = os.environ | {"NO_MKDOCS_2_WARNING": "1", "LOTTE_REPOSITORY": "https://example.org/lotte"}
+    return subprocess.run(command, cwd=HOUSE, capture_output=True, text=True, env=env)
+
+
 @pytest.fixture(scope="module")
 def site(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("site")
-    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", folder]
-    env = os.environ | {"NO_MKDOCS_2_WARNING": "1", "LOTTE_REPOSITORY": "https://example.org/lotte"}
-    done = subprocess.run(command, cwd=HOUSE, capture_output=True, text=True, env=env)
+    done = build(HOUSE / "mkdocs.yml", folder)
     assert done.returncode == 0, done.stderr
     return folder
+
+
+@pytest.mark.parametrize(
+    ("page", "nav", "said"),
+    [
+        ("[there](gone.md)", "index.md", "'gone.md', but the target is not found"),
+        ("[there](#gone)", "index.md", "'#gone', but there is no such anchor"),
+        ("A page.", "gone.md", "'gone.md'"),
+    ],
+    ids=["a dead link", "a dead anchor", "a missing page"],
+)
+def test_what_is_broken_stops_the_build(tmp_path, page, nav, said):
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "index.md").write_text(f"# Home\n\n{page}\n")
+    config = f"INHERIT: {HOUSE}/mkdocs.yml\ndocs_dir: docs\nhooks: []\nplugins: []\nnav: [{nav}]\n"
+    (tmp_path / "mkdocs.yml").write_text(config)
+    done = build(tmp_path / "mkdocs.yml", tmp_path / "site")
+    assert done.returncode == 1 and said in done.stderr, done.stderr
 
 
 @pytest.fixture
