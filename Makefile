@@ -12,7 +12,7 @@ ANY = $(or $(shell for one in python3 "$(PYTHON)" python3.14 python3.13 python3.
 	"$$one" -c "" 2> /dev/null && echo "$$one" && break; done),python3)
 GONE := $(if $(realpath $(BIN)/python $(BIN)/python.exe),,gone) # an environment whose Python was removed is not ready
 
-.PHONY: demo test check fuzz bench lock clean gone
+.PHONY: demo test check fuzz bench docs lock clean gone
 
 demo: $(VENV)/ready ## build the sample collection, index it, score four retrievers
 	$(BIN)/lotte demo
@@ -36,6 +36,9 @@ bench: $(VENV)/ready-dev ## figures of this machine, beside those of the plain w
 	$(BIN)/python tests/bench/bench_bm25.py
 	$(BIN)/python tests/bench/bench_help.py
 
+docs: $(VENV)/ready-docs ## the site of docs/, into .work/site; a dead link or a missing page fails
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+
 lock: ## resolve constraints/ again, for every Python and platform
 	"$(or $(PYTHON),$(ANY))" tools/lock.py --environment .work/lock $(UPGRADE)
 
@@ -47,6 +50,10 @@ $(VENV)/ready: pyproject.toml constraints/demo.txt $(GONE)
 	@"$(ANY)" tools/setup_env.py demo "$(VENV)" --python "$(PYTHON)"
 	@touch $@
 
+$(VENV)/ready-docs: $(VENV)/ready constraints/test.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints/test.txt -e '.[docs]'
+	@touch $@
+
 $(VENV)/ready-dev: pyproject.toml constraints/test.txt $(GONE)
 	@"$(ANY)" tools/setup_env.py test "$(VENV)" --python "$(PYTHON)"
-	@touch $(VENV)/ready $@
+	@touch $(VENV)/ready $(VENV)/ready-docs $@
