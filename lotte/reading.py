@@ -100,6 +100,17 @@ def read_corpus(path: Path) -> Corpus:
     return OwnIds(path) if path.name.startswith(treccar.PARAGRAPHS) else Collection(path)
 
 
+def read_queries(path: Path) -> dict[str, str]:
+    """Return the questions of a file: BEIR's where it is a .jsonl, else `query_id TAB text` a line, plain or .gz.
+
+    Raises  CorruptFileError for another line, an id that is there twice, or a file without a question
+    """
+    queries = beir.read_queries(path) if ".jsonl" in path.suffixes else lotte.read_queries(path)
+    if not queries:
+        raise CorruptFileError(f"{path} holds no question: expected an id and a text with a tab between, a line each")
+    return queries
+
+
 def _nothing(path: Path) -> NoReturn:
     raise UnavailableError(
         f"{path} holds no questions: expected collection.tsv with qas.<search|forum>.jsonl or "
