@@ -17,6 +17,7 @@ from lotte.terminal import put, say
 if TYPE_CHECKING:
     from lotte import Queries, Run
     from retrievers import Index
+    from retrievers.texts import IndexTexts
 
 PROMPT = "question> "
 DEPTH, RUN_DEPTH = 10, 1000
@@ -59,13 +60,21 @@ def search_(
     if queries and out:
         _write_run(asked, queries, out, k or RUN_DEPTH)
         return
-    texts = IndexTexts(described, say)
-    for query in _questions(question):
-        for rank, hit in enumerate(asked.run({"": query}, k or DEPTH).hits[""], start=1):
+    _answer(asked, opened if explain else None, IndexTexts(described, say), _questions(question), k or DEPTH, as_json)
+
+
+def _answer(
+    asked: "_Asked", explains: "Index | None", texts: "IndexTexts", questions: Iterable[str], k: int, as_json: bool
+) -> None:
+    """Print the answers to questions, and if an index that `explains` is given, which words answered which."""
+    from retrievers.retriever import Explains
+
+    for query in questions:
+        for rank, hit in enumerate(asked.run({"": query}, k).hits[""], start=1):
             row = {"rank": rank, "score": hit.score, "doc_id": hit.doc_id, "text": texts[hit.doc_id]}
             print_row({"question": query, **row} if as_json else row, as_json)
-            if explain and isinstance(opened, Explains) and row["text"]:
-                print_answers(opened.explain(query, hit.doc_id, texts[hit.doc_id]), as_json)
+            if isinstance(explains, Explains) and row["text"]:
+                print_answers(explains.explain(query, hit.doc_id, texts[hit.doc_id]), as_json)
 
 
 def _require_sense(question: str, queries: Path | None, out: Path | None, explain: bool, as_json: bool) -> None:
