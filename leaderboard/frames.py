@@ -28,8 +28,8 @@ def results(folder: Path | str = "results") -> "DataFrame":
     Raises  UnavailableError if it is no folder, or pandas is not installed
     """
     pandas = extras.package("pandas", "a frame of records")
-    rows = [_row(path, record) for path, record in _records(folder)]
-    measures = sorted({name for row in rows for name in row} - set(_COLUMNS))
+    rows = [row(path, record) for path, record in _records(folder)]
+    measures = sorted({name for one in rows for name in one} - set(_COLUMNS))
     made: DataFrame = pandas.DataFrame(rows, columns=[*_COLUMNS, *measures])
     return made
 
@@ -62,7 +62,8 @@ def _records(folder: Path | str) -> "Iterator[tuple[Path, Record]]":
     return iter(readable(Path(folder), say))
 
 
-def _row(path: Path, record: "Record") -> dict[str, Any]:
+def row(path: Path, record: "Record") -> dict[str, Any]:
+    """Return a record as a row: _COLUMNS, and the mean of each of its measures."""
     aggregate, retriever, cost = record.measures.aggregate, record.retriever, record.cost
     low, high = aggregate[record.official].ci95 or (None, None)
     return {

@@ -6,6 +6,7 @@ pandas took for a number is written as a whole one.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from lotte import extras, ids
@@ -138,8 +139,14 @@ def corpus_table(corpus: "Corpus") -> Any:
     """Return documents as Arrow has them. A title is joined into its text already, so that column is empty."""
     import pyarrow as pa
 
-    schema = pa.schema({name: pa.string() for name in ("_id", "title", "text")})
-    return pa.Table.from_batches(_batches(corpus, schema), schema=schema)
+    return pa.Table.from_batches(corpus_batches(corpus), schema=corpus_schema())
+
+
+def corpus_schema() -> Any:
+    """Return the columns of a corpus."""
+    import pyarrow as pa
+
+    return pa.schema({name: pa.string() for name in ("_id", "title", "text")})
 
 
 def queries_table(queries: "Queries") -> Any:
@@ -163,26 +170,15 @@ def qrels_table(qrels: "Qrels") -> Any:
 _ROWS = 1 << 16  # documents of a batch
 
 
-def _batches(corpus: "Corpus", schema: Any) -> Iterator[Any]:
+def corpus_batches(corpus: "Corpus") -> Iterator[Any]:
+    """Yield the documents of a corpus of any size, some at a time, as batches of Arrow."""
     import pyarrow as pa
 
-    held: list[tuple[str, str]] = []
-    for doc in corpus:
-        held.append(doc)
-        if len(held) == _ROWS:
-            yield _batch(held, schema)
-            held = []
-    if held:
-        yield _batch(held, schema)
-    elif not len(corpus):
-        yield pa.RecordBatch.from_pylist([], schema=schema)
-
-
-def _batch(docs: list[tuple[str, str]], schema: Any) -> Any:
-    import pyarrow as pa
-
-    doc_ids, texts = zip(*docs, strict=True)
-    return pa.RecordBatch.from_arrays([pa.array(doc_ids), pa.array([""] * len(docs)), pa.array(texts)], schema=schema)
+    docs = iter(corpus)
+    while held := list(islice(docs, _ROWS)):
+        doc_ids, texts = zip(*held, strict=True)
+        columns = [doc_ids, [""] * len(held), texts]
+        yield pa.RecordBatch.from_arrays([pa.array(column, pa.string()) for column in columns], schema=corpus_schema())
 
 
 def _judgments(qrels: "Qrels") -> Iterator[tuple[str, str, int]]:

@@ -87,6 +87,16 @@ def _published(folder: Path) -> list[Dataset]:
     return [peerqa.read(folder)] if of(peerqa) else []
 
 
+def has_questions(folder: Path) -> bool:
+    """Whether a folder has a collection with questions that `read` would read, whole or damaged."""
+    try:
+        return bool(read(folder))
+    except UnavailableError:
+        return False
+    except CorruptFileError:
+        return True
+
+
 def read_corpus(path: Path) -> Corpus:
     """Return the documents of a folder or a file, whether there are questions about them or not."""
     if path.is_dir():
