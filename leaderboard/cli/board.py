@@ -122,6 +122,34 @@ def verify(
 
 
 @app.command()
+def review(
+    theirs: Annotated[Path, typer.Argument(help="A copy of the folder of records with one record and its run more.")],
+    results: Results = RESULTS,
+    data: Data = None,
+    fetch: Annotated[bool, typer.Option("--fetch", help="Download the record's dataset if it is not here.")] = False,
+    out: Annotated[Path | None, typer.Option(help="Write the answer here too, as Markdown.")] = None,
+) -> None:
+    """Score a result that somebody hands in again, and compare it with the records of its dataset; exit 1 if refused.
+
+    lotte board review theirs/results --results results --fetch --out answer.md
+    """
+    from leaderboard import review as reviews
+    from lotte.artifact import write_whole
+    from lotte.download import fetch as fetch_dataset
+
+    where = data_folder(data)
+    done = reviews.review(
+        theirs, results, where, fetch=(lambda name: fetch_dataset(name, where, say=say)) if fetch else None, say=say
+    )
+    if out:
+        write_whole(out, done.answer)
+    for line in done.answer.splitlines():
+        put(line)
+    if done.problems:
+        raise LotteError(f"{theirs} is not taken: {done.problems[0]}")
+
+
+@app.command()
 def compare(
     records: Annotated[list[Path], typer.Argument(help="Records of one dataset, or folders of a system each.")],
     measure: Annotated[str, typer.Option(help="Of the records' measures; default: the dataset's own.")] = "",

@@ -60,7 +60,8 @@ def test_every_table_that_the_card_names_is_there(published):
 
 
 def test_the_card_says_licence_counts_and_build(build, published):
-    from lotte.builder.manifest import build_id, read as read_manifest
+    from lotte.builder.manifest import build_id
+    from lotte.builder.manifest import read as read_manifest
 
     card = (published / "README.md").read_text()
     assert read_manifest(build)["licence"] in card and build_id(build) in card
