@@ -16,15 +16,25 @@ from leaderboard.record.label import labels
 from leaderboard.record.loaded_dataset import LoadedDataset, find
 from leaderboard.record.read import read, readable
 from leaderboard.record.schema import Record
-from leaderboard.record.sections import IMPORTED, RESCORED, SELF_RUN
+from leaderboard.record.sections import IMPORTED, RESCORED, SELF_RUN, DatasetFacts
 from leaderboard.record.store import settings
 from leaderboard.record.verify import rescore
+from lotte.builder import manifest
 from lotte.dataset import Dataset
 from lotte.errors import LotteError, UnavailableError, named, shown
 
 LARGEST = 1 << 30  # bytes of a file that is looked at
 HOW_TO = "docs/hand-in.md"
 _BLOCK = 1 << 20
+
+
+@dataclass(frozen=True)
+class DataPlaces:
+    """Where the dataset of a record is looked for."""
+
+    data: Path
+    builds: Sequence[Path] = ()  # whose records are known by the id of the build
+    fetch: Callable[[str], object] | None = None  # downloads a published dataset to `data`; None: nothing is
 
 
 @dataclass(frozen=True)
@@ -35,13 +45,8 @@ class Review:
     answer: str  # Markdown
 
 
-def review(
-    theirs: Path, ours: Path, data: Path, *, fetch: Callable[[str], object] | None = None, say: Callable[[str], None]
-) -> Review:
+def review(theirs: Path, ours: Path, where: DataPlaces, say: Callable[[str], None]) -> Review:
     """Look at a folder of records that somebody hands in, beside the one of the board.
-
-    data   where datasets lie
-    fetch  downloads a published dataset there; None: it is there, or cannot be scored
 
     Raises  UnavailableError if one of the two is no folder
     """
@@ -57,7 +62,7 @@ def review(
             return _refused([line.replace(f"{theirs}/", "") for line in record])
         if problems := [*_claims(record), *_again(record, ours, say)]:
             return _refused(problems)
-        loaded = LoadedDataset.of(_dataset(record.dataset.name, data, fetch))
+        loaded = LoadedDataset.of(_dataset(record.dataset, where))
         if problems := list(rescore(path, record, loaded)):
             return _refused(problems)
     except LotteError as error:
@@ -127,15 +132,18 @@ def _again(record: Record, ours: Path, say: Callable[[str], None]) -> Iterator[s
             yield f"{where} is of the same system with the same settings; a repetition comes with --reproduces"
 
 
-def _dataset(name: str, data: Path, fetch: Callable[[str], object] | None) -> Dataset:
-    """Return the dataset of a record. Only one that is published is fetched."""
+def _dataset(facts: DatasetFacts, where: DataPlaces) -> Dataset:
+    """Return the dataset of a record. Only one that is published is fetched, and only for a record of the release."""
+    for build in where.builds:
+        if facts.source == f"build:{manifest.build_id(build)[:16]}":
+            return find(facts.name, build)
     try:
-        return find(name, data)
+        return find(facts.name, where.data)
     except LotteError:
-        if fetch is None or name not in catalogue.published():
+        if where.fetch is None or facts.source != "release" or facts.name not in catalogue.published():
             raise
-    fetch(name)
-    return find(name, data)
+    where.fetch(facts.name)
+    return find(facts.name, where.data)
 
 
 def _refused(problems: Sequence[str]) -> Review:

@@ -127,6 +127,9 @@ def review(
     results: Results = RESULTS,
     data: Data = None,
     fetch: Annotated[bool, typer.Option("--fetch", help="Download the record's dataset if it is not here.")] = False,
+    build: Annotated[
+        list[Path] | None, typer.Option(help="A build whose records are scored too, known by its id; repeatable.")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Write the answer here too, as Markdown.")] = None,
 ) -> None:
     """Score a result that somebody hands in again, and compare it with the records of its dataset; exit 1 if refused.
@@ -137,10 +140,9 @@ def review(
     from lotte.artifact import write_whole
     from lotte.download import fetch as fetch_dataset
 
-    where = data_folder(data)
-    done = reviews.review(
-        theirs, results, where, fetch=(lambda name: fetch_dataset(name, where, say=say)) if fetch else None, say=say
-    )
+    folder = data_folder(data)
+    fetching = (lambda name: fetch_dataset(name, folder, say=say)) if fetch else None
+    done = reviews.review(theirs, results, reviews.DataPlaces(folder, build or (), fetching), say)
     if out:
         write_whole(out, done.answer)
     for line in done.answer.splitlines():

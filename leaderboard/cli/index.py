@@ -53,10 +53,11 @@ def index_(
         raise UnavailableError(
             f"{flag}: an index of {retriever or 'this kind'} is built whole; index the changed collection again"
         )
+    added = OwnIds(add) if add else None  # a file that is wrong is told before anything is made
     if dataset:
         _make(system, dataset, data_folder(data), out)
     if isinstance(system, Changeable) and (add or delete):
-        system.change(out, delete=delete or (), add=OwnIds(add) if add else None)
+        system.change(out, delete=delete or (), add=added)
     put(out)
 
 

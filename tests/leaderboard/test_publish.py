@@ -9,29 +9,15 @@ from pathlib import Path
 import pyarrow.parquet as parquet
 import pytest
 import records
-from places import HOUSE, TINY
+from places import TINY
 
 from leaderboard import published_results
 from lotte import hub, publication, published_build, read
 from lotte.errors import LotteError, MismatchError, UnavailableError
 
-SAMPLE = HOUSE / "lotte" / "sample"
-
-
 @pytest.fixture(scope="session")
-def build(tmp_path_factory):
-    from command import lotte
-
-    out = tmp_path_factory.mktemp("publish") / "mini"
-    words = ("--dumps", SAMPLE / "dumps", "--gooaq", SAMPLE / "gooaq.jsonl", "--spec", SAMPLE / "spec.toml")
-    done = lotte("build", *words, "--topic", "science", "--out", out, "--workers", 1)
-    assert done.returncode == 0, done.stderr
-    return out
-
-
-@pytest.fixture(scope="session")
-def published(build, tmp_path_factory):
-    return published_build.write(build, tmp_path_factory.mktemp("publish") / "handed-on")
+def published(science_build, tmp_path_factory):
+    return published_build.write(science_build, tmp_path_factory.mktemp("publish") / "handed-on")
 
 
 def configs(folder):
@@ -41,8 +27,8 @@ def configs(folder):
     return {one["config_name"]: {part["split"]: part["path"] for part in one["data_files"]} for one in head["configs"]}
 
 
-def test_the_tables_have_what_the_build_has(build, published):
-    for dataset in read(build / "science" / "test"):
+def test_the_tables_have_what_the_build_has(science_build, published):
+    for dataset in read(science_build / "science" / "test"):
         kind = dataset.name.rpartition("/")[2]
         data = published / "data" / "science" / "test"
         corpus, queries, qrels = (parquet.read_table(data / f"{name}.parquet").to_pylist() for name in ("corpus", f"{kind}-queries", f"{kind}-qrels"))
@@ -59,12 +45,12 @@ def test_every_table_that_the_card_names_is_there(published):
     assert all((published / path).is_file() for files in named.values() for path in files.values())
 
 
-def test_the_card_says_licence_counts_and_build(build, published):
+def test_the_card_says_licence_counts_and_build(science_build, published):
     from lotte.builder.manifest import build_id
     from lotte.builder.manifest import read as read_manifest
 
     card = (published / "README.md").read_text()
-    assert read_manifest(build)["licence"] in card and build_id(build) in card
+    assert read_manifest(science_build)["licence"] in card and build_id(science_build) in card
     assert "| lotte/science/test/search | test | 75 | 17 | 49 | Success@5 |" in card
 
 
@@ -81,8 +67,8 @@ def test_the_build_in_it_is_whole(typed, published):
     assert done.returncode == 0 and "all as the manifest says" in done.stderr
 
 
-def test_the_same_build_is_the_same_bytes(build, published, tmp_path):
-    again = published_build.write(build, tmp_path / "handed-on")
+def test_the_same_build_is_the_same_bytes(science_build, published, tmp_path):
+    again = published_build.write(science_build, tmp_path / "handed-on")
     assert (again / "SHA256SUMS").read_bytes() == (published / "SHA256SUMS").read_bytes()
 
 
@@ -106,8 +92,8 @@ def test_a_collection_that_is_no_lotte_has_beirs_tables(tmp_path):
     }  # fmt: skip
 
 
-def test_a_build_that_was_changed_is_refused(build, tmp_path):
-    shutil.copytree(build, tmp_path / "changed")
+def test_a_build_that_was_changed_is_refused(science_build, tmp_path):
+    shutil.copytree(science_build, tmp_path / "changed")
     with (tmp_path / "changed" / "science" / "test" / "collection.tsv").open("a") as file:
         file.write("75\tone more\n")
     with pytest.raises(LotteError, match=r"is not what its manifest says: changed\tscience/test/collection\.tsv"):
@@ -115,14 +101,14 @@ def test_a_build_that_was_changed_is_refused(build, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_what_stands_there_is_not_replaced_unless_it_is_an_older_one(build, tmp_path):
+def test_what_stands_there_is_not_replaced_unless_it_is_an_older_one(science_build, tmp_path):
     out = tmp_path / "out"
     out.mkdir()
     (out / "thesis.tex").write_text("a year of work")
     with pytest.raises(MismatchError, match="out is there and was not written by `lotte publish`"):
-        published_build.write(build, out)
+        published_build.write(science_build, out)
     (out / "thesis.tex").unlink()
-    assert published_build.write(build, out) == published_build.write(build, out)
+    assert published_build.write(science_build, out) == published_build.write(science_build, out)
 
 
 @pytest.fixture

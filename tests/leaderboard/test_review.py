@@ -11,7 +11,7 @@ from board import board
 from places import HOUSE, TINY
 from records import NAME, replace, rewrite
 
-from leaderboard.review import review
+from leaderboard.review import DataPlaces, review
 
 WORKFLOWS = HOUSE / ".github" / "workflows"
 
@@ -27,7 +27,7 @@ def folders(tmp_path):
 
 
 def looked_at(theirs, ours, data=TINY):
-    return review(theirs, ours, data, say=lambda line: None)
+    return review(theirs, ours, DataPlaces(data), lambda line: None)
 
 
 def record_of(theirs):
@@ -177,8 +177,16 @@ def test_only_a_published_dataset_is_fetched(folders):
     theirs, ours = folders
     unknown_data(theirs)
     fetched = []
-    review(theirs, ours, TINY, fetch=fetched.append, say=lambda line: None)
+    review(theirs, ours, DataPlaces(TINY, fetch=fetched.append), lambda line: None)
     assert fetched == []
+
+
+def test_a_record_of_a_build_that_is_not_here_is_not_fetched_as_the_release(folders, tmp_path):
+    theirs, ours = folders
+    rewrite(record_of(theirs), lambda old: replace(old, dataset={**old.dataset, "source": "build:" + "0" * 64}))
+    fetched = []
+    done = review(theirs, ours, DataPlaces(tmp_path / "empty", fetch=fetched.append), lambda line: None)
+    assert fetched == [] and "science/test" in done.problems[0]
 
 
 def test_the_command_writes_the_answer_and_says_yes(folders, tmp_path):
@@ -216,7 +224,7 @@ def test_nothing_of_a_fork_is_run():
     """Its branch lies in theirs/, and no command goes there but the one that reads it."""
     runs = [step["run"] for step in workflow("record")["jobs"]["review"]["steps"] if "run" in step]
     assert [line for run in runs for line in run.splitlines() if "theirs" in line] == [
-        "lotte board review theirs/results --results ours/results --data data --fetch --out answer/answer.md"
+        "lotte board review theirs/results --results ours/results --data data --fetch --build sample --out answer/answer.md"
     ]
 
 
@@ -242,3 +250,18 @@ def test_the_answer_is_json_free_of_paths_of_this_machine(folders):
     theirs, ours = folders
     cut(theirs)
     assert str(theirs) not in json.dumps(looked_at(theirs, ours).answer)
+
+
+def test_a_record_of_a_build_is_scored_from_that_build(science_build, tmp_path):
+    from leaderboard.evaluate import Order, evaluate
+    from lotte import read
+    from retrievers import load
+
+    for folder, system in (("ours", "overlap"), ("theirs", "overlap"), ("theirs", "bm25")):
+        (_,) = evaluate(system, load(system), read(science_build / "science" / "test" / "search"), Order(out=tmp_path / folder))
+    for name in ("json", "trec"):  # which says when it was made
+        path = f"overlap/lotte/science/test/search.{name}"
+        shutil.copy(tmp_path / "ours" / path, tmp_path / "theirs" / path)
+    where = DataPlaces(tmp_path / "empty", (science_build,))
+    done = review(tmp_path / "theirs", tmp_path / "ours", where, lambda line: None)
+    assert done.problems == () and "| overlap |" in done.answer
