@@ -44,6 +44,11 @@ def test_the_checkpoint_that_ships_leaves_in_float32_with_the_same_vectors(tmp_p
     same(WEIGHTS, folder)
 
 
+def test_the_weights_may_be_read_by_whoever_may_read_the_rest(tmp_path):
+    folder = convert(find(tiny_checkpoint.write(tmp_path / "start", layers=1)), tmp_path / "out", Wanted(onnx=False))
+    assert len({path.stat().st_mode for path in folder.iterdir()}) == 1
+
+
 def test_what_is_written_once_more_again_says_its_lengths_once(tmp_path):
     source = tiny_checkpoint.write(tmp_path / "start", layers=1)
     first = convert(find(source), tmp_path / "first", Wanted(onnx=False))

@@ -119,7 +119,9 @@ def write(folder: Path, model: TrainedModel, papers: Papers, *, precision: Preci
             twice = precision == "int8" and name == "vocab.txt" and source.suffix == ".json"
             if (model.tokenizer / name).exists() and not twice:
                 _copy(model.tokenizer / name, part / name, renamed)
-        save_file(stored, part / (QUANTIZED if precision == "int8" else WEIGHTS), metadata={"format": "pt"})
+        weights = part / (QUANTIZED if precision == "int8" else WEIGHTS)
+        save_file(stored, weights, metadata={"format": "pt"})
+        weights.chmod((part / _CONFIG).stat().st_mode & 0o777)  # safetensors 0.8 lets nobody else read what it writes
     return folder
 
 
