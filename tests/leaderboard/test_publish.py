@@ -15,6 +15,7 @@ from leaderboard import published_results
 from lotte import hub, publication, published_build, read
 from lotte.errors import LotteError, MismatchError, UnavailableError
 
+
 @pytest.fixture(scope="session")
 def published(science_build, tmp_path_factory):
     return published_build.write(science_build, tmp_path_factory.mktemp("publish") / "handed-on")
