@@ -87,6 +87,16 @@ def _published(folder: Path) -> list[Dataset]:
     return [peerqa.read(folder)] if of(peerqa) else []
 
 
+def has_questions(folder: Path) -> bool:
+    """Whether a folder has a collection with questions that `read` would read, whole or damaged."""
+    try:
+        return bool(read(folder))
+    except UnavailableError:
+        return False
+    except CorruptFileError:
+        return True
+
+
 def read_corpus(path: Path) -> Corpus:
     """Return the documents of a folder or a file, whether there are questions about them or not."""
     if path.is_dir():
@@ -98,6 +108,17 @@ def read_corpus(path: Path) -> Corpus:
     if path.name.startswith(openqa.PASSAGES):
         return openqa.Passages(path)
     return OwnIds(path) if path.name.startswith(treccar.PARAGRAPHS) else Collection(path)
+
+
+def read_queries(path: Path) -> dict[str, str]:
+    """Return the questions of a file: BEIR's where it is a .jsonl, else `query_id TAB text` a line, plain or .gz.
+
+    Raises  CorruptFileError for another line, an id that is there twice, or a file without a question
+    """
+    queries = beir.read_queries(path) if ".jsonl" in path.suffixes else lotte.read_queries(path)
+    if not queries:
+        raise CorruptFileError(f"{path} holds no question: expected an id and a text with a tab between, a line each")
+    return queries
 
 
 def _nothing(path: Path) -> NoReturn:

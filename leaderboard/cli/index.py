@@ -1,18 +1,14 @@
-"""`lotte index` and `lotte search`: the commands that make an index and ask it."""
+"""`lotte index`: the command that makes an index, and changes one."""
 
-import sys
-from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from leaderboard.cli.explain import print_answers
-from leaderboard.cli.options import AsJson, Data, DeviceName, Executor, Options, RetrieverName, data_folder
-from leaderboard.cli.output import print_row
+from leaderboard.cli.options import Data, DeviceName, Executor, Options, RetrieverName, data_folder
 from leaderboard.cli.retriever import find_modules, load
 from lotte.errors import LotteError, UnavailableError
-from lotte.terminal import put, say
+from lotte.terminal import put
 
 if TYPE_CHECKING:
     from retrievers import Retriever
@@ -20,7 +16,6 @@ if TYPE_CHECKING:
 Added = Annotated[
     Path | None, typer.Option(help="Add the documents of this .tsv, an id and a text a line, to the index.")
 ]
-MadeBy = Annotated[str, typer.Option(help="Who made the index, if it was module:function: code that you trust.")]
 
 
 def index_(
@@ -58,10 +53,11 @@ def index_(
         raise UnavailableError(
             f"{flag}: an index of {retriever or 'this kind'} is built whole; index the changed collection again"
         )
+    added = OwnIds(add) if add else None  # a file that is wrong is told before anything is made
     if dataset:
         _make(system, dataset, data_folder(data), out)
     if isinstance(system, Changeable) and (add or delete):
-        system.change(out, delete=delete or (), add=OwnIds(add) if add else None)
+        system.change(out, delete=delete or (), add=added)
     put(out)
 
 
@@ -82,39 +78,3 @@ def _make(system: "Retriever", dataset: str, data: Path, out: Path) -> None:
         system.adopt(Path(dataset), out)
     else:
         system.index(catalogue.corpus(dataset, data), out)
-
-
-def search_(
-    index: Annotated[Path, typer.Argument(help="A folder that `lotte index` made.")],
-    question: Annotated[str, typer.Argument(help="What to ask; - reads questions from stdin, one a line.")],
-    k: Annotated[int, typer.Option("-k", min=1, help="How many answers.")] = 10,
-    retriever: MadeBy = "",
-    option: Options = None,
-    explain: Annotated[bool, typer.Option(help="Show which words answered which words of the question.")] = False,
-    as_json: AsJson = False,
-) -> None:
-    """Ask an index by hand: rank, score, doc_id, text.
-
-    lotte search index/science "why is the sky blue"
-    """
-    from retrievers import index_folder, registry
-    from retrievers.retriever import Explains, search_one
-    from retrievers.texts import IndexTexts
-
-    find_modules(retriever)
-    described = index_folder.described(index)
-    opened = registry.open_index(described, retriever, option or ())
-    if explain and not isinstance(opened, Explains):
-        raise UnavailableError(f"--explain: an index of {described.meta['recipe']['retriever']} does not compare words")
-    texts = IndexTexts(described, say)
-    for query in _queries(question):
-        for rank, hit in enumerate(search_one(opened, query, k=k), start=1):
-            row = {"rank": rank, "score": hit.score, "doc_id": hit.doc_id, "text": texts[hit.doc_id]}
-            print_row({"question": query, **row} if as_json else row, as_json)
-            if explain and isinstance(opened, Explains) and row["text"]:
-                print_answers(opened.explain(query, hit.doc_id, texts[hit.doc_id]), as_json)
-
-
-def _queries(question: str) -> Iterable[str]:
-    """Return the question, or with "-" those of stdin, a line each as it comes."""
-    return (line.rstrip("\r\n") for line in sys.stdin or ()) if question == "-" else [question]

@@ -215,7 +215,7 @@ def read(folder: Path, name: str) -> Dataset:
             folder claims to be the release and is not, MismatchError for the other version of Touche-2020
     """
     queries = plain_or_gz(folder / "queries.jsonl")
-    texts = _queries(queries)
+    texts = read_queries(queries)
     judged = _judgments(plain_or_gz(folder / "qrels" / "test.tsv"), texts, queries.name)
     dataset = Dataset(
         name=name,
@@ -235,7 +235,8 @@ def read(folder: Path, name: str) -> Dataset:
     return checked(dataset, release(short), {folder: FILES})
 
 
-def _queries(path: Path) -> dict[str, str]:
+def read_queries(path: Path) -> dict[str, str]:
+    """Read lines of `{"_id": ..., "text": ...}`. Raises CorruptFileError for another line, or an id twice."""
     texts: dict[str, str] = {}
     for number, query in objects(path):
         where = f"{path}:{number}"
