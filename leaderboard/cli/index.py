@@ -43,10 +43,7 @@ def index_(
     from retrievers.retriever import Changeable
 
     check_executor(executor)
-    if not dataset and not (add or delete):
-        raise LotteError("`lotte index` needs a dataset to index, or --add and --delete to change the index at --out")
-    if dataset and not retriever:
-        raise LotteError("`lotte index` needs --retriever NAME; `lotte list retrievers` shows the names")
+    _require_sense(dataset, retriever, bool(add or delete))
     system = load(retriever, option, device) if dataset else _maker(out, retriever, option)
     changes = {} if isinstance(system, Changeable) else {"--add": add, "--delete": delete}
     if flag := next((flag for flag, value in {**changes, "--shard": shard}.items() if value), ""):
@@ -59,6 +56,14 @@ def index_(
     if isinstance(system, Changeable) and (add or delete):
         system.change(out, delete=delete or (), add=added)
     put(out)
+
+
+def _require_sense(dataset: str | None, retriever: str, changes: bool) -> None:
+    """Raise LotteError where nothing is asked for, or nobody is named to do it."""
+    if not dataset and not changes:
+        raise LotteError("`lotte index` needs a dataset to index, or --add and --delete to change the index at --out")
+    if dataset and not retriever:
+        raise LotteError("`lotte index` needs --retriever NAME; `lotte list retrievers` shows the names")
 
 
 def _maker(index: Path, retriever: str, options: list[str] | None) -> "Retriever":

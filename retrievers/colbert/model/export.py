@@ -98,8 +98,6 @@ def write(folder: Path, model: TrainedModel, papers: Papers, *, precision: Preci
         raise ValueError(f"extra: {taken[0]!r} is no name of a further file in the checkpoint's folder")
     extras.package("torch", "writing a checkpoint")
     extras.package("safetensors", "writing a checkpoint")
-    from safetensors.torch import save_file
-
     source = _tokenizer(model.tokenizer)
     renamed: dict[str, str] = {}
     if model.projection_HI is not None:
@@ -119,9 +117,7 @@ def write(folder: Path, model: TrainedModel, papers: Papers, *, precision: Preci
             twice = precision == "int8" and name == "vocab.txt" and source.suffix == ".json"
             if (model.tokenizer / name).exists() and not twice:
                 _copy(model.tokenizer / name, part / name, renamed)
-        weights = part / (QUANTIZED if precision == "int8" else WEIGHTS)
-        save_file(stored, weights, metadata={"format": "pt"})
-        weights.chmod((part / _CONFIG).stat().st_mode & 0o777)  # safetensors 0.8 lets nobody else read what it writes
+        _save(stored, part / (QUANTIZED if precision == "int8" else WEIGHTS))
     return folder
 
 
@@ -137,6 +133,14 @@ def _files(model: TrainedModel, papers: Papers) -> dict[str, bytes]:
         README: papers.readme.encode(),
         **papers.extra,
     }
+
+
+def _save(stored: dict[str, "Tensor"], path: Path) -> None:
+    """Write tensors, to be read by whoever may read the files beside them: safetensors 0.8 lets nobody else."""
+    from safetensors.torch import save_file
+
+    save_file(stored, path, metadata={"format": "pt"})
+    path.chmod((path.parent / _CONFIG).stat().st_mode & 0o777)
 
 
 def quantized(weight_RC: "Tensor") -> tuple["Tensor", "Tensor"]:
