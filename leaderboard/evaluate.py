@@ -232,7 +232,7 @@ def _index_path(name: str, dataset: Dataset, sha256: str, root: Path) -> Path:
 
 
 def _ask(name: str, system: Retriever, dataset: Dataset, opened: _Opened, order: Order) -> Record:
-    depth = order.k + dataset.ignore_own  # so that k are left when the query's own document is not
+    depth = dataset.deep_enough(order.k)
     index = opened.index
     if isinstance(system, Fits) and (fitted := system.fitted(dataset.facts)) != system:
         system, index = fitted, fitted.open(opened.path)
@@ -335,7 +335,7 @@ def _measured(dataset: Dataset, run: Run, further: Iterable[Measure]) -> dict[st
     """Return the section `measures`."""
     measures = dict.fromkeys([parse(dataset.measure), *further, *map(parse, RECORDED)])
     level = int(dataset.facts.get("relevance_level", "1"))  # TREC's deep learning track counts from grade 2 on
-    values = scores(run, dataset.judge(run), measures, level=level)
+    values = scores(run, dataset.judge(run), measures, level=level, parts=dataset.nuggets)
     return {
         "official": dataset.measure,
         "tool": TOOL,

@@ -40,7 +40,7 @@ def lines(path: Path) -> Iterator[tuple[int, str]]:
                     text = text[:-1]
                 if number == 1:
                     text = text.removeprefix("\ufeff")
-                if not text or text.isspace() and is_blank(text):
+                if not text or (text.isspace() and is_blank(text)):
                     held += 1
                     continue
                 if held:

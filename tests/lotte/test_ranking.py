@@ -66,7 +66,7 @@ SIX = "6 (TREC: query Q0 document rank score tag), 4 (LoTTE: query document rank
         ("1 d1\n", CorruptFileError, f":1: found 2 columns; a ranking has {SIX}"),
         ("1 Q0 d1 1 2.0\n", CorruptFileError, f":1: found 5 columns; a ranking has {SIX}"),
         (T + "1 Q0 d2 2 1.0\n", CorruptFileError, ":2: found 5 columns; the file began as TREC with at least 6"),
-        (T + "\n", CorruptFileError, ":2: found 0 columns; the file began as TREC with at least 6"),
+        (T + "\n" + T, CorruptFileError, ":2: found 0 columns; the file began as TREC with at least 6"),
         (L + "1\td2\t2\n", CorruptFileError, ":2: found 3 columns; the file began as LoTTE with 4"),
         (M + L, CorruptFileError, ":2: found 4 columns; the file began as MS MARCO with 3"),
         (T + "1 Q0 d2 2 x t\n", CorruptFileError, ":2: score 'x' is no number"),
