@@ -152,6 +152,7 @@ _HUB = {  # the copies in BEIR's own layout at Hugging Face that MTEB pins, with
     "fever": "bea83ef9e8fb933d90a2f1d5515737465d613e12",
     "fiqa": "27a168819829fe9bcd655c2df245fb19452e8e06",
     "hotpotqa": "ab518f4d6fcca38d87c25209f94beba119d02014",
+    "msmarco": "c5a29a104738b98a9e76336939199e264163d4a0",
     "nfcorpus": "ec0fa4fe99da2ff19ca1214b7966684033a58814",
     "nq": "b774495ed302d8c44a3a7ea25c90dbce03968f31",
     "quora": "e4e08e0b7dbe3c8700f0daef558ff32256715259",
