@@ -93,13 +93,10 @@ def evaluate(name: str, system: Retriever, datasets: Iterable[Dataset], order: O
                 yield _ask(name, system, dataset, opened, order)
 
 
-def rescore(path: Path, name: str, dataset: Dataset, order: Order, *, header: int = 0) -> Record:
-    """Score a ranking that somebody else made. A query it leaves out is a miss, and is reported.
-
-    header  lines in front of the ranking
-    """
+def rescore(path: Path, name: str, dataset: Dataset, order: Order) -> Record:
+    """Score a ranking that somebody else made. A query it leaves out is a miss, and is reported."""
     _require_possible(name, dataset, order)
-    ranked = ranking.read(path, dataset.queries, dataset.corpus.doc_ids, header=header)
+    ranked = ranking.read(path, dataset.queries, dataset.corpus.doc_ids)
     if missing := ranked.missing(dataset.queries):
         order.say(
             f"{path} leaves out {len(missing):,} of the {len(dataset.queries):,} queries of {dataset.name}; "

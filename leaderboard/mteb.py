@@ -21,7 +21,7 @@ from leaderboard.record.schema import Record, is_number
 from leaderboard.record.sections import HASHES, IMPORTED, ModelFacts
 from leaderboard.record.verify import unpublished_counts
 from lotte import artifact
-from lotte.errors import CorruptFileError, MismatchError, absent
+from lotte.errors import CorruptFileError, LotteError, MismatchError, absent
 from lotte.parsing import json_object
 
 LOTTE_REVISION = "a887e9f8e3d24427fdff98c8bba3198a6853a929"
@@ -138,7 +138,10 @@ def read(path: Path) -> list[Record]:
     result = _of_before(result) if "mteb_dataset_name" in result else result
     scores = result.get("scores")
     if not isinstance(scores, Mapping) or not isinstance(result.get("task_name"), str):
-        raise CorruptFileError(f"{path}: no result of MTEB: wanted task_name and scores, found {_names(result)}")
+        raise CorruptFileError(
+            f"{path}: no result of MTEB: wanted task_name and scores, found {_names(result)}; if it is a run, say of "
+            "what with --dataset"
+        )
     meta_path = path.with_name("model_meta.json")
     meta = _object(meta_path) if meta_path.is_file() else {}
     model = str(meta.get("name") or _model_by_place(path))
@@ -159,6 +162,15 @@ def read(path: Path) -> list[Record]:
             f"{path}: task {result['task_name'][:60]} is no dataset of ours; `lotte list datasets` shows them"
         )
     return records
+
+
+def is_result(path: Path) -> bool:
+    """Whether a file is a result of a task: an object with the task's name and no query with that name."""
+    try:
+        result = json_object(path)
+    except (LotteError, OSError):
+        return False
+    return isinstance(result.get("task_name", result.get("mteb_dataset_name")), str)
 
 
 def _of_before(result: Mapping[str, Any]) -> dict[str, Any]:
