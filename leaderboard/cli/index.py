@@ -15,10 +15,14 @@ from lotte.errors import LotteError, UnavailableError
 from lotte.terminal import put, say
 
 if TYPE_CHECKING:
+    from lotte import Corpus
     from retrievers import Retriever
 
 Added = Annotated[
     Path | None, typer.Option(help="Add the documents of this .tsv, an id and a text a line, to the index.")
+]
+Made = Annotated[
+    str, typer.Option("--collection", help="What another program's index was made of: a dataset, a folder or a .tsv.")
 ]
 MadeBy = Annotated[str, typer.Option(help="Who made the index, if it was module:function: code that you trust.")]
 
@@ -32,6 +36,7 @@ def index_(
     option: Options = None,
     data: Data = None,
     device: DeviceName = None,
+    collection: Made = "",
     add: Added = None,
     delete: Annotated[list[str] | None, typer.Option(help="Delete the document of this id; repeatable.")] = None,
     executor: Executor = "local",
@@ -50,6 +55,8 @@ def index_(
     check_executor(executor)
     if not dataset and not (add or delete):
         raise LotteError("`lotte index` needs a dataset to index, or --add and --delete to change the index at --out")
+    if collection and not dataset:
+        raise LotteError("--collection goes with an index of another program, to be taken over")
     if dataset and not retriever:
         raise LotteError("`lotte index` needs --retriever NAME; `lotte list retrievers` shows the names")
     system = load(retriever, option, device) if dataset else _maker(out, retriever, option)
@@ -59,7 +66,7 @@ def index_(
             f"{flag}: an index of {retriever or 'this kind'} is built whole; index the changed collection again"
         )
     if dataset:
-        _make(system, dataset, data_folder(data), out)
+        _make(system, dataset, data_folder(data), out, collection)
     if isinstance(system, Changeable) and (add or delete):
         system.change(out, delete=delete or (), add=OwnIds(add) if add else None)
     put(out)
@@ -73,15 +80,26 @@ def _maker(index: Path, retriever: str, options: list[str] | None) -> "Retriever
     return registry.maker(index_folder.described(index), retriever, options or ())
 
 
-def _make(system: "Retriever", dataset: str, data: Path, out: Path) -> None:
+def _make(system: "Retriever", dataset: str, data: Path, out: Path, collection: str) -> None:
     """Index a dataset, or take over the index that another program made and that is named in its place."""
     from leaderboard import catalogue
     from retrievers.retriever import Adopts
 
     if isinstance(system, Adopts) and system.adopts(Path(dataset)):
-        system.adopt(Path(dataset), out)
+        system.adopt(Path(dataset), out, _collection(collection, data) if collection else None)
+    elif collection:
+        raise LotteError(f"--collection goes with an index of another program, and {dataset} is none that is read here")
     else:
         system.index(catalogue.corpus(dataset, data), out)
+
+
+def _collection(name: str, data: Path) -> "Corpus":
+    """Return the documents of a dataset, a folder or a .tsv, whose ids may be its own."""
+    from leaderboard import catalogue
+    from lotte.collection import of_tsv
+
+    path = Path(name)
+    return of_tsv(path) if path.is_file() and ".tsv" in path.suffixes else catalogue.corpus(name, data)
 
 
 def search_(
