@@ -53,12 +53,7 @@ def index_(
     from retrievers.retriever import Changeable
 
     check_executor(executor)
-    if not dataset and not (add or delete):
-        raise LotteError("`lotte index` needs a dataset to index, or --add and --delete to change the index at --out")
-    if collection and not dataset:
-        raise LotteError("--collection goes with an index of another program, to be taken over")
-    if dataset and not retriever:
-        raise LotteError("`lotte index` needs --retriever NAME; `lotte list retrievers` shows the names")
+    _require_sense(dataset, retriever, collection, bool(add or delete))
     system = load(retriever, option, device) if dataset else _maker(out, retriever, option)
     changes = {} if isinstance(system, Changeable) else {"--add": add, "--delete": delete}
     if flag := next((flag for flag, value in {**changes, "--shard": shard}.items() if value), ""):
@@ -70,6 +65,16 @@ def index_(
     if isinstance(system, Changeable) and (add or delete):
         system.change(out, delete=delete or (), add=OwnIds(add) if add else None)
     put(out)
+
+
+def _require_sense(dataset: str | None, retriever: str, collection: str, changes: bool) -> None:
+    """Raise LotteError for options that do not go together."""
+    if collection and not dataset:
+        raise LotteError("--collection goes with an index of another program, to be taken over")
+    if not dataset and not changes:
+        raise LotteError("`lotte index` needs a dataset to index, or --add and --delete to change the index at --out")
+    if dataset and not retriever:
+        raise LotteError("`lotte index` needs --retriever NAME; `lotte list retrievers` shows the names")
 
 
 def _maker(index: Path, retriever: str, options: list[str] | None) -> "Retriever":

@@ -26,7 +26,7 @@ class Adoption:
     say: Callable[[str], None]
 
     def fill(self, out: Path) -> Built:
-        """Write the index into an empty folder. Raises MismatchError if the collection is not the one that was indexed."""
+        """Write the index into an empty folder. Raises MismatchError if the collection is not what was indexed."""
         lengths = foreign.lengths(self.folder)
         doc_ids = self._doc_ids(lengths)
         built = foreign.convert(self.folder, out)
