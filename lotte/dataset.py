@@ -5,7 +5,7 @@ its authors report, so that nobody has to remember which number is the number.
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
 
@@ -85,6 +85,8 @@ class Dataset:
     source: str = "unknown"  # "release", the id of a build, or where else it came from
     licence: str = "unknown"
     ignore_own: bool = False  # leave a document with its query's own id out of the ranking, unless judged relevant
+    excluded: Mapping[str, Collection[str]] = field(default_factory=dict)  # query_id -> documents it may not find
+    nuggets: Mapping[str, Mapping[str, Collection[str]]] = field(default_factory=dict)  # query -> part -> documents
     facts: Mapping[str, str] = field(default_factory=dict)  # how its texts were joined, and the like
     notes: tuple[str, ...] = ()  # what whoever scores it should be told, a line each
 
@@ -137,7 +139,12 @@ class Dataset:
 
     def scored_part(self, run: Run) -> Run:
         """Return the part of a run that the dataset's authors would score. PeerQA overrides it."""
+        run = run.without(self.excluded) if self.excluded else run
         return run.without_own(self.qrels) if self.ignore_own else run
+
+    def deep_enough(self, depth: int) -> int:
+        """Return how deep a ranking must be so that its scored part has so many documents."""
+        return depth + self.ignore_own + max(map(len, self.excluded.values()), default=0)
 
     def judge(self, run: Run) -> Qrels:
         """Return the judgments for this run. Open-QA overrides it: there, an answer is a match."""

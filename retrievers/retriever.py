@@ -65,8 +65,11 @@ class Adopts(Protocol):
         """Return whether a folder is such an index."""
         ...
 
-    def adopt(self, folder: Path, path: Path) -> Index:
-        """Leave at `path` an index of ours that has what the other one has."""
+    def adopt(self, folder: Path, path: Path, corpus: Corpus | None = None) -> Index:
+        """Leave at `path` an index of ours that has what the other one has.
+
+        corpus  what it was made of, if somebody has it: its texts are shown
+        """
         ...
 
 

@@ -11,10 +11,14 @@ from lotte.errors import LotteError, UnavailableError
 from lotte.terminal import put
 
 if TYPE_CHECKING:
+    from lotte import Corpus
     from retrievers import Retriever
 
 Added = Annotated[
     Path | None, typer.Option(help="Add the documents of this .tsv, an id and a text a line, to the index.")
+]
+Made = Annotated[
+    str, typer.Option("--collection", help="What another program's index was made of: a dataset, a folder or a .tsv.")
 ]
 
 
@@ -27,6 +31,7 @@ def index_(
     option: Options = None,
     data: Data = None,
     device: DeviceName = None,
+    collection: Made = "",
     add: Added = None,
     delete: Annotated[list[str] | None, typer.Option(help="Delete the document of this id; repeatable.")] = None,
     executor: Executor = "local",
@@ -43,7 +48,7 @@ def index_(
     from retrievers.retriever import Changeable
 
     check_executor(executor)
-    _require_sense(dataset, retriever, bool(add or delete))
+    _require_sense(dataset, retriever, collection, bool(add or delete))
     system = load(retriever, option, device) if dataset else _maker(out, retriever, option)
     changes = {} if isinstance(system, Changeable) else {"--add": add, "--delete": delete}
     if flag := next((flag for flag, value in {**changes, "--shard": shard}.items() if value), ""):
@@ -52,14 +57,16 @@ def index_(
         )
     added = OwnIds(add) if add else None  # a file that is wrong is told before anything is made
     if dataset:
-        _make(system, dataset, data_folder(data), out)
+        _make(system, dataset, data_folder(data), out, collection)
     if isinstance(system, Changeable) and (add or delete):
         system.change(out, delete=delete or (), add=added)
     put(out)
 
 
-def _require_sense(dataset: str | None, retriever: str, changes: bool) -> None:
-    """Raise LotteError where nothing is asked for, or nobody is named to do it."""
+def _require_sense(dataset: str | None, retriever: str, collection: str, changes: bool) -> None:
+    """Raise LotteError for options that do not go together."""
+    if collection and not dataset:
+        raise LotteError("--collection goes with an index of another program, to be taken over")
     if not dataset and not changes:
         raise LotteError("`lotte index` needs a dataset to index, or --add and --delete to change the index at --out")
     if dataset and not retriever:
@@ -74,12 +81,23 @@ def _maker(index: Path, retriever: str, options: list[str] | None) -> "Retriever
     return registry.maker(index_folder.described(index), retriever, options or ())
 
 
-def _make(system: "Retriever", dataset: str, data: Path, out: Path) -> None:
+def _make(system: "Retriever", dataset: str, data: Path, out: Path, collection: str) -> None:
     """Index a dataset, or take over the index that another program made and that is named in its place."""
     from leaderboard import catalogue
     from retrievers.retriever import Adopts
 
     if isinstance(system, Adopts) and system.adopts(Path(dataset)):
-        system.adopt(Path(dataset), out)
+        system.adopt(Path(dataset), out, _collection(collection, data) if collection else None)
+    elif collection:
+        raise LotteError(f"--collection goes with an index of another program, and {dataset} is none that is read here")
     else:
         system.index(catalogue.corpus(dataset, data), out)
+
+
+def _collection(name: str, data: Path) -> "Corpus":
+    """Return the documents of a dataset, a folder or a .tsv, whose ids may be its own."""
+    from leaderboard import catalogue
+    from lotte.collection import of_tsv
+
+    path = Path(name)
+    return of_tsv(path) if path.is_file() and ".tsv" in path.suffixes else catalogue.corpus(name, data)
