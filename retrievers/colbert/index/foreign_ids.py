@@ -129,7 +129,7 @@ def plain_pickle(path: Path) -> dict[Any, Any]:
         name = path.with_suffix("").name
         raise CorruptFileError(
             f"{path} is a pickle with {error}, and is not read: a pickle can run code. If you trust it, write "
-            f"{name}.json beside it: python -c \"import json, pickle; json.dump({{int(k): str(v) for k, v in "
+            f'{name}.json beside it: python -c "import json, pickle; json.dump({{int(k): str(v) for k, v in '
             f"pickle.load(open('{name}.pkl', 'rb')).items()}}, open('{name}.json', 'w'))\""
         ) from None
     except (ValueError, IndexError, KeyError, TypeError) as error:
