@@ -94,9 +94,10 @@ def modules(page: str) -> str:
         found = [path for path in sorted((HOUSE / folder).glob("*.py")) if not path.stem.startswith("_")]
         if not found:
             log.warning("reference/%s.md: %s has no modules", page, folder)
-        lines += [f"# {heading}", ""] if len(PACKAGES[page]) > 1 else []
+        lines += [f"## {heading}", ""]
         for path in found:
-            lines += [f"::: {'.'.join(PurePosixPath(folder, path.stem).parts)}", ""]
+            module = ".".join(PurePosixPath(folder, path.stem).parts)
+            lines += [f"::: {module}", "    options:", "      heading_level: 3", ""]
     return "\n".join(lines)
 
 
@@ -119,7 +120,7 @@ def commands() -> str:
         lines.extend(["```text", " ".join([name, *command.collect_usage_pieces(context)]), "```", ""])
         rows = [_option(parameter) for parameter in command.params]
         if rows:
-            lines.extend(["| | | default |", "|---|---|---|", *rows, ""])
+            lines.extend(["| option | what it does | default |", "|---|---|---|", *rows, ""])
 
     add("lotte", typer.main.get_command(app))
     return "\n".join(lines)
@@ -135,7 +136,9 @@ def _option(parameter: Any) -> str:
         names = f"`{parameter.metavar or parameter.name.upper()}`"
     help_ = " ".join((getattr(parameter, "help", None) or "").split())
     default = parameter.default
-    default = "" if default in (None, False, (), []) or callable(default) else f"`{getattr(default, 'value', default)}`"
+    default = (
+        "" if default in (None, False, "", (), []) or callable(default) else f"`{getattr(default, 'value', default)}`"
+    )
     if getattr(parameter, "required", False):
         default = "required"
     return f"| {names} | {help_} | {default} |".replace("*", r"\*").replace("<", "&lt;")
