@@ -31,7 +31,7 @@ Advance = Callable[[int], None]  # told how many bytes of the dump on disk have 
 
 
 @dataclass(frozen=True)
-class Part:
+class DumpPart:
     """A file of a dump: a table, plain or packed, or an archive with one or all of them."""
 
     path: Path
@@ -60,7 +60,7 @@ class Dump:
 
     site: str
     path: Path
-    parts: tuple[Part, ...] = field(compare=False)
+    parts: tuple[DumpPart, ...] = field(compare=False)
 
     @property
     def tables(self) -> dict[str, int | None]:
@@ -142,9 +142,9 @@ def _in_folder(site: str, folder: Path, name: str) -> Dump | None:
     if not folder.is_dir():
         return None
     files = [file for file in sorted(folder.iterdir()) if file.is_file()]
-    plain = [Part(file, "", {table_of(file.name): file.stat().st_size}) for file in files if _is_table(file.name)]
+    plain = [DumpPart(file, "", {table_of(file.name): file.stat().st_size}) for file in files if _is_table(file.name)]
     there = {table for part in plain for table in part.tables}
-    packed = [Part(file, "gz", {table_of(file.stem): None}) for file in files if _is_packed(file)]
+    packed = [DumpPart(file, "gz", {table_of(file.stem): None}) for file in files if _is_packed(file)]
     parts = plain + [part for part in packed if not there & part.tables.keys()]
     there = {table for part in parts for table in part.tables}
     parts += [part for part in _archives_of_tables(folder, name) if not there & part.tables.keys()]
@@ -162,7 +162,7 @@ def _is_packed(file: Path) -> bool:
     return file.suffix.lower() == ".gz" and _is_table(file.stem)
 
 
-def _archives_of_tables(folder: Path, name: str) -> list[Part]:
+def _archives_of_tables(folder: Path, name: str) -> list[DumpPart]:
     """Return the archives of one table each, `<site>-Posts.7z`."""
     files = [file for file in sorted(folder.iterdir()) if file.suffix in _ARCHIVES and file.is_file()]
     return [_archive(file) for file in files if _of_table(file.stem, name)]
@@ -184,9 +184,9 @@ def _whole(dump: Dump, path: Path) -> Dump:
     return dump
 
 
-def _archive(path: Path) -> Part:
+def _archive(path: Path) -> DumpPart:
     if path.suffix == ".7z":
-        return Part(path, "7z", seven_zip.listed(path))
+        return DumpPart(path, "7z", seven_zip.listed(path))
     with reading(path), zipfile.ZipFile(path) as archive:
         members = [member for member in archive.infolist() if not member.is_dir()]
     tables = within(path, ((member.filename, member.file_size) for member in members))
@@ -198,7 +198,7 @@ def _archive(path: Path) -> Part:
                 f"{path}: is packed by method {member.compress_type}, which is not unpacked here. Unpack it and give "
                 "the folder, or pack it again."
             )
-    return Part(path, "zip", tables)
+    return DumpPart(path, "zip", tables)
 
 
 def _zipped(path: Path, wanted: Sequence[str], advance: Advance) -> Iterator[tuple[str, Iterator[bytes]]]:

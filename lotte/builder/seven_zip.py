@@ -105,6 +105,7 @@ class SevenZip:
             pass
 
     def put(self, item: tuple[str, bytes] | BaseException | None) -> None:
+        """Hand on a block of a table, an error, or the end. Raises Stopped if nobody reads any more."""
         while not self.stopped.is_set():
             try:
                 return self.queue.put(item, timeout=0.1)
