@@ -241,3 +241,10 @@ def test_lightons_copies_and_mtebs_touche_are_sets_of_beir(tmp_path):
     mark(folder, FILES, {"source": "release"})
     with pytest.raises(CorruptFileError, match="documents: 2, published 413,157"):
         beir.load("quora/decontaminated", tmp_path)
+
+
+@pytest.mark.parametrize(("names", "value"), [("abc", 0.9825977), ("cba", 1.0)])
+def test_of_documents_that_gain_the_same_the_ideal_takes_the_last_by_id_as_ndeval_does(names, value):
+    first, second, third = names  # values of ndeval: findings/ndeval-alpha-ndcg-names.sh
+    nuggets = {"0": {first, second}, "1": {third}, "2": {second}, "3": {first, third}}
+    assert alpha_ndcg([first, second, third], nuggets, 5) == pytest.approx(value)
