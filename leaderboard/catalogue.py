@@ -18,8 +18,6 @@ from lotte import Corpus, Dataset, benchmarks, reading
 from lotte.errors import LotteError, UnavailableError, unknown
 from lotte.release import Release
 
-_SPELLINGS = {"trec-dl": "trecdl", "trec-car": "treccar", "car": "treccar", "open-qa": "openqa", "ms-marco": "msmarco"}
-
 
 def names(data: Path) -> list[str]:
     """Return every dataset there is a name for, on this disk or not. Nothing is opened."""
@@ -36,6 +34,19 @@ def on_disk(data: Path) -> list[str]:
     return sorted(_full(file, name) for file, one in _benchmarks().items() for name in _names_in(one, data))
 
 
+def _further(data: Path) -> list[str]:
+    """Return the names of splits that no pattern fits but one that ends in them: "beir/fiqa/train"."""
+    found: set[str] = set()
+    for file, benchmark in _benchmarks().items():
+        names = [*getattr(benchmark, "FURTHER", ()), *(benchmark.further_in(data) if _has_further(benchmark) else ())]
+        found |= {_full(file, name) for name in names}
+    return sorted(found)
+
+
+def _has_further(benchmark: ModuleType) -> bool:
+    return hasattr(benchmark, "further_in")
+
+
 def _names_in(benchmark: ModuleType, data: Path) -> Iterable[str]:
     """Return the sets that a benchmark looks for by itself; else those of which all files are there."""
     if hasattr(benchmark, "names_in"):
@@ -46,10 +57,11 @@ def _names_in(benchmark: ModuleType, data: Path) -> Iterable[str]:
 
 def release(name: str) -> Release | None:
     """Return what is published of a dataset: its measures, counts, licence, sources. None for one of one's own."""
-    if (canonical := _canonical(name)) not in published():
+    file, _, rest = _canonical(name).partition("/")
+    benchmark = _benchmarks().get(file)
+    if benchmark is None or rest not in (*benchmark.NAMES, *getattr(benchmark, "FURTHER", ())):
         return None
-    file, _, rest = canonical.partition("/")
-    known: Release = _benchmarks()[file].release(rest)
+    known: Release = benchmark.release(rest)
     return known
 
 
@@ -66,8 +78,7 @@ def _full(file: str, name: str) -> str:
 
 def _canonical(name: str) -> str:
     """Return our spelling of a name or a pattern."""
-    file, slash, rest = name.partition("/")
-    file = _SPELLINGS.get(file, file)
+    file, slash, rest = benchmarks.spelled(name).partition("/")
     aliases = getattr(_benchmarks().get(file), "ALIASES", {})
     return f"{file}{slash}{aliases.get(rest, rest)}"
 
@@ -99,6 +110,8 @@ def _fitting(given: str, data: Path) -> tuple[str, list[str]]:
     """Return our spelling of a pattern, and the names that it fits: itself, or what begins with it and no folder is."""
     pattern, known = _canonical(given), names(data)
     fitting = [name for name in known if fnmatchcase(name, pattern)]
+    if not fitting:
+        fitting = [name for name in _further(data) if fnmatchcase(name, pattern)]
     if not fitting and not Path(given).exists() and any(fnmatchcase(name, f"{pattern}/*") for name in known):
         pattern = f"{pattern}/*"
         fitting = [name for name in known if fnmatchcase(name, pattern)]
@@ -111,7 +124,7 @@ def _present(pattern: str, fitting: list[str], data: Path) -> tuple[list[str], l
         raise unknown("dataset", pattern, names(data))
     if fitting == [pattern]:
         return fitting, []  # asked for by name: if it is not there, loading it says which file
-    local = set(on_disk(data))
+    local = {*on_disk(data), *(name for name in _further(data) if _is_here(name, data))}
     present = [name for name in fitting if name in local]
     if not present:
         way = "`lotte build` makes" if pattern.startswith("lotte/") else "`lotte fetch NAME` downloads"
@@ -122,9 +135,14 @@ def _present(pattern: str, fitting: list[str], data: Path) -> tuple[list[str], l
     return present, [name for name in fitting if name not in local]
 
 
+def _is_here(name: str, data: Path) -> bool:
+    known = release(name)
+    return known.is_in(data) if known else True
+
+
 def corpus(pattern: str, data: Path) -> Corpus:
     """Return the one collection of a dataset, of a topic and split ("lotte/science/test"), or of a folder."""
-    known = names(data)
+    known = [*names(data), *_further(data)]
     given, pattern = pattern, _canonical(pattern)
     forms = [form for form in (pattern, f"{pattern}/*") if any(fnmatchcase(name, form) for name in known)]
     if not forms and Path(given).exists():

@@ -93,13 +93,10 @@ def evaluate(name: str, system: Retriever, datasets: Iterable[Dataset], order: O
                 yield _ask(name, system, dataset, opened, order)
 
 
-def rescore(path: Path, name: str, dataset: Dataset, order: Order, *, header: int = 0) -> Record:
-    """Score a ranking that somebody else made. A query it leaves out is a miss, and is reported.
-
-    header  lines in front of the ranking
-    """
+def rescore(path: Path, name: str, dataset: Dataset, order: Order) -> Record:
+    """Score a ranking that somebody else made. A query it leaves out is a miss, and is reported."""
     _require_possible(name, dataset, order)
-    ranked = ranking.read(path, dataset.queries, dataset.corpus.doc_ids, header=header)
+    ranked = ranking.read(path, dataset.queries, dataset.corpus.doc_ids)
     if missing := ranked.missing(dataset.queries):
         order.say(
             f"{path} leaves out {len(missing):,} of the {len(dataset.queries):,} queries of {dataset.name}; "
@@ -232,7 +229,7 @@ def _index_path(name: str, dataset: Dataset, sha256: str, root: Path) -> Path:
 
 
 def _ask(name: str, system: Retriever, dataset: Dataset, opened: _Opened, order: Order) -> Record:
-    depth = order.k + dataset.ignore_own  # so that k are left when the query's own document is not
+    depth = dataset.deep_enough(order.k)
     index = opened.index
     if isinstance(system, Fits) and (fitted := system.fitted(dataset.facts)) != system:
         system, index = fitted, fitted.open(opened.path)
@@ -335,7 +332,7 @@ def _measured(dataset: Dataset, run: Run, further: Iterable[Measure]) -> dict[st
     """Return the section `measures`."""
     measures = dict.fromkeys([parse(dataset.measure), *further, *map(parse, RECORDED)])
     level = int(dataset.facts.get("relevance_level", "1"))  # TREC's deep learning track counts from grade 2 on
-    values = scores(run, dataset.judge(run), measures, level=level)
+    values = scores(run, dataset.judge(run), measures, level=level, parts=dataset.nuggets)
     return {
         "official": dataset.measure,
         "tool": TOOL,

@@ -1,8 +1,8 @@
 """What other tools write, taken in; what they read, written.
 
 An ir_metadata header goes into the run itself, as comment lines in front of
-it: `# ir_metadata.start`, YAML, `# ir_metadata.end`. Taken in, a run is read
-from the line after it: elsewhere a `#` is the first letter of an id.
+it: `# ir_metadata.start`, YAML, `# ir_metadata.end`, and whoever reads a run
+passes over it (`lotte.ranking`): elsewhere a `#` is the first letter of an id.
 The YAML we write is JSON on one line per section, which every YAML reader
 takes. The values by query are `run TAB query TAB measure TAB value`, the mean
 under the query `all`, as TIRA and trec_eval have them.
@@ -25,14 +25,13 @@ from leaderboard.record.read import read, record_files
 from leaderboard.record.schema import LARGEST_NUMBER, Record
 from leaderboard.record.sections import IMPORTED
 from leaderboard.record.store import beside, is_name, stem_of, store
-from lotte import artifact, extras, lock
+from lotte import artifact, extras, lock, ranking
 from lotte.dataset import Dataset
 from lotte.errors import CorruptFileError, LotteError, MismatchError, UnavailableError, absent, writing
-from lotte.lines import lines, opened
+from lotte.lines import opened
 from lotte.parsing import unique_keys
+from lotte.ranking import END, START
 
-START, END = "ir_metadata.start", "ir_metadata.end"
-_HEADER = 10_000  # lines at most; a header that does not end is none
 _LARGEST = 1 << 20  # characters of one
 
 
@@ -66,11 +65,9 @@ def take_in(
     """
     if not file.is_file():
         raise absent(file, "; name a run, or a result of MTEB")
-    if _is_json(file):
-        if dataset or system:
-            raise LotteError(
-                f"{file} is a result of MTEB, which names its dataset and its model; leave the options out"
-            )
+    if _is_json(file) and not dataset:
+        if system:
+            raise LotteError(f"{file} is JSON: a result of MTEB names its model, and a run wants --dataset too")
         for record in mteb.read(file):
             yield _stored(_stamped(record, by), file.parent, folder)
         return
@@ -79,32 +76,13 @@ def take_in(
     yield _take_in_run(file, folder, _dataset(dataset, data), system, by)
 
 
-def header(file: Path) -> tuple[dict[str, Any], int]:
-    """Return what the ir_metadata header of a run says, {} if it has none, and how many lines it takes.
+def header(file: Path) -> dict[str, Any]:
+    """Return what the ir_metadata header of a run says, {} if it has none.
 
     Raises  CorruptFileError if it is no YAML, or has no end; UnavailableError if PyYAML is needed and not installed
     """
-    text = _header(file)
-    return ({}, 0) if text is None else (_yaml(text, file), len(text) + 2)
-
-
-def _header(file: Path) -> list[str] | None:
-    """Return the lines between the first and the last of a run's header; None if it has none."""
-    text: list[str] = []
-    number = 0
-    for number, line in lines(file):
-        bare = line.removeprefix("#").strip()
-        if number == 1 and bare != START:
-            return None
-        if bare == END:
-            return text
-        if number > 1:
-            text.append(line.removeprefix("#").removeprefix(" "))
-        if number > _HEADER:
-            break
-    if number == 0:
-        return None
-    raise CorruptFileError(f"{file}: its header begins with {START} and has no {END}")
+    text = None if ranking.is_json(file) else ranking.header(file)
+    return {} if text is None else _yaml(text, file)
 
 
 def metadata(record: Record) -> dict[str, Any]:
@@ -189,7 +167,9 @@ def _take_in_run(file: Path, folder: Path, dataset: Dataset, system: str, by: st
     from leaderboard.evaluate import Order, rescore
     from leaderboard.record.place import name_of, stem
 
-    said, above = header(file)
+    if ranking.is_json(file) and mteb.is_result(file):
+        raise LotteError(f"{file} is a result of MTEB, which names its dataset and its model; leave the options out")
+    said = header(file)
     tag = said.get("tag")
     name = system or (str(tag) if isinstance(tag, str | int | float) else name_of(file))
     if not is_name(name.replace(":", ".").replace("/", "__")):
@@ -199,7 +179,7 @@ def _take_in_run(file: Path, folder: Path, dataset: Dataset, system: str, by: st
     name = name.replace("/", "__")
     with TemporaryDirectory(prefix="lotte-") as scratch:
         order = Order(out=Path(scratch), command=f"lotte board import {file.name}")
-        scored = rescore(file, name, dataset, order, header=above)
+        scored = rescore(file, name, dataset, order)
         log = [{"what": IMPORTED, "tool": "run", "file": file.name, "sha256": artifact.sha256(file)}]
         if said:
             log[0]["ir_metadata"] = artifact.digest(said)

@@ -2,6 +2,7 @@
 
 pytrec_eval computes what we publish; the function here says what the number
 means, and tests/leaderboard/test_measure.py holds the two to each other for every row.
+Measures of nuggets, which trec_eval has not, are computed here (nuggets.py).
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -10,12 +11,14 @@ from itertools import islice
 from math import fsum, isfinite, log2
 from typing import Any, TypeAlias
 
+from leaderboard import nuggets
 from lotte import Hit, Qrels, Run
 from lotte.errors import LotteError, MismatchError, shown, unknown
 from lotte.judgments import LARGEST
 
 # ranking, query's relevance by doc_id, cut-off (None: the whole ranking), lowest relevance that counts
 Definition: TypeAlias = Callable[[Sequence[str], Mapping[str, int], int | None, int], float]
+OfNuggets: TypeAlias = Callable[[Sequence[str], nuggets.Nuggets, int], float]
 
 TOOL = "pytrec-eval-terrier"
 _BATCH = 500  # queries given to pytrec_eval at a time; it takes 140 bytes a hit
@@ -81,6 +84,7 @@ class Measure:
     at: str  # as trec_eval writes it with a cut-off; "" if it has none, and the run is cut instead
     whole: str  # as trec_eval writes it without; "" if it needs one
     value: Definition
+    of_nuggets: OfNuggets | None = None  # if documents are judged for the parts of an answer
     k: int | None = None
 
     def __matmul__(self, k: int) -> "Measure":
@@ -101,7 +105,10 @@ MRR = Measure("MRR", "", "recip_rank", reciprocal_rank)
 R = Measure("R", "recall", "", recall)
 P = Measure("P", "P", "", precision)
 AP = Measure("AP", "map_cut", "map", average_precision)
-MEASURES = {measure.name: measure for measure in (Success, nDCG, MRR, R, P, AP)}
+AlphaNDCG = Measure("alpha-nDCG", "", "", ndcg, nuggets.alpha_ndcg)
+Coverage = Measure("Coverage", "", "", recall, nuggets.coverage)
+TREC = {measure.name: measure for measure in (Success, nDCG, MRR, R, P, AP)}
+MEASURES = TREC | {measure.name: measure for measure in (AlphaNDCG, Coverage)}
 
 
 def parse(text: str) -> Measure:
@@ -128,22 +135,46 @@ def score(run: Run, qrels: Qrels, measure: Measure, *, level: int = 1) -> dict[s
     return scores(run, qrels, [measure], level=level)[measure]
 
 
-def scores(run: Run, qrels: Qrels, measures: Iterable[Measure], *, level: int = 1) -> dict[Measure, dict[str, float]]:
-    """Same as `score`, for several measures in one go."""
+def scores(
+    run: Run,
+    qrels: Qrels,
+    measures: Iterable[Measure],
+    *,
+    level: int = 1,
+    parts: Mapping[str, nuggets.Nuggets] | None = None,
+) -> dict[Measure, dict[str, float]]:
+    """Same as `score`, for several measures in one go.
+
+    parts  of each query the nuggets of its answer, for the measures of nuggets
+    """
     run.require(qrels)
     for query_id in qrels:
         _require_order(query_id, run.hits[query_id])
     values: dict[Measure, dict[str, float]] = {measure: {} for measure in measures}
-    direct = [measure for measure in values if measure.k is None or measure.at]
+    of_nuggets = [measure for measure in values if measure.of_nuggets]
+    for measure in of_nuggets:
+        values[measure] = _of_nuggets(measure, run, qrels, parts or {})
+    direct = [measure for measure in values if measure not in of_nuggets and (measure.k is None or measure.at)]
     # what stands below every cut-off changes nothing, and takes pytrec_eval most of its time
     depth = max((measure.k for measure in direct if measure.k), default=0)
     deepest = depth if all(measure.k for measure in direct) else None
     for query_ids in _batches(qrels):
         judged = {query_id: _grades(qrels[query_id]) for query_id in query_ids}
-        _evaluate(values, direct, run, judged, deepest, level)
-        for measure in values.keys() - direct:
+        if direct:
+            _evaluate(values, direct, run, judged, deepest, level)
+        for measure in [measure for measure in values if measure not in (*direct, *of_nuggets)]:
             _evaluate(values, [measure], run, judged, measure.k, level)
     return values
+
+
+def _of_nuggets(measure: Measure, run: Run, qrels: Qrels, parts: Mapping[str, nuggets.Nuggets]) -> dict[str, float]:
+    if not parts:
+        raise MismatchError(f"{measure} is a measure of nuggets, and the dataset has none; FreshStack's have")
+    assert measure.of_nuggets is not None and measure.k is not None
+    return {
+        query_id: measure.of_nuggets(run.doc_ids(query_id)[: measure.k], parts.get(query_id, {}), measure.k)
+        for query_id in qrels
+    }
 
 
 def _evaluate(

@@ -3,9 +3,11 @@
 Only published datasets have a task there: a record of another build is refused.
 A task's measure is ours under another name (Success@5 is `hit_rate_at_5`), and
 what MTEB computes beyond our measures is not made up. Read, it is a score
-without a run and without hashes: level `imported`.
+without a run and without hashes: level `imported`. Results from before MTEB
+1.11, which have the splits at their top, are read too, and CQADupStack as the
+one score that a leaderboard has. BRIGHT and FreshStack are other data there.
 
-Source  embeddings-benchmark/mteb, mteb/results/task_result.py and mteb/tasks/retrieval/eng
+Source  mteb 2.26.24, mteb/results/task_result.py, mteb/models/model_meta.py and mteb/tasks/retrieval/eng
 """
 
 import re
@@ -19,7 +21,7 @@ from leaderboard.record.schema import Record, is_number
 from leaderboard.record.sections import HASHES, IMPORTED, ModelFacts
 from leaderboard.record.verify import unpublished_counts
 from lotte import artifact
-from lotte.errors import CorruptFileError, MismatchError, absent
+from lotte.errors import CorruptFileError, LotteError, MismatchError, absent
 from lotte.parsing import json_object
 
 LOTTE_REVISION = "a887e9f8e3d24427fdff98c8bba3198a6853a929"
@@ -27,6 +29,33 @@ _BEIR = {
     "arguana": "ArguAna", "climate-fever": "ClimateFEVER", "dbpedia-entity": "DBPedia", "fever": "FEVER",
     "fiqa": "FiQA2018", "hotpotqa": "HotpotQA", "nfcorpus": "NFCorpus", "nq": "NQ", "quora": "QuoraRetrieval",
     "scidocs": "SCIDOCS", "scifact": "SciFact", "trec-covid": "TRECCOVID", "webis-touche2020": "Touche2020",
+    "webis-touche2020/v3": "Touche2020Retrieval.v3", "cqadupstack": "CQADupstackRetrieval",
+    "arguana/decontaminated": "ArguAnaDecontaminated", "fiqa/decontaminated": "FiQADecontaminated",
+    "nfcorpus/decontaminated": "NFCorpusDecontaminated", "quora/decontaminated": "QuoraRetrievalDecontaminated",
+    "scidocs/decontaminated": "SciDocsDecontaminated", "scifact/decontaminated": "SciFactDecontaminated",
+    "trec-covid/decontaminated": "TrecCOVIDDecontaminated",
+    "webis-touche2020/decontaminated": "Touche2020Decontaminated",
+}  # fmt: skip
+_CQADUPSTACK = "beir/cqadupstack"  # the mean of twelve, which is a result there and no dataset here
+_NANO = {  # the copies that MTEB pins of the authors' files
+    "arguana": ("NanoArguAnaRetrieval", "63ac9f026e8f6b85dc0622f3d630ed7a1758e9ec"),
+    "climate-fever": ("NanoClimateFeverRetrieval", "ccb5552bc17e87afe0f9479fb4346898213a71db"),
+    "dbpedia-entity": ("NanoDBPediaRetrieval", "2d088f80d7a640eac0be5c66408d68c3f782baa1"),
+    "fever": ("NanoFEVERRetrieval", "a6490dfeed0f13c2a052e39c6ddaeb6086afd4a8"),
+    "fiqa": ("NanoFiQA2018Retrieval", "ede84da4793cd2d4e61bba0dd08fc58de90f3681"),
+    "hotpotqa": ("NanoHotpotQARetrieval", "a38a2615f29adba8b47a42905031aa9c137d8fae"),
+    "msmarco": ("NanoMSMARCORetrieval", "5a5aa0c3df65d6883d85c8f5cdc88e679633595e"),
+    "nfcorpus": ("NanoNFCorpusRetrieval", "2eec9d63140fb9af7c75ad0fdbf6350aaf20e94e"),
+    "nq": ("NanoNQRetrieval", "e3973b405feb9e94d07fd971d690d24d7f45264a"),
+    "quora": ("NanoQuoraRetrieval", "3ee153e5710da83a7f35df0cb1db4a0ad036072a"),
+    "scidocs": ("NanoSCIDOCSRetrieval", "cf39b8741a6f2e984d0b8f4796b2dd5bb65390f9"),
+    "scifact": ("NanoSciFactRetrieval", "8c5f7bbe90bb865f46c67710221afa7d9096251b"),
+    "webis-touche2020": ("NanoTouche2020Retrieval", "ff81c0caff8b6febe1495eae9f2ca3eddad074b8"),
+}
+# Our families, by MTEB's words for a model, which are these six and no other; a family that is not here is left out
+_TYPES = {
+    "lexical": "sparse", "learned-sparse": "sparse", "dense": "dense", "late-interaction": "late-interaction",
+    "cross-encoder": "cross-encoder", "interaction": "cross-encoder", "hybrid": "hybrid",
 }  # fmt: skip
 _LATEST = 1 << 40  # seconds: a date in 36,812
 _NAMES = {"Success": "hit_rate", "nDCG": "ndcg", "MRR": "mrr", "R": "recall", "P": "precision", "AP": "map"}
@@ -53,11 +82,18 @@ def task_of(dataset: str) -> MtebTask | None:
     match dataset.split("/"):
         case ["lotte", topic, split, kind] if topic != "pooled" and catalogue.release(dataset):
             return MtebTask("LoTTE", f"{topic}_{kind}", split, LOTTE_REVISION, "hit_rate_at_5")
-        case ["beir", name] if name in _BEIR:
-            return MtebTask(_BEIR[name], "default", "test", _revision(dataset), "ndcg_at_10")
         case ["beir", "cqadupstack", forum]:
             name = f"CQADupstack{forum.capitalize()}Retrieval"
             return MtebTask(name, "default", "test", _revision(dataset), "ndcg_at_10")
+        case ["beir", "msmarco", "dev"]:
+            return MtebTask("MSMARCO", "default", "dev", _revision(dataset), "ndcg_at_10")
+        case ["beir", *parts] if (name := "/".join(parts)) in _BEIR:
+            return MtebTask(_BEIR[name], "default", "test", _revision(dataset), "ndcg_at_10")
+        case ["nanobeir", name] if name in _NANO:
+            return MtebTask(_NANO[name][0], "default", "train", _NANO[name][1], "ndcg_at_10")
+        case ["limit", *size] if catalogue.release(dataset):
+            return MtebTask("LIMITSmallRetrieval" if size else "LIMITRetrieval", "default", "test",
+                            _revision(dataset), "recall_at_2")  # fmt: skip
     return None
 
 
@@ -99,12 +135,16 @@ def read(path: Path) -> list[Record]:
     Raises  CorruptFileError if it is not a task's result; MismatchError if none of it is of a dataset of ours
     """
     result = _object(path)
+    result = _of_before(result) if "mteb_dataset_name" in result else result
     scores = result.get("scores")
     if not isinstance(scores, Mapping) or not isinstance(result.get("task_name"), str):
-        raise CorruptFileError(f"{path}: no result of MTEB: wanted task_name and scores, found {_names(result)}")
+        raise CorruptFileError(
+            f"{path}: no result of MTEB: wanted task_name and scores, found {_names(result)}; if it is a run, say of "
+            "what with --dataset"
+        )
     meta_path = path.with_name("model_meta.json")
     meta = _object(meta_path) if meta_path.is_file() else {}
-    model = str(meta.get("name") or path.resolve().parent.parent.name.replace("__", "/"))
+    model = str(meta.get("name") or _model_by_place(path))
     records: list[Record] = []
     for split, entries in scores.items():
         for entry in entries if isinstance(entries, list) else [None]:
@@ -122,6 +162,32 @@ def read(path: Path) -> list[Record]:
             f"{path}: task {result['task_name'][:60]} is no dataset of ours; `lotte list datasets` shows them"
         )
     return records
+
+
+def is_result(path: Path) -> bool:
+    """Whether a file is a result of a task: an object with the task's name and no query with that name."""
+    try:
+        result = json_object(path)
+    except (LotteError, OSError):
+        return False
+    return isinstance(result.get("task_name", result.get("mteb_dataset_name")), str)
+
+
+def _of_before(result: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a result from before MTEB 1.11, which has its splits at the top, as those of today are."""
+    splits = {key: value for key, value in result.items() if isinstance(value, Mapping)}
+    scores: dict[str, list[Any]] = {}
+    for split, entry in splits.items():
+        subsets = {key: value for key, value in entry.items() if isinstance(value, Mapping)}
+        scores[split] = [{**value, "hf_subset": key} for key, value in subsets.items()] or [entry]
+    kept = {key: result.get(key) for key in ("dataset_revision", "mteb_version")}
+    return {**kept, "task_name": result["mteb_dataset_name"], "scores": scores}
+
+
+def _model_by_place(path: Path) -> str:
+    """Return the model whose folder a result lies in: `<org__model>/<revision>/`, or `<org__model>/` before."""
+    near, above = path.resolve().parent.name, path.resolve().parent.parent.name
+    return (near if "__" in near and "__" not in above else above).replace("__", "/")
 
 
 def _record(
@@ -246,8 +312,8 @@ def _meta(record: Record) -> dict[str, Any]:
         "framework": [],
         "training_datasets": record.retriever.training_data,
         "modalities": ["text"],
-        "model_type": [str(record.retriever.family)],
         "loader": None,
+        **({"model_type": [kind]} if (kind := _TYPES.get(str(record.retriever.family))) else {}),
     }
 
 
@@ -270,7 +336,9 @@ def _part(text: str) -> str:
 def _dataset_of(task: str, subset: str, split: str) -> str | None:
     from leaderboard import catalogue
 
-    names = [name for name in catalogue.published() if name.startswith(("lotte/", "beir/"))]
+    if (task, subset, split) == (_BEIR["cqadupstack"], "default", "test"):
+        return _CQADUPSTACK
+    names = [*catalogue.published(), "beir/msmarco/dev"]
     wanted = (task, subset, split)
     return next((name for name in names if (known := task_of(name)) and known[:3] == wanted), None)
 

@@ -3,7 +3,8 @@
 An average is computed from records each time and stored nowhere; one that lacks
 a part is no number but a list of what is missing. LoTTE's is the mean of its
 five topics, search and forum apart, with the pool beside it and never in it.
-CQADupStack counts as one dataset of BEIR, the mean of its twelve.
+CQADupStack counts as one dataset of BEIR, the mean of its twelve. BRIGHT,
+FreshStack, NanoBEIR and the decontaminated sets of BEIR are the mean of theirs.
 
 A dataset is finished if its record and run are whole, of the same data by
 their hashes, of the same system with the same settings and model, and made by
@@ -27,7 +28,9 @@ if TYPE_CHECKING:
     from lotte import Dataset
     from retrievers import Retriever
 
-SUITES = ("lotte", "beir", "openqa", "paper")
+SUITES = (
+    "lotte", "beir", "openqa", "bright", "bright-long", "freshstack", "limit", "nanobeir", "decontaminated", "paper",
+)  # fmt: skip
 TOPICS = ("writing", "recreation", "science", "technology", "lifestyle")
 KINDS = ("search", "forum")
 # Santhanam et al. 2022, table 5a; FiQA is fiqa, Touche the second version
@@ -69,6 +72,8 @@ def datasets(suite: str) -> list[str]:
             return [part for name in _beir() for part in _cqadupstack(name)]
         case "openqa":
             return list(OPENQA)
+        case "bright" | "bright-long" | "freshstack" | "limit" | "nanobeir" | "decontaminated":
+            return list(_of_one_benchmark()[suite])
         case "paper":
             from leaderboard import papers
 
@@ -87,7 +92,29 @@ def means() -> list[Mean]:
     defined.append(Mean("beir (18)", tuple(_beir())))
     defined.append(Mean("beir (13 of ColBERTv2)", tuple(f"beir/{name}" for name in COLBERTV2_BEIR)))
     defined.append(Mean("openqa", OPENQA))
-    return defined
+    return defined + [
+        Mean(_MEAN.get(suite, suite), parts) for suite, parts in _of_one_benchmark().items() if suite != "limit"
+    ]
+
+
+_MEAN = {"decontaminated": "beir (8 decontaminated)"}
+
+
+def _of_one_benchmark() -> dict[str, tuple[str, ...]]:
+    """Return the suites that are a benchmark, or one kind of its sets."""
+    from lotte.benchmarks import beir, bright, freshstack, limit, nanobeir
+
+    def named(benchmark: str, names: Iterable[str]) -> tuple[str, ...]:
+        return tuple(f"{benchmark}/{name}".rstrip("/") for name in names)
+
+    return {
+        "bright": named("bright", bright.DOMAINS),
+        "bright-long": named("bright", (name for name in bright.NAMES if name.endswith(bright.LONG))),
+        "freshstack": named("freshstack", freshstack.NAMES),
+        "limit": named("limit", limit.NAMES),
+        "nanobeir": named("nanobeir", nanobeir.NAMES),
+        "decontaminated": named("beir", (name for name in beir.NAMES if name.endswith("/decontaminated"))),
+    }
 
 
 def averages(records: Iterable["Record"]) -> list[Average]:

@@ -146,6 +146,13 @@ class OwnIds:
         return fields
 
 
+def of_tsv(path: Path) -> "Collection | OwnIds":
+    """Return the documents of a TSV: numbered by its lines if the first is 0, else with ids of their own."""
+    rows = LineIndex(path)
+    numbered = len(rows) == 0 or rows[0].split(b"\t")[0] == b"0"
+    return Collection(path) if numbered else OwnIds(path)
+
+
 class Selection:
     """Some rows of a corpus, under the ids they have there."""
 

@@ -5,14 +5,18 @@ its authors report, so that nobody has to remember which number is the number.
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
 
 from lotte import ids
 from lotte.errors import CorruptFileError, shown
+from lotte.frame import FramePart, dataset_frame, dataset_of_frames, tables
 from lotte.judgments import whole
 from lotte.run import Run
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 Queries: TypeAlias = Mapping[str, str]  # query_id -> text
 Qrels: TypeAlias = Mapping[str, Mapping[str, int]]  # query_id -> doc_id -> relevance, 0 or more
@@ -81,6 +85,8 @@ class Dataset:
     source: str = "unknown"  # "release", the id of a build, or where else it came from
     licence: str = "unknown"
     ignore_own: bool = False  # leave a document with its query's own id out of the ranking, unless judged relevant
+    excluded: Mapping[str, Collection[str]] = field(default_factory=dict)  # query_id -> documents it may not find
+    nuggets: Mapping[str, Mapping[str, Collection[str]]] = field(default_factory=dict)  # query -> part -> documents
     facts: Mapping[str, str] = field(default_factory=dict)  # how its texts were joined, and the like
     notes: tuple[str, ...] = ()  # what whoever scores it should be told, a line each
 
@@ -113,9 +119,32 @@ class Dataset:
             }
             object.__setattr__(self, "qrels", qrels)
 
+    @classmethod
+    def of_frames(
+        cls, corpus: "DataFrame", queries: "DataFrame", qrels: "DataFrame", *, name: str, measure: str = "nDCG@10"
+    ) -> "Dataset":
+        """Return the dataset in three pandas frames: doc_id, text; query_id, text; query_id, doc_id, relevance.
+
+        Raises  MismatchError for a column that is missing, or a cell that cannot be what it should
+        """
+        return dataset_of_frames(corpus, queries, qrels, name=name, measure=measure)
+
+    def to_frame(self, part: FramePart = "judged") -> "DataFrame":
+        """Return "judged", a row a judgment with both texts, or "corpus", "queries", "qrels", as a pandas frame."""
+        return dataset_frame(self, part)
+
+    def to_datasets(self) -> dict[str, Any]:
+        """Return "corpus", "queries" and "qrels" as Hugging Face's datasets, with BEIR's columns, in memory."""
+        return tables(self)
+
     def scored_part(self, run: Run) -> Run:
         """Return the part of a run that the dataset's authors would score. PeerQA overrides it."""
+        run = run.without(self.excluded) if self.excluded else run
         return run.without_own(self.qrels) if self.ignore_own else run
+
+    def deep_enough(self, depth: int) -> int:
+        """Return how deep a ranking must be so that its scored part has so many documents."""
+        return depth + self.ignore_own + max(map(len, self.excluded.values()), default=0)
 
     def judge(self, run: Run) -> Qrels:
         """Return the judgments for this run. Open-QA overrides it: there, an answer is a match."""

@@ -15,7 +15,7 @@ import shutil
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from importlib import import_module
@@ -241,10 +241,10 @@ def _hash(path: Path, name: str) -> str:
 
 def release_of(name: str) -> Release:
     """Return what is published of a dataset by its full name, "beir/scifact". Raises UnknownNameError."""
-    file, _, rest = name.partition("/")
+    file, _, rest = benchmarks.spelled(name).partition("/")
     files = [module.name for module in iter_modules(benchmarks.__path__)]
     rest = getattr(_benchmark(file), "ALIASES", {}).get(rest, rest) if file in files else rest
-    if file not in files or rest not in _benchmark(file).NAMES:
+    if file not in files or rest not in (*_benchmark(file).NAMES, *getattr(_benchmark(file), "FURTHER", ())):
         names = [f"{benchmark}/{each}".rstrip("/") for benchmark in files for each in _benchmark(benchmark).NAMES]
         raise unknown("dataset", name, names)
     published: Release = _benchmark(file).release(rest)
@@ -271,7 +271,7 @@ def fetch(name: str, home: Path, *, say: Callable[[str], None] = lambda line: No
     where = home / next(iter(published.needs))
     if _is_fetched(published, home):
         return where
-    if not published.files and published.hub is None:
+    if published.by_hand:
         raise UnavailableError(f"{name} cannot be downloaded. {published.by_hand}")
     failures: list[LotteError] = []
     for way in published.files:
@@ -282,8 +282,11 @@ def fetch(name: str, home: Path, *, say: Callable[[str], None] = lambda line: No
         except (UnavailableError, CorruptFileError) as error:
             failures.append(error)
             say(str(error))
-    if published.hub is not None and huggingface.is_installed():
-        return _fetch_hub(published, where)
+    if published.tables:
+        return _fetch_tables(published, home, where)
+    if published.hub is not None and (huggingface.is_installed() or not failures):
+        rows, origin = huggingface.tables(published.hub)
+        return _write(published, where, rows, {"source": origin})
     hint = f" Or {extras.hint('datasets')}, and it comes from Hugging Face." if published.hub else ""
     raise type(failures[-1])(f"{failures[-1]}{hint}")
 
@@ -332,16 +335,32 @@ def _move(staging: Path, target: Path) -> None:
             path.replace(target_path)
 
 
-def _fetch_hub(published: Release, where: Path) -> Path:
-    """Load a set from Hugging Face at its revision, and write it in the layout that is read."""
-    assert published.hub is not None
+def _fetch_tables(published: Release, home: Path, where: Path) -> Path:
+    """Download the Parquet files of a set, and write it in the layout that is read."""
+    scratch = home / SCRATCH / published.name
+    paths = {
+        table: download(file.urls, scratch / f"{table}.parquet", size=file.size, md5=file.md5, sha256=file.sha256)
+        for table, file in published.tables.items()
+    }
+    origin = {"source": "release", "files": {file.urls[0]: file.md5 for file in published.tables.values()}}
+    _write(published, where, {table: huggingface.rows(path) for table, path in paths.items()}, origin)
+    shutil.rmtree(scratch, ignore_errors=True)
+    return where
+
+
+def _write(published: Release, where: Path, tables: Mapping[str, Iterable[Any]], origin: Mapping[str, Any]) -> Path:
+    """Write a set that comes as tables in the layout that is read, and mark it as whole."""
+    ((_, names),) = published.needs.items()
+    for name in names:
+        if (path := where / name).exists() and not release.claim(where, [name]):
+            raise LotteError(f"{path} is there already and was not fetched; move it away, then fetch again")
+    file, _, rest = published.name.partition("/")
     staging = where.with_name(f".{where.name}.partial-{os.getpid()}")
     try:
-        _benchmark(published.name.partition("/")[0]).write(staging, huggingface.tables(published.hub))
-        _move(staging, where)
+        with writing(where.parent):
+            _benchmark(file).write(staging, tables, rest)
+            _move(staging, where)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
-    origin = {"source": f"huggingface:{published.hub.repo}@{published.hub.revision}"}
-    for names in published.needs.values():
-        release.mark(where, names, origin)
+    release.mark(where, names, origin)
     return where

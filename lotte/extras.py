@@ -12,6 +12,8 @@ EXTRAS = {  # name that is imported -> extra in pyproject.toml
     "llvmlite": "colbert",
     "matplotlib": "plot",
     "numba": "colbert",
+    "onnx": "onnx",
+    "pandas": "frames",
     "plotly": "board",
     "regex": "data",
     "safetensors": "colbert",

@@ -11,6 +11,7 @@ White space is all that `str.split` takes for it: U+00A0 too.
 
 import re
 from typing import Any
+from urllib.parse import quote
 
 from lotte.errors import CorruptFileError, shown
 
@@ -33,6 +34,15 @@ def checked(text: str, what: str, where: str) -> str:
     raise CorruptFileError(
         f"{where}: the {what} id {shown(text)} has {odd}; an id is one word, as columns of rankings end at white space"
     )
+
+
+def word(text: str) -> str:
+    """Return an id of somebody else's as one word: what no id may have, as blanks in names of files, is %-encoded.
+
+    >>> word("docs/my notes.md"), word("a/b%20c")
+    ('docs/my%20notes.md', 'a/b%20c')
+    """
+    return _ODD.sub(lambda match: quote(match[0], errors="surrogatepass"), text)
 
 
 def of_json(value: dict[str, Any], key: str, what: str, where: str) -> str:

@@ -1,7 +1,8 @@
 """The rows of a file of any size, read where they lie: 8 bytes of memory a row.
 
 A row ends at "\\n" or "\\r\\n" and nowhere else; a byte order mark in front of
-the first is no part of it. A file whose name ends in .gz cannot be read where
+the first is no part of it, and blank lines behind the last row are none, as
+in `lines.py`. A file whose name ends in .gz cannot be read where
 it lies: it is unpacked, a piece at a time, into a file without a name in the
 folder for temporary files ($TMPDIR), which is gone when nobody reads it.
 """
@@ -19,6 +20,7 @@ from lotte.errors import CorruptFileError, writing
 from lotte.lines import LONGEST, opened, require_file, require_line_ends, whole_gz
 
 _BLOCK = 1 << 24
+_BLANKS = 1 << 10  # bytes of a blank line, at most
 _MARK = b"\xef\xbb\xbf"
 _Bytes: TypeAlias = "np.ndarray[tuple[int], np.dtype[np.uint8]]"
 
@@ -63,11 +65,22 @@ class LineIndex:
             require_line_ends(data[:LONGEST].tobytes(), self.path)
         if data[:3].tobytes() == _MARK:
             starts[0] = 3
+        starts = self._without_blank_end(starts)
         if (sizes := np.diff(starts)).max(initial=0) > LONGEST:
             raise CorruptFileError(
                 f"{self.path}:{sizes.argmax() + 1}: a line of more than {LONGEST >> 20} MB; it is refused"
             )
         return starts
+
+    def _without_blank_end(
+        self, starts: "np.ndarray[tuple[int], np.dtype[np.int64]]"
+    ) -> "np.ndarray[tuple[int], np.dtype[np.int64]]":
+        last = len(starts) - 1
+        while last and starts[last] - starts[last - 1] < _BLANKS:
+            if self._bytes[starts[last - 1] : starts[last]].tobytes().strip(b" \r\n"):
+                break
+            last -= 1
+        return starts[: last + 1]
 
     def release(self) -> None:
         """Give back the memory of what was read; it is read again where it is asked for again."""

@@ -26,7 +26,7 @@ def lines(path: Path) -> Iterator[tuple[int, str]]:
     Raises  UnavailableError if there is no such file,
             CorruptFileError if a line is not UTF-8, or a .gz ends too early
     """
-    number = 0
+    number = held = 0  # held: blank lines that are rows only if something comes behind them
     try:
         with opened(path) as file:
             packed = path.suffix == ".gz"  # which may grow without end; a plain file is as long as it is
@@ -38,13 +38,30 @@ def lines(path: Path) -> Iterator[tuple[int, str]]:
                     text = text[:-2]
                 elif text.endswith("\n"):
                     text = text[:-1]
-                yield number, text.removeprefix("\ufeff") if number == 1 else text
+                if number == 1:
+                    text = text.removeprefix("\ufeff")
+                if not text or (text.isspace() and is_blank(text)):
+                    held += 1
+                    continue
+                if held:
+                    yield from ((number - back, "") for back in range(held, 0, -1))
+                    held = 0
+                yield number, text
         if number == 1:
             require_line_ends(raw, path)
     except UnicodeDecodeError as error:
         raise CorruptFileError(f"{path}:{number}: not UTF-8 at byte {error.start} of the line") from None
     except DAMAGED as error:
         raise CorruptFileError(f"{path}:{number + 1}: the .gz is damaged ({error}); fetch it again") from None
+
+
+def is_blank(text: str) -> bool:
+    """Whether a line has nothing but blanks in it; tabs are between fields.
+
+    >>> is_blank("  "), is_blank("a")
+    (True, False)
+    """
+    return not text.strip(" ")
 
 
 DAMAGED = (EOFError, zlib.error, gzip.BadGzipFile)  # what reading a .gz that was cut or changed may raise

@@ -3,48 +3,109 @@
   TREC      query_id Q0 doc_id rank score tag   the scores are the order, as in trec_eval
   LoTTE     qid pid rank score                  the ranks are, and must be 1, 2, 3, ... down the file
   MS MARCO  qid pid rank                        the same
+  JSON      {query_id: {doc_id: score}}         the scores are, as ranx and pytrec_eval write it
 
 Columns end at white space; what follows TREC's sixth is ignored. Which of the
-three a file is, its first line says.
-A file that says something impossible is refused with the line that says it.
+four a file is, its first line says; an ir_metadata header in front of it is
+passed over. A file that says something impossible is refused with the line
+that says it. Scores are written so that they strictly fall: see `ties.py`.
 """
 
 import gc
 import gzip
-from collections.abc import Collection, Container, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Container, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from itertools import islice
 from pathlib import Path
 
 from lotte.artifact import Writer
 from lotte.collection import RowIds
 from lotte.errors import CorruptFileError, LotteError, MismatchError, shown, writing
-from lotte.lines import lines
+from lotte.lines import DAMAGED, lines, opened, whole_gz
+from lotte.parsing import json_of
 from lotte.run import BY_SCORE, LARGEST, Run, ranked
+from lotte.ties import equalled, falling
 
 TREC, LOTTE, MSMARCO = 6, 4, 3  # columns
-ENDINGS = (".gz", ".txt", ".tsv", ".trec", ".run")  # of ranking files
+ENDINGS = (".gz", ".txt", ".tsv", ".trec", ".run", ".json")  # of ranking files
+START, END = "ir_metadata.start", "ir_metadata.end"  # of a header, behind "#"
+_HEADER = 10_000  # lines of one at most; a header that does not end is none
 FORMATS = {TREC: "TREC", LOTTE: "LoTTE", MSMARCO: "MS MARCO"}
 
 
-def read(path: Path, query_ids: Collection[str], doc_ids: Sequence[str], *, header: int = 0) -> Run:
-    """Read a ranking in one of the three formats, plain or .gz.
+def read(path: Path, query_ids: Collection[str], doc_ids: Sequence[str]) -> Run:
+    """Read a ranking in one of the four formats, plain or .gz.
 
     query_ids, doc_ids  what the run may name
-    header   lines that stand in front of it and are no part of it
     returns  a run that is silent where the file is: see `Run.missing` and `Run.filled`
 
     Raises  CorruptFileError for a line that is wrong in itself, or repeats a document,
             MismatchError for a query or a document that the dataset has not
     """
     known = doc_ids if isinstance(doc_ids, RowIds) else frozenset(doc_ids)
-    columns = _columns(path, header)
-    rows = islice(lines(path), header, None)
     with no_garbage():
+        if is_json(path):
+            return _by_score(_read_json(path, query_ids, known))
+        above = 0 if (said := header(path)) is None else len(said) + 2
+        columns = _columns(path, above)
+        rows = islice(lines(path), above, None)
         if columns == TREC:
-            scores = _read_scores(path, rows, query_ids, known)
-            return Run({query_id: tuple(ranked(by_doc)) for query_id, by_doc in scores.items()}, ties=BY_SCORE)
+            return _by_score(_read_scores(path, rows, query_ids, known))
         return Run.of_ranks(_read_ranks(path, rows, columns, query_ids, known))
+
+
+def _by_score(scores: Mapping[str, Mapping[str, float]]) -> Run:
+    hits = {query_id: tuple(equalled(ranked(by_doc))) for query_id, by_doc in scores.items()}
+    return Run(hits, ties=BY_SCORE)
+
+
+def is_json(path: Path) -> bool:
+    """Whether a file begins as an object of JSON: a brace, and then a quote."""
+    start = b""
+    with suppress(*DAMAGED), opened(path) as file:  # whoever reads all of it says what is damaged
+        start = file.read(64).removeprefix(b"\xef\xbb\xbf")
+    return b"".join(start.split(None, 1))[:2] in (b'{"', b"{}")
+
+
+def header(path: Path) -> list[str] | None:
+    """Return the lines between the first and the last of a run's ir_metadata header; None if it has none.
+
+    Raises  CorruptFileError if it has no end
+    """
+    text: list[str] = []
+    number = 0
+    for number, line in lines(path):
+        bare = line.removeprefix("#").strip()
+        if number == 1 and (bare != START or not line.startswith("#")):
+            return None
+        if bare == END:
+            return text
+        if number > 1:
+            text.append(line.removeprefix("#").removeprefix(" "))
+        if number > _HEADER:
+            break
+    if number == 0:
+        return None
+    raise CorruptFileError(f"{path}: its header begins with {START} and has no {END}")
+
+
+def _read_json(path: Path, query_ids: Collection[str], known: Container[str]) -> dict[str, dict[str, float]]:
+    """Return query_id -> doc_id -> score of a JSON file."""
+    with whole_gz(path), opened(path) as file:
+        found = json_of(file.read(), path)
+    scores: dict[str, dict[str, float]] = {}
+    for query_id, by_doc in found.items():
+        where = f"{path}: query {shown(query_id)}"
+        if not isinstance(by_doc, dict):
+            raise CorruptFileError(f"{where}: expected an object, document to score, found {shown(by_doc)}")
+        scores[query_id] = _new_query(str(path), query_id, query_ids)
+        for doc_id, score in by_doc.items():
+            if doc_id not in known:
+                raise _bad_document(where, query_id, doc_id, repeated=False)
+            if type(score) not in (int, float) or not -LARGEST <= score <= LARGEST:  # false for NaN too
+                raise CorruptFileError(f"{where}: document {shown(doc_id)} has the score {shown(score)}, no float32")
+            scores[query_id][doc_id] = float(score)
+    return scores
 
 
 @contextmanager
@@ -91,9 +152,9 @@ def _read_scores(
                 raise CorruptFileError(f"{path}:{number}: a {what} within the line; lines end in \\n or \\r\\n")
             seen = tag
         if (by_doc := scores.get(query_id)) is None:
-            by_doc = scores[query_id] = _new_query(path, number, query_id, query_ids)
+            by_doc = scores[query_id] = _new_query(f"{path}:{number}", query_id, query_ids)
         if doc_id in by_doc or doc_id not in known:
-            raise _bad_document(path, number, query_id, doc_id, repeated=doc_id in by_doc)
+            raise _bad_document(f"{path}:{number}", query_id, doc_id, repeated=doc_id in by_doc)
         try:  # Python reads 1_0 and digits of other scripts as well, and trec_eval other numbers in them
             score = float(text if "_" not in text and text.isascii() else "")
         except ValueError:
@@ -115,9 +176,9 @@ def _read_ranks(
             raise _wrong_count(path, number, len(fields), columns)
         query_id, doc_id, text = fields[:3]
         if (ranking := rankings.get(query_id)) is None:
-            ranking = rankings[query_id] = _new_query(path, number, query_id, query_ids)
+            ranking = rankings[query_id] = _new_query(f"{path}:{number}", query_id, query_ids)
         if doc_id in ranking or doc_id not in known:
-            raise _bad_document(path, number, query_id, doc_id, repeated=doc_id in ranking)
+            raise _bad_document(f"{path}:{number}", query_id, doc_id, repeated=doc_id in ranking)
         ranking[doc_id] = 0.0
         if text != str(len(ranking)):
             raise CorruptFileError(
@@ -127,23 +188,23 @@ def _read_ranks(
     return {query_id: list(ranking) for query_id, ranking in rankings.items()}
 
 
-def _new_query(path: Path, number: int, query_id: str, query_ids: Collection[str]) -> dict[str, float]:
+def _new_query(where: str, query_id: str, query_ids: Collection[str]) -> dict[str, float]:
     if query_id not in query_ids:
         raise MismatchError(
-            f"{path}:{number}: query {shown(query_id)} is not one of the dataset's {len(query_ids):,}; "
+            f"{where}: query {shown(query_id)} is not one of the dataset's {len(query_ids):,}; "
             "is this a run of another dataset?"
         )
     return {}
 
 
-def _bad_document(path: Path, number: int, query_id: str, doc_id: str, *, repeated: bool) -> LotteError:
+def _bad_document(where: str, query_id: str, doc_id: str, *, repeated: bool) -> LotteError:
     if repeated:
         return CorruptFileError(
-            f"{path}:{number}: document {shown(doc_id)} is there a second time for query {shown(query_id)}; "
+            f"{where}: document {shown(doc_id)} is there a second time for query {shown(query_id)}; "
             "a ranking names a document once"
         )
     return MismatchError(
-        f"{path}:{number}: document {shown(doc_id)} is not in the collection; is this a run of another dataset?"
+        f"{where}: document {shown(doc_id)} is not in the collection; is this a run of another dataset?"
     )
 
 
@@ -183,8 +244,10 @@ def _write(path: Path, run: Run, columns: int, first: str, blank: str, last: str
                     f"which {FORMATS[columns]} columns cannot hold"
                 )
             start = query_id + first
+            scores = falling([hit.score for hit in hits])
             lines = [
-                f"{start}{doc_id}{rank}{score:.9g}{last}" for (doc_id, score), rank in zip(hits, ranks, strict=False)
+                f"{start}{doc_id}{rank}{score:.9g}{last}"
+                for doc_id, rank, score in zip(names[1:], ranks, scores, strict=False)
             ]
             target.write("".join(lines).encode())
     return file.sha256

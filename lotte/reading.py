@@ -2,7 +2,7 @@
 
   collection.tsv, qas.<search|forum>.jsonl     LoTTE, one topic and split
   collection.tsv, qrels.<split>.tsv            ColBERT's layout; test is preferred to dev, and dev to train
-  corpus.jsonl, queries.jsonl, qrels/test.tsv  BEIR
+  corpus.jsonl, queries.jsonl, qrels/<split>.tsv  BEIR; test is preferred to dev, and dev to train
   psgs_w100.tsv, *.qa.csv                      Open-QA on DPR's passages, every list in it
   collection.tsv, queries.dev.small.tsv        MS MARCO; and beside it, in a folder of their own,
   msmarco-test<year>-queries.tsv               TREC Deep Learning
@@ -19,6 +19,7 @@ file may be a .gz. Of a folder in ColBERT's layout, SOURCE.json may say
 from pathlib import Path
 from typing import Any, NoReturn
 
+from lotte import beir_folder
 from lotte.benchmarks import beir, lotte, msmarco, openqa, peerqa, treccar, trecdl
 from lotte.collection import Collection, OwnIds
 from lotte.dataset import Corpus, Dataset
@@ -34,7 +35,8 @@ SOURCE = "SOURCE.json"
 def is_readable(path: Path) -> bool:
     """Whether this is a folder, or one of several sets in a folder: FOLDER/forum, FOLDER/train."""
     folder = path.parent
-    return path.is_dir() or path.name in [*lotte.kinds(folder), *_splits(folder), *_with_answers(folder)]
+    sets = (*lotte.kinds(folder), *_splits(folder), *_with_answers(folder), *beir_folder.splits(folder))
+    return path.is_dir() or path.name in sets
 
 
 def read(path: Path | str) -> list[Dataset]:
@@ -55,8 +57,9 @@ def read(path: Path | str) -> list[Dataset]:
         return [lotte.read(folder, kind, corpus) for kind in kinds]
     if splits:
         return [_read_colbert(folder, splits[0])]
-    if plain_or_gz(path / "corpus.jsonl").is_file():
-        return [beir.read(path, _beir_name(path.resolve()))]
+    if beir_folder.is_in(folder):
+        split = kind_or_split or next(iter(beir_folder.splits(folder)), beir_folder.TEST)
+        return [beir.read(folder, _beir_name(folder.resolve()), split)]
     topics = sorted({file.parent for file in path.glob("*/*/collection.tsv*")})
     return [dataset for topic in topics for dataset in read(topic)] or _nothing(path)
 
@@ -87,6 +90,16 @@ def _published(folder: Path) -> list[Dataset]:
     return [peerqa.read(folder)] if of(peerqa) else []
 
 
+def has_questions(folder: Path) -> bool:
+    """Whether a folder has a collection with questions that `read` would read, whole or damaged."""
+    try:
+        return bool(read(folder))
+    except UnavailableError:
+        return False
+    except CorruptFileError:
+        return True
+
+
 def read_corpus(path: Path) -> Corpus:
     """Return the documents of a folder or a file, whether there are questions about them or not."""
     if path.is_dir():
@@ -94,16 +107,27 @@ def read_corpus(path: Path) -> Corpus:
         files = [plain_or_gz(path / name) for name in names]
         path = next((file for file in files if file.is_file()), files[0])
     if ".jsonl" in path.suffixes:
-        return beir.BeirCorpus(path)
+        return beir_folder.BeirCorpus(path)
     if path.name.startswith(openqa.PASSAGES):
         return openqa.Passages(path)
     return OwnIds(path) if path.name.startswith(treccar.PARAGRAPHS) else Collection(path)
 
 
+def read_queries(path: Path) -> dict[str, str]:
+    """Return the questions of a file: BEIR's where it is a .jsonl, else `query_id TAB text` a line, plain or .gz.
+
+    Raises  CorruptFileError for another line, an id that is there twice, or a file without a question
+    """
+    queries = beir_folder.read_queries(path) if ".jsonl" in path.suffixes else lotte.read_queries(path)
+    if not queries:
+        raise CorruptFileError(f"{path} holds no question: expected an id and a text with a tab between, a line each")
+    return queries
+
+
 def _nothing(path: Path) -> NoReturn:
     raise UnavailableError(
         f"{path} holds no questions: expected collection.tsv with qas.<search|forum>.jsonl or "
-        "qrels.<split>.tsv, or corpus.jsonl with queries.jsonl and qrels/test.tsv, or <topic>/<split>/ "
+        "qrels.<split>.tsv, or corpus.jsonl with queries.jsonl and qrels/<split>.tsv, or <topic>/<split>/ "
         "with LoTTE's files"
     )
 
@@ -125,7 +149,8 @@ def _with_answers(folder: Path) -> list[str]:
 
 
 def _beir_name(folder: Path) -> str:
-    parts = folder.parts[-2:] if folder.parent.name == "cqadupstack" else folder.parts[-1:]
+    of_two = folder.parent.name == "cqadupstack" or f"{folder.parent.name}/{folder.name}" in beir.NAMES
+    parts = folder.parts[-2:] if of_two else folder.parts[-1:]
     return "/".join(("beir", *parts))
 
 

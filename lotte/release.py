@@ -68,8 +68,9 @@ class Hub:
     """A set at Hugging Face, at one revision. `configs`: table -> (configuration, split)."""
 
     repo: str
-    revision: str
+    revision: str  # "" if none is published: the newest one is taken, and written down
     configs: Mapping[str, tuple[str, str]]
+    others: Mapping[str, str] = field(default_factory=dict)  # table -> its repository, if that is another one
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,6 +84,7 @@ class Release:
     licence: str
     homepage: str = ""
     files: tuple[tuple[File, ...], ...] = ()  # ways to have all of it, the first that works is taken
+    tables: Mapping[str, File] = field(default_factory=dict)  # Parquet that its benchmark writes in the layout it reads
     hub: Hub | None = None
     needs: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # folder -> files, as in File.holds
     by_hand: str = ""  # how to get what cannot be downloaded, as a sentence
@@ -104,9 +106,10 @@ class Release:
     @property
     def advice(self) -> str:
         """How to get it, as a sentence."""
-        if not self.files:
+        if self.by_hand:
             return self.by_hand
-        total = sum(file.size or 0 for file in self.files[0])
+        files = self.files[0] if self.files else tuple(self.tables.values())
+        total = sum(file.size or 0 for file in files)
         size = f" ({_readable(total)})" if total else ""
         return f"`lotte fetch {self.name}` downloads it{size}, or point --data at a copy"
 

@@ -7,12 +7,15 @@ is half there, or made with other settings than they think.
 import shutil
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
 
 from lotte import Corpus, LotteError, artifact, ids
 from lotte.collection import RowIds
@@ -55,13 +58,27 @@ class IndexFolder:
     doc_ids: Sequence[str]
 
 
+class History(NamedTuple):
+    """What a changed index says beside what a new one does."""
+
+    sources: Sequence[Mapping[str, Any]]  # where its documents are, as `sources` returns them
+    said: Mapping[str, Any]  # goes into meta.json
+    check: Callable[[], None]  # raises if the index that is replaced is another one by now
+
+
 @contextmanager
-def write_index(path: Path, recipe: "DataclassInstance", corpus: Corpus) -> Iterator[tuple[Path, dict[str, Any]]]:
+def write_index(
+    path: Path, recipe: "DataclassInstance", corpus: Corpus, history: History | None = None
+) -> Iterator[tuple[Path, dict[str, Any]]]:
     """Give an empty folder and a dict for counts; when the block ends well, the index stands at `path`, else nothing.
+
+    history  of an index that is changed; None: its documents are those of one collection
 
     Raises  MismatchError if something stands there that is no index; UnavailableError if another process is at it
     """
     with placing(path, "") as (folder, meta):
+        if history:
+            history.check()  # what else would change it waits for the lock by now
         counts: dict[str, Any] = {}
         start = perf_counter()
         check_ids(corpus)
@@ -69,6 +86,9 @@ def write_index(path: Path, recipe: "DataclassInstance", corpus: Corpus) -> Iter
         yield folder, counts
         sha256 = corpus_sha256(corpus)
         meta |= _finished(folder, recipe, corpus, sha256, counts, origin, perf_counter() - start)
+        if history:
+            first = history.sources[0]["path"] if history.sources else None
+            meta |= {**history.said, "sources": list(history.sources), "corpus": {**meta["corpus"], "path": first}}
 
 
 @contextmanager
@@ -278,6 +298,22 @@ def open_checked(index: Path | IndexFolder, recipe: "DataclassInstance") -> Inde
             "Build it again with `lotte index`, or ask with its own options."
         )
     return folder
+
+
+class AbsentDocumentError(MismatchError):
+    """A document that an index was asked for, and has not."""
+
+    def __init__(self, doc_id: str) -> None:
+        super().__init__(f"document {shown(doc_id)} is not in the index")
+        self.doc_id = doc_id
+
+
+def rows_among(rows: Mapping[str, int], doc_ids: Collection[str]) -> NDArray[np.int64]:
+    """Return the rows of some documents. Raises AbsentDocumentError for an id that the index has not."""
+    for doc_id in doc_ids:
+        if doc_id not in rows:
+            raise AbsentDocumentError(doc_id)
+    return np.array(sorted(rows[doc_id] for doc_id in set(doc_ids)), dtype=np.int64)
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """What the lexical systems have in common: an index of postings, and a search that adds up what words are worth."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
 from itertools import chain
 from pathlib import Path
 from types import ModuleType
@@ -36,14 +37,15 @@ class AskedQuery(NamedTuple):
 
 def write(
     path: Path, recipe: "DataclassInstance", corpus: Corpus, analyser: Analyser, weigh: postings.Weigh,
-    *, kind: Any = np.float32, distinct: bool = False,
+    *, kind: Any = np.float32, distinct: bool = False, history: index_folder.History | None = None,
 ) -> None:  # fmt: skip
     """Write an index, or nothing.
 
     kind  of number that a weight is
     distinct  whether a word counts once in a document
+    history  of an index that is changed
     """
-    with index_folder.write_index(path, recipe, corpus) as (folder, counts):
+    with index_folder.write_index(path, recipe, corpus, history) as (folder, counts):
         title = f"{recipe.name}: indexing"  # type: ignore[attr-defined]
         counts |= fill(folder, corpus.doc_ids, (doc.text for doc in corpus), analyser, weigh, title=title, kind=kind)
         counts |= {"tokens": counts["postings"]} if distinct else {}
@@ -95,21 +97,39 @@ class LexicalIndex:
         with index_folder.using(self._path):
             return Run(FoundHits(self._found(queries, k), self._doc_ids))
 
-    def _found(self, queries: Queries, k: int) -> Mapping[str, Found]:
+    def search_among(self, queries: Queries, doc_ids: Collection[str], *, k: int) -> Run:
+        """Answer every query with at most k of these documents, with the scores that they have among all."""
+        rows = index_folder.rows_among(self._row_of, doc_ids)
+        with index_folder.using(self._path):
+            asked = self._asked(queries)
+            found = self._scaled((self._plainly(self._known(one), k, rows) for one in asked), asked)
+            return Run(FoundHits(dict(zip(queries, found, strict=True)), self._doc_ids))
+
+    @cached_property
+    def _row_of(self) -> Mapping[str, int]:
+        return {doc_id: row for row, doc_id in enumerate(self._doc_ids)}
+
+    def _asked(self, queries: Queries) -> list[AskedQuery]:
         if self._weighed:
-            asked = self._weighed(queries)
-        else:
-            asked = [AskedQuery(words, [1.0] * len(words)) for words in map(self._words, queries.values())]
+            return self._weighed(queries)
+        return [AskedQuery(words, [1.0] * len(words)) for words in map(self._words, queries.values())]
+
+    def _found(self, queries: Queries, k: int) -> Mapping[str, Found]:
+        asked = self._asked(queries)
         if self._compiled is None and self._is_worth_compiled(asked) and (scores := kernels("scores")):
             self._compiled = _CompiledSearch(scores, self._postings, self._place)
         if self._compiled:
             found: Iterable[Found] = self._compiled.found(asked, k, self._plainly)
         else:
             found = (self._plainly(self._known(one), k) for one in asked)
-        if self._mean:
-            sizes = np.array([max(len(one.words), 1) for one in asked], dtype=np.float32)
-            found = ((rows, scores / size) for (rows, scores), size in zip(found, sizes, strict=True))
-        return dict(zip(queries, found, strict=True))
+        return dict(zip(queries, self._scaled(found, asked), strict=True))
+
+    def _scaled(self, found: Iterable[Found], asked: Sequence[AskedQuery]) -> Iterable[Found]:
+        """Return scores divided by how many words a query has, where a score is a mean."""
+        if not self._mean:
+            return found
+        sizes = np.array([max(len(one.words), 1) for one in asked], dtype=np.float32)
+        return ((rows, scores / size) for (rows, scores), size in zip(found, sizes, strict=True))
 
     def _known(self, query: AskedQuery) -> AskedQuery:
         """Return the numbers of those words that are in the index."""
@@ -120,13 +140,20 @@ class LexicalIndex:
                 known.factors.append(factor)
         return known
 
-    def _plainly(self, query: AskedQuery, k: int) -> Found:
-        """Return what compiled code returns, without it. Slow, obvious, and the judge."""
+    def _plainly(self, query: AskedQuery, k: int, among: NDArray[np.int64] | None = None) -> Found:
+        """Return what compiled code returns, without it. Slow, obvious, and the judge.
+
+        among  rows that may be found; None: all
+        """
         if not query.words:
             return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.float32)
         with np.errstate(over="ignore"):  # an infinite score is refused
             scores = self._postings.scores(query.words, len(self._doc_ids), query.factors)
-            return best(scores.astype(np.float32, copy=False), self._place, k)
+            scores = scores.astype(np.float32, copy=False)
+            if among is None:
+                return best(scores, self._place, k)
+            rows, found = best(scores[among], self._place[among], k)
+            return among[rows], found
 
     def _is_worth_compiled(self, asked: Sequence[AskedQuery]) -> bool:
         """Return whether NumPy will have taken long by then, with six words taking as long as is measured."""

@@ -1,6 +1,6 @@
 """The two things every system is: a recipe, and the index the recipe makes."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
@@ -65,8 +65,11 @@ class Adopts(Protocol):
         """Return whether a folder is such an index."""
         ...
 
-    def adopt(self, folder: Path, path: Path) -> Index:
-        """Leave at `path` an index of ours that has what the other one has."""
+    def adopt(self, folder: Path, path: Path, corpus: Corpus | None = None) -> Index:
+        """Leave at `path` an index of ours that has what the other one has.
+
+        corpus  what it was made of, if somebody has it: its texts are shown
+        """
         ...
 
 
@@ -96,6 +99,18 @@ class Fits(Protocol):
         """Return the recipe as a dataset wants it, by its facts ("query_tokens": "300"); what the user set stays.
 
         An index of the one recipe is an index of the other.
+        """
+        ...
+
+
+@runtime_checkable
+class SearchesAmong(Protocol):
+    """An index that can be asked of some of its documents alone."""
+
+    def search_among(self, queries: Queries, doc_ids: Collection[str], *, k: int) -> Run:
+        """Answer every query with at most k hits, as if the index had no other documents but for what words weigh.
+
+        Raises  MismatchError for an id that is not in the index
         """
         ...
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from leaderboard.cli import sweep
-from leaderboard.cli.options import AsJson, Data, data_folder
+from leaderboard.cli.options import RESULTS, AsJson, Data, Results, data_folder
 from leaderboard.cli.output import print_rows, print_value
 from lotte.errors import LotteError
 from lotte.terminal import put, say
@@ -17,7 +17,6 @@ from lotte.terminal import put, say
 if TYPE_CHECKING:
     from leaderboard.papers import PaperCell, PaperTable
     from leaderboard.record.loaded_dataset import LoadedDataset
-    from leaderboard.record.schema import Record
 
 app = typer.Typer(
     help="Records: add, verify, compare, pass on, and make the site of them.",
@@ -27,14 +26,12 @@ app = typer.Typer(
 
 app.command()(sweep.sweep)
 
-Results = Annotated[Path, typer.Option(help="The folder of records.")]
 By = Annotated[str, typer.Option(help="Who does it, for the log; default: the name that git has, or the login.")]
 Replace = Annotated[bool, typer.Option("--replace", help="Take the place of a record of the same settings.")]
 Reproduces = Annotated[
     Path | None, typer.Option(metavar="RECORD", help="Log this one as a repetition of RECORD, by somebody else.")
 ]
 Tolerance = Annotated[float, typer.Option(min=0, help="How far a repetition may be off in the official measure.")]
-RESULTS = Path("results")
 
 
 class Format(StrEnum):
@@ -125,6 +122,36 @@ def verify(
 
 
 @app.command()
+def review(
+    theirs: Annotated[Path, typer.Argument(help="A copy of the folder of records with one record and its run more.")],
+    results: Results = RESULTS,
+    data: Data = None,
+    fetch: Annotated[bool, typer.Option("--fetch", help="Download the record's dataset if it is not here.")] = False,
+    build: Annotated[
+        list[Path] | None, typer.Option(help="A build whose records are scored too, known by its id; repeatable.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Write the answer here too, as Markdown.")] = None,
+) -> None:
+    """Score a result that somebody hands in again, and compare it with the records of its dataset; exit 1 if refused.
+
+    lotte board review theirs/results --results results --fetch --out answer.md
+    """
+    from leaderboard import review as reviews
+    from lotte.artifact import write_whole
+    from lotte.download import fetch as fetch_dataset
+
+    folder = data_folder(data)
+    fetching = (lambda name: fetch_dataset(name, folder, say=say)) if fetch else None
+    done = reviews.review(theirs, results, reviews.DataPlaces(folder, build or (), fetching), say)
+    if out:
+        write_whole(out, done.answer)
+    for line in done.answer.splitlines():
+        put(line)
+    if done.problems:
+        raise LotteError(f"{theirs} is not taken: {done.problems[0]}")
+
+
+@app.command()
 def compare(
     records: Annotated[list[Path], typer.Argument(help="Records of one dataset, or folders of a system each.")],
     measure: Annotated[str, typer.Option(help="Of the records' measures; default: the dataset's own.")] = "",
@@ -167,8 +194,9 @@ def paper(
     lotte board paper --paper colbertv2 --table 5b
     """
     from leaderboard import papers
+    from leaderboard.record.read import readable
 
-    tables = papers.tables(_read_all(results), paper=name, number=table)
+    tables = papers.tables(readable(results, say), paper=name, number=table)
     if sys.stdout.isatty() and not as_json:
         for drawn in tables:
             _draw(drawn)
@@ -283,19 +311,6 @@ def _user() -> str:
         return done.stdout.strip() or getpass.getuser()
     except (OSError, KeyError, subprocess.SubprocessError):
         return "unknown"
-
-
-def _read_all(results: Path) -> list[tuple[Path, "Record"]]:
-    """Read every record; one that cannot be read is said, and left out. No folder: no record yet."""
-    from leaderboard.record.read import read, record_files
-
-    records = []
-    for path in record_files(results) if results.is_dir() else []:
-        try:
-            records.append((path, read(path)))
-        except LotteError as error:
-            say(f"left out: {error}")
-    return records
 
 
 def _draw(table: "PaperTable") -> None:

@@ -33,7 +33,9 @@ def eval_(
     datasets: Datasets = None,
     retriever: RetrieverName = "",
     option: Options = None,
-    suite: Annotated[str, typer.Option(help="lotte, beir, openqa or paper; goes on where it stopped.")] = "",
+    suite: Annotated[
+        str, typer.Option(help="lotte, beir, bright, freshstack, nanobeir, ...; goes on where it stopped.")
+    ] = "",
     data: Data = None,
     index: Annotated[Path | None, typer.Option(help="Keep indexes here, and use them again.")] = None,
     keep_stages: KeepStages = None,

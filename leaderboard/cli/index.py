@@ -1,26 +1,25 @@
-"""`lotte index` and `lotte search`: the commands that make an index and ask it."""
+"""`lotte index`: the command that makes an index, and changes one."""
 
-import sys
-from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from leaderboard.cli.explain import print_answers
-from leaderboard.cli.options import AsJson, Data, DeviceName, Executor, Options, RetrieverName, data_folder
-from leaderboard.cli.output import print_row
+from leaderboard.cli.options import Data, DeviceName, Executor, Options, RetrieverName, data_folder
 from leaderboard.cli.retriever import find_modules, load
 from lotte.errors import LotteError, UnavailableError
-from lotte.terminal import put, say
+from lotte.terminal import put
 
 if TYPE_CHECKING:
+    from lotte import Corpus
     from retrievers import Retriever
 
 Added = Annotated[
     Path | None, typer.Option(help="Add the documents of this .tsv, an id and a text a line, to the index.")
 ]
-MadeBy = Annotated[str, typer.Option(help="Who made the index, if it was module:function: code that you trust.")]
+Made = Annotated[
+    str, typer.Option("--collection", help="What another program's index was made of: a dataset, a folder or a .tsv.")
+]
 
 
 def index_(
@@ -32,6 +31,7 @@ def index_(
     option: Options = None,
     data: Data = None,
     device: DeviceName = None,
+    collection: Made = "",
     add: Added = None,
     delete: Annotated[list[str] | None, typer.Option(help="Delete the document of this id; repeatable.")] = None,
     executor: Executor = "local",
@@ -48,21 +48,29 @@ def index_(
     from retrievers.retriever import Changeable
 
     check_executor(executor)
-    if not dataset and not (add or delete):
-        raise LotteError("`lotte index` needs a dataset to index, or --add and --delete to change the index at --out")
-    if dataset and not retriever:
-        raise LotteError("`lotte index` needs --retriever NAME; `lotte list retrievers` shows the names")
+    _require_sense(dataset, retriever, collection, bool(add or delete))
     system = load(retriever, option, device) if dataset else _maker(out, retriever, option)
     changes = {} if isinstance(system, Changeable) else {"--add": add, "--delete": delete}
     if flag := next((flag for flag, value in {**changes, "--shard": shard}.items() if value), ""):
         raise UnavailableError(
             f"{flag}: an index of {retriever or 'this kind'} is built whole; index the changed collection again"
         )
+    added = OwnIds(add) if add else None  # a file that is wrong is told before anything is made
     if dataset:
-        _make(system, dataset, data_folder(data), out)
+        _make(system, dataset, data_folder(data), out, collection)
     if isinstance(system, Changeable) and (add or delete):
-        system.change(out, delete=delete or (), add=OwnIds(add) if add else None)
+        system.change(out, delete=delete or (), add=added)
     put(out)
+
+
+def _require_sense(dataset: str | None, retriever: str, collection: str, changes: bool) -> None:
+    """Raise LotteError for options that do not go together."""
+    if collection and not dataset:
+        raise LotteError("--collection goes with an index of another program, to be taken over")
+    if not dataset and not changes:
+        raise LotteError("`lotte index` needs a dataset to index, or --add and --delete to change the index at --out")
+    if dataset and not retriever:
+        raise LotteError("`lotte index` needs --retriever NAME; `lotte list retrievers` shows the names")
 
 
 def _maker(index: Path, retriever: str, options: list[str] | None) -> "Retriever":
@@ -73,48 +81,23 @@ def _maker(index: Path, retriever: str, options: list[str] | None) -> "Retriever
     return registry.maker(index_folder.described(index), retriever, options or ())
 
 
-def _make(system: "Retriever", dataset: str, data: Path, out: Path) -> None:
+def _make(system: "Retriever", dataset: str, data: Path, out: Path, collection: str) -> None:
     """Index a dataset, or take over the index that another program made and that is named in its place."""
     from leaderboard import catalogue
     from retrievers.retriever import Adopts
 
     if isinstance(system, Adopts) and system.adopts(Path(dataset)):
-        system.adopt(Path(dataset), out)
+        system.adopt(Path(dataset), out, _collection(collection, data) if collection else None)
+    elif collection:
+        raise LotteError(f"--collection goes with an index of another program, and {dataset} is none that is read here")
     else:
         system.index(catalogue.corpus(dataset, data), out)
 
 
-def search_(
-    index: Annotated[Path, typer.Argument(help="A folder that `lotte index` made.")],
-    question: Annotated[str, typer.Argument(help="What to ask; - reads questions from stdin, one a line.")],
-    k: Annotated[int, typer.Option("-k", min=1, help="How many answers.")] = 10,
-    retriever: MadeBy = "",
-    option: Options = None,
-    explain: Annotated[bool, typer.Option(help="Show which words answered which words of the question.")] = False,
-    as_json: AsJson = False,
-) -> None:
-    """Ask an index by hand: rank, score, doc_id, text.
+def _collection(name: str, data: Path) -> "Corpus":
+    """Return the documents of a dataset, a folder or a .tsv, whose ids may be its own."""
+    from leaderboard import catalogue
+    from lotte.collection import of_tsv
 
-    lotte search index/science "why is the sky blue"
-    """
-    from retrievers import index_folder, registry
-    from retrievers.retriever import Explains, search_one
-    from retrievers.texts import IndexTexts
-
-    find_modules(retriever)
-    described = index_folder.described(index)
-    opened = registry.open_index(described, retriever, option or ())
-    if explain and not isinstance(opened, Explains):
-        raise UnavailableError(f"--explain: an index of {described.meta['recipe']['retriever']} does not compare words")
-    texts = IndexTexts(described, say)
-    for query in _queries(question):
-        for rank, hit in enumerate(search_one(opened, query, k=k), start=1):
-            row = {"rank": rank, "score": hit.score, "doc_id": hit.doc_id, "text": texts[hit.doc_id]}
-            print_row({"question": query, **row} if as_json else row, as_json)
-            if explain and isinstance(opened, Explains) and row["text"]:
-                print_answers(opened.explain(query, hit.doc_id, texts[hit.doc_id]), as_json)
-
-
-def _queries(question: str) -> Iterable[str]:
-    """Return the question, or with "-" those of stdin, a line each as it comes."""
-    return (line.rstrip("\r\n") for line in sys.stdin or ()) if question == "-" else [question]
+    path = Path(name)
+    return of_tsv(path) if path.is_file() and ".tsv" in path.suffixes else catalogue.corpus(name, data)

@@ -12,22 +12,21 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from leaderboard.cli import board, build, evaluate, index, train
+from leaderboard.cli import board, build, evaluate, export, index, publish, search, train
 from leaderboard.cli.options import AsJson, Data, data_folder
 from leaderboard.cli.output import print_row
 from lotte import extras
 from lotte.errors import LotteError
-from lotte.terminal import say
+from lotte.terminal import put, say
 
+DISTRIBUTION = "lotte-bench"
 COMPILED = "TORCHINDUCTOR_CACHE_DIR"  # which torch sets, and makes, when an optimiser is built
 INTERRUPTED = 130  # what typer exits with after Ctrl-C, as shells do
 MORE_MEMORY = "free some, raise the limit (ulimit -v), or take a larger machine"
 TERMINATED = 143  # what shells say of a process that SIGTERM ended
 
 app = typer.Typer(
-    help="Build LoTTE, run retrievers on it, keep the score.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
 
@@ -35,8 +34,27 @@ for command in (build.demo, build.fetch, build.build, build.check, build.describ
     app.command()(command)
 app.command("eval")(evaluate.eval_)
 app.command("index")(index.index_)
-app.command("search")(index.search_)
+app.command("search")(search.search_)
+app.command()(publish.publish)
 app.add_typer(board.app, name="board")
+app.add_typer(export.app, name="export")
+
+
+def _say_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        put(version(DISTRIBUTION))
+        raise typer.Exit
+
+
+@app.callback()
+def lotte(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_say_version, is_eager=True, help="Print the version, and exit.")
+    ] = False,
+) -> None:
+    """Build LoTTE, run retrievers on it, keep the score."""
 
 
 class Kind(StrEnum):

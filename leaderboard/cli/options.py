@@ -11,7 +11,9 @@ Data = Annotated[Path | None, typer.Option(help="Where the datasets lie, in plac
 Depth = Annotated[int, typer.Option(min=1, help="How deep each ranking goes.")]
 Executor = Annotated[str, typer.Option(help="Where steps run: local, or ray.")]
 Options = Annotated[list[str] | None, typer.Option("--option", "-o", help="key=value, for the retriever.")]
+Results = Annotated[Path, typer.Option(help="The folder of records.")]
 RetrieverName = Annotated[str, typer.Option(help="A name from `lotte list retrievers`, or module:function.")]
+RESULTS = Path("results")
 
 
 class Device(StrEnum):

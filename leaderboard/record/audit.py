@@ -48,7 +48,7 @@ def audit(folder: Path, data: Path, report: Report, *, quick: bool = False) -> I
         for path in paths:
             progress.advance()
             report.records += 1
-            record = _inspected(path, folder, ids)
+            record = inspected(path, folder, ids)
             if not isinstance(record, Record):
                 report.bad += 1
                 yield from record
@@ -63,7 +63,7 @@ def audit(folder: Path, data: Path, report: Report, *, quick: bool = False) -> I
         yield from _rescored(whole, data, report)
 
 
-def _inspected(path: Path, folder: Path, ids: dict[str, Path]) -> Record | list[str]:
+def inspected(path: Path, folder: Path, ids: dict[str, Path]) -> Record | list[str]:
     """Return the record of a file, or the lines of what is wrong with it. `ids` are those of the records before it."""
     try:
         record = parsed(path)

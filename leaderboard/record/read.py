@@ -1,9 +1,10 @@
 """The file of a record -> the record, and the records of a folder."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 from leaderboard.record.schema import SCHEMA, Record, parse, summary
-from lotte.errors import CorruptFileError, MismatchError, UnavailableError, absent, shown
+from lotte.errors import CorruptFileError, LotteError, MismatchError, UnavailableError, absent, shown
 from lotte.parsing import json_of
 
 LARGEST = 1 << 28  # bytes of a record: the values of 80,000 questions take 15 MB
@@ -41,6 +42,20 @@ def parsed(path: Path) -> Record | list[str]:
             "or read it with the commit it names."
         )
     return parse(content)
+
+
+def readable(folder: Path, say: Callable[[str], None]) -> list[tuple[Path, Record]]:
+    """Return every record below a folder, with its path; one that cannot be read is said, and left out.
+
+    A folder that is not there has no record yet.
+    """
+    records = []
+    for path in record_files(folder) if folder.is_dir() else []:
+        try:
+            records.append((path, read(path)))
+        except LotteError as error:
+            say(f"left out: {error}")
+    return records
 
 
 def is_record(path: Path) -> bool:

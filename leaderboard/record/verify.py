@@ -95,9 +95,9 @@ def _unlike_dataset(record: Record, loaded: LoadedDataset) -> Iterator[str]:
     for key, number in loaded.facts["counts"].items():
         if (said := stated.counts.get(key)) != number:
             yield f"dataset.counts.{key}: {dataset.name} here has {number:,}, the record {count(said)}"
-    wanted, answers = dataset.facts.get("answers_sha256"), stated.facts.get("answers_sha256")
-    if wanted != answers:
-        yield f"dataset.facts.answers_sha256: wanted {str(wanted)[:8]}, found {str(answers)[:8]}"
+    for key in ("answers_sha256", "nuggets_sha256"):
+        if (wanted := dataset.facts.get(key)) != (said_sha256 := stated.facts.get(key)):
+            yield f"dataset.facts.{key}: wanted {str(wanted)[:8]}, found {str(said_sha256)[:8]}"
 
 
 def _unlike_release(record: Record) -> Iterator[str]:
@@ -175,7 +175,7 @@ def _unlike_scores(path: Path, record: Record, dataset: Dataset) -> Iterator[str
         yield f"measures.relevance_level: wanted {level}, found {record.measures.relevance_level!r}"
         return
     measures = {name: parse(name) for name in record.measures.aggregate}
-    computed = scores(run, dataset.judge(run), measures.values(), level=level)
+    computed = scores(run, dataset.judge(run), measures.values(), level=level, parts=dataset.nuggets)
     for name, measure in measures.items():
         if problem := _unlike_values(record, name, computed[measure]):
             yield problem

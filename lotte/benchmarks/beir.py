@@ -6,25 +6,25 @@ and Quora the queries are documents too. In a folder of somebody's own such an
 id says nothing, and the document stays. CQADupStack is twelve sets, and its number the mean
 of theirs. Touche-2020 was published twice: `webis-touche2020` is what every
 table since has, with the judgments of 2,214 pairs; `webis-touche2020/v1` is
-the older one. (ir_datasets calls the first of them `webis-touche2020/v2`.)
+the older one, and `v3` MTEB's, with the short arguments taken out. (ir_datasets
+calls the first of them `webis-touche2020/v2`.)
+
+`beir/fiqa` is the split "test"; `beir/fiqa/dev` and `/train` are asked for by
+name. `beir/arguana/decontaminated` is LightOn's copy without what training
+sets of today's models hold.
 
 Source  Thakur et al. 2021, arXiv:2104.08663; beir/datasets/data_loader.py, beir/retrieval/evaluation.py;
         counts: ir_datasets/etc/metadata.json; sizes and md5: ir_datasets/etc/downloads.json
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import cached_property
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from lotte import ids
-from lotte.artifact import Writer, json_line
-from lotte.dataset import Dataset, Doc
-from lotte.errors import CorruptFileError, MismatchError, shown
-from lotte.jsonl import objects, parsed, string
-from lotte.judgments import Judgments, grade
-from lotte.line_index import LineIndex
-from lotte.lines import lines, plain_or_gz
+from lotte import beir_folder
+from lotte.beir_folder import FILES, TEST, files
+from lotte.dataset import Dataset
+from lotte.errors import MismatchError
 from lotte.release import File, Hub, Release, ReleaseCounts, checked, counts_of
 
 FORUMS = (
@@ -35,13 +35,14 @@ NAMES = (
     "arguana", "bioasq", "climate-fever", "dbpedia-entity", "fever", "fiqa", "hotpotqa", "nfcorpus", "nq",
     "quora", "robust04", "scidocs", "scifact", "signal1m", "trec-covid", "trec-news", "webis-touche2020",
     *(f"cqadupstack/{forum}" for forum in FORUMS),
-    "webis-touche2020/v1",
+    "webis-touche2020/v1", "webis-touche2020/v3",
+    *(f"{name}/decontaminated" for name in (
+        "arguana", "fiqa", "nfcorpus", "quora", "scidocs", "scifact", "trec-covid", "webis-touche2020",
+    )),
 )  # fmt: skip
 # What the paper calls one dataset and measures as the mean of its parts, each part with the same weight.
 MEANS = {"cqadupstack": tuple(f"cqadupstack/{forum}" for forum in FORUMS)}
-ALIASES = {"webis-touche2020/v2": "webis-touche2020"}
-
-FILES = ("corpus.jsonl", "queries.jsonl", "qrels/test.tsv")
+ALIASES = {"webis-touche2020/v2": "webis-touche2020", **{f"{name}/{TEST}": name for name in NAMES}}
 HOME = "https://public.ukp.informatik.tu-darmstadt.de/thakur/BEIR/datasets"
 # Tokens of a query, where the default of 32 cuts too much of it: Santhanam et al. 2022, appendix F.
 QUERY_TOKENS = {"arguana": 300, "climate-fever": 64}
@@ -78,7 +79,41 @@ _PUBLISHED: dict[str, tuple[int, int, int | None, str]] = {
     "trec-news": (594_977, 57, 15_655, "by agreement with NIST"),
     "webis-touche2020": (382_545, 49, 2_214, "CC BY 4.0"),
     "webis-touche2020/v1": (382_545, 49, 2_962, "CC BY 4.0"),
+    "webis-touche2020/v3": (303_732, 49, None, "CC BY 4.0"),  # 1,712 relevant
+    "arguana/decontaminated": (8_546, 1_373, None, "CC BY-SA 4.0"),
+    "fiqa/decontaminated": (47_617, 61, None, "not stated"),
+    "nfcorpus/decontaminated": (912, 169, None, "not stated"),
+    "quora/decontaminated": (413_157, 2_788, None, "not stated"),
+    "scidocs/decontaminated": (5_833, 201, None, "CC BY-SA 4.0"),
+    "scifact/decontaminated": (858, 41, None, "CC BY-NC 4.0"),
+    "trec-covid/decontaminated": (99_522, 50, None, "not stated"),
+    "webis-touche2020/decontaminated": (378_223, 30, None, "CC BY-SA 4.0"),
 }
+_RELEVANT = {  # pairs above 0, of sets whose judgments of 0 nobody counted
+    "trec-covid": 24_673, "webis-touche2020/v3": 1_712, "arguana/decontaminated": 1_373, "fiqa/decontaminated": 138,
+    "nfcorpus/decontaminated": 1_471, "quora/decontaminated": 4_516, "scidocs/decontaminated": 206,
+    "scifact/decontaminated": 43, "trec-covid/decontaminated": 17_450, "webis-touche2020/decontaminated": 524,
+}  # fmt: skip
+# Other splits than "test": queries, judgments. No pattern but one that ends in the split fits them.
+_SPLITS = {
+    "dbpedia-entity/dev": (67, 5_673),
+    "fever/dev": (6_666, 8_079),
+    "fever/train": (109_810, 140_085),
+    "fiqa/dev": (500, 1_238),
+    "fiqa/train": (5_500, 14_166),
+    "hotpotqa/dev": (5_447, 10_894),
+    "hotpotqa/train": (85_000, 170_000),
+    "msmarco/dev": (6_980, 7_437),
+    "msmarco/train": (502_939, 532_751),
+    "nfcorpus/dev": (324, 11_385),
+    "nfcorpus/train": (2_590, 110_575),
+    "quora/dev": (5_000, 7_626),
+    "scifact/train": (809, 919),
+}
+FURTHER = tuple(_SPLITS)
+_MSMARCO = (8_841_823, "MS MARCO terms, non-commercial research")
+# Of LightOn's copies, those whose queries are documents too, as MTEB scores them
+_OWN_LEFT_OUT = ("fiqa/decontaminated", "quora/decontaminated")
 
 _ZIPS = {  # bytes and md5 of the .zip
     "arguana": (3_773_617, "8ad3e3c2a5867cdced806d6503f29b99"),
@@ -88,6 +123,7 @@ _ZIPS = {  # bytes and md5 of the .zip
     "fever": (1_236_988_269, "5a818580227bfb4b35bb6fa46d9b6c03"),
     "fiqa": (17_948_027, "17918ed23cd04fb15047f73e6c3bd9d9"),
     "hotpotqa": (654_025_350, "f412724f78b0d91183a0e86805e16114"),
+    "msmarco": (1_082_258_632, "444067daf65d982533ea17ebd59501e4"),
     "nfcorpus": (2_448_432, "a89dba18a62ef92f7d323ec890a0d38d"),
     "nq": (498_307_926, "d4d3d2e48787a744b6f6e691ff534307"),
     "quora": (15_853_968, "18fb154900ba42a600f84b839c173167"),
@@ -100,7 +136,7 @@ _ZIPS = {  # bytes and md5 of the .zip
 _HUB = {  # the copies in BEIR's own layout at Hugging Face that MTEB pins, with their revisions
     "arguana": "c22ab2a51041ffd869aaddef7af8d8215647e41a",
     "climate-fever": "47f2ac6acb640fc46020b02a5b59fdda04d39380",
-    "cqadupstack/android": "f46a197baaae43b4f621051089b82a364682dfeb",
+    "cqadupstack/android": "9be4c0e46342e8e3aff577a89b9a1ec9bc6b4af3",
     "cqadupstack/english": "ad9991cb51e31e31e430383c75ffb2885547b5f0",
     "cqadupstack/gaming": "4885aa143210c98657558c04aaf3dc47cfb54340",
     "cqadupstack/gis": "5003b3064772da1887988e05400cf3806fe491f2",
@@ -116,15 +152,30 @@ _HUB = {  # the copies in BEIR's own layout at Hugging Face that MTEB pins, with
     "fever": "bea83ef9e8fb933d90a2f1d5515737465d613e12",
     "fiqa": "27a168819829fe9bcd655c2df245fb19452e8e06",
     "hotpotqa": "ab518f4d6fcca38d87c25209f94beba119d02014",
+    "msmarco": "c5a29a104738b98a9e76336939199e264163d4a0",
     "nfcorpus": "ec0fa4fe99da2ff19ca1214b7966684033a58814",
     "nq": "b774495ed302d8c44a3a7ea25c90dbce03968f31",
     "quora": "e4e08e0b7dbe3c8700f0daef558ff32256715259",
     "scidocs": "f8c2fcf00f625baaa80f62ec5bd9e1fff3b8ae88",
-    "scifact": "0228b52cf27578f30900b9e5271d331663a030d7",
+    "scifact": "d56462d0e63a25450459c4f213e49ffdb866f7f9",
     "trec-covid": "bb9466bac8153a0349341eb1b22e06409e78ef4e",
     "webis-touche2020": "a34f9a33db75fa0cbb21bb5cfc3dae8dc8bec93f",
+    "webis-touche2020/v3": "431886eaecc48f067a3975b70d0949ea2862463c",
+    "arguana/decontaminated": "137f25bbb59b60bb6807ecb11a0d7e66b92fdd11",
+    "fiqa/decontaminated": "4e693e028398575f83c17bc91515e81b13f534a2",
+    "nfcorpus/decontaminated": "e6f37a2687336d5b7b83d9aede6e114e9d46dad9",
+    "quora/decontaminated": "4d1fc7a24779fdd767c54e19e5606a843d3ecec1",
+    "scidocs/decontaminated": "5b7a380cb7c8608e8c9bf6097acbc0eccf935de3",
+    "scifact/decontaminated": "ad05bded28ca603a0ed5e27231899dd72c1edb8e",
+    "trec-covid/decontaminated": "0b99aeb603c9ad909564db1a80e380a2a78bc026",
+    "webis-touche2020/decontaminated": "bc4d287a9168dfb0ab2a94866cc17fc02c0dcb73",
 }
-_REPOS = {"dbpedia-entity": "mteb/dbpedia", "webis-touche2020": "mteb/touche2020"}
+_REPOS = {
+    "cqadupstack/android": "mteb/CQADupstackAndroidRetrieval",
+    "dbpedia-entity": "mteb/dbpedia",
+    "webis-touche2020": "mteb/touche2020",
+    "webis-touche2020/v3": "mteb/webis-touche2020-v3",
+}
 
 _BY_HAND = {
     "bioasq": "register at bioasq.org for task 9a of 2021",
@@ -134,30 +185,60 @@ _BY_HAND = {
 }
 
 
+def _parts(name: str) -> tuple[str, str]:
+    """Return the set that a name is a split of, and the split."""
+    whole, _, split = name.rpartition("/")
+    return (whole, split) if name in _SPLITS else (name, TEST)
+
+
 def release(name: str) -> Release:
-    """Return what is published of a set in NAMES. Opens nothing."""
-    documents, queries, judgments, licence = _PUBLISHED[name]
-    facts = {"query_tokens": str(QUERY_TOKENS[name])} if name in QUERY_TOKENS else {}
+    """Return what is published of a set in NAMES or FURTHER. Opens nothing."""
+    whole, split = _parts(name)
+    facts = {"query_tokens": str(QUERY_TOKENS[whole])} if whole in QUERY_TOKENS else {}
     if name.startswith("webis-touche2020"):
-        facts["version"] = "v1" if name.endswith("v1") else "v2"
+        facts["version"] = name[-2:] if name.endswith(("v1", "v3")) else "v2"
     by_hand = ""
     if name in _BY_HAND:
         by_hand = f"It is not public: {_BY_HAND[name]}, and put it there in BEIR's layout ({', '.join(FILES)})"
+    counts, licence = _counts(name)
     return Release(
         name=f"beir/{name}",
         measure="nDCG@10",
         also=("R@100",),
-        counts=ReleaseCounts(
-            documents=documents, queries=queries, judgments=judgments, relevant=24_673 if name == "trec-covid" else None
-        ),
+        counts=counts,
         licence=licence,
-        homepage="https://github.com/beir-cellar/beir",
-        files=() if by_hand else ((_zip(name),),),
-        hub=_hub(name),
-        needs={f"beir/{name}": FILES},
+        homepage="https://huggingface.co/blog/lightonai/denseon-lateon"
+        if name.endswith("/decontaminated")
+        else "https://github.com/beir-cellar/beir",
+        files=((_zip(whole),),) if whole.partition("/")[0] in _ZIPS and not _only_at_hub(whole) else (),
+        hub=_hub(whole, split),
+        needs={f"beir/{whole}": files(split)},
         by_hand=by_hand,
         facts=facts,
     )
+
+
+def _only_at_hub(name: str) -> bool:
+    return name.endswith(("/decontaminated", "/v3"))
+
+
+def _counts(name: str) -> tuple[ReleaseCounts, str]:
+    """Return the counts of a set, and its licence."""
+    whole, _ = _parts(name)
+    if name not in _SPLITS:
+        documents, queries, judgments, licence = _PUBLISHED[name]
+    else:
+        queries, judgments = _SPLITS[name]
+        documents, licence = _MSMARCO if whole == "msmarco" else (_PUBLISHED[whole][0], _PUBLISHED[whole][3])
+    counts = ReleaseCounts(documents=documents, queries=queries, judgments=judgments, relevant=_RELEVANT.get(name))
+    return counts, licence
+
+
+def _held(name: str) -> tuple[str, ...]:
+    """Return the files of a set that its archive holds: those of every split."""
+    splits = [split.rpartition("/")[2] for split in _SPLITS if _parts(split)[0] == name]
+    own = FILES if name in _PUBLISHED else FILES[:2]
+    return tuple(dict.fromkeys([*own, *(f"qrels/{split}.tsv" for split in splits)]))
 
 
 def _zip(name: str) -> File:
@@ -175,7 +256,7 @@ def _zip(name: str) -> File:
     size, md5 = _ZIPS[whole]
     return File(
         urls=(f"{HOME}/{whole}.zip",),
-        holds={f"beir/{part}": FILES for part in MEANS.get(whole, (name,))},
+        holds={f"beir/{part}": _held(part) for part in MEANS.get(whole, (name,))},
         into="beir",
         unpack="zip",
         size=size,
@@ -183,80 +264,67 @@ def _zip(name: str) -> File:
     )
 
 
-def _hub(name: str) -> Hub | None:
+def _hub(name: str, split: str) -> Hub | None:
     if name not in _HUB:
         return None
-    repo = _REPOS.get(name, f"mteb/{name.replace('/', '-')}")
-    tables = {"corpus": ("corpus", "corpus"), "queries": ("queries", "queries"), "qrels": ("default", "test")}
-    return Hub(repo=repo, revision=_HUB[name], configs=tables)
+    whole, _, kind = name.partition("/")
+    repo = f"iamfortytwo/{whole}-decontaminated" if kind == "decontaminated" else f"mteb/{name.replace('/', '-')}"
+    return Hub(repo=_REPOS.get(name, repo), revision=_HUB[name], configs=hub_tables(split))
+
+
+def hub_tables(split: str = TEST) -> dict[str, tuple[str, str]]:
+    """Return where the tables of a set in MTEB's layout are at Hugging Face."""
+    return {"corpus": ("corpus", "corpus"), "queries": ("queries", "queries"), "qrels": ("default", split)}
 
 
 def names_in(data: Path) -> list[str]:
-    """Return the names of the sets in a data folder."""
+    """Return the names of the sets in a data folder, of each the split "test"."""
+    return sorted(name for name, splits in _folders(data) if TEST in splits or name in _PUBLISHED)
+
+
+def further_in(data: Path) -> list[str]:
+    """Return the names of other splits than "test" in a data folder."""
+    return sorted(f"{name}/{split}" for name, splits in _folders(data) for split in splits if split != TEST)
+
+
+def _folders(data: Path) -> Iterator[tuple[str, list[str]]]:
     root = data / "beir"
     folders = {path.parent for depth in ("*", "*/*") for path in root.glob(f"{depth}/corpus.jsonl*")}
-    return sorted(folder.relative_to(root).as_posix() for folder in folders)
+    return ((folder.relative_to(root).as_posix(), beir_folder.splits(folder)) for folder in folders)
 
 
 def load(name: str, data: Path) -> Dataset:
     """Read a set from a data folder. Raises UnavailableError, saying how to get it, if it is not there."""
-    if name in _PUBLISHED:
+    if name in _PUBLISHED or name in _SPLITS:
         release(name).require(data)
-    return read(data / "beir" / name, f"beir/{name}")
+    elif not beir_folder.is_in(data / "beir" / name):  # a split of one's own
+        whole, _, split = name.rpartition("/")
+        return read(data / "beir" / whole, f"beir/{whole}", split)
+    whole, split = _parts(name)
+    return read(data / "beir" / whole, f"beir/{whole}", split)
 
 
-def read(folder: Path, name: str) -> Dataset:
-    """Read corpus.jsonl, queries.jsonl and qrels/test.tsv, each of them plain or .gz.
+def read(folder: Path, name: str, split: str = TEST) -> Dataset:
+    """Read a split of a set that has the name "beir/<set>", published or somebody's own.
 
-    A judgment of a document that the corpus lacks is kept: the published
-    numbers count it as one that nobody finds.
-
-    Raises  UnavailableError if a file is not there, CorruptFileError for a line that is wrong or if the
-            folder claims to be the release and is not, MismatchError for the other version of Touche-2020
+    Raises  what `beir_folder.read` raises, CorruptFileError if the folder claims to be the release and is not,
+            MismatchError for the other version of Touche-2020
     """
-    queries = plain_or_gz(folder / "queries.jsonl")
-    texts = _queries(queries)
-    judged = _judgments(plain_or_gz(folder / "qrels" / "test.tsv"), texts, queries.name)
-    dataset = Dataset(
-        name=name,
-        corpus=BeirCorpus(plain_or_gz(folder / "corpus.jsonl")),
-        queries={query_id: text for query_id, text in texts.items() if query_id in judged},
-        qrels=judged,
-        measure="nDCG@10",
-        source="local",
-        ignore_own=name.removeprefix("beir/") in _PUBLISHED,
-        notes=judged.notes(),
-        facts={"text": "(title + ' ' + text).strip()", "queries": "those with a judgment"},
-    )
-    short = name.removeprefix("beir/")
-    if short not in _PUBLISHED:
+    whole = name.removeprefix("beir/")
+    full = whole if split == TEST else f"{whole}/{split}"
+    decontaminated = whole.endswith("/decontaminated")
+    left_out = whole in _OWN_LEFT_OUT if decontaminated else whole in _PUBLISHED or full in _SPLITS
+    published = full in _PUBLISHED or full in _SPLITS
+    dataset = beir_folder.read(folder, f"beir/{full}", split, ignore_own=left_out)
+    if not published:
         return dataset
-    _check_version(dataset, short, folder)
-    return checked(dataset, release(short), {folder: FILES})
+    _check_version(dataset, full, folder)
+    return checked(dataset, release(full), {folder: files(split)})
 
 
-def _queries(path: Path) -> dict[str, str]:
-    texts: dict[str, str] = {}
-    for number, query in objects(path):
-        where = f"{path}:{number}"
-        if (query_id := ids.of_json(query, "_id", "query", where)) in texts:
-            raise CorruptFileError(f"{where}: query {shown(query_id)} is there a second time")
-        texts[query_id] = string(query, "text", where)
-    return texts
-
-
-def _judgments(path: Path, texts: Mapping[str, str], queries: str) -> Judgments:
-    """Read the judgments of these queries. `queries` is the name of their file, for the message."""
-    judged = Judgments()
-    for number, line in lines(path):
-        where = f"{path}:{number}"
-        query_id, doc_id, text = _fields(line, where)
-        if number == 1 and query_id == "query-id" and "query-id" not in texts:
-            continue
-        if query_id not in texts:
-            raise CorruptFileError(f"{where}: query {shown(query_id)} has no line in {queries}")
-        judged.add(query_id, ids.checked(doc_id, "document", where), grade(text, where), where)
-    return judged
+def write(folder: Path, tables: Mapping[str, Iterable[Mapping[str, Any]]], name: str = "") -> None:
+    """Write a set as it comes from Hugging Face in BEIR's layout. Raises as `beir_folder.write` does."""
+    beir_folder.write(folder, tables, _parts(name)[1])
 
 
 def _check_version(dataset: Dataset, name: str, folder: Path) -> None:
@@ -267,78 +335,3 @@ def _check_version(dataset: Dataset, name: str, folder: Path) -> None:
             f"{folder} holds the {_PUBLISHED[other][2]:,} judgments of beir/{other}, and not the "
             f"{_PUBLISHED[name][2]:,} of beir/{name}; move it to beir/{other}"
         )
-
-
-def write(folder: Path, tables: Mapping[str, Iterable[Mapping[str, Any]]]) -> None:
-    """Write rows as they come from Hugging Face in BEIR's layout.
-
-    tables  corpus: _id, title, text; queries: _id, text; qrels: query-id, corpus-id, score
-
-    Raises  CorruptFileError for a row that lacks one of them
-    """
-
-    def line(row: Mapping[str, Any], names: tuple[str, ...], what: str) -> bytes:
-        value = {name: row.get(name, row.get(name.removeprefix("_"))) for name in names}
-        if lacking := [name for name in names if value[name] is None and name != "title"]:
-            raise CorruptFileError(f"{what}: a row has no {lacking[0]!r}; it has {', '.join(map(repr, row))}")
-        value["_id"] = str(value["_id"])  # some copies have numbers
-        ids.checked(value["_id"], what, f"{what}: a row")
-        return json_line(value, ascii=False).encode()
-
-    (folder / "qrels").mkdir(parents=True, exist_ok=True)
-    with Writer(folder / "corpus.jsonl") as file:
-        for row in tables["corpus"]:
-            file.write(line(row, ("_id", "title", "text"), "corpus"))
-    with Writer(folder / "queries.jsonl") as file:
-        for row in tables["queries"]:
-            file.write(line(row, ("_id", "text"), "queries"))
-    with Writer(folder / "qrels" / "test.tsv") as file:
-        file.write(b"query-id\tcorpus-id\tscore\n")
-        for row in tables["qrels"]:
-            try:
-                relevance = grade(str(row["score"]), "qrels: a row")
-                file.write(f"{row['query-id']}\t{row['corpus-id']}\t{relevance}\n".encode())
-            except KeyError:
-                raise CorruptFileError(f"qrels: expected query-id, corpus-id and score, found {dict(row)}") from None
-
-
-def _fields(line: str, where: str) -> list[str]:
-    if len(fields := line.split("\t")) != 3:
-        raise CorruptFileError(
-            f"{where}: expected query, document and a whole number with tabs between, found {shown(line)}"
-        )
-    return fields
-
-
-class BeirCorpus:
-    """A `corpus.jsonl`, read where it lies: `_id`, `title`, `text` a line.
-
-    Raises  CorruptFileError, when a row is read, for a line that is no such object,
-            and, when the ids are asked for, for an id that is there twice
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._rows = LineIndex(path)
-
-    @cached_property
-    def doc_ids(self) -> Sequence[str]:
-        """The ids, in the order of the file. Reads all of it, once."""
-        rows: dict[str, int] = {}
-        for row, doc in enumerate(self):
-            if rows.setdefault(doc.doc_id, row) != row:
-                raise CorruptFileError(f"{self.path}:{row + 1}: _id {shown(doc.doc_id)} is there a second time")
-        return list(rows)
-
-    def __len__(self) -> int:
-        return len(self._rows)
-
-    def __getitem__(self, row: int) -> Doc:
-        row = range(len(self))[row]
-        where = f"{self.path}:{row + 1}"
-        fields = parsed(self._rows[row], where)
-        title = string(fields, "title", where) if fields.get("title") is not None else ""
-        return Doc(ids.of_json(fields, "_id", "document", where), f"{title} {string(fields, 'text', where)}".strip())
-
-    def __iter__(self) -> Iterator[Doc]:
-        return (self[row] for row in range(len(self)))

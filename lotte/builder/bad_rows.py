@@ -32,6 +32,6 @@ class BadRows:
                 f"the first: {self.first[0]}. Fetch the file again, or raise max_bad_share in the spec."
             )
 
-    def named(self, folder: Path, name: str) -> list[str]:
-        """Return the first few, with another name for the folder or file: a manifest names no place on a disk."""
-        return [message.replace(str(folder), name, 1) for message in self.first]
+    def named(self, path: Path, name: str) -> list[str]:
+        """Return the first few, with another name for the file: a manifest names no place on a disk."""
+        return [message.replace(str(path), name, 1) for message in self.first]

@@ -113,14 +113,13 @@ class _Builder:
 
     def _rows(self, name: str, blocks: Iterator[bytes]) -> XmlRows:
         root = name.removesuffix(".xml").lower()
-        path = self.dump.path / name  # an archive is named like a folder: coffee.7z/Posts.xml
         self._hashed[name] = Hashed(blocks)
-        return XmlRows(self._hashed[name], path=str(path), root=root)
+        return XmlRows(self._hashed[name], path=str(self.dump.where(name)), root=root)
 
     def _close(self, name: str, rows: XmlRows) -> None:
         rows.bad.check_share(rows.count, self.options.max_bad_share)
         self.inputs[name] = self._hashed[name].identity()
-        self.bad += rows.bad.named(self.dump.path, self.dump.site)
+        self.bad += rows.bad.named(self.dump.where(name), f"{self.dump.site}/{name}")
         self.counts.rows[name] += rows.count
         self.counts.bad_rows += rows.bad.count
 

@@ -3,7 +3,7 @@
 A question is encoded by the recipe's model, and searched as the recipe says.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from lotte import Queries, Run
 from lotte.errors import MismatchError, shown
+from retrievers import index_folder
 from retrievers.colbert.index.folder import ColbertIndex
 from retrievers.colbert.index.meta import IndexMeta
 from retrievers.colbert.kernels import cpu
@@ -75,6 +76,11 @@ class LateIndex:
         among  doc_ids; if given, only these can be found
         """
         return self._search(queries, k, self._recipe.search_config, among)
+
+    def search_among(self, queries: Queries, doc_ids: Collection[str], *, k: int) -> Run:
+        """Answer every query with at most k of these documents."""
+        rows = index_folder.rows_among(self._rows, doc_ids)
+        return self.search(queries, k=k, among=[self._doc_ids[row] for row in rows.tolist()])
 
     def _search(self, queries: Queries, k: int, config: SearchConfig, among: Sequence[str] | None) -> Run:
         allowed = None

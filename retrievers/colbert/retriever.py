@@ -16,14 +16,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lotte import Corpus
-from lotte.collection import RowIds
+from lotte.collection import OwnIds, RowIds
 from lotte.dataset import corpus_sha256
 from lotte.errors import MismatchError, UnavailableError, shown
 from lotte.processors import num_processors
 from lotte.progress import clock
 from lotte.terminal import say
 from retrievers import index_folder
-from retrievers.colbert.index import build, foreign, update
+from retrievers.colbert.adoption import Adoption
+from retrievers.colbert.index import build, foreign, foreign_ids, update
 from retrievers.colbert.index import folder as folders
 from retrievers.colbert.index.codec import CodecConfig
 from retrievers.colbert.index.kept_vectors import KeptVectors
@@ -191,15 +192,21 @@ class LateInteraction:
 
     def adopts(self, folder: Path) -> bool:
         """Return whether a folder is an index that another program made, and we can read."""
-        return foreign.is_foreign(folder) is not None
+        return foreign.is_foreign(foreign_ids.index_in(folder)) is not None
 
-    def adopt(self, folder: Path, path: Path) -> LateIndex:
-        """Make an index of one that another program made. A document's id is its place there."""
+    def adopt(self, folder: Path, path: Path, corpus: Corpus | None = None) -> LateIndex:
+        """Make an index of one that another program made.
+
+        A document's id is what a map beside the index says; else the collection's, by its place; else its place.
+
+        Raises  MismatchError if the collection is not the one that was indexed
+        """
 
         def recipe(counts: Counts) -> Mapping[str, Any]:
             return index_folder.recipe_of(replace(self, bits=counts.bits))
 
-        counts = _place(path, partial(foreign.convert, folder), recipe)
+        adoption = Adoption(foreign_ids.index_in(folder), corpus, say)
+        counts = _place(path, adoption.fill, recipe, corpus)
         return replace(self, bits=counts.bits).open(path)
 
     def damaged(self, path: Path) -> Iterator[str]:
@@ -263,25 +270,44 @@ def build_index(
     return folders.open_index(path)
 
 
-def _place(path: Path, make: Callable[[Path], Built], recipe: Callable[[Counts], Mapping[str, Any]]) -> Counts:
-    """Leave at `path` an index whose texts nobody knows; return its counts.
+def _place(
+    path: Path,
+    make: Callable[[Path], Built],
+    recipe: Callable[[Counts], Mapping[str, Any]],
+    corpus: Corpus | None = None,
+) -> Counts:
+    """Leave at `path` an index that was not made of texts here; return its counts.
 
     make    fills a folder
     recipe  returns name and options of the retriever that is to open it
+    corpus  where its texts are, if that is known
     """
     start = perf_counter()
     with index_folder.placing(path, "") as (folder, meta):
         counts, segment = make(folder)
         meta |= IndexMeta(
             recipe=recipe(counts),
-            corpus={"sha256": None, "path": None, "documents": counts.documents},
+            corpus={**_origin(corpus, folder), "documents": counts.documents},
             counts=counts,
             segments=(segment,),
-            sources=(),
+            sources=() if corpus is None else tuple(index_folder.source_of(corpus, corpus_sha256(corpus))),
             seconds=round(perf_counter() - start, 3),
             bytes=index_folder.size_of(folder),
         ).json()
     return counts
+
+
+def _origin(corpus: Corpus | None, folder: Path) -> dict[str, Any]:
+    """Return hash and path of a collection whose documents, in its order, are those of an index; else nothing of it.
+
+    One with ids of its own is known by the index's sources alone.
+    """
+    if corpus is None:
+        return {"sha256": None, "path": None}
+    kept = folder / index_folder.DOC_IDS
+    doc_ids = kept.read_text(encoding="utf-8").split("\n")[:-1] if kept.is_file() else RowIds(len(corpus))
+    path = None if isinstance(corpus, OwnIds) else str(corpus.path.resolve()) if hasattr(corpus, "path") else None
+    return {"sha256": corpus_sha256(corpus) if doc_ids == list(corpus.doc_ids) else None, "path": path}
 
 
 @cache

@@ -1,6 +1,6 @@
 """A recipe of one vector a passage as the rest of the house knows one: a corpus makes an index, an index answers."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -181,6 +181,18 @@ class DenseIndex:
         with index_folder.using(self._folder.path):
             vectors = self._encoder.vectors(list(queries.values()), batch=self._recipe.batch)
             return Run(FoundHits(dict(zip(queries, self._found(vectors, k), strict=True)), self._doc_ids))
+
+    def search_among(self, queries: Queries, doc_ids: Collection[str], *, k: int) -> Run:
+        """Answer every query with at most k of these documents, all of which are looked at."""
+        rows = index_folder.rows_among(self._row_of, doc_ids)
+        with index_folder.using(self._folder.path):
+            vectors = self._encoder.vectors(list(queries.values()), batch=self._recipe.batch)
+            found = (self._exact.scored(rows, vector, k) for vector in vectors)
+            return Run(FoundHits(dict(zip(queries, found, strict=True)), self._doc_ids))
+
+    @cached_property
+    def _row_of(self) -> dict[str, int]:
+        return {doc_id: row for row, doc_id in enumerate(self._doc_ids)}
 
     def search_facts(self, queries: Queries, *, k: int) -> dict[str, Any]:
         """Return the settings in force, and the recall they have against an exact search on some of the queries."""

@@ -11,7 +11,7 @@ With `weights`, what words are worth is read from a file that DeepCT, DeepImpact
 `weights_as=tf`, BM25's with a weight in place of how often a word is there.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from math import inf
 from pathlib import Path
@@ -21,9 +21,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lotte import Corpus, Queries
-from lotte.errors import MismatchError, shown
+from lotte.errors import MismatchError, UnavailableError, shown
 from lotte.progress import Progress
-from retrievers import index_folder, lexical, postings
+from retrievers import index_folder, lexical, lexical_change, postings
 from retrievers.analyser import ENGLISH, english
 from retrievers.batches import Integers
 from retrievers.lexical import AskedQuery, LexicalIndex
@@ -93,8 +93,17 @@ class BM25:
         if self.weights:
             self._write_weights(corpus, path)
         else:
-            lexical.write(path, self, corpus, ENGLISH, self.weigh)
+            self._write(corpus, path)
         return self.open(path)
+
+    def change(self, path: Path, *, delete: Sequence[str], add: Corpus | None) -> None:
+        """Take documents out of an index and put others in: see `lexical_change.change`."""
+        if self.weights:
+            raise UnavailableError("an index of a file of weights is built whole; index the changed collection again")
+        lexical_change.change(path, self, delete=delete, add=add, write=self._write)
+
+    def _write(self, corpus: Corpus, path: Path, *, history: index_folder.History | None = None) -> None:
+        lexical.write(path, self, corpus, ENGLISH, self.weigh, history=history)
 
     def open(self, path: Path) -> LexicalIndex:
         return self.open_described(index_folder.described(path))

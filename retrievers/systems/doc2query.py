@@ -9,7 +9,7 @@ and written there; without a name they stand in the index. 40 samples a document
 of the first 512 tokens; k1 and b are those of the published number, which were tuned on MS MARCO.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from lotte import Corpus, artifact
 from lotte.dataset import corpus_sha256
-from lotte.errors import MismatchError
+from lotte.errors import MismatchError, UnavailableError
 from lotte.progress import Progress
 from lotte.terminal import say
 from retrievers import index_folder, lexical, seq2seq
@@ -91,6 +91,10 @@ class Doc2Query(BM25):
                     counts["expansions"] = {**_stat(file), "sha256": artifact.sha256(file)}
                 meta |= {"counts": counts}
         return self.open(path)
+
+    def change(self, path: Path, *, delete: Sequence[str], add: Corpus | None) -> None:
+        """Refuse: further documents would need expansions."""
+        raise UnavailableError("an index of doc2query is built whole; index the changed collection again")
 
     def open_described(self, found: index_folder.IndexFolder) -> LexicalIndex:
         opened = super().open_described(found)

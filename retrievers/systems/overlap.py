@@ -4,13 +4,14 @@ The floor. A system that does not beat it is broken, and a test suite that has
 it needs no weights and no GPU.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from lotte import Corpus
-from retrievers import index_folder, lexical
+from retrievers import index_folder, lexical, lexical_change
 from retrievers.analyser import BLANKS, LOWER_BLANKS
 from retrievers.lexical import LexicalIndex
 from retrievers.options import NAME
@@ -33,8 +34,15 @@ class Overlap:
         return sorted(set((text.lower() if self.lowercase else text).split()))
 
     def index(self, corpus: Corpus, path: Path) -> LexicalIndex:
-        lexical.write(path, self, corpus, LOWER_BLANKS if self.lowercase else BLANKS, _one, distinct=True)
+        self._write(corpus, path)
         return self.open(path)
+
+    def change(self, path: Path, *, delete: Sequence[str], add: Corpus | None) -> None:
+        lexical_change.change(path, self, delete=delete, add=add, write=self._write)
+
+    def _write(self, corpus: Corpus, path: Path, *, history: index_folder.History | None = None) -> None:
+        analyser = LOWER_BLANKS if self.lowercase else BLANKS
+        lexical.write(path, self, corpus, analyser, _one, distinct=True, history=history)
 
     def open(self, path: Path) -> LexicalIndex:
         return self.open_described(index_folder.described(path))

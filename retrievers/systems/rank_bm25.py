@@ -6,6 +6,7 @@ word of a query, in Python. Here the same numbers are added up from postings, in
 its order and its precision: the scores are the library's to the last bit.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import inf, log
 from pathlib import Path
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 
 from lotte import Corpus
 from lotte.errors import CorruptFileError
-from retrievers import index_folder, lexical
+from retrievers import index_folder, lexical, lexical_change
 from retrievers.analyser import LOWER_BLANKS
 from retrievers.arrays import mapped, rises
 from retrievers.batches import Integers
@@ -51,8 +52,14 @@ class RankBM25:
         return Card(family="lexical", index={"type": "inverted"}, search={"exact": True}, training_data=[])
 
     def index(self, corpus: Corpus, path: Path) -> LexicalIndex:
-        lexical.write(path, self, corpus, LOWER_BLANKS, self.weigh, kind=np.float64)
+        self._write(corpus, path)
         return self.open(path)
+
+    def change(self, path: Path, *, delete: Sequence[str], add: Corpus | None) -> None:
+        lexical_change.change(path, self, delete=delete, add=add, write=self._write)
+
+    def _write(self, corpus: Corpus, path: Path, *, history: index_folder.History | None = None) -> None:
+        lexical.write(path, self, corpus, LOWER_BLANKS, self.weigh, kind=np.float64, history=history)
 
     def open(self, path: Path) -> LexicalIndex:
         return self.open_described(index_folder.described(path))

@@ -26,6 +26,7 @@ RECIPES = {  # what is trained -> what it is called, and whose recipe it is
     "tct_colbert": ("A checkpoint with one vector a text", "TCT-ColBERT (Lin et al. 2020, section 3)"),
 }
 _PATHS = ("start", "teacher", "teacher_start")  # settings that may say whose machine it was
+DOC_MAXLEN = 300  # what `colbertv2` takes, as its authors do for LoTTE and BEIR
 LIBRARIES = ("torch", "transformers", "tokenizers", "numpy")
 
 
@@ -105,6 +106,7 @@ def readme(facts: Mapping[str, Any]) -> str:
         "",
         *_steps(facts),
         "",
+        *_lengths(facts["settings"]),
         f"MRR@10: {facts['validation']['questions']} questions kept from training, {facts['validation']['measure']}.",
         *(_overlap(facts["overlap"]) if facts["overlap"] else ()),
     ]
@@ -127,6 +129,13 @@ def _seen(facts: Mapping[str, Any]) -> Iterator[str]:
     weights = f"weights {start['weights']}, sha256 {start['sha256'][:16]}, licence {start['licence']}"
     yield f"Its start is {start['id']} ({weights}){seen}"
     yield f"Its teacher: {_taught(facts['teacher'])}."
+
+
+def _lengths(settings: Mapping[str, Any]) -> Iterator[str]:
+    """Give the line on lengths: those of the training, which other packages take, are not those of every result."""
+    yield f"Trained with queries of {settings['query_maxlen']} tokens and passages of {settings['doc_maxlen']}, markers"
+    yield f"counted. A result says its own; `colbertv2` reads {DOC_MAXLEN} tokens of a passage (`-o doc_maxlen=`)."
+    yield ""
 
 
 def _steps(facts: Mapping[str, Any]) -> Iterator[str]:

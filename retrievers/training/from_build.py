@@ -151,7 +151,7 @@ class _Build:
         with Progress(source.size, "bytes", f"reading titles of {site}") as progress:
             for _, blocks in source.read(["Posts.xml"], progress.advance):
                 hashed = dump.Hashed(blocks)
-                for row in XmlRows(hashed, path=str(source.path / "Posts.xml"), root="posts"):
+                for row in XmlRows(hashed, path=str(source.where("Posts.xml")), root="posts"):
                     try:
                         if row[b" PostTypeId="] == b"1":
                             title = post.title_text(decode(row.get(b" Title=", b"")), self.spec.options)

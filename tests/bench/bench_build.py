@@ -32,7 +32,7 @@ from xml.sax.saxutils import escape
 
 from bs4 import BeautifulSoup
 
-from lotte.builder import build, community, dump, html, spec, xml_rows
+from lotte.builder import build, community, dump, html, seven_zip, spec, xml_rows
 from lotte.collection import Collection
 
 MB = 1e6
@@ -273,14 +273,14 @@ def main() -> None:
             archive.write(posts, "Posts.xml")
 
         def decompressed(threads: int) -> None:
-            dump._threads = lambda: threads
+            seven_zip._threads = lambda: threads
             found = dump.find(archives, [SITE])
             assert found
             for _, blocks in found.read(["Posts.xml"], lambda used: None):
                 for _ in blocks:
                     pass
 
-        cores = dump._threads()
+        cores = seven_zip._threads()
         unpack, unpack_all = (seconds(decompressed, threads, times=2) for threads in (1, cores))
         packed = seconds(whole, archives, out, [SITE], times=2)
         say("bzip2 .7z, decompressed by one thread", size / unpack / MB, f"{size / unpack / MB:8.1f} MB/s")

@@ -18,7 +18,11 @@ def test_a_workflow_calls_targets_that_the_makefile_has(workflow):
 
 @pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda path: path.name)
 def test_a_workflow_may_only_read_unless_a_job_says_more(workflow):
-    assert yaml.safe_load(workflow.read_text())["permissions"] == {"contents": "read"}
+    assert yaml.safe_load(workflow.read_text())["permissions"] in ({"contents": "read"}, {})
+
+
+def test_one_workflow_alone_publishes_pages():
+    assert [path.name for path in WORKFLOWS if "deploy-pages" in path.read_text()] == ["pages.yml"]
 
 
 @pytest.mark.parametrize("form", FORMS, ids=lambda path: path.name)

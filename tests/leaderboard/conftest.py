@@ -4,12 +4,25 @@ from itertools import product
 from pathlib import Path
 
 import pytest
+from command import lotte
 from made_records import EVIL, made
+from places import HOUSE
 
 from leaderboard.board import site
 from leaderboard.evaluate import Order, evaluate
 from lotte import reading
 from retrievers import load
+
+
+@pytest.fixture(scope="session")
+def science_build(tmp_path_factory) -> Path:
+    """A build of the sample, one topic and its pool."""
+    out = tmp_path_factory.mktemp("publish") / "mini"
+    sample = HOUSE / "lotte" / "sample"
+    words = ("--dumps", sample / "dumps", "--gooaq", sample / "gooaq.jsonl", "--spec", sample / "spec.toml")
+    done = lotte("build", *words, "--topic", "science", "--out", out, "--workers", 1)
+    assert done.returncode == 0, done.stderr
+    return out
 
 
 @pytest.fixture(scope="session")

@@ -48,7 +48,7 @@ def test_a_folder_stands_in_the_place_of_a_name():
             "lotte/sciense/test/forum",
             UnknownNameError,
             "no dataset is named 'lotte/sciense/test/forum'; did you mean 'lotte/science/test/forum'? "
-            "`lotte list datasets` shows all 68",
+            "`lotte list datasets` shows all 117",
         ),
         (
             "lotte/writing/dev/*",
@@ -91,3 +91,59 @@ def test_an_index_is_of_one_corpus(tmp_path):
     with pytest.raises(LotteError) as raised:
         catalogue.corpus("lotte/*/test", tmp_path)
     assert str(raised.value) == "lotte/*/test has 2 collections, and an index is made of one; name a dataset"
+
+
+SPLITS = {
+    "corpus.jsonl": '{"_id": 1, "text": "one"}\n{"_id": 2, "title": null, "text": "two"}\n',
+    "queries.jsonl": '{"_id": 7, "text": "seven"}\n{"_id": 8, "text": "eight"}\n',
+    "qrels/dev.tsv": "query-id\tcorpus-id\tscore\n7\t1\t1.0\n",
+    "qrels/train.tsv": "query-id\tcorpus-id\tscore\n8\t2\t1\n",
+}
+
+
+def beir_folder(folder: Path, files: dict[str, str] = SPLITS) -> Path:
+    for name, text in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+    return folder
+
+
+def test_a_split_of_a_beir_folder_is_asked_for_by_name(tmp_path):
+    beir_folder(tmp_path / "beir" / "mine")
+    assert named("beir/mine/dev", "beir/mine/train", data=tmp_path) == ["beir/mine/dev", "beir/mine/train"]
+    (dev,) = catalogue.match(["beir/mine/dev"], tmp_path)[0]
+    assert (dev.queries, dev.qrels, dev.facts["split"]) == ({"7": "seven"}, {"7": {"1": 1}}, "dev")
+
+
+def test_no_pattern_fits_a_further_split_but_one_that_ends_in_it(tmp_path):
+    test = {"qrels/test.tsv": "query-id\tcorpus-id\tscore\n7\t2\t1\n"}
+    beir_folder(tmp_path / "beir" / "mine", {**SPLITS, **test})
+    assert named("beir/*", data=tmp_path) == ["beir/mine"] == catalogue.on_disk(tmp_path)
+    assert named("beir/*/train", data=tmp_path) == ["beir/mine/train"]
+
+
+def test_a_split_that_a_folder_lacks_says_what_it_has(tmp_path):
+    beir_folder(tmp_path / "beir" / "mine")
+    with pytest.raises(UnavailableError, match=r"beir/mine/qrels/test.tsv is not there; it has the splits dev, train"):
+        catalogue.load("beir/mine/test", tmp_path)
+
+
+def test_a_beir_folder_is_read_by_its_best_split_or_the_one_that_is_named(tmp_path):
+    folder = beir_folder(tmp_path / "mine")
+    assert named(str(folder)) == ["beir/mine/dev"]
+    assert named(str(folder / "train")) == ["beir/mine/train"]
+
+
+def test_a_published_split_is_fetched_by_its_name(tmp_path):
+    release = catalogue.release("beir/fiqa/dev")
+    assert (release.counts.queries, release.counts.judgments) == (500, 1_238)
+    assert release.needs == {"beir/fiqa": ("corpus.jsonl", "queries.jsonl", "qrels/dev.tsv")}
+    with pytest.raises(UnavailableError, match="`lotte fetch beir/fiqa/dev` downloads it"):
+        catalogue.match(["beir/fiqa/dev"], tmp_path)
+
+
+def test_judgments_in_json_lines_are_read(tmp_path):
+    files = {name: text for name, text in SPLITS.items() if "qrels" not in name}
+    files["qrels.jsonl"] = '{"query-id": 7, "corpus-id": "2", "score": 1.0}\n\n'
+    (dataset,) = catalogue.match([str(beir_folder(tmp_path / "mine", files))], tmp_path)[0]
+    assert (dataset.name, dataset.qrels) == ("beir/mine", {"7": {"2": 1}})

@@ -101,7 +101,7 @@ def test_somebodys_ranking_is_scored_without_a_retriever(typed, tmp_path, text):
         (
             ["--retriever", "overlap", "lotte/sciense/test/forum"],
             "no dataset is named 'lotte/sciense/test/forum'; did you mean 'lotte/science/test/forum'? "
-            "`lotte list datasets` shows all 68",
+            "`lotte list datasets` shows all 117",
         ),
         (["--retriever", "overlap", "-o", "lowercase=maybe"], "overlap: lowercase takes bool, not 'maybe'"),
         (["--retriever", "bm25", "-o", "b=2"], "bm25: b is from 0 to 1, not 2.0"),
@@ -154,9 +154,9 @@ def test_anybodys_retriever_is_found_in_this_folder(typed, tmp_path):
 def test_list_prints_a_name_a_line(typed):
     rows = [line.split("\t") for line in typed("list", "retrievers").stdout.splitlines()]
     assert [name for name, _ in rows] == names()
-    assert typed("list", "measures").stdout == "Success\nnDCG\nMRR\nR\nP\nAP\n"
+    assert typed("list", "measures").stdout == "Success\nnDCG\nMRR\nR\nP\nAP\nalpha-nDCG\nCoverage\n"
     datasets = typed("list", "datasets").stdout.splitlines()
-    assert len(datasets) == 68 and "lotte/pooled/dev/search" in datasets and "beir/cqadupstack/tex" in datasets
+    assert len(datasets) == 117 and "lotte/pooled/dev/search" in datasets and "beir/cqadupstack/tex" in datasets
     assert json.loads(typed("list", "retrievers", "--json").stdout.splitlines()[0]) == dict(zip(["name", "what"], rows[0], strict=True))
     assert "coffee.stackexchange.com" in typed("list", "communities").stdout.splitlines()
 

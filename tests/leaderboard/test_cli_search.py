@@ -64,7 +64,7 @@ def test_an_index_serves_eval_too(typed, index):
     assert done.stderr == f"{index}: this index is used again\n"
 
 
-WHOLE = "an index of bm25 is built whole; index the changed collection again"
+WHOLE = "an index of hybrid is built whole; index the changed collection again"
 
 
 @pytest.mark.parametrize(
@@ -77,7 +77,8 @@ WHOLE = "an index of bm25 is built whole; index the changed collection again"
     ],
 )
 def test_what_an_index_cannot_do_yet_is_one_line(typed, tmp_path, words, message):
-    done = typed("index", "--retriever", "bm25", "lotte/science/test", "--out", tmp_path / "i", *words)
+    hybrid = ("hybrid", "-o", "of=bm25+overlap")
+    done = typed("index", "--retriever", *hybrid, "lotte/science/test", "--out", tmp_path / "i", *words)
     assert (done.returncode, done.stdout, done.stderr) == (1, "", f"error: {message}\n")
     assert not (tmp_path / "i").exists()
 

@@ -39,7 +39,7 @@ def test_a_run_carries_its_record_as_yaml_and_is_the_same_run(tmp_path, record):
     assert first == "# ir_metadata.start" and all(line.startswith("# ") for line in lines)
     said = yaml.safe_load("\n".join(line.strip("#") for line in lines))
     assert {"platform", "research goal", "implementation", "method", "data"} <= said.keys()
-    assert said == interchange.metadata(read(record)) == interchange.header(file)[0]
+    assert said == interchange.metadata(read(record)) == interchange.header(file)
     assert said["data"]["test collection"]["name"] == NAME
     assert said["method"]["retrieval"][0]["params"] == {"lowercase": True}
     assert None not in json.loads(json.dumps(said)).values()
@@ -109,7 +109,7 @@ def test_mtebs_result_comes_in_marked_and_without_a_run(tmp_path, record):
     [
         ("{", CorruptFileError, "no JSON"),
         ("[1]", CorruptFileError, "expected a JSON object"),
-        ('{"a": 1}', CorruptFileError, "no result of MTEB: wanted task_name and scores, found a"),
+        ('{"a": 1}', CorruptFileError, "no result of MTEB: wanted task_name and scores, found a; if it is a run, say of what with --dataset"),
         ('{"task_name": "LoTTE", "scores": {"test": 3}}', CorruptFileError, "scores.test is no list of objects"),
         ('{"task_name": "Banking77", "scores": {"test": [{"hf_subset": "default"}]}}', MismatchError, "task Banking77 is no dataset of ours"),
         ('{"task_name": "LoTTE", "scores": {"test": [{"hf_subset": "science_search", "hit_rate_at_5": NaN}]}}', CorruptFileError, "is nan, and a measure is a share"),

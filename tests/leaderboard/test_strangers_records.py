@@ -141,7 +141,7 @@ def test_a_header_that_is_no_plain_yaml_is_one_line(tmp_path, line):
 
 def test_what_json_has_no_word_for_becomes_text(tmp_path):
     (tmp_path / "run.trec").write_text('# ir_metadata.start\n# a: {d: 2020-01-02, n: .nan, s: "\\ud800", 1: 2}\n# ir_metadata.end\n')
-    assert interchange.header(tmp_path / "run.trec")[0] == {"a": {"d": "2020-01-02", "n": "nan", "s": "\\ud800", "1": 2}}
+    assert interchange.header(tmp_path / "run.trec") == {"a": {"d": "2020-01-02", "n": "nan", "s": "\\ud800", "1": 2}}
 
 
 def test_the_evidence_of_a_repetition_that_differs_is_held_to_its_hash_too(tmp_path, record):

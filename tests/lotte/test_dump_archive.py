@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from made_dump import ANSWER, QUESTION, SITE, archive, counts, table, words
 
-from lotte.builder import bzip2, dump
+from lotte.builder import bzip2, dump, seven_zip
 from lotte.builder.xml_rows import XmlRows
 from lotte.errors import CorruptFileError, LotteError
 
@@ -53,14 +53,14 @@ def tables(path: Path) -> dict[str, bytes]:
 @pytest.mark.parametrize("threads", [1, 2, 3])
 def test_several_threads_read_what_one_reads(threads, large, monkeypatch):
     path, members = large
-    monkeypatch.setattr(dump, "_threads", lambda: threads)
+    monkeypatch.setattr(seven_zip, "_threads", lambda: threads)
     assert tables(path) == {name: members[name] for name in dump.READ}
 
 
 @pytest.mark.parametrize("threads", [1, 2])
 def test_a_flipped_bit_in_any_block_is_found(threads, large, monkeypatch):
     path, _ = large
-    monkeypatch.setattr(dump, "_threads", lambda: threads)
+    monkeypatch.setattr(seven_zip, "_threads", lambda: threads)
     sound = path.read_bytes()
     for place in range(1000, len(sound) - 2000, 700_000):
         path.write_bytes(sound[:place] + bytes([sound[place] ^ 8]) + sound[place + 1 :])
@@ -70,7 +70,7 @@ def test_a_flipped_bit_in_any_block_is_found(threads, large, monkeypatch):
 
 def test_a_header_that_promises_more_than_the_stream_has(large, monkeypatch):
     path, _ = large
-    monkeypatch.setattr(dump, "_threads", lambda: 2)
+    monkeypatch.setattr(seven_zip, "_threads", lambda: 2)
     monkeypatch.setattr(bzip2, "decompress", lambda source, *, threads: (block for block in [b"<posts/>"]))
     with pytest.raises(CorruptFileError, match="ends 1,499,992 bytes too early"):
         tables(path)

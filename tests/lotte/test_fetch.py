@@ -18,6 +18,7 @@ FILES = [
     ("scifact/corpus.jsonl", b'{"_id": "a", "title": "T", "text": "x"}\n'),
     ("scifact/queries.jsonl", b'{"_id": "q", "text": "asked"}\n'),
     ("scifact/qrels/test.tsv", b"query-id\tcorpus-id\tscore\nq\ta\t1\n"),
+    ("scifact/qrels/train.tsv", b"query-id\tcorpus-id\tscore\n"),
 ]
 
 
@@ -129,12 +130,15 @@ def test_a_damaged_parquet_is_named(tmp_path):
 
 
 class Package:
-    """Stands where the package `datasets` stands, with the one function that is called."""
+    """Stands where the package `datasets` stands, with the functions that are called."""
 
     asked: list[tuple[str, str, str, str]]
 
     def __init__(self):
         self.asked = []
+
+    def get_dataset_split_names(self, repo, config, *, revision):
+        return {"corpus": ["corpus"], "queries": ["queries"], "default": ["train", "test"]}[config]
 
     def load_dataset(self, repo, config, *, split, revision):
         self.asked.append((repo, config, split, revision))
@@ -150,7 +154,7 @@ def test_a_set_comes_from_hugging_face_at_its_revision(monkeypatch, tmp_path):
     release = replace(beir.release("scifact"), files=(), counts=replace(beir.release("scifact").counts, documents=2, queries=1, judgments=1))  # fmt: skip
     monkeypatch.setattr(beir, "release", lambda name: release)
     download.fetch("beir/scifact", tmp_path)
-    revision = "0228b52cf27578f30900b9e5271d331663a030d7"
+    revision = "d56462d0e63a25450459c4f213e49ffdb866f7f9"
     assert package.asked == [
         ("mteb/scifact", config, split, revision)
         for config, split in (("corpus", "corpus"), ("queries", "queries"), ("default", "test"))

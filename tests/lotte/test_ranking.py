@@ -66,7 +66,7 @@ SIX = "6 (TREC: query Q0 document rank score tag), 4 (LoTTE: query document rank
         ("1 d1\n", CorruptFileError, f":1: found 2 columns; a ranking has {SIX}"),
         ("1 Q0 d1 1 2.0\n", CorruptFileError, f":1: found 5 columns; a ranking has {SIX}"),
         (T + "1 Q0 d2 2 1.0\n", CorruptFileError, ":2: found 5 columns; the file began as TREC with at least 6"),
-        (T + "\n", CorruptFileError, ":2: found 0 columns; the file began as TREC with at least 6"),
+        (T + "\n" + T, CorruptFileError, ":2: found 0 columns; the file began as TREC with at least 6"),
         (L + "1\td2\t2\n", CorruptFileError, ":2: found 3 columns; the file began as LoTTE with 4"),
         (M + L, CorruptFileError, ":2: found 4 columns; the file began as MS MARCO with 3"),
         (T + "1 Q0 d2 2 x t\n", CorruptFileError, ":2: score 'x' is no number"),
@@ -204,3 +204,41 @@ def test_a_score_that_trec_eval_would_read_as_another_number_is_refused(file, sc
     path = file(f"1 Q0 d1 1 {score} t\n")
     with pytest.raises(CorruptFileError, match=r":1: score .* is no number$"):
         read(path)
+
+
+def test_a_run_in_json_is_read_as_ranx_and_pytrec_eval_write_it(file, tmp_path):
+    found = read(file('{"1": {"d1": 1.0, "d2": 2, "d3": 2.0}, "2": {}}\n'))
+    assert found.doc_ids("1") == ["d3", "d2", "d1"] and found.doc_ids("2") == []
+    assert found.missing(["1", "2", "q"]) == ["q"] and found.ties == BY_SCORE
+    (tmp_path / "r.json.gz").write_bytes(gzip.compress(b'\n{\n  "1": {"d1": 0.5}\n}'))
+    assert read(tmp_path / "r.json.gz").doc_ids("1") == ["d1"]
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "message"),
+    [
+        ('{"9": {"d1": 1}}', MismatchError, "query '9' is not one of the dataset's 3; is this a run of another"),
+        ('{"1": {"d9": 1}}', MismatchError, "query '1': document 'd9' is not in the collection"),
+        ('{"1": {"d1": 1, "d1": 2}}', CorruptFileError, r"no JSON .*'d1' is there twice"),
+        ('{"1": ["d1"]}', CorruptFileError, r"query '1': expected an object, document to score, found \['d1'\]"),
+        ('{"1": {"d1": NaN}}', CorruptFileError, "query '1': document 'd1' has the score nan, no float32"),
+        ('{"1": {"d1": true}}', CorruptFileError, "document 'd1' has the score True, no float32"),
+        ('{"1": {"d1": 1e39}}', CorruptFileError, r"document 'd1' has the score 1e\+39, no float32"),
+        ('{"1": {"d1": 1', CorruptFileError, "no JSON"),
+    ],
+)
+def test_a_bad_run_in_json_is_one_line(file, text, kind, message):
+    with pytest.raises(kind, match=message):
+        read(file(text))
+
+
+@pytest.mark.parametrize("row", ["1 Q0 d1 1 2.0 t\n", "1\td1\t1\t2.0\n", "1\td1\t1\n"])
+def test_an_ir_metadata_header_in_front_of_a_run_is_passed_over(file, row):
+    assert read(file(f"# ir_metadata.start\n# tag: x\n# ir_metadata.end\n{row}")).doc_ids("1") == ["d1"]
+
+
+def test_a_line_behind_a_header_keeps_its_number(file):
+    with pytest.raises(CorruptFileError, match=":4: score 'nan' is no finite float32"):
+        read(file("# ir_metadata.start\n# tag: x\n# ir_metadata.end\n1 Q0 d1 1 nan t\n"))
+    with pytest.raises(CorruptFileError, match=r"its header begins with ir_metadata.start and has no ir_metadata.end"):
+        read(file("# ir_metadata.start\n# tag: x\n1 Q0 d1 1 nan t\n"))

@@ -116,6 +116,17 @@ def test_the_best_passage_is_that_of_the_largest_product(model, tmp_path):
     assert [hit.score for hit in run.hits["q1"]] == pytest.approx((docs @ query)[best].tolist(), abs=1e-6)
 
 
+@pytest.mark.parametrize("search", ["exact", "hnsw"])
+def test_some_documents_alone_have_the_scores_that_they_have_among_all(model, tmp_path, search):
+    if search == "hnsw":
+        pytest.importorskip("faiss", reason="needs lotte-bench[dense]")
+    index = load("dense", [f"checkpoint={model}", f"search={search}"]).index(DOCS, tmp_path / "index")
+    some = {f"d{row}" for row in range(0, 40, 3)}
+    everything = load("dense", [f"checkpoint={model}"]).open(tmp_path / "index").search(QUERIES, k=40)
+    wanted = {query_id: tuple(hit for hit in hits if hit.doc_id in some)[:4] for query_id, hits in everything.hits.items()}
+    assert index.search_among(QUERIES, some, k=4).hits == wanted
+
+
 @pytest.mark.parametrize("kind", ["float32", "float16"])
 def test_vectors_are_kept_as_the_option_says_and_mapped(model, tmp_path, kind):
     load("dense", [f"checkpoint={model}", f"vectors={kind}"]).index(DOCS, tmp_path / "index")

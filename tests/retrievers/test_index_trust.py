@@ -13,7 +13,7 @@ from lexical_index import DOCS, KINDS, rewrite
 from places import HOUSE
 
 import retrievers
-from leaderboard.cli.index import search_
+from leaderboard.cli.search import search_
 from lotte import artifact
 from lotte.collection import Collection
 from lotte.errors import CorruptFileError, MismatchError, UnavailableError

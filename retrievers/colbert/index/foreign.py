@@ -4,7 +4,7 @@ What they hold is what is searched: centroids to the last bit, residuals code
 by code, cutoffs, so that documents can be added, and empty rows where
 documents were deleted, so that a row is their passage id. Their inverted lists
 are not read: ours are built again from the codes. Neither are paths in their
-metadata followed, and no pickle runs code.
+metadata followed, and no pickle runs code. The ids beside an index: foreign_ids.py.
 
 Legend  N tokens  D documents  K centroids  H dimensions  P bytes of a packed residual
 Source  github.com/stanford-futuredata/ColBERT, colbert/indexing; github.com/lightonai/fast-plaid, rust/index
@@ -48,6 +48,12 @@ SAMPLE = 1 << 17  # tokens whose lengths say which lengths a byte has to stand f
 def is_foreign(folder: Path) -> str | None:
     """Return who made the index in a folder, "colbert" or "fast-plaid"; None if neither did."""
     return next((maker for maker, names in MARKS.items() if any((folder / name).is_file() for name in names)), None)
+
+
+def lengths(folder: Path) -> list[int]:
+    """Return how many tokens each document of an index has, in order. Raises as `convert` does."""
+    theirs = _open(folder)
+    return [length for doclens in theirs._doclens for length in doclens.tolist()]
 
 
 def convert(folder: Path, out: Path) -> Built:

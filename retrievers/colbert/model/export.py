@@ -25,7 +25,7 @@ projection, and matrices of fewer than 16 rows. So all-MiniLM-L6-v2 takes 25 MB,
 and its token vectors lose 0.0002 of a cosine on average, 0.0008 at most; one
 scale a row, token types too, would save 1.4 MB and lose 0.0008 and 0.0054
 (11,500 tokens, random projection). vocab.txt is left out if there is a
-tokenizer.json. `expand` makes of it what the others open.
+tokenizer.json. `convert.convert` makes of it what the others open.
 """
 
 import shutil
@@ -36,7 +36,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from lotte import artifact, extras
 from lotte.errors import CorruptFileError, LotteError, MismatchError, unknown, writing
-from retrievers.colbert.model import bert_cpu, checkpoint, config, tensors
+from retrievers.colbert.model import bert_cpu, checkpoint, config
 from retrievers.colbert.model.checkpoint import PROJECTION, QUANTIZED, WEIGHTS
 from retrievers.colbert.model.config import ModelConfig
 from retrievers.colbert.model.tensors import SCALE
@@ -85,7 +85,7 @@ class Papers:
 def write(folder: Path, model: TrainedModel, papers: Papers, *, precision: Precision = "fp32") -> Path:
     """Write a checkpoint and return its folder, which is whole or absent; one that is there is replaced.
 
-    precision  "fp32"; "fp16", half the size; "int8", a quarter, which other packages open after `expand`
+    precision  "fp32"; "fp16", half the size; "int8", a quarter, which other packages open after `convert`
 
     Raises  ValueError if tensors and config.json do not fit, or an extra file has a name that is taken or a path
             LotteError if a tensor holds NaN or numbers too large for the precision, as after a training that diverged
@@ -94,12 +94,10 @@ def write(folder: Path, model: TrainedModel, papers: Papers, *, precision: Preci
     """
     if precision not in PRECISIONS:
         raise unknown("precision", precision, PRECISIONS)
-    if taken := sorted(name for name in papers.extra if name in _OWN or not _plain(name)):
+    if taken := sorted(name for name in papers.extra if name in _OWN or not is_plain(name)):
         raise ValueError(f"extra: {taken[0]!r} is no name of a further file in the checkpoint's folder")
     extras.package("torch", "writing a checkpoint")
     extras.package("safetensors", "writing a checkpoint")
-    from safetensors.torch import save_file
-
     source = _tokenizer(model.tokenizer)
     renamed: dict[str, str] = {}
     if model.projection_HI is not None:
@@ -119,7 +117,7 @@ def write(folder: Path, model: TrainedModel, papers: Papers, *, precision: Preci
             twice = precision == "int8" and name == "vocab.txt" and source.suffix == ".json"
             if (model.tokenizer / name).exists() and not twice:
                 _copy(model.tokenizer / name, part / name, renamed)
-        save_file(stored, part / (QUANTIZED if precision == "int8" else WEIGHTS), metadata={"format": "pt"})
+        _save(stored, part / (QUANTIZED if precision == "int8" else WEIGHTS))
     return folder
 
 
@@ -137,39 +135,12 @@ def _files(model: TrainedModel, papers: Papers) -> dict[str, bytes]:
     }
 
 
-def expand(folder: Path, out: Path, *, precision: Literal["fp32", "fp16"] = "fp32") -> Path:
-    """Write a checkpoint that `write` made once more, with plain numbers, and return the folder `out`.
+def _save(stored: dict[str, "Tensor"], path: Path) -> None:
+    """Write tensors, to be read by whoever may read the files beside them: safetensors 0.8 lets nobody else."""
+    from safetensors.torch import save_file
 
-    So other packages open what was written in int8; what int8 lost stays lost.
-
-    Raises  MismatchError if `write` did not make the folder, CorruptFileError if it is damaged
-    """
-    meta = artifact.meta(folder)
-    if not meta or meta.get("kind") != "checkpoint" or meta.get("format") != FORMAT:
-        raise MismatchError(f"{folder} is no checkpoint that `lotte train` wrote (its meta.json does not say so)")
-    names = meta.get("extra")
-    if not isinstance(names, list) or not all(isinstance(name, str) and _plain(name) for name in names):
-        raise CorruptFileError(f"{folder / artifact.META}: 'extra' is no list of file names")
-    source = checkpoint.find(folder)
-    (file,) = source.weights
-    torch, state = extras.package("torch", "writing a checkpoint"), tensors.read(file, trust=False)
-    projection = source.projection()
-    state.pop(PROJECTION, None)
-    prefix = _prefix(source.described) if projection else ""
-    try:
-        readme = (folder / README).read_text(encoding="utf-8")
-        extra = {name: (folder / name).read_bytes() for name in names}
-    except (OSError, UnicodeDecodeError) as error:
-        raise CorruptFileError(f"{folder} is not complete: {error}") from None
-    model = TrainedModel(
-        described=source.described,
-        state={name.removeprefix(prefix): torch.tensor(array) for name, array in state.items()},
-        projection_HI=projection[0].weight_HI if projection else None,
-        tokenizer=folder,
-        settings=source.settings,
-    )
-    papers = Papers(training=config.read_json(folder / TRAINING), readme=readme, extra=extra)
-    return write(out, model, papers, precision=precision)
+    save_file(stored, path, metadata={"format": "pt"})
+    path.chmod((path.parent / _CONFIG).stat().st_mode & 0o777)
 
 
 def quantized(weight_RC: "Tensor") -> tuple["Tensor", "Tensor"]:
@@ -261,7 +232,8 @@ def _refuse_loss(settings: ModelConfig, said: ModelConfig) -> None:
     for name, value in asdict(settings).items():
         if value != (read := getattr(said, name)):
             raise MismatchError(
-                f"{config.METADATA} has no word for {name}={value!r} (it would be read as {read!r}); train with that"
+                f"{config.METADATA} has no word for {name}={value!r} (it would be read as {read!r}), so other packages "
+                "would give other vectors"
             )
 
 
@@ -315,7 +287,8 @@ def _tokenizer(folder: Path) -> Path:
     raise CorruptFileError(f"{folder} has no tokenizer.json and no vocab.txt; name the folder of the tokenizer's files")
 
 
-def _plain(name: str) -> bool:
+def is_plain(name: str) -> bool:
+    """Whether this names a file in the folder itself."""
     return bool(name) and name not in (".", "..") and not set("/\\:\0") & set(name)
 
 

@@ -1,0 +1,164 @@
+"""`lotte search`: the command that asks an index, by hand or many questions at once."""
+
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from leaderboard.cli.explain import print_answers
+from leaderboard.cli.options import AsJson, Options
+from leaderboard.cli.output import print_row
+from leaderboard.cli.retriever import find_modules
+from lotte.errors import LotteError, MismatchError, UnavailableError
+from lotte.terminal import put, say
+
+if TYPE_CHECKING:
+    from lotte import Queries, Run
+    from retrievers import Index
+    from retrievers.texts import IndexTexts
+
+PROMPT = "question> "
+DEPTH, RUN_DEPTH = 10, 1000
+MadeBy = Annotated[str, typer.Option(help="Who made the index, if it was module:function: code that you trust.")]
+
+
+def search_(
+    index: Annotated[Path, typer.Argument(help="A folder that `lotte index` made.")],
+    question: Annotated[
+        str, typer.Argument(help="What to ask; - reads questions from stdin, one a line; none: a prompt.")
+    ] = "",
+    k: Annotated[int, typer.Option("-k", min=0, help="How many answers; 0: 10, and 1,000 of a run.")] = 0,
+    among: Annotated[Path | None, typer.Option(help="Find only the documents whose ids are in this file.")] = None,
+    queries: Annotated[
+        Path | None, typer.Option(help="Ask what is in this file, id TAB text a line or BEIR's .jsonl, for --out.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Write the answers to --queries here, as TREC has them.")] = None,
+    retriever: MadeBy = "",
+    option: Options = None,
+    explain: Annotated[bool, typer.Option(help="Show which words answered which words of the question.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Ask an index by hand: rank, score, doc_id, text. Or ask it all questions of a file, and write a run.
+
+    lotte search index/science "why is the sky blue"
+    lotte search index/science --queries questions.tsv --out run.trec
+    """
+    from retrievers import index_folder, registry
+    from retrievers.retriever import Explains
+    from retrievers.texts import IndexTexts
+
+    _require_sense(question, queries, out, explain, as_json)
+    find_modules(retriever)
+    described = index_folder.described(index)
+    opened = registry.open_index(described, retriever, option or ())
+    maker = described.meta["recipe"]["retriever"]
+    if explain and not isinstance(opened, Explains):
+        raise UnavailableError(f"--explain: an index of {maker} does not compare words")
+    asked = _Asked(opened, maker, among)
+    if queries and out:
+        _write_run(asked, queries, out, k or RUN_DEPTH)
+        return
+    _answer(asked, opened if explain else None, IndexTexts(described, say), _questions(question), k or DEPTH, as_json)
+
+
+def _answer(
+    asked: "_Asked", explains: "Index | None", texts: "IndexTexts", questions: Iterable[str], k: int, as_json: bool
+) -> None:
+    """Print the answers to questions, and if an index that `explains` is given, which words answered which."""
+    from retrievers.retriever import Explains
+
+    for query in questions:
+        for rank, hit in enumerate(asked.run({"": query}, k).hits[""], start=1):
+            row = {"rank": rank, "score": hit.score, "doc_id": hit.doc_id, "text": texts[hit.doc_id]}
+            print_row({"question": query, **row} if as_json else row, as_json)
+            if isinstance(explains, Explains) and row["text"]:
+                print_answers(explains.explain(query, hit.doc_id, texts[hit.doc_id]), as_json)
+
+
+def _require_sense(question: str, queries: Path | None, out: Path | None, explain: bool, as_json: bool) -> None:
+    """Raise LotteError for options that do not go together, and where nothing is asked."""
+    if (queries is None) != (out is None):
+        raise LotteError("--queries FILE and --out RUN go together: what is asked, and where the answers are written")
+    if queries and (question or explain or as_json):
+        raise LotteError("--queries writes a run, so leave out the question, --explain and --json")
+    if not question and not queries and not (sys.stdin and sys.stdin.isatty()):
+        raise LotteError(
+            "`lotte search` needs a question; - reads questions from standard input, --queries FILE --out RUN a file"
+        )
+
+
+class _Asked:
+    """An index, and which of its documents may be found.
+
+    Raises  UnavailableError for an index that cannot be asked of some documents alone
+    """
+
+    def __init__(self, index: "Index", maker: str, among: Path | None) -> None:
+        from retrievers.retriever import SearchesAmong
+
+        self.maker, self._index, self._among = maker, index, among
+        self._lines = _ids(among) if among else {}
+        if among and not isinstance(index, SearchesAmong):
+            raise UnavailableError(f"--among: an index of {maker} cannot be asked of some of its documents alone")
+
+    def run(self, queries: "Queries", k: int) -> "Run":
+        """Answer questions. Raises MismatchError, with its line, for an id that is not in the index."""
+        from retrievers.index_folder import AbsentDocumentError
+        from retrievers.retriever import SearchesAmong
+
+        if not (self._among and isinstance(self._index, SearchesAmong)):
+            return self._index.search(queries, k=k)
+        try:
+            return self._index.search_among(queries, list(self._lines), k=k)
+        except AbsentDocumentError as error:
+            raise MismatchError(f"{self._among}:{self._lines[error.doc_id]}: {error}") from None
+
+
+def _ids(path: Path) -> dict[str, int]:
+    """Return the ids of a file, one a line, each with the number of its line; empty lines are none."""
+    from lotte.ids import checked
+    from lotte.lines import lines
+
+    found = {checked(line, "document", f"{path}:{number}"): number for number, line in lines(path) if line}
+    if not found:
+        raise LotteError(f"--among: {path} has no ids; write one a line, or leave the option out")
+    return found
+
+
+def _write_run(asked: _Asked, path: Path, out: Path, k: int) -> None:
+    """Ask the questions of a file, and write the run."""
+    from leaderboard.record.place import require_run_of
+    from lotte import ranking
+    from lotte.reading import read_queries
+
+    queries = read_queries(path)
+    tag = asked.maker
+    require_run_of(out, tag, "--out")
+    ranking.write_trec(out, asked.run(queries, k), tag=tag)
+    put(out)
+
+
+def _questions(question: str) -> Iterable[str]:
+    """Return the question; with "-" those of stdin, a line each as it comes; without one, those that are typed."""
+    if question == "-":
+        return (line.rstrip("\r\n") for line in sys.stdin or ())
+    return [question] if question else _typed()
+
+
+def _typed() -> Iterator[str]:
+    """Ask for questions until there is no more (Ctrl-D)."""
+    from contextlib import suppress
+
+    with suppress(ImportError):
+        import readline  # noqa: F401  # lets a line be edited, and an earlier one be had again
+    say("a question a line; Ctrl-D ends")
+    while True:
+        try:
+            line = input(PROMPT)
+        except EOFError:
+            put("")
+            return
+        if line.strip():
+            yield line
