@@ -121,7 +121,7 @@ class PairTraining(ABC, Generic[Settings]):
         )  # fmt: skip
 
     def _negatives(self) -> Path:
-        assert self._bm25 is not None
+        _ = self._bm25
         return self.folder / "bm25"
 
     @cached_property

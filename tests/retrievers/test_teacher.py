@@ -145,7 +145,7 @@ def test_without_candidates_there_are_no_scores(tmp_path, model, some):
 
 
 @pytest.mark.parametrize(
-    "line", ["", "[]", "[1]", "[1, []]", "{}", "[1, 2]", "[1, [2, 3, 4]]", '[1, [["a", 2]]]', "[1, [[NaN, 2]]]", "[1, [[0.5, 1e999]]]", "[" * 100_000],
+    "line", ["[]", "[1]", "[1, []]", "{}", "[1, 2]", "[1, [2, 3, 4]]", '[1, [["a", 2]]]', "[1, [[NaN, 2]]]", "[1, [[0.5, 1e999]]]", "[" * 100_000],
 )  # fmt: skip
 def test_a_line_without_scores_is_named(tmp_path, line):
     path = tmp_path / "scores.json"

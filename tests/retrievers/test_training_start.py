@@ -42,7 +42,7 @@ BAD = {
     "precision": ["zzz", "", "bf16 ", "fp16"], "device": ["zzz", "cuda:x", "gpu", ""], "seed": ["-1", "1e3", str(1 << 64)],
     "bits": ["3", "0", "-1"], "dim": ["-1", "x", str(1 << 40)], "query_maxlen": ["0", "-5"], "doc_maxlen": ["0"],
     "limit": ["-1"], "passages": ["-1"], "validation": ["-1", "nan"], "validation_depth": ["0"], "bm25_depth": ["0"],
-    "v1_passes": ["0"], "teacher_maxlen": ["0"], "teacher_passes": ["-1"], "rounds": ["-1"], "depth": ["0"],
+    "v1_passes": ["-1"], "teacher_maxlen": ["0"], "teacher_passes": ["-1"], "rounds": ["-1"], "depth": ["0"],
     "scored": ["-1"], "mined_questions": ["-1"], "passes": ["0"], "start": [""], "scratch": ["yes"],
     "projection": ["orthogonal"], "teacher_negatives": ["none"], "v1.batch": ["0", "-4", "1.5", "9" * 5000],
     "v1.nway": ["1", "0"], "v1.lr": ["0", "-1", "nan", "inf", "1e400"], "v1.warmup": ["-1"], "v1.steps": ["-1"],
