@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 QUERIES_AT_ONCE = 256  # encoded and asked together
 DOCUMENTS_AT_ONCE = 4096  # read again together
 RECALL_SAMPLE = 20  # queries that are asked again with an exact search, to say what the pruning costs
+RECALL_LEAST = 5  # of them, where a search looks at many tokens
+RECALL_TOKENS = 200_000_000  # that they may look at together, before they are fewer
 
 
 class Options(Protocol):
@@ -121,7 +123,8 @@ class LateIndex:
         if self._recipe.gpu and settled.algorithm == "pruned":  # there all that are refined are scored in full
             settled = replace(settled, full=settled.refined)
         facts: dict[str, Any] = asdict(settled) | {"exact": settled.algorithm == "exact"}
-        sample = dict(list(queries.items())[:: max(1, len(queries) // RECALL_SAMPLE)][:RECALL_SAMPLE])
+        size = max(RECALL_LEAST, min(RECALL_SAMPLE, RECALL_TOKENS // max(1, self.arrays.num_tokens)))
+        sample = dict(list(queries.items())[:: max(1, len(queries) // size)][:size])
         if settled.algorithm == "exact" or not sample:
             return facts
         depth = min(k, 100)

@@ -10,6 +10,7 @@ from places import ORACLE, TINY
 
 pytest.importorskip("numba", reason="late interaction needs the extra 'colbert'")
 
+from lotte import Doc, Docs
 from retrievers.colbert import Arrays, CodecConfig, ColbertIndex, SearchConfig, build_index
 from retrievers.colbert.kernels import reference
 from retrievers.colbert.search import search
@@ -185,6 +186,18 @@ def test_a_record_says_how_it_was_searched_and_what_that_cost(tmp_path, monkeypa
     lotte(*common, "-o", "exact=true")
     asked = json.loads(next((tmp_path / "out").rglob("*search.json")).read_text())["retriever"]["search"]
     assert asked["exact"] and "recall_against_exact" not in asked
+
+
+def test_the_recall_of_a_large_index_is_measured_on_fewer_questions(tmp_path, monkeypatch):
+    from retrievers import load
+    from retrievers.colbert import late_index
+
+    docs = Docs(tuple(Doc(f"d{row}", f"moon server {row}") for row in range(30)))
+    system = load("colbertv2", [f"checkpoint={tiny_checkpoint.write(tmp_path / 'model', dim=32)}", "search=paper"])
+    index = system.index(docs, tmp_path / "index")
+    monkeypatch.setattr(late_index, "RECALL_TOKENS", 7 * index.arrays.num_tokens)
+    asked = index.search_facts({f"q{number}": "moon" for number in range(40)}, k=5)
+    assert asked["recall_against_exact"]["queries"] == 7
 
 
 def test_an_index_of_the_original_becomes_one_of_ours(tmp_path):
