@@ -1,19 +1,18 @@
 """An interaction model as a retriever: it ranks again what another system found."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, ClassVar, TypeVar
 
-from lotte import Corpus, Hit, Queries, Run, extras
-from lotte.progress import Progress
-from lotte.terminal import say
+from lotte import Corpus, Queries, extras
 from retrievers import index_folder, pipeline
 from retrievers.options import SEARCH_TIME
 from retrievers.pipeline import STAGES, Stage, TimedIndex
+from retrievers.reranking import RerankingIndex
 from retrievers.retriever import Card
-from retrievers.texts import CandidatePairs, required, write_texts
+from retrievers.texts import CandidatePairs, write_texts
 
 if TYPE_CHECKING:
     from retrievers.interaction.model import InteractionModel
@@ -75,27 +74,17 @@ class InteractionRetriever:
         return InteractionIndex(self, folder, TimedIndex(self.stage, self.stage.open(folder)))
 
 
-class InteractionIndex:
+class InteractionIndex(RerankingIndex):
     """The index of a first stage, and the texts that a model reads."""
 
     def __init__(self, recipe: InteractionRetriever, folder: index_folder.IndexFolder, first: TimedIndex) -> None:
-        self._recipe, self._folder, self._first = recipe, folder, first
+        super().__init__(folder, first, recipe.depth, f"{recipe.kind} model")
+        self._recipe = recipe
 
-    def search(self, queries: Queries, *, k: int) -> Run:
-        depth = self._recipe.depth
-        ranked = self._first.search(queries, k=max(k, depth))
-        candidates = pipeline.candidates(ranked, depth)
-        hits: dict[str, tuple[Hit, ...]] = dict.fromkeys(queries, ())
-        texts = CandidatePairs(queries, required(self._folder, say, self._recipe.kind))
-        with Progress(sum(map(len, candidates.values())), "pairs", self._recipe.kind) as progress:
-            for query_id, scores in self._recipe.model.scored(texts, candidates):
-                hits[query_id] = pipeline.joined(scores, ranked.hits[query_id][depth:])[:k]
-                progress.advance(len(scores))
-        return Run(hits)
-
-    def search_facts(self, queries: Queries, *, k: int) -> dict[str, Any]:
-        """Return how deep the first ranking was ranked again, and what that stage is and cost."""
-        return {"depth": self._recipe.depth, "stages": [self._first.facts()]}
+    def scored(
+        self, queries: Queries, candidates: Mapping[str, Sequence[str]]
+    ) -> Iterator[tuple[str, Mapping[str, float]]]:
+        yield from self._recipe.model.scored(CandidatePairs(queries, self.texts), candidates)
 
 
 @cache

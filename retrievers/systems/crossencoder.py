@@ -14,16 +14,15 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lotte import Corpus, Hit, Queries, Run, extras
+from lotte import Corpus, Queries, extras
 from lotte.errors import MismatchError, shown
-from lotte.progress import Progress
-from lotte.terminal import say
 from retrievers import index_folder, pipeline
 from retrievers.options import NAME, SEARCH_TIME, SPOKEN
 from retrievers.pipeline import STAGES, Stage, TimedIndex
+from retrievers.reranking import RerankingIndex
 from retrievers.retriever import Card
 from retrievers.score_file import ScoreFile
-from retrievers.texts import CandidatePairs, IndexTexts, required, write_texts
+from retrievers.texts import CandidatePairs, write_texts
 
 if TYPE_CHECKING:
     from retrievers.training.teacher import CrossEncoder
@@ -79,45 +78,30 @@ class CrossEncoderRetriever:
         """Return the system with its first stage as a dataset wants it."""
         return replace(self, first=self.stage.fitted(facts).spelled())
 
-    def index(self, corpus: Corpus, path: Path) -> "RerankingIndex":
+    def index(self, corpus: Corpus, path: Path) -> "CrossEncoderIndex":
         extras.package("transformers", "reading pairs")  # before hours of the first stage
         _ = self.model
         pipeline.write_parts(path, self, corpus, [self.stage], write_texts)
         return self.open(path)
 
-    def open(self, path: Path) -> "RerankingIndex":
+    def open(self, path: Path) -> "CrossEncoderIndex":
         folder = index_folder.open_checked(path, self)
-        return RerankingIndex(self, folder, TimedIndex(self.stage, self.stage.open(folder)))
+        return CrossEncoderIndex(self, folder, TimedIndex(self.stage, self.stage.open(folder)))
 
 
-class RerankingIndex:
+class CrossEncoderIndex(RerankingIndex):
     """The index of a first stage, and the texts that a cross-encoder reads."""
 
     def __init__(self, recipe: CrossEncoderRetriever, folder: index_folder.IndexFolder, first: TimedIndex) -> None:
-        self._recipe, self._folder, self._first = recipe, folder, first
-
-    def search(self, queries: Queries, *, k: int) -> Run:
-        depth = self._recipe.depth
-        ranked = self._first.search(queries, k=max(k, depth))
-        candidates = pipeline.candidates(ranked, depth)
-        hits: dict[str, tuple[Hit, ...]] = dict.fromkeys(queries, ())
-        with Progress(sum(map(len, candidates.values())), "pairs", "cross-encoder") as progress:
-            for query_id, scores in self._scored(queries, candidates):
-                hits[query_id] = pipeline.joined(scores, ranked.hits[query_id][depth:])[:k]
-                progress.advance(len(scores))
-        return Run(hits)
+        super().__init__(folder, first, recipe.depth, "cross-encoder")
+        self._recipe = recipe
 
     def search_facts(self, queries: Queries, *, k: int) -> dict[str, Any]:
-        """Return how deep the first ranking was read, and what that stage is and cost."""
-        recipe = self._recipe
-        return {"depth": recipe.depth, "maxlen": recipe.model.maxlen, "stages": self.stages()}
+        return {**super().search_facts(queries, k=k), "maxlen": self._recipe.model.maxlen}
 
-    def stages(self) -> list[dict[str, Any]]:
-        return [self._first.facts()]
-
-    def _scored(
+    def scored(
         self, queries: Queries, candidates: Mapping[str, Sequence[str]]
-    ) -> Iterator[tuple[str, dict[str, float]]]:
+    ) -> Iterator[tuple[str, Mapping[str, float]]]:
         """Yield the scores of each query's candidates, those first that are in the file of scores."""
         from retrievers.training.teacher import scored
 
@@ -129,7 +113,7 @@ class RerankingIndex:
                 left[query_id] = missing
             else:
                 yield query_id, {doc_id: known[doc_id] for doc_id in doc_ids}
-        for query_id, made in scored(self._recipe.model, CandidatePairs(queries, self._texts), left) if left else ():
+        for query_id, made in scored(self._recipe.model, CandidatePairs(queries, self.texts), left) if left else ():
             known = kept.add(queries[query_id], made)
             yield query_id, {doc_id: known[doc_id] for doc_id in candidates[query_id]}
 
@@ -143,10 +127,6 @@ class RerankingIndex:
             "corpus": self._folder.meta["corpus"]["sha256"],
         }
         return ScoreFile(Path(recipe.scores) if recipe.scores else None, of)
-
-    @cached_property
-    def _texts(self) -> IndexTexts:
-        return required(self._folder, say, "a cross-encoder")
 
 
 @cache
