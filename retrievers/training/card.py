@@ -39,7 +39,12 @@ def papers(
     folder    the run's, with the steps' checkpoints
     held_out  datasets that are compared with the training texts here and now
     """
+    before = _before(recipe)
     known = fingerprint.Fingerprint.of([pairs.dataset()])
+    data = [{"name": part.name, **part.facts} for part in pairs.parts]
+    new = [one for one in data if one not in before.get("data", ())]
+    if before and (of_start := fingerprint.Fingerprint.load(checkpoint.find(recipe.start).folder)):
+        known = of_start.merge(known) if new else of_start
     steps = {
         path.parent.parent.name: _step(path)
         for path in sorted(folder.glob("*/checkpoint/training.json"), key=lambda path: path.stat().st_mtime)
@@ -47,14 +52,9 @@ def papers(
     facts = {
         "system": system,
         "recipe": RECIPES[system][1],
-        "data": [{"name": part.name, **part.facts} for part in pairs.parts],
-        "start": {
-            "id": _named(recipe.start),
-            "weights": "drawn" if recipe.scratch else "taken",
-            "sha256": checkpoint.find(recipe.start).sha256,
-            "licence": recipe.start_licence or "unknown",
-            "seen": [] if recipe.scratch else [name.strip() for name in recipe.start_seen.split(";") if name.strip()],
-        },
+        "data": [*before.get("data", ()), *new],
+        "start": before["start"] if before else _start(recipe),
+        "before": [*before.get("before", ()), _stage(before, recipe)] if before else [],
         "teacher": _teacher(folder, recipe),
         "validation": {"questions": len(pairs.validation), "measure": "MRR@10 over BM25's best and the right answers"},
         "steps": steps,
@@ -66,6 +66,33 @@ def papers(
         "software": software(),
     }
     return facts, known.content()
+
+
+def _before(recipe: PairRecipe) -> dict[str, Any]:
+    """Return the papers of the start, if it was trained by this project too and its weights are taken.
+
+    What they say it has seen, this training's checkpoint has seen as well.
+    """
+    path = checkpoint.find(recipe.start).folder / TRAINING
+    said = config.read_json(path) if path.is_file() and not recipe.scratch else {}
+    return said if {"data", "start", "steps", "settings", "teacher"} <= said.keys() else {}
+
+
+def _start(recipe: PairRecipe) -> dict[str, Any]:
+    seen = [] if recipe.scratch else [name.strip() for name in recipe.start_seen.split(";") if name.strip()]
+    return {
+        "id": _named(recipe.start),
+        "weights": "drawn" if recipe.scratch else "taken",
+        "sha256": checkpoint.find(recipe.start).sha256,
+        "licence": recipe.start_licence or "unknown",
+        "seen": seen,
+    }
+
+
+def _stage(before: Mapping[str, Any], recipe: PairRecipe) -> dict[str, Any]:
+    """Return what made the start, of its papers, and the hash of its weights."""
+    kept = ("system", "recipe", "teacher", "validation", "steps", "settings", "software")
+    return {"sha256": checkpoint.find(recipe.start).sha256, **{key: before[key] for key in kept if key in before}}
 
 
 def overlap(known: fingerprint.Fingerprint, held_out: Sequence[Dataset]) -> list[dict[str, Any]]:
@@ -128,6 +155,8 @@ def _seen(facts: Mapping[str, Any]) -> Iterator[str]:
     seen = f", which had seen {'; '.join(start['seen'])}." if start["seen"] else "."
     weights = f"weights {start['weights']}, sha256 {start['sha256'][:16]}, licence {start['licence']}"
     yield f"Its start is {start['id']} ({weights}){seen}"
+    for stage in facts.get("before", ()):
+        yield f"A training before left the weights {stage['sha256'][:16]}; its teacher: {_taught(stage['teacher'])}."
     yield f"Its teacher: {_taught(facts['teacher'])}."
 
 
@@ -142,7 +171,8 @@ def _steps(facts: Mapping[str, Any]) -> Iterator[str]:
     """Give the table of steps."""
     yield from ("## Steps", "", "| step | optimiser steps | batch x lines | learning rate | MRR@10, best |")
     yield "|---|---:|---:|---:|---:|"
-    for name, step in facts["steps"].items():
+    stages = [*facts.get("before", ()), facts]
+    for name, step in (named for stage in stages for named in stage["steps"].items()):
         fit = step["settings"]
         batch = f"{fit['batch']} x {fit['nway']}"
         yield f"| {name} | {step['steps']:,} | {batch} | {fit['lr']:g} | {step['best']:.4f} |"

@@ -2,6 +2,8 @@
 # The checkpoint that ships, from the pairs and dumps in ../shared: builds, training, measurements, card.
 #
 #   tests/bench/train_shipped.sh OUT [-o key=value]...
+#   BEFORE=FOLDER tests/bench/train_shipped.sh OUT    its last training, from the checkpoint that the first line makes
+#                                                 (OUT/run/checkpoint-int8): it learns what it and BM25 say together
 #   FULL=1 tests/bench/train_shipped.sh OUT       all pairs and more steps, for a GPU: does better
 #   SCRATCH=1 tests/bench/train_shipped.sh OUT    beside it, in OUT/scratch: one round from drawn weights, same teacher
 #
@@ -15,6 +17,22 @@ cd "$(dirname "$0")/../.."
 start=${START:-sentence-transformers/all-MiniLM-L6-v2}
 lotte=${LOTTE:-.venv/bin/lotte} python=${PYTHON:-.venv/bin/python}
 ir=../shared/data/ir dumps=../shared/data/stackexchange
+
+if [ -n "${BEFORE:-}" ]; then
+  "$python" tests/bench/shipped_examples.py "$out/examples" "$BEFORE"
+  held_out=()
+  for set in squad_dev11/dev squadshifts_new_wiki/test nq_qed/dev {scifact,medquad,tldr_commands,cranfield,cacm,vaswani_npl}/test; do
+    held_out+=(--held-out $ir/$set)
+  done
+  last() { # FOLDER START STEPS SEED WARMUP
+    "$lotte" train colbertv2 "$out/examples/seven_sets/train" --examples "$out/examples/examples.json" "${held_out[@]}" \
+      --out "$1" -o "start=$2" -o doc_maxlen=140 -o validation=100 -o "seed=$4" -o "distil.steps=$3" -o distil.batch=16 \
+      -o distil.nway=4 -o distil.lr=4e-5 -o "distil.warmup=$5" -o distil.validate_every=0 -o distil.save_every=50
+  }
+  last "$out/first" "$BEFORE" 500 12345 25
+  last "$out/second" "$out/first/checkpoint" 600 777 20
+  exit
+fi
 
 for name in dev test; do
   [ -e "$out/lotte-$name/manifest.json" ] ||

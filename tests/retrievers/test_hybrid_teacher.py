@@ -8,7 +8,8 @@ pytest.importorskip("transformers", reason="training needs the extra 'train'")
 
 from lotte.errors import LotteError, MismatchError
 from retrievers import load
-from retrievers.colbert.model import config
+from retrievers.colbert.model import checkpoint, config
+from retrievers.contamination.fingerprint import Fingerprint
 from retrievers.training import settings, teacher
 from retrievers.training.run import Training
 
@@ -81,3 +82,34 @@ def test_a_start_that_is_no_late_interaction_checkpoint_needs_v1(tmp_path):
 def test_colbert_itself_cannot_be_trained_in_no_pass():
     with pytest.raises(LotteError, match="v1_passes"):
         settings.changed(settings.colbert_small(), ["v1_passes=0"])
+
+
+@pytest.fixture(scope="module")
+def again(run, tmp_path_factory):
+    """A second training, which begins with the checkpoint of the first."""
+    training = begun(tmp_path_factory.mktemp("runs") / "again", run.folder / "checkpoint", "seed=7")
+    training.all()
+    return training
+
+
+def test_a_training_that_begins_with_our_checkpoint_keeps_what_that_had_seen(run, again):
+    before, said = (config.read_json(one.folder / "checkpoint" / "training.json") for one in (run, again))
+    assert said["start"] == before["start"]
+    assert said["data"] == before["data"]  # the same pairs: they are said once
+    assert [stage["steps"] for stage in said["before"]] == [before["steps"]]
+
+
+def test_its_card_shows_the_steps_of_both_trainings(run, again):
+    card = (again.folder / "checkpoint" / "README.md").read_text()
+    assert card.count("| round1 |") == 2
+    assert f"left the weights {checkpoint.find(str(run.folder / 'checkpoint')).sha256[:16]}" in card
+
+
+def test_its_fingerprint_knows_the_pairs_of_both(run, again, tmp_path):
+    other = [toy_training.dataset("toy/b", seed=3)]
+    recipe = settings.changed(settings.small(), [f"start={run.folder / 'checkpoint'}", *QUICK])
+    training = Training(tmp_path / "other", recipe, other, lambda line: None)
+    training.all()
+    one, both = (Fingerprint.load(made.folder / "checkpoint") for made in (run, training))
+    assert set(one.questions.tolist()) < set(both.questions.tolist())
+    assert Fingerprint.load(again.folder / "checkpoint").num_questions == one.num_questions
