@@ -74,6 +74,20 @@ def test_an_option_that_cannot_be_is_one_line(options, said):
         load("hybrid", options)
 
 
+@pytest.mark.parametrize(
+    "options, weights",
+    [
+        (["of=bm25+overlap"], [1, 1]),
+        (["of=bm25+colbertv2(checkpoint=shipped)"], [0.3, 0.7]),
+        (["of=bm25+colbertv2(checkpoint=shipped)+overlap"], [0.15, 0.7, 0.15]),
+        (["of=bm25+colbertv2(checkpoint=shipped)", "method=rrf"], [1, 1]),
+        (["of=bm25+colbertv2(checkpoint=shipped)", "weights=1,3"], [1, 3]),
+    ],
+)
+def test_words_have_a_share_of_the_weights_that_nobody_gives(options, weights):
+    assert load("hybrid", options).numbers == pytest.approx(weights)
+
+
 def test_a_record_shows_every_stage_and_what_it_cost(tmp_path):
     science = TINY / "science" / "test"
     done = lotte("eval", str(science), "--retriever", "hybrid", "-o", "of=bm25+overlap", "--out", str(tmp_path / "out"))

@@ -24,7 +24,7 @@ QUERIES: Queries = {"q1": "how is bread baked with flour", "q2": "water on the m
 
 @pytest.mark.parametrize(
     "text",
-    ["bm25", "bm25(k1=1.2)", "bm25(k1=1.2, b=0.3)", "hybrid(of=bm25+overlap, method=convex, weights=0.1,1)",
+    ["bm25", "bm25(k1=1.2)", "bm25(k1=1.2, b=0.3)", "hybrid(of=bm25+overlap, method=scores, weights=0.1,1)",
      "hybrid(of=bm25(k1=1.2)+hybrid(of=overlap+rank_bm25))", "runs/some.trec"],
 )  # fmt: skip
 def test_what_a_stage_spells_is_read_as_the_same_stage(text):
@@ -76,7 +76,7 @@ def test_an_index_has_a_whole_part_for_each_stage(index):
 
 
 def test_stages_in_another_order_and_other_weights_ask_the_same_index(index):
-    other = load("hybrid", ["of=overlap+bm25", "weights=1,0"]).open(index)
+    other = load("hybrid", ["of=overlap+bm25", "method=rrf", "weights=1,0"]).open(index)
     alone = load("overlap").index(DOCS, index.parent / "overlap").search(QUERIES, k=4)
     assert {query_id: [hit.doc_id for hit in hits] for query_id, hits in alone.hits.items()} == {
         query_id: [hit.doc_id for hit in hits if hit.score > 0] for query_id, hits in other.search(QUERIES, k=4).hits.items()
@@ -151,7 +151,7 @@ def run_file(tmp_path):
 
 
 def test_a_ranking_file_is_a_stage(tmp_path, run_file):
-    index = load("hybrid", [f"of={run_file}+bm25", "weights=1,0"]).index(DOCS, tmp_path / "index")
+    index = load("hybrid", [f"of={run_file}+bm25", "method=rrf", "weights=1,0"]).index(DOCS, tmp_path / "index")
     assert [hit.doc_id for hit in index.search({"q1": "flour"}, k=10).hits["q1"] if hit.score] == ["c", "a"]
 
 
