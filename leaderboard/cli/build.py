@@ -72,6 +72,13 @@ def build(
     as_of: Annotated[
         str, typer.Option(metavar="DATE", help="Posts, scores and acceptance as of this day, 2021-09-30.")
     ] = "",
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Only what was asked and written from --since on, and is nearly nothing older.")
+    ] = False,
+    since: Annotated[str, typer.Option(metavar="DATE", help="The first day of a fresh build, 2024-01-01.")] = "",
+    against: Annotated[
+        Path | None, typer.Option(help="Questions that a fresh build is not to ask again: a .tsv, .jsonl, or a folder.")
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="Draws which of several GooAQ questions is taken.")] = None,
     workers: Annotated[int, typer.Option(min=0, help="Processes; 0 for one per core.")] = 0,
     executor: Executor = "local",
@@ -84,6 +91,7 @@ def build(
     """Make LoTTE from Stack Exchange dumps and GooAQ.
 
     lotte build --dumps ~/dumps --gooaq gooaq.jsonl --out lotte
+    lotte build --dumps ~/dumps --fresh --since 2024-01-01 --against lotte --out lotte-fresh
     """
     from lotte.executor import check_executor, parse_shard, prepare
     from lotte.processors import num_processors
@@ -93,19 +101,27 @@ def build(
         prepare(["lotte.builder.community", "lotte.builder.topics"])
     from lotte.builder.build import BuildRequest
 
-    chosen = _spec(spec, as_of, seed).narrowed(topic or [], split or [])
+    chosen = _spec(spec, as_of=as_of, since=since, seed=seed).narrowed(topic or [], split or [])
+    _require_fresh(fresh, since, against, chosen)
     part = parse_shard(shard) if shard else None
-    _build(BuildRequest(chosen, dumps, out, gooaq, count, part, allow_missing), as_json)
+    _build(BuildRequest(chosen, dumps, out, gooaq, count, part, allow_missing, against), as_json)
 
 
-def _spec(path: Path | None, as_of: str, seed: int | None) -> "Spec":
-    """Return LoTTE's spec, or that of a file, with the day and the seed that were asked for."""
+def _spec(path: Path | None, **asked: Any) -> "Spec":
+    """Return LoTTE's spec, or that of a file, with the days and the seed that were asked for."""
     from lotte.builder import spec
 
-    changes: dict[str, Any] = {"as_of": as_of} if as_of else {}
-    if seed is not None:
-        changes["seed"] = seed
-    return spec.read(path or spec.LOTTE_SPEC, **changes)
+    return spec.read(path or spec.LOTTE_SPEC, **{name: value for name, value in asked.items() if value not in ("", None)})
+
+
+def _require_fresh(fresh: bool, since: str, against: Path | None, spec: "Spec") -> None:
+    """Raise LotteError for options of a fresh build that do not go together."""
+    if since and not fresh:
+        raise LotteError("--since is the first day of a fresh build: say --fresh too")
+    if fresh and not spec.options.since:
+        raise LotteError("--fresh needs --since DATE, the first day of what is taken")
+    if against and not spec.options.since:
+        raise LotteError("--against goes with --fresh --since DATE: a plain build asks what LoTTE asks")
 
 
 def _build(request: "BuildRequest", as_json: bool) -> None:

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from lotte import artifact, executor, lock
-from lotte.builder import arrow, community, dump, gooaq, manifest, topics
+from lotte.builder import against, arrow, community, dump, fresh, gooaq, manifest, topics
 from lotte.builder.counts import ChosenCounts, CommunityCounts, GooaqCounts, spelled
 from lotte.builder.spec import Spec
 from lotte.errors import LotteError, MismatchError, UnavailableError, absent, writing
@@ -56,6 +56,7 @@ class BuildRequest:
     workers: int = 1  # processes
     shard: tuple[int, int] | None = None  # number of the part, from 1, and of all parts
     allow_missing: bool = False
+    against: Path | None = None  # questions of an older test, which a fresh build is not to ask again
 
     @property
     def workplace(self) -> Path:
@@ -127,6 +128,8 @@ def _inputs(request: BuildRequest) -> _Inputs:
         )
     if request.gooaq is not None and not request.gooaq.is_file():
         raise absent(request.gooaq, "; --gooaq takes gooaq.jsonl, plain or .gz")
+    if request.against is not None:
+        against.questions(request.against)  # before anything is read: whether they can be
     sites = request.spec.sites()
     dump_of = {site: dump.find(request.dumps, request.spec.names(site)) for site in sites}
     dumps = {site: its_dump for site, its_dump in dump_of.items() if its_dump is not None}
@@ -163,9 +166,9 @@ def _readings(request: BuildRequest, inputs: _Inputs) -> list[_Reading]:
     options, readings = request.spec.options, []
     for site, its_dump in inputs.dumps.items():
         folder = request.community_folder(site)
-        task = partial(community.build, its_dump, options, folder)
+        task = partial(community.build, its_dump, options, folder, older_test=request.against)
         step = executor.WorkStep(site, its_dump.size, task)
-        readings.append(_Reading(step, folder, community.key(its_dump, options)))
+        readings.append(_Reading(step, folder, community.key(its_dump, options, request.against)))
     if request.gooaq:
         sites = _sites(request.spec)
         task = partial(gooaq.read, request.gooaq, sites, options, request.gooaq_folder)
@@ -180,8 +183,10 @@ def _assembled(request: BuildRequest, inputs: _Inputs, workers: executor.Workers
     folders = {site: request.community_folder(site) for site in inputs.dumps}
     metas = {site: json_object(folder / artifact.META) for site, folder in folders.items()}
     gooaq_meta = json_object(request.gooaq_folder / artifact.META) if request.gooaq else None
-    links = gooaq.candidates(request.gooaq_folder) if request.gooaq else None
+    links = _links(request, chosen) if request.gooaq else None
     splits = topics.select(spec, folders, links, chosen)
+    if spec.options.since:
+        _require_passages(spec.options.since, splits, metas)
     key = artifact.digest([spec.record(), {site: meta["key"] for site, meta in metas.items()}, gooaq_meta, _versions()])
     files = _written(request, splits, key, workers, show)
     _sweep(request.out, files.keys())
@@ -204,10 +209,50 @@ def _assembled(request: BuildRequest, inputs: _Inputs, workers: executor.Workers
         },
         "notes": {site: meta["notes"] for site, meta in metas.items() if meta["notes"]},
         "files": dict(sorted(files.items())),
+        **_fresh(request, metas),
     }
     whole = manifest.write(request.out, record)
     shutil.rmtree(request.workplace, ignore_errors=True)
     return whole
+
+
+def _links(request: BuildRequest, chosen: ChosenCounts) -> dict[str, list[gooaq.Candidate]]:
+    """Return GooAQ's rows by community, without those that ask what an older test asks."""
+    links = gooaq.candidates(request.gooaq_folder)
+    if request.against is None:
+        return links
+    questions, scratch = against.questions(request.against), request.workplace / "search.runs"
+    kept = {}
+    for site, rows in links.items():
+        near = fresh.near_questions([row.text for row in rows], questions, request.spec.options, scratch)
+        chosen.near_against += len(near)
+        kept[site] = [row for number, row in enumerate(rows) if number not in near]
+    return kept
+
+
+def _require_passages(since: str, splits: Sequence[topics.TopicSplit], metas: dict[str, dict[str, Any]]) -> None:
+    """Raise MismatchError if a fresh build has no passage, or no community reaches so far."""
+    newest = max((meta["fresh"]["newest_post"] for meta in metas.values()), default="")
+    if newest < since:
+        raise MismatchError(f"--since {since} is after the newest post of these dumps, of {newest or 'no day'}; take an earlier day")
+    if not any(block.num_passages for split in splits for block in split.blocks):
+        raise MismatchError(
+            f"--since {since}: no question asked since has an answer that may be a passage, so there is nothing to "
+            f"build; the newest post is of {newest}. Take an earlier day, or a newer dump"
+        )
+
+
+def _fresh(request: BuildRequest, metas: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """Return what the manifest of a fresh build has more than another."""
+    if not (since := request.spec.options.since):
+        return {}
+    told = {
+        "since": since,
+        "near": fresh.method(request.spec.options),
+        "against": against.identity(request.against) if request.against else None,
+        "communities": {site: meta["fresh"] for site, meta in metas.items()},
+    }
+    return {"fresh": told}
 
 
 def _written(
@@ -259,6 +304,11 @@ def _report(record: dict[str, Any], request: BuildRequest, say: Callable[[str], 
     for site, notes in record["notes"].items():
         for note in notes:
             say(f"{site}: {note}")
+    if told := record.get("fresh"):
+        if all(days["first_post"] >= told["since"] for days in told["communities"].values()):
+            say(f"--since {told['since']} is before the first post of every community, so this is an ordinary build")
+        if request.gooaq:
+            say("GooAQ's questions are of 2021 and in the training data of many models: those of search are not fresh")
     if not request.gooaq:
         say("no --gooaq: only forum questions were made")
     of_topics = record["spec"]["topics"].values()
@@ -322,6 +372,7 @@ def _whole(request: BuildRequest, inputs: _Inputs, show: Show) -> dict[str, Any]
                 ("missing communities", built["missing"] == inputs.missing),
                 ("dumps", _same_dumps(built["inputs"]["communities"], inputs.dumps, show)),
                 ("gooaq", _same_gooaq(built["inputs"]["gooaq"], request.gooaq)),
+                ("questions of --against", _same_against(built.get("fresh"), request.against)),
             )
             if not same
         ]
@@ -349,6 +400,11 @@ def _same_dumps(recorded: dict[str, Any], dumps: dict[str, dump.Dump], show: Sho
             its_dump.identity(list(recorded[site]), progress.advance) == recorded[site]
             for site, its_dump in dumps.items()
         )
+
+
+def _same_against(recorded: dict[str, Any] | None, path: Path | None) -> bool:
+    said = recorded["against"] if recorded else None
+    return bool(said == (against.identity(path) if path else None))
 
 
 def _same_gooaq(recorded: dict[str, Any] | None, path: Path | None) -> bool:

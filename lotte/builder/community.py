@@ -26,10 +26,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from lotte import artifact
-from lotte.builder import arrow, history, post
+from lotte.builder import against, arrow, history, post
 from lotte.builder.counts import CommunityCounts
-from lotte.builder.dump import READ, Advance, Dump, Hashed
-from lotte.builder.spec import BuildOptions
+from lotte.builder.dump import POSTS, READ, Advance, Dump, Hashed
+from lotte.builder.fresh import FreshPosts
+from lotte.builder.spec import FRESH, BuildOptions
 from lotte.builder.xml_rows import XmlRows
 from lotte.errors import writing
 
@@ -48,26 +49,36 @@ _QUESTIONS = pa.schema(
 )  # fmt: skip
 
 
-def build(dump: Dump, options: BuildOptions, path: Path, advance: Advance = lambda used: None) -> None:
+def build(
+    dump: Dump,
+    options: BuildOptions,
+    path: Path,
+    advance: Advance = lambda used: None,
+    *,
+    older_test: Path | None = None,
+) -> None:
     """Leave the whole folder of a community at `path`.
+
+    older_test  questions that a fresh build is not to ask again
 
     Raises  CorruptFileError if the dump is damaged, cut, or bad beyond max_bad_share;
             UnavailableError if the disk is full, or a table that as_of needs is missing
     """
-    meta = {"key": key(dump, options), "site": dump.site}
+    meta = {"key": key(dump, options, older_test), "site": dump.site}
     collecting = gc.isenabled()
     gc.disable()  # millions of rows and no cycle among them; looking for cycles takes 3 % of the time
     try:
         with writing(path.parent), artifact.folder(path, meta) as folder:
-            meta |= _Builder(dump, options, folder, advance).run()
+            meta |= _Builder(dump, options, folder, advance, older_test).run()
     finally:
         if collecting:
             gc.enable()
 
 
-def key(dump: Dump, options: BuildOptions) -> str:
+def key(dump: Dump, options: BuildOptions, older_test: Path | None = None) -> str:
     """Return what must be equal for a finished folder to be used again."""
-    return artifact.digest({"format": FORMAT, "dump": dump.stamp(), "options": record(options)})
+    facts = {"format": FORMAT, "dump": dump.stamp(), "options": record(options)}
+    return artifact.digest(facts | ({"against": against.identity(older_test)} if older_test else {}))
 
 
 def record(options: BuildOptions) -> dict[str, Any]:
@@ -76,13 +87,17 @@ def record(options: BuildOptions) -> dict[str, Any]:
         "until", "min_score", "include_accepted", "closed", "deleted_owner", "drop_owners", "max_post_id",
         "max_bad_share", "html", "unicode", "min_chars", "duplicates", "passage_quotes", "as_of_texts", "as_of",
     )  # fmt: skip
-    return {name: getattr(options, name) for name in names}
+    return {name: getattr(options, name) for name in (*names, *(FRESH if options.since else ()))}
 
 
 class _Builder:
-    def __init__(self, dump: Dump, options: BuildOptions, folder: Path, advance: Advance) -> None:
+    def __init__(
+        self, dump: Dump, options: BuildOptions, folder: Path, advance: Advance, older_test: Path | None
+    ) -> None:
         self.dump, self.options, self.folder, self.advance = dump, options, folder, advance
         self.counts = CommunityCounts()
+        questions = against.questions(older_test) if older_test else ()
+        self.fresh = FreshPosts(options, folder, self.counts, questions) if options.since else None
         self.inputs: dict[str, dict[str, Any]] = {}
         self._hashed: dict[str, Hashed] = {}
         self.bad: list[str] = []
@@ -101,15 +116,33 @@ class _Builder:
             self._close(name, rows)
         if "Users.xml" not in self.inputs:
             self.notes.append("no Users.xml: authors are named by their link, not by their name")
+        if self.fresh:
+            self._compare(self.fresh)
         answers = self._resolved(questions, answers)
         names = _Names(users)
         answers = self._answers(answers, names)
-        if self.options.as_of and not len(answers):
+        if self.fresh and not len(answers):
+            self.notes.append(
+                f"no passages: nothing that could be one was asked and answered since {self.options.since}; "
+                f"the newest post is of {self.fresh.newest.decode() or 'no day'}"
+            )
+        elif self.options.as_of and not len(answers):
             self.notes.append(f"no passages: nothing that could be one was there on {self.options.as_of}")
         self._questions(questions, answers, names)
         self.counts.passages = len(answers)
         self._note_odd_posts(questions, answers)
-        return {"inputs": self.inputs, "counts": vars(self.counts), "bad": self.bad, "notes": self.notes}
+        fresh = {"fresh": self.fresh.record()} if self.fresh else {}
+        return {"inputs": self.inputs, "counts": vars(self.counts), "bad": self.bad, "notes": self.notes, **fresh}
+
+    def _compare(self, fresh: FreshPosts) -> None:
+        """Read the posts once more, for what is older than the new ones."""
+        if fresh.is_all:
+            self.notes.append(f"no post is older than {self.options.since}: all are taken, as in an ordinary build")
+        fresh.compare(() if fresh.is_all else self._older())
+
+    def _older(self) -> Iterator[tuple[int, str, str]]:
+        for _, blocks in self.dump.read([POSTS], lambda used: None):
+            yield from post.older(XmlRows(blocks, path=str(self.dump.where(POSTS)), root="posts"), self.options)
 
     def _rows(self, name: str, blocks: Iterator[bytes]) -> XmlRows:
         root = name.removesuffix(".xml").lower()
@@ -142,7 +175,7 @@ class _Builder:
         answers = arrow.Gathered(_ANSWERS, spill=self.folder / "texts.arrow")
         seen: set[bytes] = set()
         pages = array("q")
-        for question_or_answer in post.read(rows, self.options, self.counts, pages, past):
+        for question_or_answer in post.read(rows, self.options, self.counts, pages, past, self.fresh):
             if isinstance(question_or_answer, post.QuestionPost):
                 questions.add(question_or_answer)
                 continue
@@ -201,6 +234,8 @@ class _Builder:
             self.counts.low_score += int((~kept).sum())
         else:
             kept = np.ones(num_answers, dtype=bool)
+        if self.fresh:
+            kept = self.fresh.kept(post_ids, parents, kept)
         resolved = np.isin(parents, question_ids)
         self.counts.without_question = int((kept & ~resolved).sum())
         kept &= resolved

@@ -42,6 +42,8 @@ class CommunityCounts:
     watermarks: int = _if_any("watermarks")
     owners: Counter[int] = field(default_factory=Counter, metadata={"sentence": "owner {}"})
     later: int = _if_any("later")
+    earlier: int = _if_any("earlier")
+    undated: int = _if_any("without a date")
     questions: int = _always("questions")
     answers: int = _always("answers")
     low_score: int = _always("low score")
@@ -49,6 +51,11 @@ class CommunityCounts:
     empty: int = _if_any("empty")
     duplicates: int = _if_any("duplicates")
     without_question: int = _always("answers without their question")
+    near_against: int = _if_any("questions nearly one of the older test")
+    near_questions: int = _if_any("questions nearly an older post")
+    of_older: int = _if_any("answers to older questions")
+    of_near: int = _if_any("answers to questions that were left out")
+    near_answers: int = _if_any("answers nearly an older post")
     closed: int | None = field(default=None, metadata={"sentence": "closed", "always": True})
     repeated_ids: int = _always("repeated ids")
     accepted: int = _always("questions with an accepted answer")
@@ -76,6 +83,7 @@ class ChosenCounts:
 
     questions: int = _always("questions")
     without_passages: int = _if_any("page without passages")
+    near_against: int = _if_any("question nearly one of the older test")
     same_answer: int = _if_any("another question for the same answer")
     same_question: int = _if_any("the same question for the same page")
 

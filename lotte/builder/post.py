@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from lotte.builder.counts import CommunityCounts
+from lotte.builder.fresh import FreshPosts
 from lotte.builder.history import Past
 from lotte.builder.html import one_line, text_of_reference, text_of_value
 from lotte.builder.spec import BuildOptions
@@ -64,7 +65,12 @@ class AnswerPost(NamedTuple):
 
 
 def read(
-    rows: XmlRows, options: BuildOptions, counts: CommunityCounts, pages: "array[int]", past: Past | None = None
+    rows: XmlRows,
+    options: BuildOptions,
+    counts: CommunityCounts,
+    pages: "array[int]",
+    past: Past | None = None,
+    fresh: FreshPosts | None = None,
 ) -> Iterator[QuestionPost | AnswerPost]:
     """Give the questions and answers that the options do not leave out, in the order of the file.
 
@@ -73,8 +79,9 @@ def read(
     counts  takes how many rows there were of each kind
     pages   takes, for every answer whatever becomes of it, its id and its question's, one behind the other
     past    what scores and texts were on the day of `as_of`
+    fresh   says what is new enough, and takes its words
     """
-    reader = _Reader(options, counts, pages, past)
+    reader = _Reader(options, counts, pages, past, fresh)
     for row in rows:
         try:
             post = reader.post(row)
@@ -87,11 +94,32 @@ def read(
                 yield post
 
 
+def older(rows: XmlRows, options: BuildOptions) -> Iterator[tuple[int, str, str]]:
+    """Give id, title and text of every question and answer from before `since`; an answer's title is ""."""
+    since = options.since.encode()
+    for row in rows:
+        try:
+            if row[_TYPE] not in (b"1", b"2") or not row[_CREATED] < since:
+                continue
+            if (post_id := whole(row[_ID])) <= options.max_post_id:
+                title = title_text(decode(row[_TITLE]), options) if _TITLE in row else ""
+                yield post_id, title, text_of_value(row[_BODY])
+        except (KeyError, ValueError, OverflowError):  # was named when the new ones were read
+            continue
+
+
 class _Reader:
     """One row after another -> a post, or nothing for one that is left out, which is counted by the reason."""
 
-    def __init__(self, options: BuildOptions, counts: CommunityCounts, pages: "array[int]", past: Past | None) -> None:
-        self._counts, self._pages, self._past = counts, pages, past
+    def __init__(
+        self,
+        options: BuildOptions,
+        counts: CommunityCounts,
+        pages: "array[int]",
+        past: Past | None,
+        fresh: FreshPosts | None,
+    ) -> None:
+        self._options, self._counts, self._pages, self._past, self._fresh = options, counts, pages, past, fresh
         self._dropped = {b"%d" % owner: owner for owner in options.drop_owners}
         self._until = options.until.encode()
         self._max_post_id = options.max_post_id
@@ -122,12 +150,17 @@ class _Reader:
         if (self._until and created[: len(self._until)] > self._until) or (past and past.is_later(created)):
             counts.later += 1
             return None
+        if self._fresh and not self._fresh.takes(post_id, kind == b"1", created):
+            return None
         if past:
             score = past.score(post_id)
         owner_id = NOBODY if owner is None else whole(owner)
         owner_name = decode(row[_OWNER_NAME]) if _OWNER_NAME in row else ""
         if kind == b"1":
-            return self._question(row, post_id, score, owner_id, owner_name, created)
+            question = self._question(row, post_id, score, owner_id, owner_name, created)
+            if self._fresh:
+                self._fresh.question(post_id, title_text(question.title, self._options), self._text_of(body))
+            return question
         return self._answer(row, post_id, score, owner_id, owner_name, body)
 
     def _question(
@@ -166,6 +199,8 @@ class _Reader:
         if len(text) < self._min_chars:
             counts.empty += 1
             return None
+        if self._fresh:
+            self._fresh.answer(post_id, text)
         return AnswerPost(post_id, parent, score, owner, owner_name, created, licence, text)
 
     def _licence(self, stated: bytes | None, created: bytes) -> str:

@@ -27,7 +27,10 @@ from lotte.paths import why_not
 
 SPLITS = ("dev", "test")
 POOLED = "pooled"
+FRESH = ("since", "near_titles", "near_texts")  # options of a fresh build; another does not state them
 LOTTE_SPEC = Path(__file__).with_name("topics.toml")
+
+_GIVEN = "the command line"  # what names an option that no file has
 
 _HOST = re.compile(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?\.[a-z0-9-]+").fullmatch
 _TOPIC = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*").fullmatch
@@ -75,6 +78,15 @@ class BuildOptions:
     # the past
     as_of_texts: Literal["history", "current"] = "history"  # old revisions, or the texts of the dump
     as_of: str = ""  # the state of posts, scores and acceptance on this day, from PostHistory and Votes
+    # what is new; recorded only where `since` is set
+    since: str = ""  # only questions asked on this day or later, and answers written then
+    near_titles: float = 0.7  # share of word pairs that make a title nearly an older one
+    near_texts: float = 0.5  # share of runs of five words that make a text nearly an older one
+
+    def record(self) -> dict[str, Any]:
+        """Return the options as the manifest states them."""
+        unset = FRESH if not self.since else ()
+        return {name: value for name, value in asdict(self).items() if name not in unset}
 
 
 @dataclass(frozen=True)
@@ -127,7 +139,7 @@ class Spec:
             topic: {split: list(sites) for split, sites in splits.items()} for topic, splits in self.topics.items()
         }
         aliases = {host: list(names) for host, names in self.aliases.items()}
-        return {"name": self.name, "options": asdict(self.options), "topics": topics, "aliases": aliases}
+        return {"name": self.name, "options": self.options.record(), "topics": topics, "aliases": aliases}
 
 
 def read(path: Path = LOTTE_SPEC, **changes: Any) -> Spec:
@@ -148,8 +160,12 @@ def read(path: Path = LOTTE_SPEC, **changes: Any) -> Spec:
     topics = table.get("topics")
     if not isinstance(topics, dict) or not topics:
         raise MismatchError(f"{path}: expected tables like [topics.science] with dev = [...] or test = [...]")
-    options = _options(table.get("options", {}), path) | _options(changes, path)
+    options = _options(table.get("options", {}), path)
     _check_dates(options, path)
+    changed = _options(changes, _GIVEN)
+    _check_dates(changed, _GIVEN)
+    options |= changed
+    _check_fresh(options, path)
     return Spec(
         name=str(table.get("name", path.stem)),
         topics=_topics(topics, path),
@@ -213,7 +229,7 @@ def _topics(table: dict[str, Any], path: Path) -> dict[str, dict[str, tuple[str,
     return topics
 
 
-def _options(table: Any, path: Path) -> dict[str, Any]:
+def _options(table: Any, path: object) -> dict[str, Any]:
     if not isinstance(table, dict):
         raise MismatchError(f"{path}: options must be a table, [options]")
     types = get_type_hints(BuildOptions)
@@ -225,7 +241,7 @@ def _options(table: Any, path: Path) -> dict[str, Any]:
     return chosen
 
 
-def _typed(key: str, value: Any, kind: Any, path: Path) -> Any:
+def _typed(key: str, value: Any, kind: Any, path: object) -> Any:
     if get_origin(kind) is Literal:
         if value not in get_args(kind):
             known = ", ".join(map(repr, get_args(kind)))
@@ -249,14 +265,24 @@ def _typed(key: str, value: Any, kind: Any, path: Path) -> Any:
     return value
 
 
-def _check_dates(options: Mapping[str, Any], path: Path) -> None:
-    for key in ("until", "as_of"):
+def _check_dates(options: Mapping[str, Any], path: object) -> None:
+    for key in ("until", "as_of", "since"):
         if day := options.get(key):
             try:  # Python reads 20210930 as well; days are compared as dumps spell them, character by character
                 if date.fromisoformat(day).isoformat() != day:
                     raise ValueError
             except ValueError:
                 raise MismatchError(f"{path}: option {key} takes a day like 2021-09-30, not {shown(day)}") from None
+
+
+def _check_fresh(options: Mapping[str, Any], path: Path) -> None:
+    since = options.get("since")
+    for key in ("until", "as_of"):
+        if since and (day := options.get(key)) and day < since:
+            raise MismatchError(f"{path}: option since ({since}) is after {key} ({day}): nothing lies between")
+    for key in ("near_titles", "near_texts"):
+        if not 0 < options.get(key, 1) <= 1:
+            raise MismatchError(f"{path}: option {key} is a share above 0 and at most 1, not {options[key]:g}")
 
 
 def _unknown(kind: str, name: str, known: list[str], where: object) -> LotteError:

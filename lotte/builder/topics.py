@@ -212,8 +212,12 @@ class _Community:
         return {
             "answered": self.counts.questions_with_passages,
             "accepted": self.counts.accepted,
-            "all": self.counts.questions - (self.counts.closed or 0),
+            "all": self.counts.questions - (self.counts.closed or 0) - self._near(),
         }[options.forum_share]
+
+    def _near(self) -> int:
+        """Return how many questions were left out as nearly older ones."""
+        return self.counts.near_against + self.counts.near_questions
 
     def rows(self, question_id: int) -> tuple[int, ...]:
         at = int(np.searchsorted(self.ids, question_id))

@@ -1,6 +1,6 @@
 """What a checkpoint keeps of the pairs it was trained on: hashes of runs of words, from which no text can be read.
 
-Texts are compared as words: lower case, no punctuation, no apostrophes. Of
+Texts are compared as words (lotte/word_runs.py). Sets of hashes are sorted, each once. Of
 questions are kept the whole and every run of 8 words, of positive passages a
 sample of their runs of 13, the same sample whoever takes it: those whose hash
 is a multiple of `every`, and each passage's least one, so that a passage that
@@ -12,25 +12,19 @@ Source  Brown et al. 2020, arXiv:2005.14165, appendix C: runs of 8 to 13 words, 
 """
 
 import io
-import re
-import unicodedata
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from hashlib import blake2b
-from itertools import chain
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lotte import Dataset, artifact
+from lotte import Dataset, artifact, word_runs
 from lotte.errors import CorruptFileError, MismatchError, reason
-
-Hashes: TypeAlias = NDArray[np.uint64]  # of 40 bits; where a set is meant, sorted and each once
-Rows: TypeAlias = NDArray[np.int64]
+from lotte.word_runs import BITS, Hashes, Rows, hash_of, normalised
 
 NAME = "training_fingerprint.npz"
 FORMAT = 1  # raised when words, hashes or the file change
@@ -39,36 +33,10 @@ QUESTION_RUN, PASSAGE_RUN = 8, 13  # words in a row
 SHORTEST = 8  # words of a passage that is compared at all; up to PASSAGE_RUN, all of them are one run
 SAMPLE = 1 << 17  # runs of passages that are kept; `every` is the least power of two with which they are no more
 
-BITS = 40  # of a hash: a set of a million takes a stranger for one of its own once in a million times
-_BASE = np.uint64(0x9E3779B97F4A7C13)  # odd, and no 1 mod 4: so that the order of words counts
 _TEXTS = 4_096  # hashed together
-_CACHED = 1 << 20  # words whose hash is remembered
 _LARGEST = 1 << 28  # bytes of a fingerprint, unpacked; 5 million training pairs take less
-_WORDS = re.compile(r"[^\W_]+").findall
-_APOSTROPHES = re.compile("['\u2018\u2019\u02bc`]")
 _COUNTS = ("every", "num_questions", "num_passages")
 _SETS = ("questions", "question_runs", "passage_runs", "least_runs")
-
-
-def words(text: str) -> list[str]:
-    """Return the words that texts are compared by.
-
-    >>> words("Why doesn\\u2019t <b>it</b> work_out?")
-    ['why', 'doesnt', 'b', 'it', 'b', 'work', 'out']
-    """
-    if not text.isascii():
-        text = unicodedata.normalize("NFKC", text)
-    plain: list[str] = _WORDS(_APOSTROPHES.sub("", text).casefold())
-    return plain
-
-
-def normalised(text: str) -> str:
-    """Return the words of a text with blanks between. Texts with the same are the same to the guard.
-
-    >>> normalised("What's  a Cold-Brew?") == normalised("whats a cold brew")
-    True
-    """
-    return " ".join(words(text))
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -168,7 +136,7 @@ class Fingerprint:
     def equal(self, questions: Sequence[str]) -> NDArray[np.bool_]:
         """Return for each question whether its words are those of a training question."""
         texts = list(map(normalised, questions))
-        known = np.isin(np.array(list(map(_hash, texts)), np.uint64), self.questions)
+        known = np.isin(np.array(list(map(hash_of, texts)), np.uint64), self.questions)
         found: NDArray[np.bool_] = known & np.fromiter(map(bool, texts), bool, len(texts))
         return found
 
@@ -199,7 +167,7 @@ class Fingerprint:
 
 
 def _of_questions(texts: Sequence[str]) -> Fingerprint:
-    wholes = [_hash(text) for text in map(normalised, texts) if text]
+    wholes = [hash_of(text) for text in map(normalised, texts) if text]
     return Fingerprint(
         num_questions=len(texts),
         questions=_set(np.array(wholes, np.uint64)),
@@ -244,55 +212,8 @@ def _least(runs: Hashes, owners: Rows) -> tuple[Rows, Hashes]:
 
 
 def _runs(texts: Sequence[str], length: int) -> tuple[Hashes, Rows]:
-    """Return the hash of every run of so many words, and the row of its text, in the order of the rows.
-
-    A text of at least SHORTEST words that is shorter than a run is a run.
-    """
-    split = [words(text) for text in texts]
-    lengths = np.fromiter(map(len, split), np.int64, len(split))
-    hashed = np.fromiter(map(_KNOWN.__getitem__, chain.from_iterable(split)), np.uint64, int(lengths.sum()))
-    if len(_KNOWN) > _CACHED:
-        _KNOWN.clear()
-    starts = np.cumsum(lengths) - lengths
-    runs, owners = [], []
-    for size in range(SHORTEST, length + 1):
-        texts_of_size = np.flatnonzero(lengths >= length if size == length else lengths == size)
-        counts = lengths[texts_of_size] - size + 1
-        owner = np.repeat(texts_of_size, counts)
-        place = np.arange(len(owner)) - np.repeat(np.cumsum(counts) - counts, counts) + starts[owner]
-        run = np.zeros(len(owner), np.uint64)
-        for word in range(size):
-            run = run * _BASE + hashed[place + word]
-        runs.append(_mixed(run))
-        owners.append(owner)
-    all_owners = np.concatenate(owners)
-    order = np.argsort(all_owners, kind="stable")
-    return np.concatenate(runs)[order], all_owners[order]
-
-
-class _Known(dict[str, int]):
-    """Hashes of words, each computed when it is met first."""
-
-    def __missing__(self, word: str) -> int:
-        self[word] = found = int.from_bytes(blake2b(word.encode(), digest_size=8).digest(), "little")
-        return found
-
-
-_KNOWN = _Known()
-
-
-def _hash(text: str) -> int:
-    return int.from_bytes(blake2b(text.encode(), digest_size=BITS // 8).digest(), "little")
-
-
-def _mixed(values: Hashes) -> Hashes:
-    """Return 40 bits of each that all depend on all its bits, so that any of them may be sampled by.
-
-    Source  Steele et al. 2014, doi:10.1145/2660193.2660195, figure 16 (mix64variant13)
-    """
-    values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return (values ^ (values >> np.uint64(31))) >> np.uint64(64 - BITS)
+    """Return the hash of every run of so many words, and the row of its text; a short text that counts is a run."""
+    return word_runs.runs(texts, length, shortest=SHORTEST)
 
 
 def _packed(hashes: Hashes) -> NDArray[np.uint8]:

@@ -24,7 +24,7 @@ from lotte.collection import Collection, Selection
 from lotte.errors import CorruptFileError, MismatchError, UnavailableError, UnknownNameError, did_you_mean
 from lotte.jsonl import integer, objects, string
 from lotte.progress import Progress
-from retrievers.contamination.fingerprint import normalised
+from lotte.word_runs import normalised
 
 Rows = NDArray[np.int64]
 

@@ -14,10 +14,11 @@ from hypothesis import strategies as st
 from leaderboard.evaluate import Order, evaluate
 from lotte import Dataset, Doc, Docs, reading
 from lotte.errors import CorruptFileError, MismatchError
+from lotte.word_runs import hash_of, normalised, words
 from retrievers import load
 from retrievers.contamination import fingerprint
 from retrievers.contamination.check import Seen, report, verdict
-from retrievers.contamination.fingerprint import NAME, Fingerprint, normalised, words
+from retrievers.contamination.fingerprint import NAME, Fingerprint
 from retrievers.retriever import Card
 
 LONG = " ".join(f"word{number}" for number in range(40))
@@ -110,7 +111,7 @@ def test_the_number_of_texts_hashed_together_does_not_matter(monkeypatch):
 
 def test_hashes_are_the_same_for_ever():
     # computed once with Python's own whole numbers: blake2b of each word, Horner's rule, mix64variant13, 40 bits
-    assert fingerprint._hash("a question") == 0x4112FAE983
+    assert hash_of("a question") == 0x4112FAE983
     runs, owners = fingerprint._runs(["", "One, two: three four five six seven eight!"], 8)
     assert (runs.tolist(), owners.tolist()) == ([0x740DB4EBB3], [1])
 

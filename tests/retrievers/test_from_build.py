@@ -11,8 +11,9 @@ from places import DUMPS, GOOAQ, HOUSE, SPEC
 from lotte import reading
 from lotte.builder import build, manifest, spec
 from lotte.errors import CorruptFileError, LotteError, MismatchError, UnavailableError, UnknownNameError
+from lotte.word_runs import normalised
 from retrievers.contamination.check import report
-from retrievers.contamination.fingerprint import Fingerprint, normalised
+from retrievers.contamination.fingerprint import Fingerprint
 from retrievers.training import from_build
 
 STACKEXCHANGE = HOUSE.parent / "shared" / "data" / "stackexchange"
