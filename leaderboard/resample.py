@@ -40,6 +40,7 @@ UNIT = 2.0**-30  # of the grid: 1e-9, far below what a measure or a resample can
 # the border off every whole number of units, so that the last bit of a float decides nothing.
 TIE = 5**0.5 * UNIT
 EXACT = 14  # differing queries up to which all 2 ** 14 signs are tried: hardly more than 10,000 random ones
+TAILS = ((1 - LEVEL) / 2, (1 + LEVEL) / 2)  # shares of the drawn values at which an interval ends
 _EXACT_SUM = 2.0**51  # twice this is still exact in float64
 _CELLS = 1 << 20  # of a block: 8 MB, whatever the number of queries
 
@@ -113,27 +114,33 @@ def intervals(strata: Strata, *, resamples: int = RESAMPLES, seed: int = SEED, e
     """
     count = len(strata[0])
     drawn = _drawn_means(strata, resamples, seed)
-    tails = [(1 - LEVEL) / 2, (1 + LEVEL) / 2]
     ends_of = np.empty((count * (count - 1) // 2, 2))
     begin = 0
     for a in range(count - 1):
         differences = drawn[a] - drawn[a + 1 :]
         rows = ends_of[begin : begin + len(differences)]
         if ends == "percentile":
-            rows[:] = np.quantile(differences, tails, axis=1).T
+            rows[:] = np.quantile(differences, TAILS, axis=1).T
         else:
             for b, row in enumerate(rows, start=a + 1):
                 exact = [values[a] - values[b] for values in strata]
-                row[:] = np.quantile(differences[b - a - 1], _bca(differences[b - a - 1], exact, tails))
+                row[:] = np.quantile(differences[b - a - 1], _bca(differences[b - a - 1], exact, TAILS))
         begin += len(differences)
     return ends_of
 
 
 def mean_intervals(strata: Strata, *, resamples: int = RESAMPLES, seed: int = SEED) -> Floats:
     """Return (K, 2), the ends of the interval of each system's mean over the datasets, by the bootstrap."""
-    tails = [(1 - LEVEL) / 2, (1 + LEVEL) / 2]
-    ends: Floats = np.quantile(_drawn_means(strata, resamples, seed), tails, axis=1).T
+    ends: Floats = np.quantile(_drawn_means(strata, resamples, seed), TAILS, axis=1).T
     return ends
+
+
+def drawn_differences(before: Strata, after: Strata, *, resamples: int = RESAMPLES, seed: int = SEED) -> Floats:
+    """Return (K, resamples), each system's mean over the datasets of `after` less that over those of `before`.
+
+    Their questions are others, so each side is drawn by itself.
+    """
+    return _drawn_means(after, resamples, seed, first=len(before)) - _drawn_means(before, resamples, seed)
 
 
 def _blocks(resamples: int, queries: int) -> Iterator[int]:
@@ -189,10 +196,13 @@ def _patterns(number: int) -> Floats:
     return patterns
 
 
-def _drawn_means(strata: Strata, resamples: int, seed: int) -> Floats:
-    """Return (K, resamples), each system's mean over the queries drawn; a draw is the same for all systems."""
+def _drawn_means(strata: Strata, resamples: int, seed: int, first: int = 0) -> Floats:
+    """Return (K, resamples), each system's mean over the queries drawn; a draw is the same for all systems.
+
+    first  number of the first stratum: those of different numbers are drawn apart from each other
+    """
     sums = []
-    for stratum, values in enumerate(strata):
+    for stratum, values in enumerate(strata, start=first):
         queries = values.shape[1]
         totals = np.empty((len(values), resamples))
         begin = 0

@@ -67,6 +67,7 @@ def _placed(dataset: Dataset) -> PublishedSet:
     parts = [_ODD.sub("_", part) for part in dataset.name.split("/")]
     if parts[0] == "lotte" and len(parts) == 4 and parts[3] in KINDS:
         _, topic, split, kind = parts
+        split = split.partition("_")[0]  # a fresh one has its day in its name, which no split of a table may
         return PublishedSet(dataset, f"{topic}_{kind}-", split, f"data/{topic}/{split}", f"{kind}-")
     split = parts[-1] if parts[-1] in SPLITS else "test"
     return PublishedSet(dataset, "", split, f"data/{split}", "")

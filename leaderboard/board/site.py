@@ -28,6 +28,8 @@ from leaderboard.board.benchmark_page import BenchmarkPage, alone, benchmark_pag
 from leaderboard.board.dataset_page import DatasetPage, compared, dataset_pages
 from leaderboard.board.entry import Entry, read_entries
 from leaderboard.board.pages import HERE, STATIC, page
+from leaderboard.fresh import FreshTable
+from leaderboard.fresh import tables as fresh_tables
 from lotte import artifact, extras
 from lotte.errors import LotteError, UnavailableError, writing
 from lotte.home import home
@@ -52,6 +54,7 @@ class Site:
     left_out: Sequence[str]
     has_library: bool
     has_copies: bool
+    fresh: Sequence[FreshTable] = ()  # systems on datasets that have a fresh twin here
 
     def titles(self) -> dict[str, str]:
         """Return slug of a dataset -> what it is called: with its version, where a name has several."""
@@ -136,6 +139,7 @@ def _compared(entries: Sequence[Entry], left_out: Sequence[str], say: Callable[[
         left_out=left_out,
         has_library=_library() is not None,
         has_copies=sum(entry.file.stat().st_size for entry in entries) <= COPIED,
+        fresh=fresh_tables(entries, say),
     )
 
 
@@ -206,6 +210,8 @@ def _write_rest(site: Site, folder: Path) -> None:
         for dataset, points in plots
     }
     _write(folder / "picture.html", page("picture", "", site=site, known=known, drawings=drawings, titles=titles))
+    if site.fresh:
+        _write(folder / "fresh.html", page("fresh", "", site=site))
     _write(folder / "method.html", page("method", "", site=site))
     _write(folder / "board.csv", _csv(site))
 

@@ -11,7 +11,7 @@ import typer
 from leaderboard.cli import sweep
 from leaderboard.cli.options import RESULTS, AsJson, Data, Results, data_folder
 from leaderboard.cli.output import print_rows, print_value
-from lotte.errors import LotteError
+from lotte.errors import LotteError, UnavailableError
 from lotte.terminal import put, say
 
 if TYPE_CHECKING:
@@ -180,6 +180,32 @@ def compare(
                 print_rows([{**head, **row} for row in rows], False)
         for line in part.talk:
             say(line)
+
+
+@app.command()
+def fresh(
+    results: Annotated[Path, typer.Argument(help="The folder of records.")] = RESULTS,
+    beside: Annotated[
+        str, typer.Option(help="A system that was never trained: say how much more than it the others gain or lose.")
+    ] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Print what each system scores on a test and on its fresh twin, and the difference, by topic and over topics.
+
+    lotte eval lotte lotte-fresh --retriever bm25      records of both: `lotte build --fresh` made the second
+    lotte board fresh results --beside bm25
+    """
+    from leaderboard import fresh as freshness
+    from leaderboard.board.entry import read_entries
+
+    tables = freshness.tables(read_entries(results, say), say, beside=beside)
+    if not tables:
+        raise UnavailableError(
+            f"no system in {results} has records of a dataset and of its fresh twin; "
+            f"`lotte eval OLD FRESH --out {results}` makes them, of a build and of one by `lotte build --fresh`"
+        )
+    print_rows([row for table in tables for row in freshness.rows(table)], as_json)
+    say(freshness.METHOD)
 
 
 @app.command()

@@ -73,7 +73,8 @@ def build(
         str, typer.Option(metavar="DATE", help="Posts, scores and acceptance as of this day, 2021-09-30.")
     ] = "",
     fresh: Annotated[
-        bool, typer.Option("--fresh", help="Only what was asked and written from --since on, and is nearly nothing older.")
+        bool,
+        typer.Option("--fresh", help="Only what was asked and written from --since on, and is nearly nothing older."),
     ] = False,
     since: Annotated[str, typer.Option(metavar="DATE", help="The first day of a fresh build, 2024-01-01.")] = "",
     against: Annotated[
@@ -111,7 +112,9 @@ def _spec(path: Path | None, **asked: Any) -> "Spec":
     """Return LoTTE's spec, or that of a file, with the days and the seed that were asked for."""
     from lotte.builder import spec
 
-    return spec.read(path or spec.LOTTE_SPEC, **{name: value for name, value in asked.items() if value not in ("", None)})
+    return spec.read(
+        path or spec.LOTTE_SPEC, **{name: value for name, value in asked.items() if value not in ("", None)}
+    )
 
 
 def _require_fresh(fresh: bool, since: str, against: Path | None, spec: "Spec") -> None:

@@ -2,7 +2,7 @@
 
 import shlex
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from leaderboard.record.schema import Record
     from retrievers import Retriever
 
-DATASETS = ("lotte/*/test/*",)  # if none is named
+DATASETS = ("lotte/*/test*/*",)  # if none is named; a fresh test is test@DATE
 Datasets = Annotated[list[str] | None, typer.Argument(help="Names, patterns or folders; default: the LoTTE tests.")]
 KeepStages = Annotated[
     Path | None, typer.Option(help="Write what each stage of a pipeline ranks here, for -o first= and of=.")
@@ -65,8 +65,11 @@ def eval_(
     elif suite:
         _run_suite(suite, retriever, load(retriever, option, device), order, folder, as_json)
     else:
+        records = []
         for record in _evaluated(retriever, load(retriever, option, device), names, folder, order):
             _print_scores(record, order, as_json)
+            records.append(record)
+        _say_twins(records, out)
 
 
 def _require_sense(retriever: str, run: Path | None, has_datasets: bool, suite: str, keep_stages: Path | None) -> None:
@@ -106,6 +109,18 @@ def _print_scores(record: "Record", order: "Order", as_json: bool) -> None:
     """Print the official measure of a record, and those that were asked for."""
     for name in dict.fromkeys([record.official, *map(str, order.measures)]):
         print_row({"dataset": record.dataset.name, "measure": name, "value": record.mean(name)}, as_json)
+
+
+def _say_twins(records: "Sequence[Record]", out: Path) -> None:
+    """Say how much more a system scores on fresh datasets than on those that they are the twins of, if any are."""
+    if not any("fresh_twin_of" in record.dataset.facts for record in records):
+        return
+    from leaderboard import fresh
+    from leaderboard.board.entry import entry_of
+
+    for table in fresh.tables([entry_of(out, record, {}) for record in records], say):
+        for row in table.rows:
+            say(fresh.line(table, row))
 
 
 def _run_suite(suite: str, name: str, system: "Retriever", order: "Order", data: Path, as_json: bool) -> None:

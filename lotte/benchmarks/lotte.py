@@ -2,7 +2,9 @@
 
 Success@5 is its authors' measure (Santhanam et al. 2022, section 4). The pool
 is a collection of its own and not the union of the others' results. A build
-of ours has the same layout, and may have any topics.
+of ours has the same layout, and may have any topics. A fresh build says so in
+the names of its datasets, "lotte/science/test@2024-01-01/forum", and in their
+facts: the day, and the name of the dataset that it is the fresh twin of.
 
 The authors host one archive, and the same files at Hugging Face, which is much
 the quicker of the two. There they are labelled Apache-2.0; the paper says
@@ -12,6 +14,8 @@ Source  counts: ir_datasets/etc/metadata.json, equal to the paper's tables 1 and
 """
 
 import html
+import re
+from collections.abc import Mapping
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -48,6 +52,7 @@ _COUNTS = {  # topic/split -> documents, then questions and judgments of search 
     "lifestyle/test": (119_461, (661, 1_804), (2_002, 10_278)),
     "pooled/test": (2_819_103, (3_869, 11_124), (10_025, 61_536)),
 }
+_DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}").fullmatch
 _FILES = ("collection.tsv", *(file for kind in KINDS for file in (f"questions.{kind}.tsv", f"qas.{kind}.jsonl")))
 ARCHIVE = File(
     urls=("https://downloads.cs.stanford.edu/nlp/data/colbert/colbertv2/lotte.tar.gz",),
@@ -81,13 +86,19 @@ def release(name: str) -> Release:
 def names_in(data: Path) -> list[str]:
     """Return the names of the question sets in a folder of topics."""
     topics = sorted({path.parent for path in data.glob("*/*/collection.tsv*")})
-    return [f"{topic.parent.name}/{topic.name}/{kind}" for topic in topics for kind in kinds(topic)]
+    named = {topic: kinds(topic) for topic in topics}
+    mark = _mark(_manifest(data)) if any(named.values()) else ""
+    return [f"{topic.parent.name}/{topic.name}{mark}/{kind}" for topic in topics for kind in named[topic]]
 
 
 def load(name: str, data: Path) -> Dataset:
-    """Read a question set from a data folder. Raises as `read`."""
+    """Read a question set from a data folder. Raises as `read`; UnavailableError for a fresh one under another name."""
     folder, _, kind = name.rpartition("/")
-    return read(data / folder, kind)
+    plain, _, day = folder.partition("@")
+    mark = _mark(_manifest(data))
+    if mark and not day and (data / folder).is_dir():
+        raise UnavailableError(f"{data} is a fresh build: there, lotte/{name} is lotte/{folder}{mark}/{kind}")
+    return read(data / (plain if day and mark == f"@{day}" else folder), kind)
 
 
 def kinds(folder: Path) -> list[str]:
@@ -111,7 +122,13 @@ def read(folder: Path, kind: str, corpus: Corpus | None = None) -> Dataset:
     Source  ColBERT/LoTTE.md
     """
     topic, split = folder.resolve().parts[-2:]
-    build = _build(folder.resolve().parent.parent)
+    root = folder.resolve().parent.parent
+    record = _manifest(root)
+    build = _build(root, record)
+    short = f"{topic}/{split}/{kind}"
+    if mark := _mark(record):
+        build["facts"] = {"since": mark.removeprefix("@"), "fresh_twin_of": f"lotte/{short}"}
+        short = f"{topic}/{split}{mark}/{kind}"
     corpus = corpus or Collection(plain_or_gz(folder / "collection.tsv"))
     questions = plain_or_gz(folder / f"questions.{kind}.tsv")
     answers = plain_or_gz(folder / f"qas.{kind}.jsonl")
@@ -121,7 +138,7 @@ def read(folder: Path, kind: str, corpus: Corpus | None = None) -> Dataset:
         line = list(queries).index(silent[0]) + 1
         raise CorruptFileError(f"{questions}:{line}: query {named(silent[0])} has no line in {answers.name}")
     dataset = Dataset(
-        name=f"lotte/{topic}/{split}/{kind}",
+        name=f"lotte/{short}",
         corpus=corpus,
         queries=queries,
         qrels=judgments,
@@ -129,7 +146,7 @@ def read(folder: Path, kind: str, corpus: Corpus | None = None) -> Dataset:
         notes=(*judgments.notes(), *_note(others)),
         **build,
     )
-    if (short := f"{topic}/{split}/{kind}") not in NAMES:
+    if short not in NAMES:
         return dataset
     return checked(dataset, release(short), {folder: ("collection.tsv", questions.name, answers.name)})
 
@@ -201,16 +218,32 @@ def _relevant(answer: dict[str, Any], query_id: str, num_passages: int, where: s
     return [str(pid) for pid in pids]
 
 
-def _build(root: Path) -> dict[str, Any]:
-    """Return source and licence of the build that a topic lies in, if it lies in one."""
+def _manifest(root: Path) -> dict[str, Any] | None:
+    """Return the manifest of a build; None if a folder has none."""
     path = root / manifest.NAME
     try:
-        record = json_object(path)
-        build_id = manifest.id_of(root, record)
-        return {"source": f"build:{build_id[:16]}", "licence": str(record.get("licence", "unknown"))}
+        return json_object(path)
     except OSError:
-        if (root / ".work").is_dir():
-            raise UnavailableError(f"{root} is an unfinished build; `lotte build` goes on with it") from None
-        return {"source": "local"}
+        return None
     except (CorruptFileError, ValueError, RecursionError):
         raise CorruptFileError(f"{path}:1: no JSON object; build it again") from None
+
+
+def _mark(record: Mapping[str, Any] | None) -> str:
+    """Return what a fresh build adds to the split in names, "@2024-01-01"; "" for another build."""
+    told = record.get("fresh") if record else None
+    since = str(told.get("since", "")) if isinstance(told, dict) else ""
+    return f"@{since}" if _DAY(since) else ""
+
+
+def _build(root: Path, record: dict[str, Any] | None) -> dict[str, Any]:
+    """Return source and licence of the build that a topic lies in, if it lies in one."""
+    if record is None:
+        if (root / ".work").is_dir():
+            raise UnavailableError(f"{root} is an unfinished build; `lotte build` goes on with it")
+        return {"source": "local"}
+    try:
+        build_id = manifest.id_of(root, record)
+    except (ValueError, RecursionError):
+        raise CorruptFileError(f"{root / manifest.NAME}:1: no JSON object; build it again") from None
+    return {"source": f"build:{build_id[:16]}", "licence": str(record.get("licence", "unknown"))}

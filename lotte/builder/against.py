@@ -15,6 +15,7 @@ from lotte.benchmarks import lotte
 from lotte.errors import CorruptFileError, MismatchError, UnavailableError
 
 _KEYS = ("query", "question", "text")
+_TAKES = "--against takes id TAB question, or JSON objects, a line each"
 
 
 def files(path: Path) -> dict[str, Path]:
@@ -45,7 +46,7 @@ def questions(path: Path) -> list[str]:
     """
     texts = dict.fromkeys(text for file in files(path).values() for text in _questions(file))
     if not texts:
-        raise CorruptFileError(f"{path} holds no question; --against takes id TAB question, or JSON objects, a line each")
+        raise CorruptFileError(f"{path} holds no question; {_TAKES}")
     return list(texts)
 
 
@@ -64,7 +65,7 @@ def _questions(file: Path) -> Iterator[str]:
             key = next((key for key in _KEYS if key in row), _KEYS[0])
             yield jsonl.string(row, key, f"{file}:{number}")
     else:
-        raise MismatchError(f"{file} is no .tsv and no .jsonl; --against takes id TAB question, or JSON objects, a line each")
+        raise MismatchError(f"{file} is no .tsv and no .jsonl; {_TAKES}")
 
 
 def _ending(file: Path) -> str:

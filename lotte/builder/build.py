@@ -186,7 +186,8 @@ def _assembled(request: BuildRequest, inputs: _Inputs, workers: executor.Workers
     links = _links(request, chosen) if request.gooaq else None
     splits = topics.select(spec, folders, links, chosen)
     if spec.options.since:
-        _require_passages(spec.options.since, splits, metas)
+        num_passages = sum(block.num_passages for split in splits for block in split.blocks)
+        fresh.require_passages(spec.options.since, num_passages, metas)
     key = artifact.digest([spec.record(), {site: meta["key"] for site, meta in metas.items()}, gooaq_meta, _versions()])
     files = _written(request, splits, key, workers, show)
     _sweep(request.out, files.keys())
@@ -209,7 +210,7 @@ def _assembled(request: BuildRequest, inputs: _Inputs, workers: executor.Workers
         },
         "notes": {site: meta["notes"] for site, meta in metas.items() if meta["notes"]},
         "files": dict(sorted(files.items())),
-        **_fresh(request, metas),
+        **fresh.section(spec.options, request.against, metas),
     }
     whole = manifest.write(request.out, record)
     shutil.rmtree(request.workplace, ignore_errors=True)
@@ -224,35 +225,10 @@ def _links(request: BuildRequest, chosen: ChosenCounts) -> dict[str, list[gooaq.
     questions, scratch = against.questions(request.against), request.workplace / "search.runs"
     kept = {}
     for site, rows in links.items():
-        near = fresh.near_questions([row.text for row in rows], questions, request.spec.options, scratch)
-        chosen.near_against += len(near)
-        kept[site] = [row for number, row in enumerate(rows) if number not in near]
+        numbers = fresh.unlike([row.text for row in rows], questions, request.spec.options, scratch)
+        chosen.near_against += len(rows) - len(numbers)
+        kept[site] = [rows[number] for number in numbers]
     return kept
-
-
-def _require_passages(since: str, splits: Sequence[topics.TopicSplit], metas: dict[str, dict[str, Any]]) -> None:
-    """Raise MismatchError if a fresh build has no passage, or no community reaches so far."""
-    newest = max((meta["fresh"]["newest_post"] for meta in metas.values()), default="")
-    if newest < since:
-        raise MismatchError(f"--since {since} is after the newest post of these dumps, of {newest or 'no day'}; take an earlier day")
-    if not any(block.num_passages for split in splits for block in split.blocks):
-        raise MismatchError(
-            f"--since {since}: no question asked since has an answer that may be a passage, so there is nothing to "
-            f"build; the newest post is of {newest}. Take an earlier day, or a newer dump"
-        )
-
-
-def _fresh(request: BuildRequest, metas: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """Return what the manifest of a fresh build has more than another."""
-    if not (since := request.spec.options.since):
-        return {}
-    told = {
-        "since": since,
-        "near": fresh.method(request.spec.options),
-        "against": against.identity(request.against) if request.against else None,
-        "communities": {site: meta["fresh"] for site, meta in metas.items()},
-    }
-    return {"fresh": told}
 
 
 def _written(
@@ -304,11 +280,8 @@ def _report(record: dict[str, Any], request: BuildRequest, say: Callable[[str], 
     for site, notes in record["notes"].items():
         for note in notes:
             say(f"{site}: {note}")
-    if told := record.get("fresh"):
-        if all(days["first_post"] >= told["since"] for days in told["communities"].values()):
-            say(f"--since {told['since']} is before the first post of every community, so this is an ordinary build")
-        if request.gooaq:
-            say("GooAQ's questions are of 2021 and in the training data of many models: those of search are not fresh")
+    for line in fresh.told(record.get("fresh"), has_search=request.gooaq is not None):
+        say(line)
     if not request.gooaq:
         say("no --gooaq: only forum questions were made")
     of_topics = record["spec"]["topics"].values()
@@ -372,7 +345,7 @@ def _whole(request: BuildRequest, inputs: _Inputs, show: Show) -> dict[str, Any]
                 ("missing communities", built["missing"] == inputs.missing),
                 ("dumps", _same_dumps(built["inputs"]["communities"], inputs.dumps, show)),
                 ("gooaq", _same_gooaq(built["inputs"]["gooaq"], request.gooaq)),
-                ("questions of --against", _same_against(built.get("fresh"), request.against)),
+                ("questions of --against", fresh.same_against(built.get("fresh"), request.against)),
             )
             if not same
         ]
@@ -400,11 +373,6 @@ def _same_dumps(recorded: dict[str, Any], dumps: dict[str, dump.Dump], show: Sho
             its_dump.identity(list(recorded[site]), progress.advance) == recorded[site]
             for site, its_dump in dumps.items()
         )
-
-
-def _same_against(recorded: dict[str, Any] | None, path: Path | None) -> bool:
-    said = recorded["against"] if recorded else None
-    return bool(said == (against.identity(path) if path else None))
 
 
 def _same_gooaq(recorded: dict[str, Any] | None, path: Path | None) -> bool:

@@ -8,17 +8,19 @@ five. An older test's questions (against.py) are compared with titles too.
 
 import re
 from array import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lotte.builder import against
 from lotte.builder.arrow import Ints
 from lotte.builder.counts import CommunityCounts
 from lotte.builder.near import NearTexts
 from lotte.builder.spec import BuildOptions
+from lotte.errors import MismatchError
 
 TITLE_RUN, TEXT_RUN, SHORTEST = 2, 5, 8  # words
 NAMED = 20  # near posts of each kind that the manifest names
@@ -26,34 +28,71 @@ _DAY = re.compile(rb"[0-9]{4}-[0-9]{2}-[0-9]{2}").match
 _BATCH = 4_096  # older posts that are compared at once
 
 
-def method(options: BuildOptions) -> dict[str, Any]:
-    """Return how near-duplicates are told, as the manifest states it."""
-    return {
+def section(options: BuildOptions, older_test: Path | None, metas: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
+    """Return what the manifest of a fresh build has more than another: nothing, if it is none.
+
+    metas  community -> its meta.json
+    """
+    if not options.since:
+        return {}
+    near = {
         "titles": {"words_of_a_run": TITLE_RUN, "least_share": options.near_titles},
         "texts": {"words_of_a_run": TEXT_RUN, "least_share": options.near_texts, "shortest": SHORTEST},
     }
+    asked = against.identity(older_test) if older_test else None
+    communities = {site: meta["fresh"] for site, meta in metas.items()}
+    return {"fresh": {"since": options.since, "near": near, "against": asked, "communities": communities}}
 
 
-def near_questions(texts: Sequence[str], against: Sequence[str], options: BuildOptions, scratch: Path) -> set[int]:
-    """Return which of these questions are nearly one of an older test; `scratch` is a file that is not there yet."""
+def told(section: Mapping[str, Any] | None, *, has_search: bool) -> Iterator[str]:
+    """Give what the user of a fresh build should know, in lines; nothing of another build."""
+    if not section:
+        return
+    if all(days["first_post"] >= section["since"] for days in section["communities"].values()):
+        yield f"--since {section['since']} is before the first post of every community, so this is an ordinary build"
+    if has_search:
+        yield "GooAQ's questions are of 2021 and in the training data of many models: those of search are not fresh"
+
+
+def same_against(section: Mapping[str, Any] | None, older_test: Path | None) -> bool:
+    """Whether a build was held against this older test, or against none if there is none."""
+    return bool((section["against"] if section else None) == (against.identity(older_test) if older_test else None))
+
+
+def require_passages(since: str, num_passages: int, metas: Mapping[str, dict[str, Any]]) -> None:
+    """Raise MismatchError if a fresh build has no passage, or no community reaches so far."""
+    newest = max((meta["fresh"]["newest_post"] for meta in metas.values()), default="") or "no day"
+    if newest < since:
+        raise MismatchError(
+            f"--since {since} is after the newest post of these dumps, of {newest}; take an earlier day"
+        )
+    if not num_passages:
+        raise MismatchError(
+            f"--since {since}: no question asked since has an answer that may be a passage, so there is nothing to "
+            f"build; the newest post is of {newest}. Take an earlier day, or a newer dump"
+        )
+
+
+def unlike(texts: Sequence[str], questions: Sequence[str], options: BuildOptions, scratch: Path) -> list[int]:
+    """Return the numbers of the texts that are not nearly one of these questions; `scratch` is a file for the time."""
     near = NearTexts(scratch, length=TITLE_RUN, shortest=1, least=options.near_titles)
     for text in texts:
         near.add(text)
     near.close()
-    found = {row for row, _ in near.passing(against)}
+    found = {number for number, _ in near.passing(questions)}
     scratch.unlink()
-    return found
+    return [number for number in range(len(texts)) if number not in found]
 
 
 class FreshPosts:
     """What is new in one community, and what of it is left out as nearly older.
 
-    folder   takes scratch files, which `close` removes
-    against  questions of an older test
+    folder     takes scratch files, which `close` removes
+    questions  of an older test
     """
 
-    def __init__(self, options: BuildOptions, folder: Path, counts: CommunityCounts, against: Sequence[str]) -> None:
-        self._day, self._counts, self._against = options.since.encode(), counts, against
+    def __init__(self, options: BuildOptions, folder: Path, counts: CommunityCounts, questions: Sequence[str]) -> None:
+        self._day, self._counts, self._against = options.since.encode(), counts, questions
         self._files = folder / "titles.runs", folder / "texts.runs"
         self._titles = NearTexts(self._files[0], length=TITLE_RUN, shortest=1, least=options.near_titles)
         self._texts = NearTexts(self._files[1], length=TEXT_RUN, shortest=SHORTEST, least=options.near_texts)
@@ -133,10 +172,14 @@ class FreshPosts:
         return wanted & ~near
 
     def record(self) -> dict[str, Any]:
-        """Return what the manifest says of the community: its days, and the first near-duplicates with their originals."""
+        """Return what the manifest says of the community: its days, and near-duplicates with what they are near."""
         near = {
             what: [list(pair) for pair in sorted(found.items()) if pair[1]][:NAMED]
             for what, found in (("questions", self._questions), ("answers", self._answers))
         }
         days = {"first_post": self.first.decode(), "newest_post": self.newest.decode()}
-        return {**days, "near": near, "near_against": sorted(i for i, older in self._questions.items() if not older)[:NAMED]}
+        return {
+            **days,
+            "near": near,
+            "near_against": sorted(i for i, older in self._questions.items() if not older)[:NAMED],
+        }

@@ -18,8 +18,8 @@ from lotte.paths import inside, why_not
 NAME = "manifest.json"
 FORMAT = "lotte-build/1"
 DIGEST = "digest"
-_KEYS = {"bad_rows", "counts", DIGEST, "files", "format", "fresh", "inputs", "licence", "missing", "name", "notes", "seed",
-         "spec", "versions"}  # fmt: skip
+_KEYS = {"bad_rows", "counts", DIGEST, "files", "format", "fresh", "inputs", "licence", "missing", "name", "notes",
+         "seed", "spec", "versions"}  # fmt: skip
 _COUNTED = {"passages": "collection.tsv", "search": "questions.search.tsv", "forum": "questions.forum.tsv"}
 
 

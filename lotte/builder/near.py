@@ -111,8 +111,7 @@ class NearTexts:
         open_ones = ~self._found[rows]
         pairs, shared = np.unique(np.stack([of[open_ones], rows[open_ones]], axis=1), axis=0, return_counts=True)
         fewer = np.minimum(np.diff(starts)[pairs[:, 0]], self._sizes[pairs[:, 1]])
-        for number, row in pairs[shared >= np.where(fewer < _FEW, 1, 2)].tolist():
-            yield number, row
+        yield from map(tuple, pairs[shared >= np.where(fewer < _FEW, 1, 2)].tolist())
 
 
 def _sketches(hashes: Hashes, starts: Rows) -> tuple[Hashes, Rows]:
