@@ -27,6 +27,7 @@ app = typer.Typer(
 app.command()(sweep.sweep)
 
 By = Annotated[str, typer.Option(help="Who does it, for the log; default: the name that git has, or the login.")]
+OfResults = Annotated[Path, typer.Argument(help="The folder of records.")]
 Replace = Annotated[bool, typer.Option("--replace", help="Take the place of a record of the same settings.")]
 Reproduces = Annotated[
     Path | None, typer.Option(metavar="RECORD", help="Log this one as a repetition of RECORD, by somebody else.")
@@ -101,7 +102,7 @@ def _reproduce(path: Path, original: Path, dataset: "LoadedDataset", by: str, to
 
 @app.command()
 def verify(
-    results: Annotated[Path, typer.Argument(help="The folder of records.")] = RESULTS,
+    results: OfResults = RESULTS,
     data: Data = None,
     quick: Annotated[bool, typer.Option("--quick", help="Score nothing again, though the dataset is here.")] = False,
     as_json: AsJson = False,
@@ -184,7 +185,7 @@ def compare(
 
 @app.command()
 def fresh(
-    results: Annotated[Path, typer.Argument(help="The folder of records.")] = RESULTS,
+    results: OfResults = RESULTS,
     beside: Annotated[
         str, typer.Option(help="A system that was never trained: say how much more than it the others gain or lose.")
     ] = "",

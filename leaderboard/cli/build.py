@@ -18,6 +18,17 @@ if TYPE_CHECKING:
     from lotte.builder.spec import Spec
 
 
+AllowMissing = Annotated[bool, typer.Option("--allow-missing", help="Build without communities that have no dump.")]
+AsOf = Annotated[str, typer.Option(metavar="DATE", help="Posts, scores and acceptance as of this day, 2021-09-30.")]
+Fresh = Annotated[
+    bool, typer.Option("--fresh", help="Only what was asked and answered from --since on, without near-duplicates.")
+]
+Since = Annotated[str, typer.Option(metavar="DATE", help="The first day of a fresh build, 2024-01-01.")]
+Against = Annotated[
+    Path | None, typer.Option(help="Questions that a fresh build is not to ask again: a .tsv, a .jsonl, or a folder.")
+]
+
+
 def demo(
     out: Annotated[Path, typer.Option(help="Where everything is left, for a closer look.")] = Path("lotte-demo"),
     as_json: AsJson = False,
@@ -69,24 +80,15 @@ def build(
     ] = None,
     topic: Annotated[list[str] | None, typer.Option(help="Only this topic; may be repeated.")] = None,
     split: Annotated[list[str] | None, typer.Option(help="Only dev, or only test.")] = None,
-    as_of: Annotated[
-        str, typer.Option(metavar="DATE", help="Posts, scores and acceptance as of this day, 2021-09-30.")
-    ] = "",
-    fresh: Annotated[
-        bool,
-        typer.Option("--fresh", help="Only what was asked and written from --since on, and is nearly nothing older."),
-    ] = False,
-    since: Annotated[str, typer.Option(metavar="DATE", help="The first day of a fresh build, 2024-01-01.")] = "",
-    against: Annotated[
-        Path | None, typer.Option(help="Questions that a fresh build is not to ask again: a .tsv, .jsonl, or a folder.")
-    ] = None,
+    as_of: AsOf = "",
+    fresh: Fresh = False,
+    since: Since = "",
+    against: Against = None,
     seed: Annotated[int | None, typer.Option(help="Draws which of several GooAQ questions is taken.")] = None,
     workers: Annotated[int, typer.Option(min=0, help="Processes; 0 for one per core.")] = 0,
     executor: Executor = "local",
     shard: Annotated[str, typer.Option(metavar="i/n", help="Build only this part of the communities.")] = "",
-    allow_missing: Annotated[
-        bool, typer.Option("--allow-missing", help="Build without communities that have no dump.")
-    ] = False,
+    allow_missing: AllowMissing = False,
     as_json: AsJson = False,
 ) -> None:
     """Make LoTTE from Stack Exchange dumps and GooAQ.

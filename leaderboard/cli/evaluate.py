@@ -65,11 +65,7 @@ def eval_(
     elif suite:
         _run_suite(suite, retriever, load(retriever, option, device), order, folder, as_json)
     else:
-        records = []
-        for record in _evaluated(retriever, load(retriever, option, device), names, folder, order):
-            _print_scores(record, order, as_json)
-            records.append(record)
-        _say_twins(records, out)
+        _run_all(retriever, load(retriever, option, device), names, order, folder, as_json)
 
 
 def _require_sense(retriever: str, run: Path | None, has_datasets: bool, suite: str, keep_stages: Path | None) -> None:
@@ -109,6 +105,15 @@ def _print_scores(record: "Record", order: "Order", as_json: bool) -> None:
     """Print the official measure of a record, and those that were asked for."""
     for name in dict.fromkeys([record.official, *map(str, order.measures)]):
         print_row({"dataset": record.dataset.name, "measure": name, "value": record.mean(name)}, as_json)
+
+
+def _run_all(name: str, system: "Retriever", names: Iterable[str], order: "Order", data: Path, as_json: bool) -> None:
+    """Run a retriever on all that is named, and say how old and fresh differ where both are."""
+    records = []
+    for record in _evaluated(name, system, names, data, order):
+        _print_scores(record, order, as_json)
+        records.append(record)
+    _say_twins(records, order.out)
 
 
 def _say_twins(records: "Sequence[Record]", out: Path) -> None:

@@ -122,13 +122,9 @@ def read(folder: Path, kind: str, corpus: Corpus | None = None) -> Dataset:
     Source  ColBERT/LoTTE.md
     """
     topic, split = folder.resolve().parts[-2:]
-    root = folder.resolve().parent.parent
-    record = _manifest(root)
-    build = _build(root, record)
-    short = f"{topic}/{split}/{kind}"
-    if mark := _mark(record):
-        build["facts"] = {"since": mark.removeprefix("@"), "fresh_twin_of": f"lotte/{short}"}
-        short = f"{topic}/{split}{mark}/{kind}"
+    build, mark = _build(folder.resolve().parent.parent)
+    twin = {"since": mark[1:], "fresh_twin_of": f"lotte/{topic}/{split}/{kind}"} if mark else {}
+    short = f"{topic}/{split}{mark}/{kind}"
     corpus = corpus or Collection(plain_or_gz(folder / "collection.tsv"))
     questions = plain_or_gz(folder / f"questions.{kind}.tsv")
     answers = plain_or_gz(folder / f"qas.{kind}.jsonl")
@@ -144,6 +140,7 @@ def read(folder: Path, kind: str, corpus: Corpus | None = None) -> Dataset:
         qrels=judgments,
         measure="Success@5",
         notes=(*judgments.notes(), *_note(others)),
+        facts=twin,
         **build,
     )
     if short not in NAMES:
@@ -236,14 +233,14 @@ def _mark(record: Mapping[str, Any] | None) -> str:
     return f"@{since}" if _DAY(since) else ""
 
 
-def _build(root: Path, record: dict[str, Any] | None) -> dict[str, Any]:
-    """Return source and licence of the build that a topic lies in, if it lies in one."""
-    if record is None:
+def _build(root: Path) -> tuple[dict[str, Any], str]:
+    """Return source and licence of the build that a topic lies in, if it lies in one, and what it adds to names."""
+    if (record := _manifest(root)) is None:
         if (root / ".work").is_dir():
             raise UnavailableError(f"{root} is an unfinished build; `lotte build` goes on with it")
-        return {"source": "local"}
+        return {"source": "local"}, ""
     try:
         build_id = manifest.id_of(root, record)
     except (ValueError, RecursionError):
         raise CorruptFileError(f"{root / manifest.NAME}:1: no JSON object; build it again") from None
-    return {"source": f"build:{build_id[:16]}", "licence": str(record.get("licence", "unknown"))}
+    return {"source": f"build:{build_id[:16]}", "licence": str(record.get("licence", "unknown"))}, _mark(record)
