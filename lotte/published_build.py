@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from lotte import artifact, publication, reading
-from lotte.benchmarks.lotte import KINDS
+from lotte.benchmarks.lotte import KINDS, SINCE
 from lotte.builder import manifest
 from lotte.dataset import Dataset
 from lotte.errors import CorruptFileError
@@ -67,7 +67,7 @@ def _placed(dataset: Dataset) -> PublishedSet:
     parts = [_ODD.sub("_", part) for part in dataset.name.split("/")]
     if parts[0] == "lotte" and len(parts) == 4 and parts[3] in KINDS:
         _, topic, split, kind = parts
-        split = split.partition("_")[0]  # a fresh one has its day in its name, which no split of a table may
+        split = split.partition(SINCE)[0]  # a fresh one has its day in its name, which no split of a table may
         return PublishedSet(dataset, f"{topic}_{kind}-", split, f"data/{topic}/{split}", f"{kind}-")
     split = parts[-1] if parts[-1] in SPLITS else "test"
     return PublishedSet(dataset, "", split, f"data/{split}", "")

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from leaderboard.record.schema import Record
     from retrievers import Retriever
 
-DATASETS = ("lotte/*/test*/*",)  # if none is named; a fresh test is test@DATE
+DATASETS = ("lotte/*/test*/*",)  # if none is named; a fresh test is test-since-DATE
 Datasets = Annotated[list[str] | None, typer.Argument(help="Names, patterns or folders; default: the LoTTE tests.")]
 KeepStages = Annotated[
     Path | None, typer.Option(help="Write what each stage of a pipeline ranks here, for -o first= and of=.")

@@ -3,7 +3,7 @@
 Success@5 is its authors' measure (Santhanam et al. 2022, section 4). The pool
 is a collection of its own and not the union of the others' results. A build
 of ours has the same layout, and may have any topics. A fresh build says so in
-the names of its datasets, "lotte/science/test@2024-01-01/forum", and in their
+the names of its datasets, "lotte/science/test-since-2024-01-01/forum", and in their
 facts: the day, and the name of the dataset that it is the fresh twin of.
 
 The authors host one archive, and the same files at Hugging Face, which is much
@@ -52,6 +52,7 @@ _COUNTS = {  # topic/split -> documents, then questions and judgments of search 
     "lifestyle/test": (119_461, (661, 1_804), (2_002, 10_278)),
     "pooled/test": (2_819_103, (3_869, 11_124), (10_025, 61_536)),
 }
+SINCE = "-since-"  # between the split and the day in the names of a fresh build
 _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}").fullmatch
 _FILES = ("collection.tsv", *(file for kind in KINDS for file in (f"questions.{kind}.tsv", f"qas.{kind}.jsonl")))
 ARCHIVE = File(
@@ -94,11 +95,11 @@ def names_in(data: Path) -> list[str]:
 def load(name: str, data: Path) -> Dataset:
     """Read a question set from a data folder. Raises as `read`; UnavailableError for a fresh one under another name."""
     folder, _, kind = name.rpartition("/")
-    plain, _, day = folder.partition("@")
+    plain, _, day = folder.partition(SINCE)
     mark = _mark(_manifest(data))
     if mark and not day and (data / folder).is_dir():
         raise UnavailableError(f"{data} is a fresh build: there, lotte/{name} is lotte/{folder}{mark}/{kind}")
-    return read(data / (plain if day and mark == f"@{day}" else folder), kind)
+    return read(data / (plain if day and mark == f"{SINCE}{day}" else folder), kind)
 
 
 def kinds(folder: Path) -> list[str]:
@@ -123,7 +124,7 @@ def read(folder: Path, kind: str, corpus: Corpus | None = None) -> Dataset:
     """
     topic, split = folder.resolve().parts[-2:]
     build, mark = _build(folder.resolve().parent.parent)
-    twin = {"since": mark[1:], "fresh_twin_of": f"lotte/{topic}/{split}/{kind}"} if mark else {}
+    twin = {"since": mark.removeprefix(SINCE), "fresh_twin_of": f"lotte/{topic}/{split}/{kind}"} if mark else {}
     short = f"{topic}/{split}{mark}/{kind}"
     corpus = corpus or Collection(plain_or_gz(folder / "collection.tsv"))
     questions = plain_or_gz(folder / f"questions.{kind}.tsv")
@@ -227,10 +228,10 @@ def _manifest(root: Path) -> dict[str, Any] | None:
 
 
 def _mark(record: Mapping[str, Any] | None) -> str:
-    """Return what a fresh build adds to the split in names, "@2024-01-01"; "" for another build."""
+    """Return what a fresh build adds to the split in names, "-since-2024-01-01"; "" for another build."""
     told = record.get("fresh") if record else None
     since = str(told.get("since", "")) if isinstance(told, dict) else ""
-    return f"@{since}" if _DAY(since) else ""
+    return f"{SINCE}{since}" if _DAY(since) else ""
 
 
 def _build(root: Path) -> tuple[dict[str, Any], str]:

@@ -25,7 +25,7 @@ VALUES = {(topic, age, system): [float(DRAW.random() < chance) for _ in range(co
 def record(topic: str, age: str, system: str, values=None, **dataset: object):
     name = f"lotte/{topic}/test/forum"
     facts = {"since": DAY, "fresh_twin_of": name} if age == "new" else {}
-    on = name if age == "old" else f"lotte/{topic}/test@{DAY}/forum"
+    on = name if age == "old" else f"lotte/{topic}/test-since-{DAY}/forum"
     return made(system, on, values or VALUES[topic, age, system], dataset={"facts": facts, **dataset})
 
 
@@ -122,7 +122,7 @@ def test_of_two_datasets_of_one_name_that_of_most_systems_counts():
 
 
 def test_without_a_twin_there_is_no_table():
-    assert tables(*(one for one in ALL if "@" not in one.dataset.name)) == {}
+    assert tables(*(one for one in ALL if "since" not in one.dataset.name)) == {}
 
 
 def written(folder: Path, *records) -> Path:
@@ -169,13 +169,45 @@ def test_a_site_without_twins_has_no_such_page(tmp_path):
     assert "fresh.html" not in (tmp_path / "site" / "index.html").read_text(encoding="utf-8")
 
 
-def test_eval_of_both_says_the_difference(tmp_path):
+@pytest.fixture(scope="module")
+def scored(tmp_path_factory):
+    """A build of the sample and its fresh twin, scored: where records are, and the command as it ended."""
+    folder = tmp_path_factory.mktemp("twins")
     for name, more in (("old", ()), ("new", ("--fresh", "--since", "2015-01-01"))):
-        done = lotte("build", "--dumps", DUMPS, "--spec", SPEC, "--topic", "technology", "--out", tmp_path / name, *more)
+        done = lotte("build", "--dumps", DUMPS, "--spec", SPEC, "--topic", "technology", "--out", folder / name, *more)
         assert done.returncode == 0, done.stderr
-    done = lotte("eval", tmp_path / "old", tmp_path / "new", "--retriever", "overlap", "--out", tmp_path / "results")
+    done = lotte("eval", folder / "old", folder / "new", "--retriever", "overlap", "--out", folder / "results")
     assert done.returncode == 0, done.stderr
-    assert [line.split("\t")[0] for line in done.stdout.splitlines()] == [
-        f"lotte/{topic}/{split}/forum" for split in ("test", "test@2015-01-01") for topic in ("pooled", "technology")
+    return folder, done
+
+
+def test_eval_scores_both_under_names_of_their_own(scored):
+    assert [line.split("\t")[0] for line in scored[1].stdout.splitlines()] == [
+        f"lotte/{topic}/{split}/forum" for split in ("test", "test-since-2015-01-01") for topic in ("pooled", "technology")
     ]
-    assert "lotte/technology/test/forum, since 2015-01-01: Success@5 of overlap is " in done.stderr
+
+
+def test_eval_of_both_says_the_difference(scored):
+    assert "lotte/technology/test/forum, since 2015-01-01: Success@5 of overlap is " in scored[1].stderr
+
+
+def test_records_of_fresh_datasets_are_verified_like_others(scored):
+    folder, _ = scored
+    done = board("verify", folder / "results", "--data", folder / "new")
+    assert done.returncode == 0, done.stderr
+    assert "4 records: 4 without a problem, 0 with; 2 scored again" in done.stderr
+
+
+def test_without_names_eval_takes_the_tests_of_a_fresh_build_too(scored):
+    folder, _ = scored
+    done = lotte("eval", "--data", folder / "new", "--retriever", "overlap", "--out", folder / "others")
+    assert [line.split("\t")[0] for line in done.stdout.splitlines()] == [
+        f"lotte/{topic}/test-since-2015-01-01/forum" for topic in ("pooled", "technology")
+    ]
+
+
+def test_a_fresh_build_is_published_under_its_split(scored):
+    folder, _ = scored
+    done = lotte("publish", folder / "new", "--to", "folder", "--out", folder / "published")
+    assert done.returncode == 0, done.stderr
+    assert (folder / "published" / "data" / "technology" / "test" / "forum-queries.parquet").is_file()

@@ -240,19 +240,19 @@ def test_a_build_against_other_questions_is_another_build(place):
 def test_its_datasets_say_whose_twins_they_are(place):
     built(place, *OLD, *NEW)
     dataset = next(dataset for dataset in reading.read(place / "out") if "/food/" in dataset.name)
-    assert dataset.name == f"lotte/food/test@{DAY}/forum"
+    assert dataset.name == f"lotte/food/test-since-{DAY}/forum"
     assert dataset.facts == {"since": DAY, "fresh_twin_of": "lotte/food/test/forum"}
 
 
 def test_its_datasets_are_asked_for_by_that_name(place):
     built(place, *OLD, *NEW)
-    assert f"food/test@{DAY}/forum" in benchmark.names_in(place / "out")
-    assert benchmark.load(f"food/test@{DAY}/forum", place / "out").name == f"lotte/food/test@{DAY}/forum"
+    assert f"food/test-since-{DAY}/forum" in benchmark.names_in(place / "out")
+    assert benchmark.load(f"food/test-since-{DAY}/forum", place / "out").name == f"lotte/food/test-since-{DAY}/forum"
 
 
 def test_a_fresh_dataset_is_not_taken_for_the_old_one(place):
     built(place, *OLD, *NEW)
-    with pytest.raises(UnavailableError, match=rf"fresh build: there, lotte/food/test/forum is lotte/food/test@{DAY}/forum"):
+    with pytest.raises(UnavailableError, match=rf"fresh build: there, lotte/food/test/forum is lotte/food/test-since-{DAY}/forum"):
         benchmark.load("food/test/forum", place / "out")
 
 
