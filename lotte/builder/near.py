@@ -25,6 +25,7 @@ from lotte.word_runs import BITS, Hashes, Rows, runs
 SKETCH = 24
 _FEW = 4  # runs; of a text with fewer, one in common is enough to compare all
 _TEXTS = 4_096  # hashed together
+_PAIRS = 1 << 22  # of equal hashes that are counted together
 
 
 class NearTexts:
@@ -71,7 +72,7 @@ class NearTexts:
         """
         for first in range(0, len(texts), _TEXTS):
             hashes, starts = self._sets(texts[first : first + _TEXTS])
-            for number, row in self._candidates(hashes, starts):
+            for number, row in self._candidates(hashes, starts, 0, len(starts) - 1):
                 if self._found[row]:
                     continue
                 its_runs = self._runs[self._ends[row] - self._sizes[row] : self._ends[row]]
@@ -84,7 +85,7 @@ class NearTexts:
     def _flush(self) -> None:
         hashes, starts = self._sets(self._texts)
         first, end = len(self._ends), self._ends[-1] if self._ends else 0
-        keys, owners = _sketches(hashes, starts)
+        keys, owners = _sketches(hashes, starts, 0, len(starts) - 1)
         self._keys.append(keys)
         self._rows.append(owners + first)
         self._ends.extend((starts[1:] + end).tolist())
@@ -101,11 +102,16 @@ class NearTexts:
         counts = np.bincount((both >> np.uint64(BITS)).astype(np.int64), minlength=len(texts))
         return both & np.uint64((1 << BITS) - 1), np.append(0, np.cumsum(counts))
 
-    def _candidates(self, hashes: Hashes, starts: Rows) -> Iterator[tuple[int, int]]:
-        """Give (number, row) of the texts whose sketches share enough, in this order."""
-        keys, numbers = _sketches(hashes, starts)
+    def _candidates(self, hashes: Hashes, starts: Rows, first: int, end: int) -> Iterator[tuple[int, int]]:
+        """Give (number, row) of the texts, from first to end, whose sketches share enough, in this order."""
+        keys, numbers = _sketches(hashes, starts, first, end)
         left, right = (np.searchsorted(self._sorted, keys, side) for side in ("left", "right"))
         times = right - left
+        if times.sum() > _PAIRS and end - first > 1:  # one title that thousands have
+            middle = (first + end) // 2
+            yield from self._candidates(hashes, starts, first, middle)
+            yield from self._candidates(hashes, starts, middle, end)
+            return
         places = np.arange(times.sum()) - np.repeat(np.cumsum(times) - times, times) + np.repeat(left, times)
         rows, of = self._row_of[places], np.repeat(numbers, times)
         open_ones = ~self._found[rows]
@@ -114,11 +120,12 @@ class NearTexts:
         yield from map(tuple, pairs[shared >= np.where(fewer < _FEW, 1, 2)].tolist())
 
 
-def _sketches(hashes: Hashes, starts: Rows) -> tuple[Hashes, Rows]:
-    """Return the least hashes of each text, and whose they are."""
-    owners = np.repeat(np.arange(len(starts) - 1), np.diff(starts))
-    small = np.arange(len(hashes)) - starts[owners] < SKETCH
-    return hashes[small], owners[small]
+def _sketches(hashes: Hashes, starts: Rows, first: int, end: int) -> tuple[Hashes, Rows]:
+    """Return the least hashes of each text from first to end, and whose they are."""
+    owners = np.repeat(np.arange(first, end), np.diff(starts[first : end + 1]))
+    part = np.arange(starts[first], starts[end])
+    small = part - starts[owners] < SKETCH
+    return hashes[part[small]], owners[small]
 
 
 def _none(kind: type[Any]) -> NDArray[Any]:

@@ -53,6 +53,14 @@ def test_the_batches_make_no_difference(tmp_path, texts, monkeypatch):
     assert found(tmp_path, *texts) == whole
 
 
+def test_hashes_that_many_texts_have_make_no_difference(tmp_path, monkeypatch):
+    texts, passing = ["how do I do it"] * 50 + ["what is it good for"] * 3, ["how do I do it", "what is it good for"] * 20
+    whole = found(tmp_path, texts, passing, length=2, shortest=1)
+    monkeypatch.setattr(near, "_PAIRS", 30)
+    assert found(tmp_path, texts, passing, length=2, shortest=1) == whole
+    assert [*whole.values()] == [0] * 50 + [1] * 3
+
+
 def test_of_several_originals_the_first_is_named_and_once(tmp_path):
     text = "one two three four five six seven eight nine"
     those = NearTexts(tmp_path / "runs", length=5, shortest=8, least=0.5)
