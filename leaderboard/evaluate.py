@@ -222,7 +222,7 @@ def _index_path(name: str, dataset: Dataset, sha256: str, root: Path) -> Path:
     path = inside(inside(root, folder_of(name), "the system"), corpus, "the dataset")
     if not index_folder.is_index(path):
         for meta in sorted((root / folder_of(name)).rglob(artifact.META)):
-            with suppress(LotteError):  # what is no index, or a damaged one, is none of this corpus
+            with suppress(LotteError):  # what is not an index, or a damaged one, is none of this corpus
                 if index_meta.read(meta.parent)["corpus"]["sha256"] == sha256:
                     return meta.parent
     return path
@@ -381,4 +381,4 @@ def _lotte_path(dataset: Dataset, order: Order) -> Path | None:
     match dataset.name.split("/"):
         case ["lotte", topic, split, kind]:
             return order.rankings / split / f"{topic}.{kind}.ranking.tsv"
-    raise LotteError(f"--rankings writes the layout of LoTTE, and {dataset.name} is no part of it")
+    raise LotteError(f"--rankings writes the layout of LoTTE, and {dataset.name} is not part of it")

@@ -79,7 +79,7 @@ def take_in(
 def header(file: Path) -> dict[str, Any]:
     """Return what the ir_metadata header of a run says, {} if it has none.
 
-    Raises  CorruptFileError if it is no YAML, or has no end; UnavailableError if PyYAML is needed and not installed
+    Raises  CorruptFileError if it is not YAML, or has no end; UnavailableError if PyYAML is needed and not installed
     """
     text = None if ranking.is_json(file) else ranking.header(file)
     return {} if text is None else _yaml(text, file)
@@ -259,7 +259,7 @@ def _yaml(text: list[str], file: Path) -> dict[str, Any]:
             sections = _plain(_loaded("\n".join(text), file))
     # PyYAML lets through what its constructors raise: `!!timestamp x` is an AttributeError, `!!bool x` a KeyError
     except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError) as error:
-        raise CorruptFileError(f"{file}: its header is no YAML ({' '.join(str(error).split())[:120]})") from None
+        raise CorruptFileError(f"{file}: its header is not YAML ({' '.join(str(error).split())[:120]})") from None
     if not isinstance(sections, dict):
         raise CorruptFileError(f"{file}: its header is {type(sections).__name__}, and should be sections with names")
     return sections
@@ -297,7 +297,7 @@ def _plain(value: Any) -> Any:
         return [_plain(part) for part in value]
     if value is None or (isinstance(value, int | float) and abs(value) < LARGEST_NUMBER):
         return value
-    return str(value).encode("utf-8", "backslashreplace").decode()  # half a character is no text
+    return str(value).encode("utf-8", "backslashreplace").decode()  # half a character is not text
 
 
 def _known(value: Any) -> Any:

@@ -108,7 +108,7 @@ def write(records: Iterable[tuple[Path, Record]], out: Path) -> Iterator[Path]:
         if record.verification.level == IMPORTED:
             raise MismatchError(f"{path} was imported, and goes back to nobody as a result of ours")
         if (task := task_of(name)) is None:
-            raise MismatchError(f"{path} is of {name}, which is no task of MTEB")
+            raise MismatchError(f"{path} is of {name}, which is not a task of MTEB")
         if differences := unpublished_counts(record.dataset, "documents", "queries"):
             shown = "; ".join(f"{key}: {stated}, published {wanted:,}" for key, wanted, stated in differences)
             raise MismatchError(f"{path} is of other data than MTEB's {task.name}: {shown}")
@@ -149,7 +149,7 @@ def read(path: Path) -> list[Record]:
     for split, entries in scores.items():
         for entry in entries if isinstance(entries, list) else [None]:
             if not isinstance(entry, Mapping):
-                raise CorruptFileError(f"{path}: scores.{split[:60]} is no list of objects")
+                raise CorruptFileError(f"{path}: scores.{split[:60]} is not a list of objects")
             dataset = _dataset_of(result["task_name"], str(entry.get("hf_subset", "default")), split)
             if any(record.dataset.name == dataset for record in records):
                 raise CorruptFileError(
@@ -159,7 +159,7 @@ def read(path: Path) -> list[Record]:
                 records.append(_record(path, result, meta, model, dataset, entry))
     if not records:
         raise MismatchError(
-            f"{path}: task {result['task_name'][:60]} is no dataset of ours; `lotte list datasets` shows them"
+            f"{path}: task {result['task_name'][:60]} is not a dataset known here; `lotte list datasets` shows them"
         )
     return records
 

@@ -312,7 +312,7 @@ def _beside(best: str, pairs: Iterable[Comparison]) -> list[str]:
 
 def _stages(stages: Any) -> str:
     """Return the stages of a pipeline with milliseconds a query, inner ones in brackets. A stranger may have written
-    them, so what is no list of stages is nothing."""
+    them, so what is not a list of stages is nothing."""
     shown = []
     for one in stages if isinstance(stages, list) else ():
         if isinstance(one, dict) and isinstance(one.get("stage"), str):

@@ -91,7 +91,7 @@ def _index(path: Path, retriever: str, say: Talk) -> Checked:
 
 
 def _records(path: Path) -> list[Path]:
-    """Return the records that a path is or has; none if it is no folder."""
+    """Return the records that a path is or has; none if it is not a folder."""
     from lotte.builder import manifest
 
     if path.is_file():

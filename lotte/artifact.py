@@ -193,7 +193,7 @@ def damaged(path: Path, *, is_ours: Callable[[str], bool] = lambda name: False) 
 
     is_ours  whether a file may be there that is not listed
 
-    Raises  CorruptFileError if `meta.json` is no object, or lists no files
+    Raises  CorruptFileError if `meta.json` is not an object, or lists no files
     """
     text = (path / META).read_bytes()
     meta = json_of(text, path / META)

@@ -96,7 +96,7 @@ def download(
         target.parent.mkdir(parents=True, exist_ok=True)
         for url in urls:
             if not url.lower().startswith(("http://", "https://")):
-                raise LotteError(f"{url} is no http or https address")
+                raise LotteError(f"{url} is not an http or https address")
             try:
                 _from_mirror(url, goal, timeout, sleep)
             except _Lost as reason:

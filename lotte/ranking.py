@@ -158,9 +158,9 @@ def _read_scores(
         try:  # Python reads 1_0 and digits of other scripts as well, and trec_eval other numbers in them
             score = float(text if "_" not in text and text.isascii() else "")
         except ValueError:
-            raise CorruptFileError(f"{path}:{number}: score {shown(text)} is no number") from None
+            raise CorruptFileError(f"{path}:{number}: score {shown(text)} is not a number") from None
         if not -LARGEST <= score <= LARGEST:  # false for NaN too
-            raise CorruptFileError(f"{path}:{number}: score {shown(text)} is no finite float32, so it has no order")
+            raise CorruptFileError(f"{path}:{number}: score {shown(text)} is not a finite float32, so it has no order")
         by_doc[doc_id] = score
     return scores
 

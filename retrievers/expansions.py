@@ -128,7 +128,8 @@ class TheirExpansions:
     def each(self, corpus: Corpus, say: Callable[[str], None]) -> Iterator[list[str]]:
         """Give what each document is expanded with; nothing for one that the file lacks, which is counted and said.
 
-        Raises  MismatchError if the file has none of the documents, CorruptFileError for a line that is no expansion
+        Raises  MismatchError if the file has none of the documents; CorruptFileError for a line that is not an
+                expansion
         """
         lacking = 0
         for doc_id in corpus.doc_ids:

@@ -265,7 +265,7 @@ def stage(text: str, option: str) -> Stage:
         raise LotteError(f"{option}: {shown(text, 80)} has a ( without its ) at the end")
     if (name := name.strip()) not in registry.names():
         raise UnknownNameError(
-            f"{option}: {shown(name, 40)} is no system and no ranking file; systems are "
+            f"{option}: {shown(name, 40)} is neither a system nor a ranking file; systems are "
             f"{', '.join(registry.names())}, and a file ends in {', '.join(ENDINGS)}"
         )
     return SystemStage(registry.load(name, [pair.strip() for pair in _split(inner[:-1], ",", option)]))

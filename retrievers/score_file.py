@@ -19,7 +19,7 @@ class ScoreFile:
     path  None: nothing is kept
     of    what makes the scores: model, corpus, ...
 
-    Raises  MismatchError for a file of another model or corpus, CorruptFileError for a line that is no score
+    Raises  MismatchError for a file of another model or corpus, CorruptFileError for a line that is not a score
     """
 
     def __init__(self, path: Path | None, of: Mapping[str, Any]) -> None:

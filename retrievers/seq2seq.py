@@ -48,7 +48,7 @@ class Seq2Seq:
             )
         except (OSError, RuntimeError, ValueError) as error:
             raise CorruptFileError(
-                f"{found.name} is no model from text to text that transformers can read ({reason(error)})"
+                f"{found.name} is not a text-to-text model that transformers can read ({reason(error)})"
             ) from None
         if lacking := sorted(loading["missing_keys"]):
             raise CorruptFileError(f"{found.name} lacks the tensor {lacking[0]!r}, which config.json asks for")

@@ -15,7 +15,7 @@ from lotte.parsing import json_of
 from lotte.reading import read_corpus
 from retrievers.index_folder import IndexFolder, source_of, sources
 
-TEXTS = "texts.jsonl"  # of a collection that is no file: a text a line, by row
+TEXTS = "texts.jsonl"  # of a collection that is not a file: a text a line, by row
 
 
 def write_texts(folder: Path, corpus: Corpus) -> None:

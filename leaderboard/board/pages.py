@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 HERE = Path(__file__).parent
 STATIC = ("board.css", "board.js", "picture.js")
-_LONGEST = 300  # characters of a name; more is no name
+_LONGEST = 300  # characters of a name; more is not a name
 
 
 def page(template: str, root: str, **context: Any) -> str:

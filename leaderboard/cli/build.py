@@ -175,7 +175,7 @@ def describe(
 
     if not folder.is_dir():
         raise UnavailableError(
-            f"{folder} is no folder; `lotte describe` takes a build, a <topic>/<split> of one, or an index"
+            f"{folder} is not a folder; `lotte describe` takes a build, a <topic>/<split> of one, or an index"
         )
     if plot:
         picture.require_ending(plot)

@@ -62,7 +62,7 @@ class Record:
         try:
             record = parse({**sections, "schema": SCHEMA, "id": identity(sections)})
         except (ValueError, RecursionError):  # NaN, or half of a character
-            record = ["a value in it is no number and no text, and cannot be kept"]
+            record = ["a value in it is neither a number nor a text, and cannot be kept"]
         if isinstance(record, Record):
             return record
         raise CorruptFileError(f"{where}: {summary(record)}")
@@ -125,7 +125,7 @@ def parse(content: Any) -> Record | list[str]:
         expected = identity(content)
     except UnicodeEncodeError:
         return ["a text in it has half of a character"]
-    except ValueError:  # NaN is no JSON, but Python reads it
+    except ValueError:  # NaN is not JSON, but Python reads it
         return ["a number in it is not finite"]
     except RecursionError:
         return ["nested too deeply to be a record"]

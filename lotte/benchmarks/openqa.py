@@ -271,7 +271,7 @@ def _listed(path: Path) -> Iterator[tuple[str, tuple[str, ...]]]:
         rows = json_of(file.read(), path)
     for number, row in enumerate(rows):
         if not isinstance(row, dict):
-            raise CorruptFileError(f"{path}: question {number} is no object")
+            raise CorruptFileError(f"{path}: question {number} is not an object")
         yield _question(row.get("question"), row.get("answers"), f"{path}: question {number}")
 
 

@@ -123,7 +123,7 @@ def build(request: BuildRequest, show: Show, say: Callable[[str], None]) -> dict
 def _inputs(request: BuildRequest) -> _Inputs:
     if not request.dumps.is_dir():
         raise UnavailableError(
-            f"{request.dumps} is no folder; --dumps takes one with <site>.7z or <site>/Posts.xml in it"
+            f"{request.dumps} is not a folder; --dumps takes one with <site>.7z or <site>/Posts.xml in it"
         )
     if request.gooaq is not None and not request.gooaq.is_file():
         raise absent(request.gooaq, "; --gooaq takes gooaq.jsonl, plain or .gz")
@@ -310,7 +310,7 @@ def _whole(request: BuildRequest, inputs: _Inputs, show: Show) -> dict[str, Any]
     out = request.out
     if not (out / manifest.NAME).is_file():
         if out.exists() and not (out.is_dir() and (request.workplace.is_dir() or not any(out.iterdir()))):
-            raise MismatchError(f"{out} is there and is no build of ours; choose an --out that is empty or new")
+            raise MismatchError(f"{out} is there and is not a build of `lotte build`; choose an --out that is empty or new")
         return None
     built = manifest.read(out)
     try:

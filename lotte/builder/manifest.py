@@ -33,7 +33,7 @@ def write(folder: Path, record: dict[str, Any]) -> dict[str, Any]:
 def read(folder: Path) -> dict[str, Any]:
     """Return the manifest of a build.
 
-    Raises  UnavailableError if there is none, CorruptFileError if it is no JSON or lists no files,
+    Raises  UnavailableError if there is none, CorruptFileError if it is not JSON or lists no files,
             MismatchError if another version wrote it
     """
     path = folder / NAME
@@ -41,7 +41,7 @@ def read(folder: Path) -> dict[str, Any]:
         manifest = json_file(path)
     except FileNotFoundError:
         raise UnavailableError(
-            f"{folder} has no {NAME}, so it is no whole build. Run the `lotte build` that began it once more."
+            f"{folder} has no {NAME}, so it is not a complete build. Run the `lotte build` that began it once more."
         ) from None
     except (OSError, LotteError) as error:
         raise CorruptFileError(f"{path} cannot be read: {error}. Build again.") from None

@@ -5,9 +5,9 @@ row spelled otherwise goes to expat, `row_of_reference`, which is the judge of
 both. Neither ever sees a document type: a table that declares one is refused,
 so no entity but XML's own five can be expanded, and no file is fetched.
 
-What is no character of XML, but a character of a post (control characters, as
+What is not a character of XML, but a character of a post (control characters, as
 references or as themselves), is white space: a post is not lost for one. A
-byte of zero is no text but damage. Comments and processing instructions may
+byte of zero is not text but damage. Comments and processing instructions may
 stand between rows and around the table, as in any XML.
 
 A bad row is counted, named with its line, and skipped. Above a share of all
@@ -65,7 +65,7 @@ def row_of(piece: bytes) -> XmlRow | None:
 def row_of_reference(piece: bytes) -> dict[str, str] | None:
     """Return the attributes of what follows `<row` as expat reads them, or None if they are not XML.
 
-    A reference to what is no character of XML is a blank to us, and to expat an error.
+    A reference to what is not a character of XML is a blank to us, and to expat an error.
     """
 
     def blank(match: "re.Match[bytes]") -> bytes:
@@ -277,7 +277,7 @@ class XmlRows:
             self._check_opening(rest)
 
     def _check_opening(self, opening: bytes) -> None:
-        """Refuse a file that is no table of a dump before a row of it is believed."""
+        """Refuse a file that is not a table of a dump before a row of it is believed."""
         if opening[:2] in (b"\xff\xfe", b"\xfe\xff"):
             raise CorruptFileError(f"{self.path}: UTF-16; a dump's tables are UTF-8. Convert it, then try again.")
         opening = _without_comments(opening.removeprefix(_BOM), self.root)[0].strip()[:_OPENING]
@@ -328,7 +328,7 @@ def _without_comments(text: bytes, root: str) -> tuple[bytes, bool]:
 
 
 def _not_characters(piece: bytes) -> bool:
-    """Whether U+FFFE or U+FFFF is in it, which are no characters of XML."""
+    """Whether U+FFFE or U+FFFF is in it, which are not characters of XML."""
     return b"\xef\xbf" in piece and (b"\xef\xbf\xbe" in piece or b"\xef\xbf\xbf" in piece)
 
 

@@ -252,8 +252,8 @@ def build_index(
     threads     0: all there are
     gpu         what torch calls a GPU that looks for the nearest centroids; None: the threads do
 
-    Raises  ValueError if the ids are not as many as the documents; CorruptFileError for an id that is no word
-            MismatchError if something stands at `path` that is no index, or an id is there twice
+    Raises  ValueError if the ids are not as many as the documents; CorruptFileError for an id that is not a word
+            MismatchError if something stands at `path` that is not an index, or an id is there twice
     """
     config = config or CodecConfig()
     if doc_ids is not None and len(doc_ids) != len(source):

@@ -58,7 +58,7 @@ class StoredVectors:
         return cls(vectors, starts, mapped(folder / ZEROS, np.bool_, documents))
 
     def scores(self, query_QH: Floats, rows: Integers, similarity: str) -> Floats:
-        """Return (C,), the score of a query with each of some documents. Raises ValueError if one is no number."""
+        """Return (C,), the score of a query with each of some documents. Raises ValueError if one is not a number."""
         query_QH = query_QH[query_QH.any(axis=1)]  # what stands behind a query that is shorter than others
         weights, squares_Q = FloatWeights(query_QH, None), np.square(query_QH).sum(axis=1)
         parts = []

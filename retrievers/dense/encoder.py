@@ -126,7 +126,7 @@ def require_encoder(source: ModelFolder, pooling: str) -> None:
 def said_similarity(source: ModelFolder) -> str:
     """Return the similarity that a model was made for: what it says, or what is usual for its kind.
 
-    Raises  MismatchError for one that is no product
+    Raises  MismatchError for one that is not a product
     """
     said = source.settings.get("similarity_fn_name") or ("cosine" if source.kinds else "dot")
     if said not in SIMILARITIES:

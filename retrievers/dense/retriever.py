@@ -157,7 +157,7 @@ class DenseRetriever:
         if docs.dim != queries.dim:
             raise MismatchError(
                 f"{queries.source.name} makes vectors of {queries.dim} numbers, and {docs.source.name} of {docs.dim}: "
-                "they are no two towers of one model"
+                "they are not two towers of one model"
             )
 
 

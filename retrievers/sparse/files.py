@@ -122,7 +122,7 @@ def _parsed(value: Mapping[str, Any], where: str) -> WeighedText:
                 f"{where}: the weight of {shown(word, 40)} must be 0 or more, found {shown(weight, 40)}"
             )
         if not word or any("\ud800" <= letter <= "\udfff" for letter in word):
-            raise CorruptFileError(f"{where}: {shown(word, 40)} is no word")
+            raise CorruptFileError(f"{where}: {shown(word, 40)} is not a word")
     return WeighedText(where, str(text_id), {word: float(weight) for word, weight in weights.items() if weight})
 
 
@@ -135,7 +135,7 @@ def _looked_up(path: Path, doc_ids: Sequence[str], begin: int) -> Iterator[dict[
         for line, value in jsonl.objects(file):
             where, text_id, _ = _parsed(value, f"{file}:{line}")
             if text_id not in (doc_ids if row_of is None else row_of):
-                raise MismatchError(f"{where}: id {shown(text_id)} is no document of the collection")
+                raise MismatchError(f"{where}: id {shown(text_id)} is not a document of the collection")
             row = int(text_id) if row_of is None else row_of[text_id]
             if file_of[row] >= 0:
                 raise CorruptFileError(f"{where}: id {shown(text_id)} is there twice")

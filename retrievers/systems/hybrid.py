@@ -67,7 +67,7 @@ class Hybrid:
 
     @property
     def numbers(self) -> list[float]:
-        """Return the weights, in the order of the stages. Raises ValueError for what is no weight."""
+        """Return the weights, in the order of the stages. Raises ValueError for what is not a weight."""
         if not self.weights:
             return [1.0] * len(self.stages)
         try:

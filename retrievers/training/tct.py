@@ -187,7 +187,8 @@ class TctTraining(PairTraining[TctRecipe]):
             )
         if self.recipe.teacher and not named.steps():
             raise MismatchError(
-                f"{named.name} has no projection, so it is no ColBERT that could teach; `lotte train colbert` makes one"
+                f"{named.name} has no projection, so it is not a ColBERT that could teach; "
+                "`lotte train colbert` makes one"
             )
 
     @property

@@ -86,7 +86,7 @@ class CrossEncoder(nn.Module):
             ) from None
         if not fresh and (lacking := sorted(loading["missing_keys"])):
             raise CorruptFileError(
-                f"{start.name} lacks the tensor {lacking[0]!r}: it is no cross-encoder that was trained"
+                f"{start.name} lacks the tensor {lacking[0]!r}: it is not a trained cross-encoder"
             )
         return cls(model.float(), tokens, maxlen=maxlen, precision=precision)
 

@@ -177,7 +177,7 @@ def test_a_record_that_claims_the_release_has_its_counts(record):
 @pytest.mark.parametrize(
     ("line", "problem"),
     [
-        ("0 Q0 3 1 nan t\n", "score 'nan' is no finite float32, so it has no order"),
+        ("0 Q0 3 1 nan t\n", "score 'nan' is not a finite float32, so it has no order"),
         ("0 Q0 3 1 2.0 t\n0 Q0 3 2 1.0 t\n", "document '3' is there a second time for query '0'; a ranking names a document once"),
         ("0 Q0 99 1 2.0 t\n", "document '99' is not in the collection; is this a run of another dataset?"),
         ("77 Q0 3 1 2.0 t\n", "query '77' is not one of the dataset's 3; is this a run of another dataset?"),
@@ -364,7 +364,7 @@ def test_the_commands_as_they_are_typed(tmp_path):
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1] == "error: 1 of 1 records refused; what is wrong stands above"
     assert board("verify", "nowhere", cwd=tmp_path).stderr == (
-        "error: nowhere is no folder of records; `lotte eval` and `lotte board add` make one\n"
+        "error: nowhere is not a folder of records; `lotte eval` and `lotte board add` make one\n"
     )
 
 

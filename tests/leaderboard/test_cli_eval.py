@@ -134,7 +134,7 @@ def test_a_place_that_cannot_be_written_is_one_line(typed, tmp_path):
     (tmp_path / "file").write_text("")
     done = typed("eval", "--retriever", "overlap", SCIENCE, "--out", tmp_path / "file")
     assert done.returncode == 1
-    assert done.stderr.count("\n") == 1 and done.stderr.startswith(f"error: {tmp_path}/file is no folder")
+    assert done.stderr.count("\n") == 1 and done.stderr.startswith(f"error: {tmp_path}/file is not a folder")
 
 
 def test_a_command_line_that_cannot_be_read_exits_2(typed):

@@ -113,7 +113,7 @@ def test_somebody_elses_file_is_not_written_over(typed, made, tmp_path):
     (tmp_path / "q.tsv").write_text("q1\tice\n")
     (tmp_path / "thesis.tex").write_text("a year of work\n")
     done = typed("search", made("bm25"), "--queries", tmp_path / "q.tsv", "--out", tmp_path / "thesis.tex")
-    assert done.returncode == 1 and "thesis.tex is there and is no run of bm25" in done.stderr
+    assert done.returncode == 1 and "thesis.tex exists and is not a run of bm25" in done.stderr
     assert (tmp_path / "thesis.tex").read_text() == "a year of work\n"
 
 

@@ -64,7 +64,7 @@ def test_somebodys_run_is_not_written_over(typed, tmp_path):
     mine.write_text("0 Q0 3 1 2.0 mine\n")
     done = typed("eval", SEARCH, "--retriever", "hybrid", "-o", "of=bm25+overlap", "--keep-stages", tmp_path / "kept")
     assert done.returncode == 1 and mine.read_text() == "0 Q0 3 1 2.0 mine\n"
-    assert f"error: {mine} is there and is no run of bm25: its first line ends in 'mine'" in done.stderr
+    assert f"error: {mine} exists and is not a run of bm25: its first line ends in 'mine'" in done.stderr
 
 
 def test_the_command_says_where_they_are(typed, tmp_path):

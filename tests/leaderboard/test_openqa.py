@@ -45,7 +45,7 @@ HARD = [  # answer, text, whether DPR finds it there
     ("\u4e2d\u56fd", "\u4e2d\u56fd", True),
     ("\u0391\u03a3", "\u03b1\u03c2 \u03b2", True),  # a small sigma at the end of a word
     ("\u0391\u03a3", "\u0391\u03a3'\u0391", True),
-    ("STRASSE", "stra\u00dfe", False),  # lower case is no case folding
+    ("STRASSE", "stra\u00dfe", False),  # lower case is not case folding
     ("\U0001f600", "so \U0001f600!", True),
     ("\u00bd", "\u00bd cup", True),
     ("", "anything", False),  # DPR: True, in every passage

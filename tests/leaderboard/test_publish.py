@@ -209,4 +209,4 @@ def test_a_folder_of_nothing_is_one_line(typed, tmp_path):
     done = typed("publish", tmp_path, "--to", "folder", "--out", tmp_path / "out")
     assert done.returncode == 1 and "holds no questions" in done.stderr and done.stderr.count("\n") == 1
     done = typed("publish", tmp_path / "nowhere", "--to", "folder", "--out", tmp_path / "out")
-    assert done.stderr == f"error: {tmp_path / 'nowhere'} is no folder; `lotte publish` takes a build, a collection or records\n"
+    assert done.stderr == f"error: {tmp_path / 'nowhere'} is not a folder; `lotte publish` takes a build, a collection or records\n"

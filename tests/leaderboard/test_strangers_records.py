@@ -134,7 +134,7 @@ def test_an_id_may_begin_with_the_sign_of_a_comment(tmp_path, head):
 @pytest.mark.parametrize("line", ["tag: !!timestamp x", "tag: !!bool x", 'tag: !!int ""', "a: &a [*a]", "a: &a 1\n# b: *a", "tag: 0x" + "f" * 5000, "a: " + "[" * 5000])  # fmt: skip
 def test_a_header_that_is_no_plain_yaml_is_one_line(tmp_path, line):
     (tmp_path / "run.trec").write_text(f"# ir_metadata.start\n# {line}\n# ir_metadata.end\n0 Q0 3 1 2.0 t\n")
-    with pytest.raises(CorruptFileError, match="its header is no YAML") as told:
+    with pytest.raises(CorruptFileError, match="its header is not YAML") as told:
         interchange.header(tmp_path / "run.trec")
     assert "\n" not in str(told.value)
 

@@ -75,7 +75,7 @@ def test_a_file_that_is_no_record_is_not_written_over(typed, text, tmp_path):
     mine.write_text(text)
     done = typed("eval", "--retriever", "overlap", SCIENCE, "--out", tmp_path)
     assert (done.returncode, mine.read_text()) == (1, text)
-    assert done.stderr == f"error: {mine} is there and is no record; move it, or choose another --out\n"
+    assert done.stderr == f"error: {mine} exists and is not a record; move it, or choose another --out\n"
 
 
 @pytest.mark.parametrize("ending", [".trec", ".trec.gz"])
@@ -87,7 +87,7 @@ def test_a_run_of_another_system_is_not_written_over(typed, ending, tmp_path):
     done = typed("eval", "--retriever", "overlap", SCIENCE, "--out", tmp_path)
     assert (done.returncode, theirs.read_bytes()) == (1, kept)
     assert done.stderr == (
-        f"error: {theirs} is there and is no run of overlap: its first line ends in 'theirs'; move it, or choose "
+        f"error: {theirs} exists and is not a run of overlap: its first line ends in 'theirs'; move it, or choose "
         "another --out\n"
     )
 

@@ -188,7 +188,7 @@ def test_an_out_that_holds_something_else_is_left_alone(place):
     (place / "out").mkdir()
     (place / "out" / "thesis.tex").write_text("years of work")
     assert error(*words(place)) == (
-        f"{place}/out is there and is no build of ours; choose an --out that is empty or new"
+        f"{place}/out is there and is not a build of `lotte build`; choose an --out that is empty or new"
     )
     assert (place / "out" / "thesis.tex").read_text() == "years of work"
 

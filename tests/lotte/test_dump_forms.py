@@ -190,7 +190,7 @@ def test_a_packed_table_cut_or_changed_at_any_byte_is_one_line(form, ending, tmp
         for damaged in (whole[:end], whole[:end] + bytes([whole[end] ^ 8]) + whole[end + 1 :]):
             path.write_bytes(damaged)
             try:
-                assert found(tmp_path)["Posts.xml"] == TABLES["Posts.xml"]  # what was changed is no content
+                assert found(tmp_path)["Posts.xml"] == TABLES["Posts.xml"]  # what was changed is not content
             except CorruptFileError as error:
                 assert "\n" not in str(error)
             except LotteError as error:

@@ -25,7 +25,7 @@ def test_a_whole_number_is_a_grade_and_below_zero_is_zero(text, value):
 
 @pytest.mark.parametrize("text", ["", "x", "1.5", "1e2", "1_0", "\u0661", "nan", "inf", "0x1", "--1", " 1", "True"])
 def test_anything_else_is_none(text):
-    with pytest.raises(CorruptFileError, match=r"^f:1: relevance .* is no whole number$"):
+    with pytest.raises(CorruptFileError, match=r"^f:1: relevance .* is not a whole number$"):
         grade(text, "f:1")
 
 

@@ -69,10 +69,10 @@ SIX = "6 (TREC: query Q0 document rank score tag), 4 (LoTTE: query document rank
         (T + "\n" + T, CorruptFileError, ":2: found 0 columns; the file began as TREC with at least 6"),
         (L + "1\td2\t2\n", CorruptFileError, ":2: found 3 columns; the file began as LoTTE with 4"),
         (M + L, CorruptFileError, ":2: found 4 columns; the file began as MS MARCO with 3"),
-        (T + "1 Q0 d2 2 x t\n", CorruptFileError, ":2: score 'x' is no number"),
-        (T + "1 Q0 d2 2 nan t\n", CorruptFileError, ":2: score 'nan' is no finite float32, so it has no order"),
-        (T + "1 Q0 d2 2 -inf t\n", CorruptFileError, ":2: score '-inf' is no finite float32, so it has no order"),
-        (T + "1 Q0 d2 2 1e39 t\n", CorruptFileError, ":2: score '1e39' is no finite float32, so it has no order"),
+        (T + "1 Q0 d2 2 x t\n", CorruptFileError, ":2: score 'x' is not a number"),
+        (T + "1 Q0 d2 2 nan t\n", CorruptFileError, ":2: score 'nan' is not a finite float32, so it has no order"),
+        (T + "1 Q0 d2 2 -inf t\n", CorruptFileError, ":2: score '-inf' is not a finite float32, so it has no order"),
+        (T + "1 Q0 d2 2 1e39 t\n", CorruptFileError, ":2: score '1e39' is not a finite float32, so it has no order"),
         (
             L + "1\td2\t3\t1.0\n",
             CorruptFileError,
@@ -202,7 +202,7 @@ def test_an_id_with_a_blank_is_not_written_into_columns(tmp_path):
 @pytest.mark.parametrize("score", ["1_0", "\u0669", "1\uff0e5", "0x1p3", "1e", "--1", "1,5"])
 def test_a_score_that_trec_eval_would_read_as_another_number_is_refused(file, score):
     path = file(f"1 Q0 d1 1 {score} t\n")
-    with pytest.raises(CorruptFileError, match=r":1: score .* is no number$"):
+    with pytest.raises(CorruptFileError, match=r":1: score .* is not a number$"):
         read(path)
 
 
@@ -238,7 +238,7 @@ def test_an_ir_metadata_header_in_front_of_a_run_is_passed_over(file, row):
 
 
 def test_a_line_behind_a_header_keeps_its_number(file):
-    with pytest.raises(CorruptFileError, match=":4: score 'nan' is no finite float32"):
+    with pytest.raises(CorruptFileError, match=":4: score 'nan' is not a finite float32"):
         read(file("# ir_metadata.start\n# tag: x\n# ir_metadata.end\n1 Q0 d1 1 nan t\n"))
     with pytest.raises(CorruptFileError, match=r"its header begins with ir_metadata.start and has no ir_metadata.end"):
         read(file("# ir_metadata.start\n# tag: x\n1 Q0 d1 1 nan t\n"))

@@ -82,7 +82,7 @@ def test_an_index_of_the_original_has_pylates_ids_in_it(tmp_path):
 def test_ids_that_are_numbers_or_have_blanks_become_words(pylate, capsys):
     ids_beside(pylate, {place: place + 100 if place else "my notes.md" for place in IDS})
     assert ids_of(pylate)[:3] == ["my%20notes.md", "deleted:1", "102"]
-    said = "plaid_ids_to_documents_ids.pkl: 1 ids are no words, and are written with %: 'my notes.md' is 'my%20notes.md'"
+    said = "plaid_ids_to_documents_ids.pkl: 1 ids are not words, and are written with %: 'my notes.md' is 'my%20notes.md'"
     assert said in capsys.readouterr().err
 
 

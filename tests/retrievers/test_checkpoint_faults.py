@@ -76,7 +76,7 @@ def test_a_module_outside_the_checkpoint_is_refused(tmp_path, name):
     modules = json.loads((folder / "modules.json").read_text())
     modules[1]["path"] = name
     (folder / "modules.json").write_text(json.dumps(modules))
-    assert f"names {name!r}, which is no path in the checkpoint: it leads out of the folder" in refused(CorruptFileError, folder)
+    assert f"names {name!r}, which is not a path in the checkpoint: it leads out of the folder" in refused(CorruptFileError, folder)
 
 
 def test_an_unknown_module_is_named(tmp_path):
@@ -165,7 +165,7 @@ def test_a_folder_that_is_not_there_is_one_line(tmp_path):
     with pytest.raises(UnavailableError) as caught:
         find(tmp_path / "nowhere")
     assert (
-        str(caught.value) == f"{tmp_path}/nowhere is no folder here, and no name on the Hugging Face hub (owner/name)"
+        str(caught.value) == f"{tmp_path}/nowhere is neither a folder here nor a name on the Hugging Face hub (owner/name)"
     )
 
 
@@ -245,7 +245,7 @@ def test_long_names_of_strangers_are_cut(written_checkpoint):
 
 
 def test_a_panic_of_the_tokenizers_package_is_one_line(tmp_path, monkeypatch):
-    """Its code is Rust, whose panics are no Exception in Python."""
+    """Its code is Rust, whose panics are not an Exception in Python."""
     import tokenizers
 
     class PanicException(BaseException):
@@ -257,5 +257,5 @@ def test_a_panic_of_the_tokenizers_package_is_one_line(tmp_path, monkeypatch):
             raise PanicException("no entry found")
 
     monkeypatch.setattr(tokenizers, "Tokenizer", Panicking)
-    with pytest.raises(CorruptFileError, match=r"x\.json is no tokenizer that `tokenizers` can read \(no entry found\)"):
+    with pytest.raises(CorruptFileError, match=r"x\.json is not a tokenizer that `tokenizers` can read \(no entry found\)"):
         tokens.load(tmp_path / "x.json")

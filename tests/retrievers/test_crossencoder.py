@@ -173,7 +173,7 @@ def test_pairs_are_as_long_as_the_checkpoint_takes(index):
     "options, said",
     [
         (["first=bm25+overlap"], "first is one system"),
-        (["first=bm52"], "first: 'bm52' is no system"),
+        (["first=bm52"], "first: 'bm52' is neither a system"),
         (["depth=0"], "depth is 1 or more"),
         (["precision=int8"], "precision is fp32 or bf16"),
     ],

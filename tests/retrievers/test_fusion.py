@@ -86,4 +86,4 @@ def test_a_record_shows_every_stage_and_what_it_cost(tmp_path):
 
 def test_a_system_that_is_not_there_is_told_by_the_command(tmp_path):
     line = error("eval", TINY / "science" / "test", "--retriever", "hybrid", "-o", "of=bm25+bm52", "--out", tmp_path)
-    assert "'bm52' is no system and no ranking file" in line
+    assert "'bm52' is neither a system nor a ranking file" in line

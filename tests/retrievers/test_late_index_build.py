@@ -114,7 +114,7 @@ def test_two_builders_of_one_index_do_not_meet(late_system, sixty_documents, tmp
 def test_an_index_that_is_being_built_is_no_index(tmp_path):
     (tmp_path / ".index.unfinished").mkdir()
     assert error("search", str(tmp_path / "index"), "why") == (
-        f"{tmp_path}/index is no index, or not a whole one. Build it with `lotte index`."
+        f"{tmp_path}/index is not an index, or an incomplete one. Build it with `lotte index`."
     )
 
 

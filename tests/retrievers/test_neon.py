@@ -37,7 +37,7 @@ def neon(request, monkeypatch):
 def module_of(step, *known, numbers, kinds=None):
     """LLVM's code of a step as a function `run` of so many addresses, with what is known when it is compiled.
 
-    kinds  of its arguments, if they are no addresses; a tuple of addresses is given as one after the other
+    kinds  of its arguments, if they are not addresses; a tuple of addresses is given as one after the other
     """
     kinds = kinds or [types.intp] * numbers
     signature, codegen = step._defn(None, *kinds, *map(types.literal, known))

@@ -232,7 +232,7 @@ def test_what_the_student_cannot_have_is_told_before_anything_is_mined(tmp_path,
 
 
 def test_a_teacher_that_is_no_colbert_is_told_before_any_work(tmp_path, plain):
-    with pytest.raises(MismatchError, match="plain has no projection, so it is no ColBERT that could teach; `lotte train colbert`"):
+    with pytest.raises(MismatchError, match="plain has no projection, so it is not a ColBERT that could teach; `lotte train colbert`"):
         begun(tmp_path / "run", plain, f"teacher={plain}").all()
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["settings.json"]
 

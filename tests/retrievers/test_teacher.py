@@ -188,7 +188,7 @@ def test_texts_without_words_have_a_score(model):
     assert all(np.isfinite(alone(model, *pair)) for pair in (("", ""), ("how", ""), ("", "bread"), ("\0", "\u2028")))
 
 
-# what is no teacher
+# what is not a teacher
 
 
 def test_a_model_with_two_outputs_is_one_line(tmp_path, start):
@@ -212,7 +212,7 @@ def test_a_model_without_its_output_layer_is_one_line(tmp_path):
     with pytest.raises(CorruptFileError) as error:
         CrossEncoder.load(plain)
     assert str(error.value).endswith(
-        "lacks the tensor 'bert.pooler.dense.bias': it is no cross-encoder that was trained"
+        "lacks the tensor 'bert.pooler.dense.bias': it is not a trained cross-encoder"
     )
 
 

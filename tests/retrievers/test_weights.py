@@ -109,10 +109,10 @@ def test_numbers_are_ids_where_the_collection_has_numbers(tmp_path):
         ('{"id": "d2", "vector": {"moon": 1e39}}', "the weight of 'moon' must be 0 or more"),
         ('{"id": "d2", "vector": {"moon": true}}', "the weight of 'moon' must be 0 or more"),
         ('{"id": "d2", "vector": {"moon": 1, "moon": 2}}', "the key 'moon' is there twice"),
-        ('{"id": "d2", "vector": {"": 1}}', "is no word"),
-        ('{"id": "d2", "vector": {"\\ud800": 1}}', "is no word"),
+        ('{"id": "d2", "vector": {"": 1}}', "is not a word"),
+        ('{"id": "d2", "vector": {"\\ud800": 1}}', "is not a word"),
         ('{"id": "d1", "vector": {}}', "id 'd1' is there twice"),
-        ('{"id": "d9", "vector": {}}', "id 'd9' is no document of the collection"),
+        ('{"id": "d9", "vector": {}}', "id 'd9' is not a document of the collection"),
     ],
 )
 def test_a_bad_line_is_named(tmp_path, line, said):
@@ -132,7 +132,7 @@ def test_a_document_without_a_line_is_told(tmp_path):
 
 def test_a_line_too_many_is_told(tmp_path):
     path = written(tmp_path / "weights.jsonl", {**VECTORS, "d5": {}})
-    with pytest.raises(MismatchError, match=r"weights\.jsonl:5: id 'd5' is no document"):
+    with pytest.raises(MismatchError, match=r"weights\.jsonl:5: id 'd5' is not a document"):
         load("bm25", [f"weights={path}"]).index(DOCS, tmp_path / "index")
 
 

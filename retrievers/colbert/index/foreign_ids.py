@@ -57,7 +57,7 @@ def read(folder: Path, lengths: Sequence[int], say: Callable[[str], None]) -> Se
     found = {place: ids.word(str(doc_id)) or "''" for place, doc_id in by_place.items()}
     if changed := [place for place, doc_id in found.items() if doc_id != str(by_place[place])]:
         said = f"{shown(by_place[changed[0]])} is {shown(found[changed[0]])}"
-        say(f"{path.name}: {len(changed):,} ids are no words, and are written with %: {said}")
+        say(f"{path.name}: {len(changed):,} ids are not words, and are written with %: {said}")
     return _different(found, len(lengths), path, say)
 
 
@@ -173,7 +173,7 @@ def _followed(path: Path) -> dict[Any, Any]:
 
 def _put(target: Any, pairs: Sequence[Any]) -> None:
     if not isinstance(target, dict) or len(pairs) % 2:
-        raise ValueError("pairs for what is no map")
+        raise ValueError("pairs for what is not a map")
     for key, value in zip(pairs[::2], pairs[1::2], strict=True):
         if not isinstance(key, int | str) or not isinstance(value, int | str):
             raise _OtherError(f"an entry {shown(key, 40)}: {shown(value, 40)}")

@@ -179,7 +179,7 @@ class Checkpoint:
 
         Raises  UnavailableError without transformers; see `arrays` for the rest
         """
-        what = f"{self.name}, which is no BERT as `bert_cpu` computes it,"
+        what = f"{self.name}, which is not a BERT as `bert_cpu` computes it,"
         torch, _ = (extras.package(name, what) for name in ("torch", "transformers"))
         from transformers import AutoConfig, AutoModel
         from transformers.initialization import no_init_weights
@@ -318,7 +318,8 @@ def locate(source: str | Path, *, revision: str | None = None, trust: bool = Fal
 
 
 def _nowhere(source: str) -> UnavailableError:
-    return UnavailableError(f"{named(source, 200)} is no folder here, and no name on the Hugging Face hub (owner/name)")
+    place = named(source, 200)
+    return UnavailableError(f"{place} is neither a folder here nor a name on the Hugging Face hub (owner/name)")
 
 
 def is_spare(name: str) -> bool:
@@ -327,7 +328,7 @@ def is_spare(name: str) -> bool:
 
 
 def _fetch(name: str, revision: str | None, trust: bool) -> Path:
-    extras.package("huggingface_hub", f"{name}, which is no folder here,")
+    extras.package("huggingface_hub", f"{name}, which is not a folder here,")
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 
@@ -342,7 +343,7 @@ def _fetch(name: str, revision: str | None, trust: bool) -> Path:
     except Exception as error:  # the hub's client has dozens of them, and those of two HTTP libraries
         at = f" at revision {revision!r}" if revision else ""
         raise UnavailableError(
-            f"{name}{at} is no folder here, is not in the cache, and could not be fetched from the Hugging Face hub "
+            f"{name}{at} is not a folder here, is not in the cache, and could not be fetched from the Hugging Face hub "
             f"({type(error).__name__}); copy the checkpoint here and name its folder"
         ) from None
 

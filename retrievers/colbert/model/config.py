@@ -167,7 +167,7 @@ def modules(folder: Path) -> list[tuple[str, Path]]:
     try:
         return [(str(entry["type"]).rpartition(".")[2], inside(folder, entry["path"], MODULES)) for entry in listed]
     except (KeyError, TypeError):
-        raise CorruptFileError(f"{folder / MODULES} is no list of modules with 'type' and 'path'") from None
+        raise CorruptFileError(f"{folder / MODULES} is not a list of modules with 'type' and 'path'") from None
 
 
 def pooling(path: Path) -> Pooling:
@@ -225,9 +225,9 @@ def transformer(path: Path) -> Json:
 
 def inside(folder: Path, name: object, said_by: str) -> Path:
     """Return a file or folder in a folder; "" is the folder. What a stranger's file names must not lead out of it."""
-    why = why_not(name) if isinstance(name, str) else "it is no text"
+    why = why_not(name) if isinstance(name, str) else "it is not text"
     if name and why:
-        raise CorruptFileError(f"{folder / said_by} names {shown(name)}, which is no path in the checkpoint: {why}")
+        raise CorruptFileError(f"{folder / said_by} names {shown(name)}, which is not a path in the checkpoint: {why}")
     return folder / str(name)
 
 
@@ -253,7 +253,7 @@ def setting(path: Path, settings: Json, name: str, default: Value) -> Value:
 
 
 def length(path: Path, settings: Json, name: str, default: int, most: int = LONGEST) -> int:
-    """Return a setting that counts something, or the default. Raises CorruptFileError if it is no number above 0."""
+    """Return a setting that counts something, or the default. Raises CorruptFileError if it is not a number above 0."""
     value = settings.get(name)
     if value is None:
         return default

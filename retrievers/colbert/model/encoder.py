@@ -317,7 +317,7 @@ def _gpu_here() -> bool:
 
 
 def _devices(name: str, model: Checkpoint) -> list["torch.device"]:
-    what = f"{model.name}, which is no BERT in float32 or int8," if name in ("auto", "cpu") else f"device={name}"
+    what = f"{model.name}, which is not a BERT in float32 or int8," if name in ("auto", "cpu") else f"device={name}"
     torch = extras.package("torch", what)
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"

@@ -95,7 +95,7 @@ def write(folder: Path, model: TrainedModel, papers: Papers, *, precision: Preci
     if precision not in PRECISIONS:
         raise unknown("precision", precision, PRECISIONS)
     if taken := sorted(name for name in papers.extra if name in _OWN or not is_plain(name)):
-        raise ValueError(f"extra: {taken[0]!r} is no name of a further file in the checkpoint's folder")
+        raise ValueError(f"extra: {taken[0]!r} is not the name of a further file in the checkpoint's folder")
     extras.package("torch", "writing a checkpoint")
     extras.package("safetensors", "writing a checkpoint")
     source = _tokenizer(model.tokenizer)
@@ -204,7 +204,7 @@ def _prefix(described: Mapping[str, Any]) -> str:
     """Return what stands before the names: as HF_ColBERT, a model around the model, calls the inner one."""
     if described.get("model_type") == "bert":
         return "bert."  # without transformers, whose import takes seconds
-    extras.package("transformers", "a model that is no BERT")
+    extras.package("transformers", "a model that is not a BERT")
     from transformers import MODEL_MAPPING, AutoConfig
 
     known = {name: value for name, value in described.items() if name not in _LEFT_OUT}

@@ -29,7 +29,7 @@ _OPERATORS = {"Tanh": "Tanh", "ReLU": "Relu", "Sigmoid": "Sigmoid"}
 
 
 def content(source: Checkpoint) -> bytes:
-    """Return the bytes of the graph. Raises UnavailableError without `onnx`, or if the model is no BERT."""
+    """Return the bytes of the graph. Raises UnavailableError without `onnx`, or if the model is not a BERT."""
     if not bert_cpu.fits(source.described):
         kind = source.described.get("model_type")
         raise UnavailableError(f"a graph is written of a BERT, and {source.name} is a {kind} of another build")

@@ -44,7 +44,7 @@ class TctTokens:
             if (len(read), read[0], read[-1]) != (MARKED + 1, cls, mask):
                 raise MismatchError(
                     f"{path} reads {marker.strip()!r} as {len(read) - 1} tokens, and TCT-ColBERT's first {MARKED} are "
-                    "[CLS], a bracket, a letter and a bracket: it is no tokenizer of BERT"
+                    "[CLS], a bracket, a letter and a bracket: it is not a tokenizer of BERT"
                 )
         for side, reader, maxlen in (
             ("query", self._query_tokenizer, config.query_maxlen),

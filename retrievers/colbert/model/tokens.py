@@ -169,7 +169,7 @@ def load(path: Path) -> "Tokenizer":
 
     if path.suffix == ".txt":
         return _word_pieces(path)
-    with reported(f"{path} is no tokenizer that `tokenizers` can read"):
+    with reported(f"{path} is not a tokenizer that `tokenizers` can read"):
         tokenizer = Tokenizer.from_file(str(path))
     tokenizer.no_truncation()  # a file may bring its own: all-MiniLM-L6-v2 has 128 tokens, padded
     tokenizer.no_padding()
@@ -187,7 +187,7 @@ def _word_pieces(path: Path) -> "Tokenizer":
     try:
         words = path.read_text(encoding="utf-8").split("\n")
     except (OSError, UnicodeDecodeError) as error:
-        raise CorruptFileError(f"{path} is no list of word pieces ({reason(error)})") from None
+        raise CorruptFileError(f"{path} is not a list of word pieces ({reason(error)})") from None
     vocabulary = {word.rstrip("\r"): number for number, word in enumerate(words) if word or number < len(words) - 1}
     special = ("[UNK]", "[CLS]", "[SEP]", "[MASK]", "[PAD]")
     if lacking := [word for word in special if word not in vocabulary]:
