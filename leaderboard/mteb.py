@@ -106,7 +106,7 @@ def write(records: Iterable[tuple[Path, Record]], out: Path) -> Iterator[Path]:
     for path, record in records:
         name = record.dataset.name
         if record.verification.level == IMPORTED:
-            raise MismatchError(f"{path} was imported, and goes back to nobody as a result of ours")
+            raise MismatchError(f"{path} was imported, so it cannot be exported as a result of this board")
         if (task := task_of(name)) is None:
             raise MismatchError(f"{path} is of {name}, which is not a task of MTEB")
         if differences := unpublished_counts(record.dataset, "documents", "queries"):
@@ -139,8 +139,8 @@ def read(path: Path) -> list[Record]:
     scores = result.get("scores")
     if not isinstance(scores, Mapping) or not isinstance(result.get("task_name"), str):
         raise CorruptFileError(
-            f"{path}: no result of MTEB: wanted task_name and scores, found {_names(result)}; if it is a run, say of "
-            "what with --dataset"
+            f"{path}: no result of MTEB: wanted task_name and scores, found {_names(result)}; if it is a run, name its "
+            "dataset with --dataset"
         )
     meta_path = path.with_name("model_meta.json")
     meta = _object(meta_path) if meta_path.is_file() else {}
@@ -371,7 +371,7 @@ def _date(value: Any) -> str:
 def _object(path: Path) -> dict[str, Any]:
     try:
         if path.stat().st_size > LARGEST:
-            raise CorruptFileError(f"{path} is larger than {LARGEST >> 20} MB, which no result of a task is")
+            raise CorruptFileError(f"{path} is larger than {LARGEST >> 20} MB, too large for the result of a task")
         return json_object(path, plain=True)
     except OSError:
         raise absent(path, "; name a result of MTEB") from None

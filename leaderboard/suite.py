@@ -234,7 +234,7 @@ def finished(
     ]
     for what, current, recorded in compared:
         if current != recorded:
-            return None, f"{what} differs: its record has {recorded!r:.80}, and {current!r:.80} is asked for"
+            return None, f"{what} differs: its record has {recorded!r:.80}, but {current!r:.80} was requested"
     names = [loaded.dataset.measure, *map(str, order.measures)]
     if lacking := [measure for measure in names if str(parse(measure)) not in record.measures.aggregate]:
         return None, f"its record has no {lacking[0]}"

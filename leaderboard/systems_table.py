@@ -171,7 +171,7 @@ def _scored(
 
 
 def _newest(scored: Sequence[_Scored], say: Callable[[str], None]) -> dict[str, list[_Scored]]:
-    """Return dataset -> its systems, each once; datasets of one name and other data have a hash behind it."""
+    """Return dataset -> its systems, each once; datasets of one name and other data have a hash after it."""
     data: dict[str, dict[str, list[_Scored]]] = {}
     for one in sorted(scored, key=lambda one: (one.record.dataset.name, one.record.created, one.record.id)):
         facts = one.record.dataset

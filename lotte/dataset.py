@@ -200,5 +200,5 @@ def _sha256(lines: Iterable[str]) -> str:
         try:
             digest.update(line.encode())
         except UnicodeEncodeError:
-            raise CorruptFileError(f"{shown(line)} has half of a character, which no file can hold") from None
+            raise CorruptFileError(f"{shown(line)} contains an unpaired surrogate, which no file can hold") from None
     return digest.hexdigest()

@@ -24,7 +24,7 @@ def parsed(line: str | bytes, where: str) -> dict[str, Any]:
 
 
 def string(value: dict[str, Any], key: str, where: str) -> str:
-    """Return the string under this key. Raises CorruptFileError if there is none, or half a character."""
+    """Return the string under this key. Raises CorruptFileError if there is none, or an unpaired surrogate."""
     text = value.get(key)
     if not isinstance(text, str):
         raise CorruptFileError(f"{where}: {key!r} must be a string, found {shown(text)}")

@@ -295,7 +295,7 @@ def open_checked(index: Path | IndexFolder, recipe: "DataclassInstance") -> Inde
         made_from = str(folder.meta["corpus"]["sha256"])[:8]
         raise MismatchError(
             f"{folder.path} was built by {spelled(made_by)} from corpus {made_from}; you asked for {spelled(request)}. "
-            "Build it again with `lotte index`, or ask with its own options."
+            "Build it again with `lotte index`, or search with its own options."
         )
     return folder
 

@@ -91,7 +91,7 @@ def read(path: Path) -> dict[str, Any]:
             f"{path} has format {shown(meta.get('format'), 20)}, this is {FORMAT}. Build it again with `lotte index`."
         )
     if ("digest" in meta or "sizes" in meta) and not artifact.is_sealed(text, meta.get("digest")):
-        raise CorruptFileError(f"{path / META} is not what was written; {AGAIN}")
+        raise CorruptFileError(f"{path / META} differs from what was written; {AGAIN}")
     _check(path / META, meta, _SHAPE | {key: shape for key, shape in _MORE.items() if key in meta}, "")
     if ("digest" in meta or "sizes" in meta) and not {"files", "sizes"} <= meta.keys():
         raise CorruptFileError(f"{path / META}: expected files with their sha256, and sizes; {AGAIN}")

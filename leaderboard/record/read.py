@@ -29,7 +29,7 @@ def parsed(path: Path) -> Record | list[str]:
     """
     try:
         if path.stat().st_size > LARGEST:
-            raise CorruptFileError(f"{path} is larger than {LARGEST >> 20} MB, which no record is")
+            raise CorruptFileError(f"{path} is larger than {LARGEST >> 20} MB, too large for a record")
         content = json_of(path.read_bytes(), path)
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
         raise absent(path, "; `lotte eval` makes it, a record: SYSTEM/DATASET.json") from None

@@ -131,8 +131,8 @@ def _require_repetition(submitted: _Submitted, original: Path, first: Record) ->
         raise MismatchError(f"{path} is not a repetition of {original}: {odd[0]} was {was}, and is {now}")
     if by in (adders := {str(entry.get("by")) for entry in first.verification.log if entry.get("what") == RESCORED}):
         raise MismatchError(
-            f"{original} was added by {by}, and repeating it takes somebody else: name them with --by; "
-            f"on its log stand {', '.join(sorted(adders))}"
+            f"{original} was added by {by}, and a repetition must be by somebody else: name them with --by; "
+            f"its log names {', '.join(sorted(adders))}"
         )
 
 

@@ -36,7 +36,7 @@ BLOCK = frozenset(
 )
 
 # The tags that Markdown makes, as it spells them, as an attribute of XML spells that:
-# lower case, quoted values, nothing else. The shapes behind a name stand there by how often they occur
+# lower case, quoted values, nothing else. The shapes after a name stand there by how often they occur
 _ATTRIBUTE = rb"(?: [a-z-]+=&quot;[^&]*(?:&amp;[^&]*)*&quot;)"
 _TAG = re.compile(
     rb"&lt;(/[a-z][a-z0-9]*(?=&gt;)|[a-z][a-z0-9]*)"

@@ -50,7 +50,7 @@ def read(folder: Path) -> dict[str, Any]:
         raise MismatchError(f"{path} has format {shown(stated)}, this is {FORMAT!r}; build again, or use its version")
     files = manifest.get("files")
     if not isinstance(files, dict) or {*map(type, files.values())} - {str} or any(map(why_not, files)):
-        raise CorruptFileError(f"{path} lists no files of its folder with their sha256. Build again.")
+        raise CorruptFileError(f"{path} does not list the files of its folder with their sha256. Build again.")
     return manifest
 
 
@@ -108,7 +108,7 @@ def _own(folder: Path, manifest: dict[str, Any]) -> Iterator[str]:
             yield f"changed\t{NAME}\tit holds {shown(odd[0])}, which no build writes"
         elif DIGEST not in manifest:
             yield from _recounted(folder, manifest)
-    except (ValueError, RecursionError):  # NaN, or half a character
+    except (ValueError, RecursionError):  # NaN, or an unpaired surrogate
         yield f"changed\t{NAME}\tit holds what no build writes"
 
 

@@ -173,7 +173,7 @@ class XmlRows:
         begun, clean, rest = False, True, b""
         for block in self._blocks:
             clean_block, lines = _looked_through(block)
-            # `rest` stands behind a "<row" (or is the opening of the file); a tag may be cut in the middle
+            # `rest` stands after a "<row" (or is the opening of the file); a tag may be cut in the middle
             # of it, so it is split again together with what follows
             lines += rest.count(b"\n")
             pieces = (rest + block).split(b"<row")
@@ -226,7 +226,7 @@ class XmlRows:
                 if read is None:
                     if end := self._end_in(piece):
                         raise CorruptFileError(
-                            f"{self.path}:{self._line_of(self._at)}: rows stand behind </{self.root}>, where the table "
+                            f"{self.path}:{self._line_of(self._at)}: rows after </{self.root}>, where the table "
                             f"ends, after {shown(piece[end:].strip(), 40)}. Fetch the dump again."
                         )
                     self.refuse("not a row in XML")
@@ -242,7 +242,7 @@ class XmlRows:
         return end_tag.end() if end_tag else 0
 
     def _last(self, rest: bytes, begun: bool, clean: bool) -> Iterator[XmlRow]:
-        """What stands behind the last `<row`: a row and the end of the file."""
+        """What stands after the last `<row`: a row and the end of the file."""
         head = b"<row" if begun else b""
         rest, is_open = _without_comments(head + rest, self.root)
         rest = rest.removeprefix(head)
@@ -267,7 +267,7 @@ class XmlRows:
         if behind:
             line = self._line + rest.count(10, 0, end)
             raise CorruptFileError(
-                f"{self.path}:{line}: found {shown(behind, 40)} behind </{self.root}>, where the table ends. "
+                f"{self.path}:{line}: found {shown(behind, 40)} after </{self.root}>, where the table ends. "
                 "Fetch the dump again, or remove it."
             )
         rest = rest[: rest.rindex(b"</", 0, end)]

@@ -61,7 +61,8 @@ class DenseRetriever:
         }  # fmt: skip
         for name, known in choices.items():
             if getattr(self, name) not in known:
-                raise ValueError(f"{name} is one of {', '.join(filter(None, known))}, not {shown(getattr(self, name))}")
+                one_of = ", ".join(filter(None, known))
+                raise ValueError(f"{name} must be one of {one_of}, not {shown(getattr(self, name))}")
         for name in ("query_maxlen", "doc_maxlen"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} is 1 or more, or 0 for what the checkpoint says, not {getattr(self, name)}")

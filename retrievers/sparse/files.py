@@ -56,7 +56,7 @@ def by_id(path: Path) -> dict[str, dict[str, float]]:
     found: dict[str, dict[str, float]] = {}
     for where, text_id, weights in read(path):
         if text_id in found:
-            raise CorruptFileError(f"{where}: id {shown(text_id)} is there twice")
+            raise CorruptFileError(f"{where}: id {shown(text_id)} occurs twice")
         found[text_id] = weights
     return found
 
@@ -64,7 +64,7 @@ def by_id(path: Path) -> dict[str, dict[str, float]]:
 def in_order(path: Path, doc_ids: Sequence[str]) -> Iterator[dict[str, float]]:
     """Yield the weights of each document of a collection, in its order.
 
-    Raises  CorruptFileError as `read`, and for an id that is there twice;
+    Raises  CorruptFileError as `read`, and for an id that occurs twice;
             MismatchError for an id that the collection lacks, or a document without a line
     """
     texts = read(path)
@@ -138,7 +138,7 @@ def _looked_up(path: Path, doc_ids: Sequence[str], begin: int) -> Iterator[dict[
                 raise MismatchError(f"{where}: id {shown(text_id)} is not a document of the collection")
             row = int(text_id) if row_of is None else row_of[text_id]
             if file_of[row] >= 0:
-                raise CorruptFileError(f"{where}: id {shown(text_id)} is there twice")
+                raise CorruptFileError(f"{where}: id {shown(text_id)} occurs twice")
             file_of[row], line_of[row] = number, line
     if len(lacking := np.flatnonzero(file_of < 0)):
         raise MismatchError(

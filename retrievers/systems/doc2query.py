@@ -94,7 +94,7 @@ class Doc2Query(BM25):
 
     def change(self, path: Path, *, delete: Sequence[str], add: Corpus | None) -> None:
         """Refuse: further documents would need expansions."""
-        raise UnavailableError("an index of doc2query is built whole; index the changed collection again")
+        raise UnavailableError("an index of doc2query cannot be changed; index the changed collection again")
 
     def open_described(self, found: index_folder.IndexFolder) -> LexicalIndex:
         opened = super().open_described(found)

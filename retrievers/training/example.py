@@ -44,7 +44,7 @@ def parsed(line: bytes | str, where: str) -> Example:
 
 
 def no_line(where: str, expected: str, line: str, error: Exception) -> CorruptFileError:
-    """Return the error for a line that is none, with the id or score that is none, which may stand far behind in it."""
+    """Return the error for a line that is none, with the id or score that is none, which may stand far into it."""
     why = f" ({error})" if isinstance(error, NoNumberError) and len(line) > SHOWN else ""
     return CorruptFileError(f"{where}: expected {expected}, found {line[:SHOWN]!r}{why}")
 

@@ -182,7 +182,7 @@ class TctTraining(PairTraining[TctRecipe]):
         TctTokens(named.tokenizer, settings)
         if settings.doc_maxlen > named.positions:
             raise MismatchError(
-                f"{named.name} has {named.positions} positions, and the student asks for {settings.doc_maxlen}: "
+                f"{named.name} has {named.positions} positions, but the student needs {settings.doc_maxlen}: "
                 f"doc_maxlen and the {MARKED} tokens before a text"
             )
         if self.recipe.teacher and not named.steps():

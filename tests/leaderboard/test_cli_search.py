@@ -64,7 +64,7 @@ def test_an_index_serves_eval_too(typed, index):
     assert done.stderr == f"{index}: this index is used again\n"
 
 
-WHOLE = "an index of hybrid is built whole; index the changed collection again"
+WHOLE = "an index of hybrid cannot be changed; index the changed collection again"
 
 
 @pytest.mark.parametrize(

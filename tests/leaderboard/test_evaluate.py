@@ -215,7 +215,7 @@ def test_lottes_layout_is_written_for_lotte_and_refused_for_others_before_the_wo
     counting = Counting()
     with pytest.raises(LotteError) as raised:
         list(evaluate("mine", counting, [tiny, mirrored], asked))
-    assert str(raised.value) == "--rankings writes the layout of LoTTE, and beir/mirror is not part of it"
+    assert str(raised.value) == "--rankings writes LoTTE's layout, but beir/mirror is not part of LoTTE"
     assert not counting.corpora
 
 

@@ -46,13 +46,13 @@ def test_the_spelling_of_json_is_no_matter(tmp_path, record):
 
 
 @pytest.mark.parametrize(("old", "new", "said"), [
-    ('"created":', '"created": "2001", "created":', "the key 'created' is there twice"),
-    ('"depth":', '"depth": 3, "depth":', "the key 'depth' is there twice"),
+    ('"created":', '"created": "2001", "created":', "the key 'created' occurs twice"),
+    ('"depth":', '"depth": 3, "depth":', "the key 'depth' occurs twice"),
     ('"depth": 3', '"depth": 1e999', "a number in it is not finite"),
     ('"depth": 3', '"depth": NaN', "a number in it is not finite"),
     ('"depth": 3', '"depth": ' + "9" * 5000, "no JSON"),
     ('"depth": 3', '"depth": ' + "[" * 100_000, "nested too deeply"),
-    ('"depth": 3', '"depth": "\\ud800"', "a text in it has half of a character"),
+    ('"depth": 3', '"depth": "\\ud800"', "a text in it contains an unpaired surrogate"),
 ])  # fmt: skip
 def test_what_two_programs_would_read_otherwise_is_one_line(record, old, new, said):
     text = record.read_text()

@@ -60,7 +60,7 @@ def test_no_list_is_named_that_there_is_not():
 
 def test_measures_below_the_depth_of_a_ranking_are_said(typed, tmp_path):
     done = typed("eval", "--retriever", "overlap", SCIENCE, "--k", 2, "--measure", "R@3", "--out", tmp_path)
-    assert done.stderr == f"{SCIENCE}: rankings are 2 deep, so Success@5, R@3 can count no more than that\n"
+    assert done.stderr == f"{SCIENCE}: rankings are 2 deep, so Success@5, R@3 cannot count more than that\n"
 
 
 def test_nothing_is_said_of_a_depth_that_takes_in_the_whole_collection(typed, tmp_path):

@@ -176,7 +176,7 @@ def test_answers_that_the_collection_lacks_are_counted(tmp_path):
     said = []
     order = Order(out=tmp_path / "out", say=said.append)
     list(evaluate("overlap", retriever(), [asked({"q": {"1": 1, "9": 1}})], order))
-    assert said == ["1 of the 2 relevant documents of mine are not in its collection, so nobody can find them; the first is '9'"]
+    assert said == ["1 of the 2 relevant documents of mine are not in its collection, so no query can find them; the first is '9'"]
 
 
 def test_judgments_of_other_ids_altogether_are_refused_before_anything_is_indexed(tmp_path):

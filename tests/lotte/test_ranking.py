@@ -86,12 +86,12 @@ SIX = "6 (TREC: query Q0 document rank score tag), 4 (LoTTE: query document rank
         (
             T + T,
             CorruptFileError,
-            ":2: document 'd1' is there a second time for query '1'; a ranking names a document once",
+            ":2: document 'd1' occurs a second time for query '1'; a ranking names a document once",
         ),
         (
             M + "2\td1\t1\n1\td1\t2\n",
             CorruptFileError,
-            ":3: document 'd1' is there a second time for query '1'; a ranking names a document once",
+            ":3: document 'd1' occurs a second time for query '1'; a ranking names a document once",
         ),
         (
             T + "7 Q0 d1 1 2.0 t\n",
@@ -219,11 +219,11 @@ def test_a_run_in_json_is_read_as_ranx_and_pytrec_eval_write_it(file, tmp_path):
     [
         ('{"9": {"d1": 1}}', MismatchError, "query '9' is not one of the dataset's 3; is this a run of another"),
         ('{"1": {"d9": 1}}', MismatchError, "query '1': document 'd9' is not in the collection"),
-        ('{"1": {"d1": 1, "d1": 2}}', CorruptFileError, r"no JSON .*'d1' is there twice"),
+        ('{"1": {"d1": 1, "d1": 2}}', CorruptFileError, r"no JSON .*'d1' occurs twice"),
         ('{"1": ["d1"]}', CorruptFileError, r"query '1': expected an object, document to score, found \['d1'\]"),
-        ('{"1": {"d1": NaN}}', CorruptFileError, "query '1': document 'd1' has the score nan, no float32"),
-        ('{"1": {"d1": true}}', CorruptFileError, "document 'd1' has the score True, no float32"),
-        ('{"1": {"d1": 1e39}}', CorruptFileError, r"document 'd1' has the score 1e\+39, no float32"),
+        ('{"1": {"d1": NaN}}', CorruptFileError, "query '1': document 'd1' has the score nan, which is not a float32"),
+        ('{"1": {"d1": true}}', CorruptFileError, "document 'd1' has the score True, which is not a float32"),
+        ('{"1": {"d1": 1e39}}', CorruptFileError, r"document 'd1' has the score 1e\+39, which is not a float32"),
         ('{"1": {"d1": 1', CorruptFileError, "no JSON"),
     ],
 )

@@ -131,10 +131,10 @@ def test_a_build_that_was_not_finished_is_no_collection(tmp_path):
             '{"qid": 0\n',
             ":1: no JSON (Expecting ',' delimiter: line 1 column 10 (char 9))",
         ),
-        ("qas.forum.jsonl", TOPIC["qas.forum.jsonl"] * 2, ":3: query 0 is there a second time"),
+        ("qas.forum.jsonl", TOPIC["qas.forum.jsonl"] * 2, ":3: query 0 occurs a second time"),
         ("qas.forum.jsonl", '{"qid": 7, "answer_pids": [1]}\n', ":1: query 7 has no line in questions.forum.tsv"),
         ("questions.forum.tsv", TOPIC["questions.forum.tsv"] + "2\tx\n", ":3: query 2 has no line in qas.forum.jsonl"),
-        ("questions.forum.tsv", "0\ta\n0\tb\n", ":2: query 0 is there a second time"),
+        ("questions.forum.tsv", "0\ta\n0\tb\n", ":2: query 0 occurs a second time"),
         (
             "questions.forum.tsv",
             "0\ta\tb\n",
@@ -231,8 +231,8 @@ def test_beirs_layout(tmp_path):
         ("corpus.jsonl", '{"_id": 5.0, "text": "x"}\n', ":1: '_id' must be a string or an integer, found 5.0"),
         ("corpus.jsonl", '{"_id": "5"}\n', ":1: 'text' must be a string, found None"),
         ("corpus.jsonl", '{"_id": "5", "text": "\\ud800"}\n', ":1: 'text' is not text (surrogates not allowed at 0)"),
-        ("corpus.jsonl", '{"_id": "a", "text": ""}\n' * 2, ":2: _id 'a' is there a second time"),
-        ("queries.jsonl", '{"_id": "a", "text": ""}\n' * 2, ":2: query 'a' is there a second time"),
+        ("corpus.jsonl", '{"_id": "a", "text": ""}\n' * 2, ":2: _id 'a' occurs a second time"),
+        ("queries.jsonl", '{"_id": "a", "text": ""}\n' * 2, ":2: query 'a' occurs a second time"),
         ("qrels/test.tsv", "q7\tMED-1\t1\n", ":1: query 'q7' has no line in queries.jsonl"),
         (
             "qrels/test.tsv",

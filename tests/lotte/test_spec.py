@@ -79,7 +79,7 @@ def test_a_file_changes_single_options_and_the_rest_is_lottes(tmp_path):
         ("[options]\nforum_size = -1\n[topics.a]\ntest = ['x.com']", "option forum_size must be 0 or more, not -1"),
         (
             "[options]\nclosed = 'maybe'\n[topics.a]\ntest = ['x.com']",
-            "option closed is one of 'keep', 'drop', not 'maybe'",
+            "option closed must be one of 'keep', 'drop', not 'maybe'",
         ),
         (
             "[options]\nuntil = 'May'\n[topics.a]\ntest = ['x.com']",

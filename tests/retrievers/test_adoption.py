@@ -206,7 +206,7 @@ def test_the_command_takes_an_index_and_its_collection(pylate, tmp_path):
     done = lotte("index", "--retriever", "bm25", tmp_path / "mine.tsv", "--collection", "x", "--out", tmp_path / "b")
     assert done.returncode == 1 and done.stderr.endswith("mine.tsv is none that is read here\n")
     done = lotte("index", "--collection", "x", "--add", "y", "--out", tmp_path / "b")
-    assert done.stderr == "error: --collection goes with an index of another program, to be taken over\n"
+    assert done.stderr == "error: --collection needs an index of another program, to be taken over\n"
 
 
 def test_an_index_without_a_map_has_its_places_for_ids(tmp_path):

@@ -112,7 +112,7 @@ def test_an_index_of_bm25_is_not_opened_as_one(tmp_path):
     from lotte import Doc, Docs
 
     load("bm25").index(Docs((Doc("a", "moon"),)), tmp_path / "index")
-    with pytest.raises(CorruptFileError, match=r"meta\.json: no segments, so no index of late interaction"):
+    with pytest.raises(CorruptFileError, match=r"meta\.json: no segments, so it is not a late-interaction index"):
         open_index(tmp_path / "index")
 
 

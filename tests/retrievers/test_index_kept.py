@@ -23,7 +23,7 @@ def test_an_index_with_somebody_s_file_in_it_is_not_replaced(bm25_index, five_do
 
 @pytest.mark.parametrize("exchanges", [True, False])
 def test_an_old_folder_or_the_new_one_stands_at_every_moment(tmp_path, monkeypatch, exchanges):
-    """A stop behind each step of a replacement, on systems that exchange two names at once and on others."""
+    """A stop after each step of a replacement, on systems that exchange two names at once and on others."""
     for stop in range(6):
         place = tmp_path / str(stop) / "index"
         for name in ("index", "new"):

@@ -204,7 +204,7 @@ def test_what_is_said_each_time_is_not_done_because_an_index_says_it(index, stag
     naming(index, stages)
     with pytest.raises(LotteError) as error:
         registry.open_index(index_folder.described(index))
-    assert f"asks for {asked!r}, which is done only where the command line says it: -o of=" in str(error.value)
+    assert f"asks for {asked!r}, which is allowed only on the command line: -o of=" in str(error.value)
 
 
 def test_a_file_that_is_named_again_is_read(tmp_path, run_file):

@@ -220,7 +220,7 @@ def test_lines_of_others_train_the_teacher_and_the_student(tmp_path, plain):
 @pytest.mark.parametrize(
     ("option", "says"),
     [
-        ("doc_maxlen=61", "has 64 positions, and the student asks for 65: doc_maxlen and the 4 tokens before a text"),
+        ("doc_maxlen=61", "has 64 positions, but the student needs 65: doc_maxlen and the 4 tokens before a text"),
         ("student.batch=99", r"^student\.batch=99 is more than the \d+ lines"),
         ("student.nway=14", r"^student\.nway=14 asks for 13 negatives of a question, and there are 10 at most"),
     ],

@@ -228,7 +228,7 @@ def test_weights_that_cannot_be_read_are_one_line(tmp_path, trained):
 def test_pairs_longer_than_the_model_has_places_for_are_one_line(trained):
     with pytest.raises(MismatchError) as error:
         CrossEncoder.load(trained, maxlen=300)
-    assert str(error.value) == "cross has 256 positions, and pairs of 300 tokens are asked for"
+    assert str(error.value) == "cross has 256 positions, but pairs have 300 tokens"
 
 
 def test_saved_and_loaded_it_gives_the_same_scores(tmp_path, start):

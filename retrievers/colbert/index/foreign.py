@@ -167,7 +167,7 @@ class Theirs:
 
     @cached_property
     def _merged(self) -> dict[str, Integers]:
-        """Return where the chunks start in fast-plaid's merged files. Rows of padding stand behind the last.
+        """Return where the chunks start in fast-plaid's merged files. Rows of padding stand after the last.
 
         Older versions keep no manifest, and merge what the document lengths say.
         """

@@ -52,7 +52,7 @@ def read(folder: Path, lengths: Sequence[int], say: Callable[[str], None]) -> Se
     if lacking := [place for place, length in enumerate(lengths) if length and place not in by_place]:
         raise MismatchError(
             f"{path} has no id for {len(lacking):,} of {len(lengths):,} documents, the first of which is "
-            f"{lacking[0]}; is it of another index?"
+            f"{lacking[0]}; does it belong to another index?"
         )
     found = {place: ids.word(str(doc_id)) or "''" for place, doc_id in by_place.items()}
     if changed := [place for place, doc_id in found.items() if doc_id != str(by_place[place])]:
@@ -133,7 +133,7 @@ def plain_pickle(path: Path) -> dict[Any, Any]:
             f"pickle.load(open('{name}.pkl', 'rb')).items()}}, open('{name}.json', 'w'))\""
         ) from None
     except (ValueError, IndexError, KeyError, TypeError) as error:
-        raise CorruptFileError(f"{path}: the pickle is cut or damaged ({reason(error)}); copy it again") from None
+        raise CorruptFileError(f"{path}: the pickle is truncated or damaged ({reason(error)}); copy it again") from None
 
 
 class _OtherError(Exception):

@@ -59,7 +59,7 @@ def convert(source: Checkpoint, out: Path, wanted: Wanted, say: Callable[[object
         settings=source.settings,
     )
     if source.pooling.factor > 1:
-        say(f"{source.name} pools {source.pooling.factor:g} tokens of a document; what is written has all of them")
+        say(f"{source.name} pools {source.pooling.factor:g} tokens into one vector; what is written does not")
     extra = _extra(source.folder)
     if projection is not None and (graph := _graph(source, wanted, say)):
         extra |= {onnx_graph.NAME: graph}

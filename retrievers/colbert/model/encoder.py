@@ -161,7 +161,7 @@ class Encoder:
         """Return (B, Q, H), each vector of length 1.
 
         Q is query_maxlen. A model that does not fill its queries up gives the longest
-        one its width, and rows of zeros behind the shorter: they add nothing to MaxSim.
+        one its width, and rows of zeros after the shorter: they add nothing to MaxSim.
         """
         tokens = self.tokens.queries(texts)
         vectors, starts = self.encode(tokens, np.float32)

@@ -191,7 +191,7 @@ def _check(model: TrainedModel) -> None:
     shapes = {name: tuple(value.shape) for name, value in model.state.items() if not checkpoint.is_spare(name)}
     if wrong := sorted(name for name in expected.keys() | shapes.keys() if expected.get(name) != shapes.get(name)):
         name = wrong[0]
-        raise ValueError(f"state: {name!r} is {shapes.get(name, 'missing')}; config.json asks for {expected.get(name)}")
+        raise ValueError(f"state: {name!r} is {shapes.get(name, 'missing')}; config.json requires {expected.get(name)}")
 
 
 def _prefixed(model: TrainedModel) -> dict[str, "Tensor"]:
@@ -232,7 +232,7 @@ def _refuse_loss(settings: ModelConfig, said: ModelConfig) -> None:
     for name, value in asdict(settings).items():
         if value != (read := getattr(said, name)):
             raise MismatchError(
-                f"{config.METADATA} has no word for {name}={value!r} (it would be read as {read!r}), so other packages "
+                f"{config.METADATA} cannot express {name}={value!r} (it would be read as {read!r}), so other packages "
                 "would give other vectors"
             )
 

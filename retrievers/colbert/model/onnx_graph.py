@@ -4,7 +4,7 @@ The graph is written from the tensors, operator by operator, so it needs `onnx` 
 bytes for the same weights. What it leaves to whoever runs it is what `tokens.py` does: markers, masks, and which
 tokens of a document are kept.
 
-  input_ids       (B, N) int64      token ids; what is behind a text's end may be any token
+  input_ids       (B, N) int64      token ids; what is after a text's end may be any token
   attention_mask  (B, N) int64      1 for a token that the others look at; a query's [MASK] tokens have 0 unless
                                     the checkpoint says attend_to_mask_tokens
   vectors         (B, N, H) float32

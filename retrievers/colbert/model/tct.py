@@ -69,7 +69,7 @@ class TctTokens:
         return self._read(self._doc_tokenizer, [f"{DOC}{text}" for text in texts])
 
     def _read(self, reader: Any, texts: list[str]) -> Tokens:
-        # half a character, which no UTF-8 has, becomes a question mark
+        # an unpaired surrogate, which no UTF-8 has, becomes a question mark
         given = [text.encode("utf-8", "replace").decode() for text in texts]
         with reported(f"{self.path}: the tokenizer cannot read a text"):
             rows = [np.array(read.ids, np.int64) for read in reader.encode_batch_fast(given, add_special_tokens=False)]

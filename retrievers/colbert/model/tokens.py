@@ -108,7 +108,7 @@ class TextTokens:
         reader = self._query_tokenizer if query else self._doc_tokenizer
         marker = self._query_marker if query else self._doc_marker
         prompt = self._query_prompt if query else self._doc_prompt
-        # half a character, which no UTF-8 has, becomes a question mark
+        # an unpaired surrogate, which no UTF-8 has, becomes a question mark
         given = [(prompt + text).encode("utf-8", "replace").decode() for text in texts]
         with reported(f"{self.path}: the tokenizer cannot read a text"):  # what a file says may fail on a text only
             rows: list[list[int]] = [encoding.ids for encoding in reader.encode_batch_fast(given)]
@@ -144,7 +144,7 @@ class TextTokens:
             raise CorruptFileError(f"{where}: mask_token is {shown(named)}, not a text")
         found: int | None = self._query_tokenizer.token_to_id(named)
         if found is None:
-            raise MismatchError(f"{path} has no token {shown(named)}, with which queries are filled up")
+            raise MismatchError(f"{path} has no token {shown(named)}, which pads queries")
         return found
 
 
