@@ -87,9 +87,9 @@ class LateInteraction:
             raise ValueError(f"bits must be 1, 2 or 4, not {self.bits}")
         for name in ("query_maxlen", "doc_maxlen", "centroids", *STAGE_SIZES, "threads", "seed"):
             if getattr(self, name) < 0:
-                raise ValueError(f"{name} is 0 or more, not {getattr(self, name)}")
+                raise ValueError(f"{name} must be 0 or more, not {getattr(self, name)}")
         if not (self.pool == 0 or 1 <= self.pool < inf):
-            raise ValueError(f"pool must be 1 or more, or 0 for what the checkpoint says, not {self.pool}")
+            raise ValueError(f"pool must be 1 or more, or 0 for the checkpoint's, not {self.pool}")
         if self.iterations < 1:
             raise ValueError(f"iterations must be 1 or more, not {self.iterations}")
 

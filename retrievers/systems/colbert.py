@@ -105,10 +105,10 @@ class ColBERT:
             raise ValueError(f"bytes must be 2 or 4, not {self.bytes}")
         for name in ("partitions", "sub_vectors", "depth", "nprobe", "faiss_depth"):
             if getattr(self, name) < 1:
-                raise ValueError(f"{name} is 1 or more, not {getattr(self, name)}")
+                raise ValueError(f"{name} must be 1 or more, not {getattr(self, name)}")
         for name in ("query_maxlen", "doc_maxlen", "seed", "threads"):
             if getattr(self, name) < 0:
-                raise ValueError(f"{name} is 0 or more, not {getattr(self, name)}")
+                raise ValueError(f"{name} must be 0 or more, not {getattr(self, name)}")
         if self.nprobe > self.partitions:
             raise ValueError(f"nprobe must be at most the number of partitions, {self.partitions}, not {self.nprobe}")
 

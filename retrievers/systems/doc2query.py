@@ -57,7 +57,7 @@ class Doc2Query(BM25):
         super().__post_init__()
         for name in ("samples", "top_k", "maxlen", "doc_maxlen"):
             if getattr(self, name) < 1:
-                raise ValueError(f"{name} is 1 or more, not {getattr(self, name)}")
+                raise ValueError(f"{name} must be 1 or more, not {getattr(self, name)}")
 
     @property
     def has_theirs(self) -> bool:

@@ -84,7 +84,7 @@ class Splade:
             raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}, not {shown(self.precision)}")
         for name in ("query_maxlen", "doc_maxlen", "query_terms", "doc_terms"):
             if getattr(self, name) < 0:
-                raise ValueError(f"{name} is 1 or more, or 0, not {getattr(self, name)}")
+                raise ValueError(f"{name} must be 1 or more, or 0, not {getattr(self, name)}")
         if self.batch < 1:
             raise ValueError(f"batch must be 1 or more, not {self.batch}")
 

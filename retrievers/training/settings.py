@@ -45,7 +45,7 @@ def _require_words(settings: Any) -> None:
     for name, known in _WORDS.items():
         value = getattr(settings, name, known[0])
         if not is_dataclass(value) and value not in known:
-            raise LotteError(f"{name} is {' or '.join(map(repr, known))}, not {value!r:.60}")
+            raise LotteError(f"{name} must be {' or '.join(map(repr, known))}, not {value!r:.60}")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -112,7 +112,7 @@ def test_somebodys_ranking_is_scored_without_a_retriever(typed, tmp_path, text):
         ([SCIENCE], "`lotte eval` needs --retriever NAME, or --run FILE with an existing ranking"),
         ([SCIENCE, "--run", "x"], "--run is a ranking for one dataset, and 2 were named"),
         (["lotte/science/test/forum", "--run", "x"], "x is not there"),
-        (["--retriever", "nowhere:make"], "no module is named 'nowhere', which --retriever nowhere:make asks for"),
+        (["--retriever", "nowhere:make"], "no module is named 'nowhere', which --retriever nowhere:make names"),
     ],
 )
 def test_an_error_is_one_line(typed, words, message):

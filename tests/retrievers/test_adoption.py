@@ -204,7 +204,7 @@ def test_the_command_takes_an_index_and_its_collection(pylate, tmp_path):
     assert (done.returncode, done.stdout) == (0, f"{tmp_path / 'ours'}\n"), done.stderr
     assert texts_of(tmp_path / "ours", "doc-3")[0] == ["text 3"]
     done = lotte("index", "--retriever", "bm25", tmp_path / "mine.tsv", "--collection", "x", "--out", tmp_path / "b")
-    assert done.returncode == 1 and done.stderr.endswith("mine.tsv is none that is read here\n")
+    assert done.returncode == 1 and done.stderr.endswith("mine.tsv is not one that can be read\n")
     done = lotte("index", "--collection", "x", "--add", "y", "--out", tmp_path / "b")
     assert done.stderr == "error: --collection needs an index of another program, to be taken over\n"
 

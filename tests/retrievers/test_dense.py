@@ -223,12 +223,12 @@ def test_each_of_dpr_s_own_encoders_is_the_bert_that_it_is(bare, tmp_path, tower
 @pytest.mark.parametrize(
     ("option", "said"),
     [
-        ("pooling=median", "pooling is one of mean, cls"),
+        ("pooling=median", "pooling must be one of mean, cls"),
         ("similarity=euclidean", "similarity must be one of dot, cosine"),
-        ("doc_maxlen=-1", "doc_maxlen is 1 or more"),
-        ("query_maxlen=-3", "query_maxlen is 1 or more"),
+        ("doc_maxlen=-1", "doc_maxlen must be 1 or more"),
+        ("query_maxlen=-3", "query_maxlen must be 1 or more"),
         ("search=lsh", "search must be one of exact, hnsw, ivf"),
-        ("vectors=int8", "vectors is one of float32, float16"),
+        ("vectors=int8", "vectors must be one of float32, float16"),
         ("batch=0", "batch must be 1 or more"),
         ("precision=int4", "precision must be one of fp32"),
     ],

@@ -205,7 +205,7 @@ def test_a_damaged_build_is_one_line(sample, tmp_path):
     (copy / manifest.NAME).write_text(json.dumps(record))
     refused(CorruptFileError, "manifest.json is damaged")
     (copy / manifest.NAME).unlink()
-    refused(UnavailableError, "no whole build")
+    refused(UnavailableError, "not a complete build")
 
 
 @pytest.mark.skipif(not STACKEXCHANGE.is_dir(), reason=f"{STACKEXCHANGE} is not here: the dumps beside the project")

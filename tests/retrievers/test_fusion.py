@@ -63,7 +63,7 @@ def test_the_order_of_the_runs_does_not_matter(method, lists):
     [
         (["of=bm25"], "of must name two or more systems"),
         (["of=bm25+overlap", "method=best"], "method must be one of rrf, convex, scores, not 'best'"),
-        (["of=bm25+overlap", "weights=1"], "weights are 2 numbers"),
+        (["of=bm25+overlap", "weights=1"], "weights must be 2 numbers"),
         (["of=bm25+overlap", "weights=1,nan"], "weights must be numbers of 0 or more"),
         (["of=bm25+overlap", "weights=0,0"], "weights must be numbers of 0 or more, not all 0"),
         (["of=bm25+overlap", "depth=0"], "depth must be 1 or more"),

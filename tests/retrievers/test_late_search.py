@@ -222,7 +222,7 @@ def test_an_index_of_the_original_becomes_one_of_ours(tmp_path):
     [
         ("bits=3", "colbertv2: bits must be 1, 2 or 4, not 3"),
         ("search=best", "colbertv2: search must be one of auto, paper, pruned, exact, not 'best'"),
-        ("probe=-1", "colbertv2: probe is 0 or more, not -1"),
+        ("probe=-1", "colbertv2: probe must be 0 or more, not -1"),
         ("exact=maybe", "colbertv2: exact takes bool, not 'maybe'"),
     ],
 )

@@ -109,7 +109,7 @@ def test_what_cannot_be_done_changes_nothing(tmp_path, system, delete, add, mess
 def test_texts_that_are_gone_are_asked_for(tmp_path, system):
     system.index(corpus(tmp_path / "first", FIRST), tmp_path / "i")
     (tmp_path / "first" / "corpus.jsonl").unlink()
-    with pytest.raises(UnavailableError, match=r"needs the texts, but the collection of .* is not at .*corpus\.jsonl any more; put the"):
+    with pytest.raises(UnavailableError, match=r"needs the texts, but the collection of .* is no longer at .*corpus\.jsonl; put the"):
         system.change(tmp_path / "i", delete=["a"], add=None)
 
 

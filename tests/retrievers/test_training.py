@@ -173,7 +173,7 @@ def test_settings_are_read_by_their_types():
     ("rounds=two", "rounds takes int, not 'two'"),
     ("distil.in_batch=yes", "distil.in_batch takes bool, not 'yes'"),
     ("rounds", "rounds has no value; write -o rounds=VALUE"),
-    ("teacher_negatives=mine", "teacher_negatives is 'bm25' or 'mined', not 'mine'"),
+    ("teacher_negatives=mine", "teacher_negatives must be 'bm25' or 'mined', not 'mine'"),
     ("v1=3", "training has no setting 'v1'"),
 ])  # fmt: skip
 def test_a_setting_that_cannot_be_is_one_line(option, line):
