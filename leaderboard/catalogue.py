@@ -102,7 +102,7 @@ def match(patterns: Iterable[str], data: Path) -> tuple[list[Dataset], list[str]
             absent |= dict.fromkeys(not_there)
         for dataset in datasets:
             if chosen.setdefault(dataset.name, dataset) is not dataset:
-                raise LotteError(f"{dataset.name} is asked for twice: {given} is not the first to hold it")
+                raise LotteError(f"{dataset.name} was named twice: {given} is not the first to hold it")
     return list(chosen.values()), list(absent)
 
 

@@ -119,7 +119,7 @@ def compare_values(
     resamples  of the test and of the bootstrap; by default 10,000, and for the test what `enough` says
     ends       of the interval: "percentile" or "bca"
 
-    Raises  MismatchError if the systems' queries differ; CorruptFileError if a value is no finite number;
+    Raises  MismatchError if the systems' queries differ; CorruptFileError if a value is not a finite number;
             LotteError if there are fewer than 2 queries or more than MOST systems
     """
     return compare_macro({"": values}, resamples=resamples, seed=seed, ends=ends)

@@ -62,7 +62,7 @@ class _Systems:
     def on_one(
         self, dataset: str, measure: str, by: str, data: Path | None, *, needs_groups: bool = True
     ) -> tuple[ComparisonRows, Table]:
-        """Return the rows of a dataset, and the values of the systems that are no repeats."""
+        """Return the rows of a dataset, and the values of the systems that are not repeats."""
         kept = [number for number, first in enumerate(self.firsts) if first == number]
         records = [self.records[number][dataset] for number in kept]
         chosen = measure or records[0].official
@@ -79,7 +79,7 @@ class _Systems:
     def on(
         self, datasets: Sequence[str], measure: str, tables: Sequence[Table], talk: Sequence[str] = ()
     ) -> ComparisonRows:
-        """Return the rows of these datasets, of which these are the values of the systems that are no repeats."""
+        """Return the rows of these datasets, of which these are the values of the systems that are not repeats."""
         again = [
             repeats.row(
                 self.names[first],

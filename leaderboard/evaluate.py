@@ -161,7 +161,7 @@ def _read_corpus(group: list[Dataset], order: Order) -> str:
                 f"{said}; the first is {shown(doc_id)}, and the first document {_first(dataset)}. "
                 "Judgments and documents must have the same ids."
             )
-        order.say(f"{said}, so nobody can find them; the first is {shown(doc_id)}")
+        order.say(f"{said}, so no query can find them; the first is {shown(doc_id)}")
     return sha256
 
 
@@ -170,7 +170,7 @@ def _tell_depth(dataset: Dataset, depth: int, order: Order) -> None:
     measures = dict.fromkeys((parse(dataset.measure), *order.measures))
     below = [str(measure) for measure in measures if (measure.k or 0) > depth]
     if below and depth < len(dataset.corpus):
-        order.say(f"{dataset.name}: rankings are {depth:,} deep, so {', '.join(below)} can count no more than that")
+        order.say(f"{dataset.name}: rankings are {depth:,} deep, so {', '.join(below)} cannot count more than that")
 
 
 def _first(dataset: Dataset) -> str:
@@ -222,7 +222,7 @@ def _index_path(name: str, dataset: Dataset, sha256: str, root: Path) -> Path:
     path = inside(inside(root, folder_of(name), "the system"), corpus, "the dataset")
     if not index_folder.is_index(path):
         for meta in sorted((root / folder_of(name)).rglob(artifact.META)):
-            with suppress(LotteError):  # what is no index, or a damaged one, is none of this corpus
+            with suppress(LotteError):  # what is not an index, or a damaged one, is none of this corpus
                 if index_meta.read(meta.parent)["corpus"]["sha256"] == sha256:
                     return meta.parent
     return path
@@ -269,7 +269,7 @@ def _keep(kept: pipeline.KeptStages, folder: Path, dataset: Dataset, order: Orde
     """Write the ranking of each stage where a stage can be named by it: FOLDER/DATASET/SYSTEM.trec."""
     folder = inside(folder, dataset.name, "the dataset")
     if not (runs := kept.runs()):
-        order.say(f"{dataset.name}: there is no stage to keep: the system has none, or they are files of rankings")
+        order.say(f"{dataset.name}: there is no stage to keep: the system has none, or its stages are ranking files")
         return
     with lock.held(folder):
         for spelled, run in runs.items():
@@ -381,4 +381,4 @@ def _lotte_path(dataset: Dataset, order: Order) -> Path | None:
     match dataset.name.split("/"):
         case ["lotte", topic, split, kind]:
             return order.rankings / split / f"{topic}.{kind}.ranking.tsv"
-    raise LotteError(f"--rankings writes the layout of LoTTE, and {dataset.name} is no part of it")
+    raise LotteError(f"--rankings writes LoTTE's layout, but {dataset.name} is not part of LoTTE")

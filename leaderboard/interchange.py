@@ -67,19 +67,19 @@ def take_in(
         raise absent(file, "; name a run, or a result of MTEB")
     if _is_json(file) and not dataset:
         if system:
-            raise LotteError(f"{file} is JSON: a result of MTEB names its model, and a run wants --dataset too")
+            raise LotteError(f"{file} is JSON: a result of MTEB names its model; for a run, give --dataset too")
         for record in mteb.read(file):
             yield _stored(_stamped(record, by), file.parent, folder)
         return
     if not dataset:
-        raise LotteError(f"{file} is a run, and a run does not say of what: name it with --dataset")
+        raise LotteError(f"{file} is a run, which does not name its dataset: give --dataset")
     yield _take_in_run(file, folder, _dataset(dataset, data), system, by)
 
 
 def header(file: Path) -> dict[str, Any]:
     """Return what the ir_metadata header of a run says, {} if it has none.
 
-    Raises  CorruptFileError if it is no YAML, or has no end; UnavailableError if PyYAML is needed and not installed
+    Raises  CorruptFileError if it is not YAML, or has no end; UnavailableError if PyYAML is needed and not installed
     """
     text = None if ranking.is_json(file) else ranking.header(file)
     return {} if text is None else _yaml(text, file)
@@ -222,7 +222,7 @@ def _stored(record: Record, source: Path, folder: Path) -> Path:
     target = folder / stem_of(record)
     with lock.held(target.parent):  # whether its place is free, and taking it
         if (taken := target.with_name(f"{target.name}.json")).exists():
-            raise MismatchError(f"{taken} is there already; remove it, or name the system otherwise with --system")
+            raise MismatchError(f"{taken} already exists; remove it, or name the system otherwise with --system")
         return store(record, source, target)
 
 
@@ -259,7 +259,7 @@ def _yaml(text: list[str], file: Path) -> dict[str, Any]:
             sections = _plain(_loaded("\n".join(text), file))
     # PyYAML lets through what its constructors raise: `!!timestamp x` is an AttributeError, `!!bool x` a KeyError
     except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError) as error:
-        raise CorruptFileError(f"{file}: its header is no YAML ({' '.join(str(error).split())[:120]})") from None
+        raise CorruptFileError(f"{file}: its header is not YAML ({' '.join(str(error).split())[:120]})") from None
     if not isinstance(sections, dict):
         raise CorruptFileError(f"{file}: its header is {type(sections).__name__}, and should be sections with names")
     return sections
@@ -297,7 +297,7 @@ def _plain(value: Any) -> Any:
         return [_plain(part) for part in value]
     if value is None or (isinstance(value, int | float) and abs(value) < LARGEST_NUMBER):
         return value
-    return str(value).encode("utf-8", "backslashreplace").decode()  # half a character is no text
+    return str(value).encode("utf-8", "backslashreplace").decode()  # an unpaired surrogate is not text
 
 
 def _known(value: Any) -> Any:

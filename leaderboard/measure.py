@@ -203,7 +203,7 @@ def _require_order(query_id: str, hits: Sequence[Hit]) -> None:
     if found != sorted(found, reverse=True):
         raise MismatchError(f"query {shown(query_id)}: hits are not best first; `Run.of` ranks scores")
     if len({hit.doc_id for hit in hits}) < len(hits):
-        raise MismatchError(f"query {shown(query_id)}: a document is there twice; a ranking names it once")
+        raise MismatchError(f"query {shown(query_id)}: a document occurs twice; a ranking names it once")
 
 
 def _grades(relevance: Mapping[str, int]) -> dict[str, int]:

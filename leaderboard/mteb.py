@@ -106,9 +106,9 @@ def write(records: Iterable[tuple[Path, Record]], out: Path) -> Iterator[Path]:
     for path, record in records:
         name = record.dataset.name
         if record.verification.level == IMPORTED:
-            raise MismatchError(f"{path} was imported, and goes back to nobody as a result of ours")
+            raise MismatchError(f"{path} was imported, so it cannot be exported as a result of this board")
         if (task := task_of(name)) is None:
-            raise MismatchError(f"{path} is of {name}, which is no task of MTEB")
+            raise MismatchError(f"{path} is of {name}, which is not a task of MTEB")
         if differences := unpublished_counts(record.dataset, "documents", "queries"):
             shown = "; ".join(f"{key}: {stated}, published {wanted:,}" for key, wanted, stated in differences)
             raise MismatchError(f"{path} is of other data than MTEB's {task.name}: {shown}")
@@ -139,8 +139,8 @@ def read(path: Path) -> list[Record]:
     scores = result.get("scores")
     if not isinstance(scores, Mapping) or not isinstance(result.get("task_name"), str):
         raise CorruptFileError(
-            f"{path}: no result of MTEB: wanted task_name and scores, found {_names(result)}; if it is a run, say of "
-            "what with --dataset"
+            f"{path}: no result of MTEB: wanted task_name and scores, found {_names(result)}; if it is a run, name its "
+            "dataset with --dataset"
         )
     meta_path = path.with_name("model_meta.json")
     meta = _object(meta_path) if meta_path.is_file() else {}
@@ -149,7 +149,7 @@ def read(path: Path) -> list[Record]:
     for split, entries in scores.items():
         for entry in entries if isinstance(entries, list) else [None]:
             if not isinstance(entry, Mapping):
-                raise CorruptFileError(f"{path}: scores.{split[:60]} is no list of objects")
+                raise CorruptFileError(f"{path}: scores.{split[:60]} is not a list of objects")
             dataset = _dataset_of(result["task_name"], str(entry.get("hf_subset", "default")), split)
             if any(record.dataset.name == dataset for record in records):
                 raise CorruptFileError(
@@ -159,7 +159,7 @@ def read(path: Path) -> list[Record]:
                 records.append(_record(path, result, meta, model, dataset, entry))
     if not records:
         raise MismatchError(
-            f"{path}: task {result['task_name'][:60]} is no dataset of ours; `lotte list datasets` shows them"
+            f"{path}: task {result['task_name'][:60]} is not a dataset known here; `lotte list datasets` shows them"
         )
     return records
 
@@ -371,7 +371,7 @@ def _date(value: Any) -> str:
 def _object(path: Path) -> dict[str, Any]:
     try:
         if path.stat().st_size > LARGEST:
-            raise CorruptFileError(f"{path} is larger than {LARGEST >> 20} MB, which no result of a task is")
+            raise CorruptFileError(f"{path} is larger than {LARGEST >> 20} MB, too large for the result of a task")
         return json_object(path, plain=True)
     except OSError:
         raise absent(path, "; name a result of MTEB") from None

@@ -48,11 +48,11 @@ class Review:
 def review(theirs: Path, ours: Path, where: DataPlaces, say: Callable[[str], None]) -> Review:
     """Look at a folder of records that somebody hands in, beside the one of the board.
 
-    Raises  UnavailableError if one of the two is no folder
+    Raises  UnavailableError if one of the two is not a folder
     """
     for folder in (theirs, ours):
         if not folder.is_dir():
-            raise UnavailableError(f"{folder} is no folder; two folders of records are wanted, theirs and ours")
+            raise UnavailableError(f"{folder} is not a folder; two folders of records are wanted, theirs and ours")
     try:
         path, problems = _brought(theirs, ours)
         if path is None:

@@ -1,7 +1,7 @@
 """Suites: several datasets by one name, run without doing anything twice, and averaged only when asked.
 
 An average is computed from records each time and stored nowhere; one that lacks
-a part is no number but a list of what is missing. LoTTE's is the mean of its
+a part is not a number but a list of what is missing. LoTTE's is the mean of its
 five topics, search and forum apart, with the pool beside it and never in it.
 CQADupStack counts as one dataset of BEIR, the mean of its twelve. BRIGHT,
 FreshStack, NanoBEIR and the decontaminated sets of BEIR are the mean of theirs.
@@ -139,7 +139,7 @@ def averages(records: Iterable["Record"]) -> list[Average]:
             continue
         measures = dict.fromkeys(measure for measure, _ in present)
         if len(measures) > 1:
-            raise MismatchError(f"{mean.name} would be a mean of {' and '.join(measures)}, which is no number")
+            raise MismatchError(f"{mean.name} would be a mean of {' and '.join(measures)}, which has no meaning")
         missing = tuple(part for part in mean.parts if part not in values)
         value = None if missing else fsum(value for _, value in present) / len(present)
         if value is not None:
@@ -234,7 +234,7 @@ def finished(
     ]
     for what, current, recorded in compared:
         if current != recorded:
-            return None, f"{what} differs: its record has {recorded!r:.80}, and {current!r:.80} is asked for"
+            return None, f"{what} differs: its record has {recorded!r:.80}, but {current!r:.80} was requested"
     names = [loaded.dataset.measure, *map(str, order.measures)]
     if lacking := [measure for measure in names if str(parse(measure)) not in record.measures.aggregate]:
         return None, f"its record has no {lacking[0]}"
@@ -264,7 +264,7 @@ def _other_code(record: "Record") -> str:
         try:
             created = datetime.fromisoformat(record.created).timestamp()
         except ValueError:
-            return f"its record was created at {record.created!r:.40}, which is no time"
+            return f"its record was created at {record.created!r:.40}, which is not a time"
         if newest > created:
             return "the code has changed since, and the change is in no commit"
     return ""

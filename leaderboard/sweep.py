@@ -259,7 +259,7 @@ def _values(pair: str) -> list[str]:
 
 
 def _settled(swept: Mapping[str, str]) -> dict[str, str]:
-    """Return a cell's options with products worked out. Raises LotteError for a product of what is no whole number."""
+    """Return a cell's options, products computed. Raises LotteError for a product of what is not a whole number."""
     settled = dict(swept)
     for key, value in swept.items():
         if (found := _TIMES.fullmatch(value)) and found[1] in swept:

@@ -171,7 +171,7 @@ def _scored(
 
 
 def _newest(scored: Sequence[_Scored], say: Callable[[str], None]) -> dict[str, list[_Scored]]:
-    """Return dataset -> its systems, each once; datasets of one name and other data have a hash behind it."""
+    """Return dataset -> its systems, each once; datasets of one name and other data have a hash after it."""
     data: dict[str, dict[str, list[_Scored]]] = {}
     for one in sorted(scored, key=lambda one: (one.record.dataset.name, one.record.created, one.record.id)):
         facts = one.record.dataset
@@ -312,7 +312,7 @@ def _beside(best: str, pairs: Iterable[Comparison]) -> list[str]:
 
 def _stages(stages: Any) -> str:
     """Return the stages of a pipeline with milliseconds a query, inner ones in brackets. A stranger may have written
-    them, so what is no list of stages is nothing."""
+    them, so what is not a list of stages is nothing."""
     shown = []
     for one in stages if isinstance(stages, list) else ():
         if isinstance(one, dict) and isinstance(one.get("stage"), str):

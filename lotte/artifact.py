@@ -53,7 +53,7 @@ def digest(value: Any) -> str:
 def readable(value: Any, *, ascii: bool = False, nan: bool = False, indent: int = 1, sort: bool = True) -> str:
     """Return JSON to be read by people and compared line by line: indented, keys sorted, one line end at the end.
 
-    ascii  whether every other character is escaped, so that half a character can be written too
+    ascii  whether every other character is escaped, so that an unpaired surrogate can be written too
     nan    whether NaN and infinities are written, which are not JSON
     sort   whether keys are sorted; else they are in the order they have, for a file that another program lays out so
 
@@ -122,7 +122,7 @@ class Writer:
         return self
 
     def write(self, content: bytes | memoryview) -> int:
-        """Write bytes behind those before. Returns how many."""
+        """Write bytes after those before. Returns how many."""
         self._sha256.update(content)
         self.size += len(content)
         return self._file.write(content)
@@ -193,13 +193,13 @@ def damaged(path: Path, *, is_ours: Callable[[str], bool] = lambda name: False) 
 
     is_ours  whether a file may be there that is not listed
 
-    Raises  CorruptFileError if `meta.json` is no object, or lists no files
+    Raises  CorruptFileError if `meta.json` is not an object, or lists no files
     """
     text = (path / META).read_bytes()
     meta = json_of(text, path / META)
     files = meta.get("files") if isinstance(meta, dict) else None
     if not isinstance(files, dict) or {*map(type, files.values())} - {str} or any(map(why_not, files)):
-        raise CorruptFileError(f"{path / META} lists no files of its folder with their sha256, found {shown(files)}")
+        raise CorruptFileError(f"{path / META} does not list its files with their sha256, found {shown(files)}")
     known = "digest" in meta or "sizes" in meta  # what was made before it had them is looked at as far as it goes
     sizes = meta.get("sizes") if isinstance(meta.get("sizes"), dict) else {}
     if known and not is_sealed(text, meta.get("digest")):

@@ -46,7 +46,7 @@ class Corpus(Protocol):
 class Docs:
     """A corpus small enough to hold in memory.
 
-    Raises  TypeError for what is no pair of texts, as None or NaN for an empty cell of a table
+    Raises  TypeError for what is not a pair of texts, as None or NaN for an empty cell of a table
     """
 
     docs: tuple[Doc, ...]
@@ -93,8 +93,8 @@ class Dataset:
     def __post_init__(self) -> None:
         """Take whole numbers of numpy and pandas for relevances; refuse what would be scored as something else.
 
-        Raises  TypeError for an id or a text that is no text, or a relevance that is no whole number;
-                CorruptFileError for a query's id that is no word
+        Raises  TypeError for an id or a text that is not text, or a relevance that is not a whole number;
+                CorruptFileError for a query's id that is not a word
         """
         for query_id, text in self.queries.items():
             if not (isinstance(query_id, str) and isinstance(text, str)):
@@ -200,5 +200,5 @@ def _sha256(lines: Iterable[str]) -> str:
         try:
             digest.update(line.encode())
         except UnicodeEncodeError:
-            raise CorruptFileError(f"{shown(line)} has half of a character, which no file can hold") from None
+            raise CorruptFileError(f"{shown(line)} contains an unpaired surrogate, which no file can hold") from None
     return digest.hexdigest()

@@ -50,7 +50,7 @@ def reason(error: BaseException, most: int = 160) -> str:
     """
     if isinstance(error, RecursionError):
         return "it is nested too deeply"
-    # behind a semicolon Python gives advice to programmers
+    # after a semicolon Python gives advice to programmers
     text = str(error).strip().partition("\n")[0].partition(";")[0].strip().rstrip(".")
     return (text if len(text) <= most else f"{text[:most]}...") or type(error).__name__
 
@@ -91,7 +91,7 @@ def absent(path: Path, hint: str = "") -> UnavailableError:
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return a question about the nearest name there is, with a blank behind it; "" if none is near.
+    """Return a question about the nearest name there is, with a blank after it; "" if none is near.
 
     >>> did_you_mean("colbert2", ["bm25", "colbertv2"]), did_you_mean("x", ["bm25"])
     ("did you mean 'colbertv2'? ", '')

@@ -41,7 +41,7 @@ def folder(out: Path) -> Iterator[Path]:
     """
     empty = not out.exists() or (out.is_dir() and not any(out.iterdir()))
     if not empty and (artifact.meta(out) or {}).get("kind") != KIND:
-        raise MismatchError(f"{out} is there and was not written by `lotte publish`; name a new folder")
+        raise MismatchError(f"{out} exists and was not written by `lotte publish`; name a new folder")
     with writing(out.parent), artifact.folder(out, {"kind": KIND}) as part:
         yield part
         sums = "".join(f"{artifact.sha256(path)}  {path.relative_to(part).as_posix()}\n" for path in files(part))

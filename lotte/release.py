@@ -179,7 +179,7 @@ def checked(dataset: D, release: Release, folders: Mapping[Path, Iterable[str]])
     differences = release.counts.differences(counts_of(dataset))
     if source and differences:
         raise CorruptFileError(
-            f"{next(iter(folders))} says it is {release.name} as published, and differs from it: "
+            f"{next(iter(folders))} claims to be {release.name} as published, but differs from it: "
             f"{'; '.join(differences)}. Remove the folder and fetch it again with `lotte fetch {release.name}`"
         )
     same = f"differ from the release ({'; '.join(differences)})" if differences else "those of the release"

@@ -74,7 +74,7 @@ def write_index(
 
     history  of an index that is changed; None: its documents are those of one collection
 
-    Raises  MismatchError if something stands there that is no index; UnavailableError if another process is at it
+    Raises  MismatchError if something stands there that is not an index; UnavailableError if another process is at it
     """
     with placing(path, "") as (folder, meta):
         if history:
@@ -117,7 +117,7 @@ def placing(path: Path, plan: str) -> Iterator[tuple[Path, dict[str, Any]]]:
     """Give a folder beside `path` and a dict; when the block ends well, it is at `path`, the dict in its meta.json.
 
     plan  says what is made; what a stopped process left of the same is kept then, and a block that fails leaves what it
-          has. "" is no plan: the folder is empty, and is removed if the block fails
+          has. "" is not a plan: the folder is empty, and is removed if the block fails
 
     Raises  as `write_index` does
     """
@@ -157,7 +157,7 @@ def _free(path: Path) -> Path:
     if not path.exists() or (path.is_dir() and not any(path.iterdir())):
         return path
     if not is_index(path):
-        raise MismatchError(f"{path} is there and is no index; choose a folder that is empty or new")
+        raise MismatchError(f"{path} exists and is not an index; choose a folder that is empty or new")
     meta = artifact.meta(path) or {}
     files, parts = meta.get("files") or (), meta.get("parts") or ()
     for entry in sorted(path.iterdir()):
@@ -165,7 +165,7 @@ def _free(path: Path) -> Path:
             continue
         if not entry.is_file() or not (entry.name in files or index_meta.is_ours(entry.name)):
             raise MismatchError(
-                f"{path} has {named(entry.name)}, which is no part of the index; move it, or choose another folder"
+                f"{path} has {named(entry.name)}, which is not part of the index; move it, or choose another folder"
             )
     return path
 
@@ -226,7 +226,7 @@ def fit_ids(doc_ids: Sequence[str], where: str) -> Sequence[str]:
     """Return ids as they came.
 
     Raises  CorruptFileError for one that a ranking cannot hold, MismatchError for one of two documents,
-            TypeError for one that is no text
+            TypeError for one that is not text
     """
     if isinstance(doc_ids, RowIds):
         return doc_ids
@@ -295,7 +295,7 @@ def open_checked(index: Path | IndexFolder, recipe: "DataclassInstance") -> Inde
         made_from = str(folder.meta["corpus"]["sha256"])[:8]
         raise MismatchError(
             f"{folder.path} was built by {spelled(made_by)} from corpus {made_from}; you asked for {spelled(request)}. "
-            "Build it again with `lotte index`, or ask with its own options."
+            "Build it again with `lotte index`, or search with its own options."
         )
     return folder
 

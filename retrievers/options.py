@@ -30,7 +30,7 @@ def recipe_of(recipe: "DataclassInstance") -> dict[str, Any]:
 
 
 def options_of(recipe: object) -> dict[str, Any]:
-    """Return the options of a recipe: all its fields but the name; none if it is no dataclass."""
+    """Return the options of a recipe: all its fields but the name; none if it is not a dataclass."""
     if not is_dataclass(recipe) or isinstance(recipe, type):
         return {}
     options = asdict(recipe)

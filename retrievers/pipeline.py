@@ -262,10 +262,10 @@ def stage(text: str, option: str) -> Stage:
         return FileStage(Path(text))
     name, bracket, inner = text.partition("(")
     if bracket and not inner.endswith(")"):
-        raise LotteError(f"{option}: {shown(text, 80)} has a ( without its ) at the end")
+        raise LotteError(f"{option}: {shown(text, 80)} has an opening bracket but does not end with a closing one")
     if (name := name.strip()) not in registry.names():
         raise UnknownNameError(
-            f"{option}: {shown(name, 40)} is no system and no ranking file; systems are "
+            f"{option}: {shown(name, 40)} is neither a system nor a ranking file; systems are "
             f"{', '.join(registry.names())}, and a file ends in {', '.join(ENDINGS)}"
         )
     return SystemStage(registry.load(name, [pair.strip() for pair in _split(inner[:-1], ",", option)]))
@@ -343,7 +343,7 @@ def _split(text: str, separator: str, option: str) -> list[str]:
         else:
             parts[-1] += letter
     if depth:
-        raise LotteError(f"{option}: {shown(text, 80)} has not as many ( as )")
+        raise LotteError(f"{option}: {shown(text, 80)} has unbalanced brackets")
     return [part for part in parts if part.strip()]
 
 

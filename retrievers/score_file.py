@@ -19,7 +19,7 @@ class ScoreFile:
     path  None: nothing is kept
     of    what makes the scores: model, corpus, ...
 
-    Raises  MismatchError for a file of another model or corpus, CorruptFileError for a line that is no score
+    Raises  MismatchError for a file of another model or corpus, CorruptFileError for a line that is not a score
     """
 
     def __init__(self, path: Path | None, of: Mapping[str, Any]) -> None:
@@ -54,7 +54,7 @@ class ScoreFile:
             first = file.readline()
             if first != header and not (header.startswith(first) and not first.endswith(b"\n")):
                 raise MismatchError(
-                    f"{path} does not begin as scores of {header.decode().strip()} do; it is left as it is: name "
+                    f"{path} does not begin as scores of {header.decode().strip()} do; it is left unchanged: name "
                     "another file"
                 )
             content = first + file.read()

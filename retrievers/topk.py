@@ -57,7 +57,7 @@ def topk(scores: Scores, place: Numbers, k: int) -> NDArray[np.int64]:
 
 
 def best(scores: Scores, place: Numbers, k: int) -> tuple[NDArray[np.int64], Scores]:
-    """Return row and score of the k best of the documents that scored at all, best first; a score of 0 is no hit."""
+    """Return row and score of the k best of the documents that scored at all, best first; a score of 0 is not a hit."""
     found = np.flatnonzero(scores)
     rows = found[topk(scores[found], place[found], k)]
     return rows, scores[rows]

@@ -50,7 +50,7 @@ class Vocabulary(Sequence[bytes]):
         """Return the number of each word, one for each time it is there; unknown words are left out."""
         found = []
         for word in words:
-            spelled = word.encode("utf-8", "surrogatepass")  # half a character is in no index, and no error
+            spelled = word.encode("utf-8", "surrogatepass")  # an unpaired surrogate is in no index, and no error
             number = bisect_left(self, spelled)
             if number < len(self) and self[number] == spelled:
                 found.append(number)

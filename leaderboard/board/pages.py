@@ -1,6 +1,6 @@
 """Templates become pages. Everything that comes from a record or a dataset is escaped, here and nowhere else.
 
-Three fences stand one behind the other: the templates escape whatever they
+Three fences stand one after the other: the templates escape whatever they
 print, data for scripts stands in JSON without a single "<", and each page
 forbids the browser to run, style or fetch anything that is not in the site.
 """
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 HERE = Path(__file__).parent
 STATIC = ("board.css", "board.js", "picture.js")
-_LONGEST = 300  # characters of a name; more is no name
+_LONGEST = 300  # characters of a name; more is not a name
 
 
 def page(template: str, root: str, **context: Any) -> str:

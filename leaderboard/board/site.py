@@ -101,12 +101,12 @@ def build(
 
 
 def _require_free(out: Path, results: Path) -> None:
-    """Refuse to replace what is no site."""
+    """Refuse to replace what is not a site."""
     inside = out.resolve() == results.resolve() or out.resolve() in results.resolve().parents
     if inside:
         raise LotteError(f"{out} holds the results, and the site would replace it; name another folder")
     if out.exists() and (not out.is_dir() or any(out.iterdir())) and (artifact.meta(out) or {}).get("kind") != KIND:
-        raise LotteError(f"{out} is there and is no site of ours; name a new folder, or remove it")
+        raise LotteError(f"{out} exists and is not a site of `lotte board build`; name a new folder, or remove it")
 
 
 def _meta(site: Site) -> dict[str, Any]:

@@ -81,7 +81,7 @@ def of(dataset: Dataset, query_ids: Iterable[str], doc_ids: set[str]) -> Dataset
 def tops(entry: Entry) -> tuple[Tops, str]:
     """Return the first five of each question, and why there are none, if so."""
     name = entry.record.run.file
-    if name is None or (file := beside(entry.file, name)) is None:  # a name that climbs is no name
+    if name is None or (file := beside(entry.file, name)) is None:  # a name that leads elsewhere is not accepted
         return {}, "the record names no run"
     if not file.is_file():
         return {}, f"the run {name} is not beside the record"

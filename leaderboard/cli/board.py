@@ -82,7 +82,7 @@ def add(
             for line in getattr(error, "problems", None) or [str(error)]:
                 say(f"{path}: {line}")
     if refused:
-        raise LotteError(f"{refused} of {len(records)} records refused; what is wrong stands above")
+        raise LotteError(f"{refused} of {len(records)} records refused; the reasons are listed above")
 
 
 def _reproduce(path: Path, original: Path, dataset: "LoadedDataset", by: str, tolerance: float, as_json: bool) -> None:
@@ -94,7 +94,7 @@ def _reproduce(path: Path, original: Path, dataset: "LoadedDataset", by: str, to
     print_rows(rows, as_json)
     if not agrees:
         raise LotteError(
-            f"{path} differs from {original} by more than {tolerance:g}; the log says so, and its level is what it was"
+            f"{path} differs from {original} by more than {tolerance:g}; this is logged, and its level stays as it was"
         )
     say(f"{original}: reproduced")
 
@@ -118,7 +118,7 @@ def verify(
     for line in report.lines():
         say(line)
     if report.bad:
-        raise LotteError(f"{report.bad:,} of {report.records:,} records in {results} are not as they should be")
+        raise LotteError(f"{report.bad:,} of {report.records:,} records in {results} have problems, listed above")
 
 
 @app.command()
@@ -148,7 +148,7 @@ def review(
     for line in done.answer.splitlines():
         put(line)
     if done.problems:
-        raise LotteError(f"{theirs} is not taken: {done.problems[0]}")
+        raise LotteError(f"{theirs} is not accepted: {done.problems[0]}")
 
 
 @app.command()

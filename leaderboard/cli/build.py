@@ -41,7 +41,7 @@ def demo(
         sample.draw(rows)
     else:
         print_rows(rows, as_json, number=str)
-    say(f"the collection, its indexes and a record of each score are in {out}; ask it something:")
+    say(f"the collection, its indexes and a record of each score are in {out}; try a search:")
     say(f'  lotte search {out}/index/bm25/lotte/pooled/test "deleted a big log file but the disk is still full"')
 
 
@@ -175,7 +175,7 @@ def describe(
 
     if not folder.is_dir():
         raise UnavailableError(
-            f"{folder} is no folder; `lotte describe` takes a build, a <topic>/<split> of one, or an index"
+            f"{folder} is not a folder; `lotte describe` takes a build, a <topic>/<split> of one, or an index"
         )
     if plot:
         picture.require_ending(plot)
@@ -222,7 +222,7 @@ def _describe_index(folder: Path, plot: Path | None, examples: int, as_json: boo
     texts = IndexTexts(index_folder.read(folder), lambda line: None)
     if texts.is_gone:
         raise UnavailableError(
-            f"{folder}: its collection is gone or is another one now, and which tokens are in a cluster is read from "
+            f"{folder}: its collection is missing or has changed, but the tokens of a cluster are read from "
             "the documents; put the collection back, or build the index again"
         )
     study = clusters.study(opened, texts, examples=examples)

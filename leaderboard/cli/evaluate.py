@@ -72,9 +72,9 @@ def eval_(
 def _require_sense(retriever: str, run: Path | None, has_datasets: bool, suite: str, keep_stages: Path | None) -> None:
     """Raise LotteError for options that do not go together."""
     if not (retriever or run):
-        raise LotteError("`lotte eval` needs --retriever NAME, or --run FILE with somebody's ranking")
+        raise LotteError("`lotte eval` needs --retriever NAME, or --run FILE with an existing ranking")
     if run and keep_stages:
-        raise LotteError("--keep-stages keeps the stages of a retriever, and --run is somebody's ranking, without any")
+        raise LotteError("--keep-stages needs a retriever with stages, but --run is a ranking without any")
     if suite and (has_datasets or run):
         raise LotteError("--suite names its datasets itself; leave out the datasets and --run")
 

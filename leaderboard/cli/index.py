@@ -53,7 +53,7 @@ def index_(
     changes = {} if isinstance(system, Changeable) else {"--add": add, "--delete": delete}
     if flag := next((flag for flag, value in {**changes, "--shard": shard}.items() if value), ""):
         raise UnavailableError(
-            f"{flag}: an index of {retriever or 'this kind'} is built whole; index the changed collection again"
+            f"{flag}: an index of {retriever or 'this kind'} cannot be changed; index the changed collection again"
         )
     added = OwnIds(add) if add else None  # a file that is wrong is told before anything is made
     if dataset:
@@ -66,7 +66,7 @@ def index_(
 def _require_sense(dataset: str | None, retriever: str, collection: str, changes: bool) -> None:
     """Raise LotteError for options that do not go together."""
     if collection and not dataset:
-        raise LotteError("--collection goes with an index of another program, to be taken over")
+        raise LotteError("--collection needs an index of another program, to be taken over")
     if not dataset and not changes:
         raise LotteError("`lotte index` needs a dataset to index, or --add and --delete to change the index at --out")
     if dataset and not retriever:
@@ -89,7 +89,7 @@ def _make(system: "Retriever", dataset: str, data: Path, out: Path, collection: 
     if isinstance(system, Adopts) and system.adopts(Path(dataset)):
         system.adopt(Path(dataset), out, _collection(collection, data) if collection else None)
     elif collection:
-        raise LotteError(f"--collection goes with an index of another program, and {dataset} is none that is read here")
+        raise LotteError(f"--collection needs an index of another program, and {dataset} is not one that can be read")
     else:
         system.index(catalogue.corpus(dataset, data), out)
 

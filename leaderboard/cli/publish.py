@@ -41,7 +41,7 @@ def publish(
     if to is Target.hub and not repo:
         raise LotteError("--to hub needs --repo owner/name")
     if not source.is_dir():
-        raise UnavailableError(f"{source} is no folder; `lotte publish` takes a build, a collection or records")
+        raise UnavailableError(f"{source} is not a folder; `lotte publish` takes a build, a collection or records")
     if to is Target.hub:
         _send(source, out, repo, dry_run, as_json)
     elif to is Target.pages:

@@ -55,7 +55,7 @@ def search_(
     opened = registry.open_index(described, retriever, option or ())
     maker = described.meta["recipe"]["retriever"]
     if explain and not isinstance(opened, Explains):
-        raise UnavailableError(f"--explain: an index of {maker} does not compare words")
+        raise UnavailableError(f"--explain: an index of {maker} does not match single words")
     asked = _Asked(opened, maker, among)
     if queries and out:
         _write_run(asked, queries, out, k or RUN_DEPTH)
@@ -80,12 +80,12 @@ def _answer(
 def _require_sense(question: str, queries: Path | None, out: Path | None, explain: bool, as_json: bool) -> None:
     """Raise LotteError for options that do not go together, and where nothing is asked."""
     if (queries is None) != (out is None):
-        raise LotteError("--queries FILE and --out RUN go together: what is asked, and where the answers are written")
+        raise LotteError("--queries FILE and --out RUN go together: the queries, and the run to write")
     if queries and (question or explain or as_json):
-        raise LotteError("--queries writes a run, so leave out the question, --explain and --json")
+        raise LotteError("--queries writes a run, so leave out the query, --explain and --json")
     if not question and not queries and not (sys.stdin and sys.stdin.isatty()):
         raise LotteError(
-            "`lotte search` needs a question; - reads questions from standard input, --queries FILE --out RUN a file"
+            "`lotte search` needs a query; - reads queries from standard input, --queries FILE --out RUN from a file"
         )
 
 
@@ -101,7 +101,7 @@ class _Asked:
         self.maker, self._index, self._among = maker, index, among
         self._lines = _ids(among) if among else {}
         if among and not isinstance(index, SearchesAmong):
-            raise UnavailableError(f"--among: an index of {maker} cannot be asked of some of its documents alone")
+            raise UnavailableError(f"--among: an index of {maker} cannot be searched within some of its documents")
 
     def run(self, queries: "Queries", k: int) -> "Run":
         """Answer questions. Raises MismatchError, with its line, for an id that is not in the index."""
@@ -153,7 +153,7 @@ def _typed() -> Iterator[str]:
 
     with suppress(ImportError):
         import readline  # noqa: F401  # lets a line be edited, and an earlier one be had again
-    say("a question a line; Ctrl-D ends")
+    say("one query per line; Ctrl-D ends")
     while True:
         try:
             line = input(PROMPT)

@@ -39,7 +39,7 @@ def audit(folder: Path, data: Path, report: Report, *, quick: bool = False) -> I
     report  is filled in on the way
     quick   inspect only
 
-    Raises  UnavailableError if it is no folder
+    Raises  UnavailableError if it is not a folder
     """
     whole: dict[Path, DatasetFacts] = {}  # of what is without a problem, as far as can be seen without its dataset
     ids: dict[str, Path] = {}

@@ -61,8 +61,8 @@ class Record:
         """
         try:
             record = parse({**sections, "schema": SCHEMA, "id": identity(sections)})
-        except (ValueError, RecursionError):  # NaN, or half of a character
-            record = ["a value in it is no number and no text, and cannot be kept"]
+        except (ValueError, RecursionError):  # NaN, or an unpaired surrogate
+            record = ["a value in it is neither a number nor a text, and cannot be kept"]
         if isinstance(record, Record):
             return record
         raise CorruptFileError(f"{where}: {summary(record)}")
@@ -124,8 +124,8 @@ def parse(content: Any) -> Record | list[str]:
     try:
         expected = identity(content)
     except UnicodeEncodeError:
-        return ["a text in it has half of a character"]
-    except ValueError:  # NaN is no JSON, but Python reads it
+        return ["a text in it contains an unpaired surrogate"]
+    except ValueError:  # NaN is not JSON, but Python reads it
         return ["a number in it is not finite"]
     except RecursionError:
         return ["nested too deeply to be a record"]

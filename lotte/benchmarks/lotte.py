@@ -159,7 +159,7 @@ def read_queries(path: Path) -> dict[str, str]:
                 f"{path}:{number}: expected a number and a question with a tab between, found {len(texts) + 1} fields"
             )
         if query_id in queries:
-            raise CorruptFileError(f"{path}:{number}: query {named(query_id)} is there a second time")
+            raise CorruptFileError(f"{path}:{number}: query {named(query_id)} occurs a second time")
         queries[ids.checked(query_id, "query", f"{path}:{number}")] = texts[0]
     return queries
 
@@ -176,7 +176,7 @@ def _judgments(path: Path, queries: dict[str, str], questions: str, num_passages
         if query_id not in queries:
             raise CorruptFileError(f"{where}: query {named(query_id)} has no line in {questions}")
         if query_id in judgments:
-            raise CorruptFileError(f"{where}: query {named(query_id)} is there a second time")
+            raise CorruptFileError(f"{where}: query {named(query_id)} occurs a second time")
         if "query" in answer and not _same(string(answer, "query", where), queries[query_id]):
             others.append(
                 f"{where}: query {named(query_id)} is {shown(answer['query'])} here, and {shown(queries[query_id])} in "

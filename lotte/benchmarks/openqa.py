@@ -203,7 +203,7 @@ def read_local(folder: Path, split: str) -> OpenQA:
         where = f"{source}:{number}"
         query_id = ids.of_json(row, "qid", "query", where)
         if query_id in asked:
-            raise CorruptFileError(f"{where}: query {named(query_id)} is there a second time")
+            raise CorruptFileError(f"{where}: query {named(query_id)} occurs a second time")
         asked[query_id] = _question(row.get("query"), row.get("answers"), where)
     return _dataset(f"{folder.resolve().name}/{split}.answers", corpus, asked, False, "title + ' ' + text")
 
@@ -271,7 +271,7 @@ def _listed(path: Path) -> Iterator[tuple[str, tuple[str, ...]]]:
         rows = json_of(file.read(), path)
     for number, row in enumerate(rows):
         if not isinstance(row, dict):
-            raise CorruptFileError(f"{path}: question {number} is no object")
+            raise CorruptFileError(f"{path}: question {number} is not an object")
         yield _question(row.get("question"), row.get("answers"), f"{path}: question {number}")
 
 
@@ -283,5 +283,5 @@ def _question(question: Any, answers: Any, where: str) -> tuple[str, tuple[str, 
     try:
         "".join((question, *answers)).encode()
     except UnicodeEncodeError:  # JSON can spell half of a surrogate pair; no file can hold it
-        raise CorruptFileError(f"{where}: half a character in the question or an answer") from None
+        raise CorruptFileError(f"{where}: an unpaired surrogate in the question or an answer") from None
     return question, tuple(answers)

@@ -97,7 +97,7 @@ def _questions(path: Path) -> dict[str, str]:
         where = f"{path}:{number}"
         query_id = _query_id(row, where)
         if query_id in texts:
-            raise CorruptFileError(f"{where}: question {shown(query_id)} is there a second time")
+            raise CorruptFileError(f"{where}: question {shown(query_id)} occurs a second time")
         texts[query_id] = string(row, "question", where)
     return texts
 

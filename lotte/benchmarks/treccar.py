@@ -113,7 +113,7 @@ def _paragraphs(file: IO[bytes], path: Path) -> Iterator[tuple[str, str]]:
             text = "".join(str(body[1] if body[0] == 0 else body[-1]) for body in bodies)
             name = doc_id.decode() if isinstance(doc_id, bytes) else str(doc_id)
         except (TypeError, ValueError, IndexError):
-            raise CorruptFileError(f"{path}: value {count} is no paragraph: {str(value)[:80]!r}") from None
+            raise CorruptFileError(f"{path}: value {count} is not a paragraph: {str(value)[:80]!r}") from None
         yield name, text
         count += 1
 

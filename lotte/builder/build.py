@@ -90,7 +90,7 @@ def build(request: BuildRequest, show: Show, say: Callable[[str], None]) -> dict
     """
     inputs = _inputs(request)
     if (whole := _whole(request, inputs, show)) is not None:
-        say(f"{request.out} is whole already: the same dumps, spec and seed. Nothing to do.")
+        say(f"{request.out} is already complete: same dumps, spec and seed. Nothing to do.")
         artifact.sweep(request.out)
         shutil.rmtree(request.workplace, ignore_errors=True)
         return whole
@@ -108,12 +108,12 @@ def build(request: BuildRequest, show: Show, say: Callable[[str], None]) -> dict
             readings = executor.shard(readings, lambda reading: reading.step.weight, *request.shard)
         left = [reading.step for reading in readings if not reading.is_done()]
         if len(left) < len(readings):
-            say(f"{len(readings) - len(left)} of {len(readings)} steps were finished before and are kept")
+            say(f"{len(readings) - len(left)} of {len(readings)} steps are already finished and are kept")
         with show(sum(step.weight for step in left), "reading dumps") as progress:
             workers.run(left, small=_SMALL, advance=progress.advance)
         if request.shard:
             part, parts = request.shard
-            say(f"part {part} of {parts} is done; after the others, run the command once more without --shard")
+            say(f"part {part} of {parts} is done; when all parts are done, run the command once more without --shard")
             return None
         record = _assembled(request, inputs, workers, show)
         _report(record, request, say)
@@ -123,7 +123,7 @@ def build(request: BuildRequest, show: Show, say: Callable[[str], None]) -> dict
 def _inputs(request: BuildRequest) -> _Inputs:
     if not request.dumps.is_dir():
         raise UnavailableError(
-            f"{request.dumps} is no folder; --dumps takes one with <site>.7z or <site>/Posts.xml in it"
+            f"{request.dumps} is not a folder; --dumps takes one with <site>.7z or <site>/Posts.xml in it"
         )
     if request.gooaq is not None and not request.gooaq.is_file():
         raise absent(request.gooaq, "; --gooaq takes gooaq.jsonl, plain or .gz")
@@ -260,7 +260,7 @@ def _report(record: dict[str, Any], request: BuildRequest, say: Callable[[str], 
         for note in notes:
             say(f"{site}: {note}")
     if not request.gooaq:
-        say("no --gooaq: only forum questions were made")
+        say("no --gooaq: only forum questions were built")
     of_topics = record["spec"]["topics"].values()
     in_test = {site for splits in of_topics for site in splits.get("test", [])}
     for site in (site for splits in of_topics for site in splits.get("dev", []) if site in in_test):
@@ -310,7 +310,7 @@ def _whole(request: BuildRequest, inputs: _Inputs, show: Show) -> dict[str, Any]
     out = request.out
     if not (out / manifest.NAME).is_file():
         if out.exists() and not (out.is_dir() and (request.workplace.is_dir() or not any(out.iterdir()))):
-            raise MismatchError(f"{out} is there and is no build of ours; choose an --out that is empty or new")
+            raise MismatchError(f"{out} exists and is not a build; choose an --out that is empty or new")
         return None
     built = manifest.read(out)
     try:

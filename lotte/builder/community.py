@@ -243,7 +243,7 @@ class _Builder:
         ids, starts = np.unique(parents[order], return_index=True)
         ends = np.append(starts[1:], len(order))
         all_ids = arrow.ints(questions["question_id"])
-        # the first row of an id counts, should a question stand there twice
+        # the first row of an id counts, should a question occur twice
         first = np.unique(all_ids, return_index=True)
         questions = questions.take(first[1][np.searchsorted(first[0], ids)])
         self.counts.questions_with_passages = len(questions)

@@ -122,7 +122,7 @@ class Hashed:
 def find(dumps: Path, names: Sequence[str]) -> Dump | None:
     """Return the dump of a community under one of its names (the first is the one it goes by).
 
-    Raises  CorruptFileError if an archive cannot be read, holds a path that climbs out of it, or a table is there twice
+    Raises  CorruptFileError if an archive cannot be read, holds a path that leads out of it, or a table occurs twice
     """
     for name in names:
         folder = inside(dumps, name, "community")
@@ -178,7 +178,7 @@ def _whole(dump: Dump, path: Path) -> Dump:
     """Return a dump that has posts, and each table once. Raises CorruptFileError for another."""
     names = [name for part in dump.parts for name in part.tables]
     if twice := [name for name in names if names.count(name) > 1]:
-        raise CorruptFileError(f"{path}: {twice[0]} is there more than once; leave one of them")
+        raise CorruptFileError(f"{path}: {twice[0]} occurs more than once; keep one of them")
     if POSTS not in names:
         raise CorruptFileError(f"{path}: holds no {POSTS}, but {sorted(names) or 'nothing'}; is it a dump?")
     return dump
@@ -192,10 +192,10 @@ def _archive(path: Path) -> DumpPart:
     tables = within(path, ((member.filename, member.file_size) for member in members))
     for member in members:
         if member.flag_bits & 1:
-            raise CorruptFileError(f"{path}: is locked with a password; a dump is not. Fetch it again.")
+            raise CorruptFileError(f"{path}: is encrypted with a password; dumps are not. Fetch it again.")
         if member.compress_type not in _ZIP_METHODS:
             raise UnavailableError(
-                f"{path}: is packed by method {member.compress_type}, which is not unpacked here. Unpack it and give "
+                f"{path}: is compressed with method {member.compress_type}, which is not supported. Unpack it and pass "
                 "the folder, or pack it again."
             )
     return DumpPart(path, "zip", tables)

@@ -267,5 +267,5 @@ class _Lines:
             except (OSError, EOFError) as error:
                 if not packed:
                     raise
-                raise CorruptFileError(f"{self.path}: is cut or damaged ({error}). Fetch it again.") from None
+                raise CorruptFileError(f"{self.path}: is truncated or damaged ({error}). Fetch it again.") from None
             self._advance(raw.tell() - position)

@@ -36,7 +36,7 @@ BLOCK = frozenset(
 )
 
 # The tags that Markdown makes, as it spells them, as an attribute of XML spells that:
-# lower case, quoted values, nothing else. The shapes behind a name stand there by how often they occur
+# lower case, quoted values, nothing else. The shapes after a name stand there by how often they occur
 _ATTRIBUTE = rb"(?: [a-z-]+=&quot;[^&]*(?:&amp;[^&]*)*&quot;)"
 _TAG = re.compile(
     rb"&lt;(/[a-z][a-z0-9]*(?=&gt;)|[a-z][a-z0-9]*)"
@@ -51,7 +51,7 @@ _NUMBER = "3[2-9]|[4-9][0-9]|1[01][0-9]|12[0-6]|1[6-9][0-9]|[2-9][0-9]{2}|[1-9][
 _RARE = re.compile(f"&(?:quot|gt|amp;(?:{'|'.join(sorted(name2codepoint))}|#(?:{_NUMBER})));".encode())
 _KNOWN = (INLINE | BLOCK) - {"br", "hr", "col", "wbr", "option", "optgroup"}
 # What stands in a tag's place. An inline one leaves a mark until the entities are decoded, lest
-# "&<b>lt;</b>" becomes one of them; the mark is no character of XML, so it is nowhere else
+# "&<b>lt;</b>" becomes one of them; the mark is not a character of XML, so it is nowhere else
 _MARK = b"\x01"
 _BLANK = {(slash + name).encode(): b" " if name in BLOCK else _MARK for name in _KNOWN for slash in ("", "/")} | {
     b"br": b" ",

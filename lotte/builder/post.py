@@ -71,7 +71,7 @@ def read(
     With `include_accepted`, answers of every score are given, because which ones are accepted is known later.
 
     counts  takes how many rows there were of each kind
-    pages   takes, for every answer whatever becomes of it, its id and its question's, one behind the other
+    pages   takes, for every answer whatever becomes of it, its id and its question's, one after the other
     past    what scores and texts were on the day of `as_of`
     """
     reader = _Reader(options, counts, pages, past)

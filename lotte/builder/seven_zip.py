@@ -31,7 +31,7 @@ Advance = Callable[[int], None]  # told how many bytes of the dump on disk have 
 def listed(path: Path) -> dict[str, int]:
     """Return the tables of an archive, and how many bytes each is, unpacked.
 
-    Raises  CorruptFileError if it cannot be read, or holds a path that climbs out of it or a table twice
+    Raises  CorruptFileError if it cannot be read, or holds a path that leads out of it or a table twice
     """
     import py7zr
 
@@ -40,7 +40,7 @@ def listed(path: Path) -> dict[str, int]:
         if streams := archive.header.main_streams:
             method.check(path, (coder["method"] for folder in streams.unpackinfo.folders for coder in folder.coders))
         if archive.needs_password():
-            raise CorruptFileError(f"{path}: is locked with a password; a dump is not. Fetch it again.")
+            raise CorruptFileError(f"{path}: is encrypted with a password; dumps are not. Fetch it again.")
         members = archive.list()
     return within(path, ((member.filename, member.uncompressed) for member in members if not member.is_directory))
 
@@ -71,7 +71,7 @@ class SevenZip:
                     yield self._head[0], blocks
                     for _ in blocks:  # what the reader left of it
                         pass
-                advance(self.path.stat().st_size - self._position)  # the tables behind the last one wanted
+                advance(self.path.stat().st_size - self._position)  # the tables after the last one wanted
             finally:
                 self.stopped.set()
                 while thread.is_alive():
@@ -199,7 +199,7 @@ class _Bzip2:
                     left, total = left - len(block), zlib.crc32(block, total)
                     put((name, block))
                 if member.crc32 is not None and total != member.crc32:
-                    raise ValueError(f"{name} has another check sum than the archive says")
+                    raise ValueError(f"{name} does not have the checksum that the archive states")
                 if member.filename == last:
                     return True
         return False

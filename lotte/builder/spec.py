@@ -35,7 +35,7 @@ _TOPIC = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*").fullmatch
 
 @dataclass(frozen=True, kw_only=True)
 class BuildOptions:
-    """The choices of spec B.4; the number of the decision stands behind each."""
+    """The choices of spec B.4; the number of the decision stands after each."""
 
     # which posts
     until: str = ""  # 1: leave out posts created after this day, "" for none
@@ -118,7 +118,7 @@ class Spec:
         }
         kept = {topic: chosen for topic, chosen in kept.items() if chosen}
         if not kept:
-            raise MismatchError(f"spec {self.name}: nothing is left of it with these topics and splits")
+            raise MismatchError(f"spec {self.name}: no community is left with these topics and splits")
         return Spec(self.name, kept, self.options, self.aliases)
 
     def record(self) -> dict[str, Any]:
@@ -206,7 +206,7 @@ def _topics(table: dict[str, Any], path: Path) -> dict[str, dict[str, tuple[str,
                 if (split, site) in seen:
                     raise MismatchError(
                         f"{path}: {site} stands in {seen[split, site]} and in {topic}.{split}; in one split a "
-                        "community has one place, or its passages would be there twice"
+                        "community has one place, or its passages would occur twice"
                     )
                 seen[split, site] = f"{topic}.{split}"
             topics[topic][split] = tuple(sites)
@@ -229,7 +229,7 @@ def _typed(key: str, value: Any, kind: Any, path: Path) -> Any:
     if get_origin(kind) is Literal:
         if value not in get_args(kind):
             known = ", ".join(map(repr, get_args(kind)))
-            raise MismatchError(f"{path}: option {key} is one of {known}, not {shown(value)}")
+            raise MismatchError(f"{path}: option {key} must be one of {known}, not {shown(value)}")
         return value
     if get_origin(kind) is tuple:
         inner = get_args(kind)[0]

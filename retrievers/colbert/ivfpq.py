@@ -108,7 +108,7 @@ class TokenIndex:
         ids, ends = mapped(folder / IDS, np.int64, tokens), mapped(folder / ENDS, np.int64, shape.partitions + 1)
         spans(folder / ENDS, ends, tokens)
         if (np.diff(ends) < 0).any() or not 0 <= ids.min(initial=0) <= ids.max(initial=0) < max(tokens, 1):
-            raise CorruptFileError(f"{folder}: a partition has tokens that are none; {AGAIN}")
+            raise CorruptFileError(f"{folder}: a partition lists tokens that do not exist; {AGAIN}")
         self._index = _empty(dim, shape)  # of sizes that the files have
         self._index.quantizer.add(np.array(centres))
         faiss.copy_array_to_vector(np.array(codebook).reshape(-1), self._index.pq.centroids)

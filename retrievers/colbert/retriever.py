@@ -80,18 +80,18 @@ class LateInteraction:
 
     def __post_init__(self) -> None:
         if self.search not in ALGORITHMS:
-            raise ValueError(f"search is one of {', '.join(ALGORITHMS)}, not {shown(self.search)}")
+            raise ValueError(f"search must be one of {', '.join(ALGORITHMS)}, not {shown(self.search)}")
         if self.assignment not in ASSIGNMENTS:
-            raise ValueError(f"assignment is one of {', '.join(ASSIGNMENTS)}, not {shown(self.assignment)}")
+            raise ValueError(f"assignment must be one of {', '.join(ASSIGNMENTS)}, not {shown(self.assignment)}")
         if self.bits not in BITS:
-            raise ValueError(f"bits are 1, 2 or 4, not {self.bits}")
+            raise ValueError(f"bits must be 1, 2 or 4, not {self.bits}")
         for name in ("query_maxlen", "doc_maxlen", "centroids", *STAGE_SIZES, "threads", "seed"):
             if getattr(self, name) < 0:
-                raise ValueError(f"{name} is 0 or more, not {getattr(self, name)}")
+                raise ValueError(f"{name} must be 0 or more, not {getattr(self, name)}")
         if not (self.pool == 0 or 1 <= self.pool < inf):
-            raise ValueError(f"pool is 1 or more, or 0 for what the checkpoint says, not {self.pool}")
+            raise ValueError(f"pool must be 1 or more, or 0 for the checkpoint's, not {self.pool}")
         if self.iterations < 1:
-            raise ValueError(f"iterations are 1 or more, not {self.iterations}")
+            raise ValueError(f"iterations must be 1 or more, not {self.iterations}")
 
     @property
     def encoder(self) -> "Encoder":
@@ -252,8 +252,8 @@ def build_index(
     threads     0: all there are
     gpu         what torch calls a GPU that looks for the nearest centroids; None: the threads do
 
-    Raises  ValueError if the ids are not as many as the documents; CorruptFileError for an id that is no word
-            MismatchError if something stands at `path` that is no index, or an id is there twice
+    Raises  ValueError if the ids are not as many as the documents; CorruptFileError for an id that is not a word
+            MismatchError if something stands at `path` that is not an index, or an id occurs twice
     """
     config = config or CodecConfig()
     if doc_ids is not None and len(doc_ids) != len(source):
@@ -356,6 +356,6 @@ def _announce(recipe: LateInteraction, corpus: Corpus, path: Path) -> None:
     parent = next(folder for folder in (path.resolve().parent, *path.resolve().parents) if folder.exists())
     if (free := shutil.disk_usage(parent).free) < plan.disk + plan.scratch:
         raise UnavailableError(
-            f"{parent} has {free / 1e6:,.0f} MB left, and the index takes {(plan.disk + plan.scratch) / 1e6:,.0f} MB "
+            f"{parent} has {free / 1e6:,.0f} MB free, but the index needs {(plan.disk + plan.scratch) / 1e6:,.0f} MB "
             "while it is built; make room, or choose another folder"
         )

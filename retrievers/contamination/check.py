@@ -125,7 +125,7 @@ class Seen:
     def read(cls, folder: Path) -> "Seen | None":
         """Return what {"data": [{"name": ...}], "start": {"id": ..., "seen": [...]}} says; None if it says nothing.
 
-        Raises  CorruptFileError if the file is no JSON object, or a list in it is of something else
+        Raises  CorruptFileError if the file is not a JSON object, or a list in it is of something else
         """
         path = folder / TRAINING
         if not path.is_file():

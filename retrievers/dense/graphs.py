@@ -61,7 +61,7 @@ class Graph:
         try:
             self._index = faiss.read_index(str(path))
         except RuntimeError as error:
-            raise CorruptFileError(f"{path} is no index that FAISS can read ({reason(error)}); {AGAIN}") from None
+            raise CorruptFileError(f"{path} is not an index that FAISS can read ({reason(error)}); {AGAIN}") from None
         if (self._index.ntotal, self._index.d) != shape:
             raise CorruptFileError(f"{path} has {self._index.ntotal:,} vectors of {self._index.d} numbers; {AGAIN}")
         self._kind, self._ef, self._threads, self._faiss = kind, ef, threads, faiss

@@ -70,7 +70,7 @@ class ModelFolder:
         kinds = [kind for kind, _ in config.modules(self.folder)]
         for entry in config.read_json(path, kind=list):
             if not str(entry["type"]).startswith(OURS) and str(entry["type"]).partition(".")[0] != "pylate":
-                raise MismatchError(f"{path} lists {shown(entry['type'])}, code that is not run")
+                raise MismatchError(f"{path} lists {shown(entry['type'])}, custom code, which is not run")
         return kinds
 
     @property
@@ -101,7 +101,8 @@ class ModelFolder:
     def require_length(self, maxlen: int) -> None:
         """Raise MismatchError if the model has not so many positions."""
         if "max_position_embeddings" in self.found.described and maxlen > self.found.positions:
-            raise MismatchError(f"{self.name} has {self.found.positions} positions, and {maxlen} tokens are asked for")
+            positions = self.found.positions
+            raise MismatchError(f"{self.name} has {positions} positions, but a text may have {maxlen} tokens")
 
     def longest(self, model: Any) -> int:
         """Return how many tokens of a text a model of sentence-transformers reads."""
@@ -151,7 +152,7 @@ class ModelFolder:
             yield self.folder
             return
         if self.found.described.get("projection_dim"):
-            raise MismatchError(f"{self.folder / 'config.json'}: projection_dim is not 0, which we do not do")
+            raise MismatchError(f"{self.folder / 'config.json'}: projection_dim is not 0, which is not supported")
         from safetensors.numpy import save_file
 
         state, prefix = self.found.tensors(), "bert_model."
@@ -181,7 +182,7 @@ class ModelFolder:
         for name, value in state.items():
             is_spare = "position_ids" in name or "pooler." in name if with_head else checkpoint.is_spare(name)
             if not is_stored(name) and value.data_ptr() not in shared and not is_spare:
-                raise CorruptFileError(f"{self.name} lacks the tensor {name!r}, which config.json asks for")
+                raise CorruptFileError(f"{self.name} lacks the tensor {name!r}, which config.json requires")
 
 
 def device_of(device: str) -> str:
@@ -190,12 +191,12 @@ def device_of(device: str) -> str:
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     if device.startswith("cuda") and not torch.cuda.is_available():
-        raise MismatchError(f"device={device}: this machine has no GPU that torch can use")
+        raise MismatchError(f"device={device}: torch finds no usable GPU on this machine")
     return device
 
 
 def whole_characters(text: str) -> str:
-    """Return a text with ? for each half of a character, which a tokenizer does not take."""
+    """Return a text with ? for each unpaired surrogate, which a tokenizer does not take."""
     return text.encode("utf-8", "replace").decode()
 
 

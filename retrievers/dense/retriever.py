@@ -61,10 +61,11 @@ class DenseRetriever:
         }  # fmt: skip
         for name, known in choices.items():
             if getattr(self, name) not in known:
-                raise ValueError(f"{name} is one of {', '.join(filter(None, known))}, not {shown(getattr(self, name))}")
+                one_of = ", ".join(filter(None, known))
+                raise ValueError(f"{name} must be one of {one_of}, not {shown(getattr(self, name))}")
         for name in ("query_maxlen", "doc_maxlen"):
             if getattr(self, name) < 0:
-                raise ValueError(f"{name} is 1 or more, or 0 for what the checkpoint says, not {getattr(self, name)}")
+                raise ValueError(f"{name} must be 1 or more, or 0 for the checkpoint's, not {getattr(self, name)}")
         for name, least in {
             "m": 2,
             "ef_construction": 1,
@@ -75,7 +76,7 @@ class DenseRetriever:
             "threads": 0,
         }.items():
             if getattr(self, name) < least:
-                raise ValueError(f"{name} is {least} or more, not {getattr(self, name)}")
+                raise ValueError(f"{name} must be {least} or more, not {getattr(self, name)}")
 
     @property
     def doc_encoder(self) -> BiEncoder:
@@ -157,7 +158,7 @@ class DenseRetriever:
         if docs.dim != queries.dim:
             raise MismatchError(
                 f"{queries.source.name} makes vectors of {queries.dim} numbers, and {docs.source.name} of {docs.dim}: "
-                "they are no two towers of one model"
+                "they are not two towers of one model"
             )
 
 

@@ -111,7 +111,7 @@ class ExactSearch:
     def _require_finite(self, queries_QH: Floats) -> None:
         largest = float(np.abs(queries_QH).max(initial=0)) * queries_QH.shape[1] * self._longest
         if not isfinite(largest) or largest > float(np.finfo(np.float32).max):
-            raise ValueError("a query's vector is too large, or holds what is no number")
+            raise ValueError("a query's vector is too large, or holds a value that is not a number")
 
 
 class _OnProcessors:

@@ -93,7 +93,7 @@ class ConvKNRMNet(nn.Module):
         return score_N
 
     def _grams(self, ids_NL: Tensor) -> list[Tensor]:
-        """Return (N, L, F) for n-grams of each length, the one that begins at each word; behind the text is padding."""
+        """Return (N, L, F) for n-grams of each length, the one that begins at each word; padding follows the text."""
         vector_NHL = self.vectors(ids_NL).transpose(1, 2)
         return [
             F.normalize(F.relu(conv(F.pad(vector_NHL, (0, words)))).transpose(1, 2), dim=-1)

@@ -33,7 +33,7 @@ class InteractionRetriever:
     def __post_init__(self) -> None:
         pipeline.require_one(self.first)
         if self.depth < 1:
-            raise ValueError(f"depth is 1 or more, not {self.depth}")
+            raise ValueError(f"depth must be 1 or more, not {self.depth}")
 
     @property
     def stage(self) -> Stage:

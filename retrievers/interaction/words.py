@@ -54,7 +54,7 @@ class Words:
         return FIRST + len(self.known)
 
     def numbers(self, texts: Sequence[str], longest: int) -> NDArray[np.int64]:
-        """Return (N, L), the numbers of the first `longest` words of N texts at most, padded behind to the longest.
+        """Return (N, L), the numbers of the first `longest` words of N texts at most, padded at the end to the longest.
 
         L is 1 or more.
         """

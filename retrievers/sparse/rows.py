@@ -16,7 +16,7 @@ from lotte.progress import Progress
 from retrievers.batches import Batch, Integers
 from retrievers.postings import Totals, Weights
 
-ENCODED = ".encoded.partial-0"  # is no part of an index
+ENCODED = ".encoded.partial-0"  # is not part of an index
 CHUNK = 2048  # passages that are encoded together; a build that was stopped goes on with the next
 
 

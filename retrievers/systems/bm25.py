@@ -76,13 +76,13 @@ class BM25:
 
     def __post_init__(self) -> None:
         if not 0 <= self.k1 < inf:
-            raise ValueError(f"k1 is 0 or more, not {self.k1}")
+            raise ValueError(f"k1 must be 0 or more, not {self.k1}")
         if not 0 <= self.b <= 1:
-            raise ValueError(f"b is from 0 to 1, not {self.b}")
+            raise ValueError(f"b must be from 0 to 1, not {self.b}")
         if self.weights_as not in ("", "impact", "tf"):
-            raise ValueError(f"weights_as is impact or tf, not {shown(self.weights_as)}")
+            raise ValueError(f"weights_as must be impact or tf, not {shown(self.weights_as)}")
         if (self.weights_as or self.query_weights) and not self.weights:
-            raise ValueError("weights_as and query_weights are of an index of weights: say -o weights=FILE too")
+            raise ValueError("weights_as and query_weights need an index of weights: set -o weights=FILE too")
 
     @property
     def card(self) -> Card:
@@ -99,7 +99,7 @@ class BM25:
     def change(self, path: Path, *, delete: Sequence[str], add: Corpus | None) -> None:
         """Take documents out of an index and put others in: see `lexical_change.change`."""
         if self.weights:
-            raise UnavailableError("an index of a file of weights is built whole; index the changed collection again")
+            raise UnavailableError("an index of a weights file cannot be changed; index the changed collection again")
         lexical_change.change(path, self, delete=delete, add=add, write=self._write)
 
     def _write(self, corpus: Corpus, path: Path, *, history: index_folder.History | None = None) -> None:

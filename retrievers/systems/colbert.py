@@ -100,17 +100,17 @@ class ColBERT:
         if self.first:
             pipeline.require_one(self.first)
         if self.similarity not in SIMILARITIES:
-            raise ValueError(f"similarity is one of {', '.join(SIMILARITIES)}, not {shown(self.similarity)}")
+            raise ValueError(f"similarity must be one of {', '.join(SIMILARITIES)}, not {shown(self.similarity)}")
         if self.bytes not in KINDS:
-            raise ValueError(f"bytes are 2 or 4, not {self.bytes}")
+            raise ValueError(f"bytes must be 2 or 4, not {self.bytes}")
         for name in ("partitions", "sub_vectors", "depth", "nprobe", "faiss_depth"):
             if getattr(self, name) < 1:
-                raise ValueError(f"{name} is 1 or more, not {getattr(self, name)}")
+                raise ValueError(f"{name} must be 1 or more, not {getattr(self, name)}")
         for name in ("query_maxlen", "doc_maxlen", "seed", "threads"):
             if getattr(self, name) < 0:
-                raise ValueError(f"{name} is 0 or more, not {getattr(self, name)}")
+                raise ValueError(f"{name} must be 0 or more, not {getattr(self, name)}")
         if self.nprobe > self.partitions:
-            raise ValueError(f"nprobe is at most the number of partitions, {self.partitions}, not {self.nprobe}")
+            raise ValueError(f"nprobe must be at most the number of partitions, {self.partitions}, not {self.nprobe}")
 
     @property
     def stages(self) -> list[Stage]:

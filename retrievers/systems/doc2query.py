@@ -57,7 +57,7 @@ class Doc2Query(BM25):
         super().__post_init__()
         for name in ("samples", "top_k", "maxlen", "doc_maxlen"):
             if getattr(self, name) < 1:
-                raise ValueError(f"{name} is 1 or more, not {getattr(self, name)}")
+                raise ValueError(f"{name} must be 1 or more, not {getattr(self, name)}")
 
     @property
     def has_theirs(self) -> bool:
@@ -94,7 +94,7 @@ class Doc2Query(BM25):
 
     def change(self, path: Path, *, delete: Sequence[str], add: Corpus | None) -> None:
         """Refuse: further documents would need expansions."""
-        raise UnavailableError("an index of doc2query is built whole; index the changed collection again")
+        raise UnavailableError("an index of doc2query cannot be changed; index the changed collection again")
 
     def open_described(self, found: index_folder.IndexFolder) -> LexicalIndex:
         opened = super().open_described(found)

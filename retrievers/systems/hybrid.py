@@ -50,15 +50,16 @@ class Hybrid:
 
     def __post_init__(self) -> None:
         if len(self.stages) < 2:
-            raise ValueError(f"of names two systems or more, with + between them, not {shown(self.of)}")
+            raise ValueError(f"of must name two or more systems joined by +, not {shown(self.of)}")
         if self.method not in METHODS:
-            raise ValueError(f"method is one of {', '.join(METHODS)}, not {shown(self.method)}")
+            raise ValueError(f"method must be one of {', '.join(METHODS)}, not {shown(self.method)}")
         if self.depth < 1:
-            raise ValueError(f"depth is 1 or more, not {self.depth}")
+            raise ValueError(f"depth must be 1 or more, not {self.depth}")
         if self.tuned != bool(self.train):
-            raise ValueError("weights=tuned goes with train=FOLDER, the judged questions that they are tuned on")
+            raise ValueError("weights=tuned needs train=FOLDER, the judged queries to tune them on")
         if self.weights and not self.tuned and len(self.numbers) != len(self.stages):
-            raise ValueError(f"weights are {len(self.stages)} numbers, one for each of {self.of}, not {self.weights}")
+            count = len(self.stages)
+            raise ValueError(f"weights must be {count} numbers, one for each of {self.of}, not {self.weights}")
 
     @property
     def stages(self) -> list[Stage]:
@@ -72,18 +73,18 @@ class Hybrid:
 
     @cached_property
     def numbers(self) -> list[float]:
-        """Return the weights, in the order of the stages. Raises ValueError for what is no weight."""
+        """Return the weights, in the order of the stages. Raises ValueError for what is not a weight."""
         if not self.weights:
-            return self._unsaid()
+            return self._default_weights()
         try:
             weights = [float(text) for text in self.weights.split(",")]
         except ValueError:
             weights = []
         if not weights or not all(isfinite(weight) and weight >= 0 for weight in weights) or not any(weights):
-            raise ValueError(f"weights are numbers of 0 or more, not all 0, as in 0.1,1, not {shown(self.weights)}")
+            raise ValueError(f"weights must be numbers of 0 or more, not all 0, as in 0.1,1, not {shown(self.weights)}")
         return weights
 
-    def _unsaid(self) -> list[float]:
+    def _default_weights(self) -> list[float]:
         """Return the weights where none are given: equal, or shares of the two kinds of systems."""
         families = [stage.card.family for stage in self.stages]
         words = families.count("lexical")

@@ -54,9 +54,9 @@ class TctColBERT:
     def __post_init__(self) -> None:
         for name in ("query_maxlen", "doc_maxlen"):
             if getattr(self, name) <= 4:
-                raise ValueError(f"{name} is 5 or more, as 4 tokens are before each text, not {getattr(self, name)}")
+                raise ValueError(f"{name} must be 5 or more (4 tokens precede each text), not {getattr(self, name)}")
         if self.threads < 0:
-            raise ValueError(f"threads is 0 or more, not {self.threads}")
+            raise ValueError(f"threads must be 0 or more, not {self.threads}")
 
     @property
     def encoder(self) -> "TctEncoder":

@@ -27,8 +27,8 @@ def settle(folder: Path, recipe: PairRecipe, *, new: bool) -> None:
         had, has = (_flat(lasting(_as_first_written(either))) for either in (begun, settings))
         if other := [key for key in has if had.get(key) != has[key]]:
             raise MismatchError(
-                f"{folder} was begun with {_spelled(had, other)}, and is asked for {_spelled(has, other)}"
-                "; a training goes on with what it began with. Change it back, or name another --out"
+                f"{folder} was begun with {_spelled(had, other)}, but is now given {_spelled(has, other)}"
+                "; a training run resumes with the settings it was started with. Change it back, or name another --out"
             )
         if begun == settings:
             return

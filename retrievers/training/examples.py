@@ -117,7 +117,7 @@ def gather(
     if (folder / SETS).exists():
         if _json(folder / SETS)["sha256"] != sha256:
             raise MismatchError(
-                f"{folder} holds other pairs than these; a training goes on with the data it began with. "
+                f"{folder} holds other pairs than these; a training run resumes with the data it was started with. "
                 "Name the same data, or another --out"
             )
         return Pairs(folder)

@@ -64,7 +64,7 @@ def _begun(task: TrainingTask, count: int, folder: Path, config: Fit, data: str)
     """Return the trainer for so many examples, at the step that the folder's state has."""
     ranks = Ranks.here()
     if config.batch % ranks.count:
-        raise MismatchError(f"a batch of {config.batch} cannot be dealt out to {ranks.count} processes; change batch")
+        raise MismatchError(f"a batch of {config.batch} cannot be divided among {ranks.count} processes; change batch")
     folder.mkdir(parents=True, exist_ok=True)
     steps = config.steps or count // config.batch
     if not steps or count < config.batch:

@@ -52,7 +52,7 @@ def xtr_scores(query_BQH: Tensor, doc_NLH: Tensor, kept_NL: Tensor, *, top: int)
             equation 4
     """
     flat_QH = query_BQH.reshape(-1, query_BQH.shape[-1])
-    asked_Q = flat_QH.detach().any(-1)  # not what stands behind a question that is shorter than others
+    asked_Q = flat_QH.detach().any(-1)  # not what stands after a question that is shorter than others
     least_Q1 = flat_QH.new_empty(len(flat_QH), 0)
     with torch.no_grad():
         for sim_QnL in _similarities(flat_QH, doc_NLH, kept_NL):

@@ -71,7 +71,7 @@ def _write(path: Path, mined: Mapping[int, Sequence[int]]) -> None:
 
 
 def read(path: Path) -> Mined:
-    """Return what was mined, by question. Raises CorruptFileError for a line that is no list of numbers."""
+    """Return what was mined, by question. Raises CorruptFileError for a line that is not a list of numbers."""
     mined: Mined = {}
     for number, line in lines(path):
         try:

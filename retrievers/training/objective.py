@@ -47,7 +47,7 @@ class LateTask:
         return query_BQH, doc_NLH, kept_NL
 
     def _queries(self, tokens: Tokens) -> Tensor:
-        """Return (B, Q, H), zeros behind a question that is shorter than the others: they add nothing to MaxSim."""
+        """Return (B, Q, H), zeros after a question that is shorter than the others: they add nothing to MaxSim."""
         query_BQH, kept_BQ = self.model.encode(tokens)
         return query_BQH * kept_BQ[..., None]
 

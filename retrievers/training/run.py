@@ -92,7 +92,7 @@ class Training(PairTraining[Recipe]):
             checkpoint.find(named)
         if not recipe.v1_passes and not checkpoint.find(recipe.start).projection():
             raise MismatchError(
-                f"v1_passes=0 begins the rounds with {recipe.start}, which is no late-interaction checkpoint: "
+                f"v1_passes=0 begins the rounds with {recipe.start}, which is not a late-interaction checkpoint: "
                 "it has no projection; leave v1_passes out"
             )
 

@@ -45,7 +45,7 @@ def _require_words(settings: Any) -> None:
     for name, known in _WORDS.items():
         value = getattr(settings, name, known[0])
         if not is_dataclass(value) and value not in known:
-            raise LotteError(f"{name} is {' or '.join(map(repr, known))}, not {value!r:.60}")
+            raise LotteError(f"{name} must be {' or '.join(map(repr, known))}, not {value!r:.60}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,9 +132,9 @@ class PairRecipe:
         """Raise LotteError for a word that names nothing, and for a number that no training can have."""
         _require_words(self)
         if not re.fullmatch("auto|cpu|cuda(:[0-9]{1,3})?", self.device):
-            raise LotteError(f"device is 'auto', 'cpu', 'cuda' or 'cuda:0', not {self.device!r:.60}")
+            raise LotteError(f"device must be 'auto', 'cpu', 'cuda' or 'cuda:0', not {self.device!r:.60}")
         if not self.start:
-            raise LotteError("start is a folder, or a name on the Hugging Face hub, and not empty")
+            raise LotteError("start must be a folder or a name on the Hugging Face hub, and cannot be empty")
         above_0 = {name for name in _ABOVE_0 if hasattr(self, name)} - self._may_be_0
         require_bounds(self, above_0=sorted(above_0))
 
@@ -186,7 +186,7 @@ class TctRecipe(PairRecipe):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.gamma > 1:
-            raise LotteError(f"gamma is from 0 to 1, not {self.gamma}")
+            raise LotteError(f"gamma must be from 0 to 1, not {self.gamma}")
 
 
 @dataclass(frozen=True, kw_only=True)

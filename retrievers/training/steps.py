@@ -234,7 +234,7 @@ class PairTraining(ABC, Generic[Settings]):
         if self._device.startswith("cuda"):
             count, number = torch.cuda.device_count(), int(self._device.partition(":")[2] or 0)
             if number >= count:
-                raise UnavailableError(f"device={self._device} is asked for, and this machine has {count} GPUs for it")
+                raise UnavailableError(f"device={self._device} was requested, but this machine has {count} GPUs for it")
         if (self.v1 / "config.json").exists():
             return
         self._require()
@@ -260,7 +260,7 @@ class PairTraining(ABC, Generic[Settings]):
             own_HI = student.own_projection(start)
             if own_HI is not None and recipe.dim not in (0, len(own_HI)):
                 raise MismatchError(
-                    f"{start.name} gives vectors of {len(own_HI)} numbers, and dim={recipe.dim} is asked for; leave "
+                    f"{start.name} gives vectors of {len(own_HI)} dimensions, but dim={recipe.dim} was set; leave "
                     "dim out, or have another projection made with -o projection=principal or -o projection=random"
                 )
             if own_HI is not None:

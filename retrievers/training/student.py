@@ -34,7 +34,7 @@ def reader_of(start: Checkpoint, settings: ModelConfig) -> TextTokens:
     longest = max(settings.query_maxlen, settings.doc_maxlen)
     if longest > start.positions:
         raise MismatchError(
-            f"{start.name} has {start.positions} positions, and {longest} tokens of a text are asked for"
+            f"{start.name} has {start.positions} positions, but a text may have {longest} tokens"
         )
     return TextTokens(start.tokenizer, settings)
 

@@ -182,12 +182,13 @@ class TctTraining(PairTraining[TctRecipe]):
         TctTokens(named.tokenizer, settings)
         if settings.doc_maxlen > named.positions:
             raise MismatchError(
-                f"{named.name} has {named.positions} positions, and the student asks for {settings.doc_maxlen}: "
+                f"{named.name} has {named.positions} positions, but the student needs {settings.doc_maxlen}: "
                 f"doc_maxlen and the {MARKED} tokens before a text"
             )
         if self.recipe.teacher and not named.steps():
             raise MismatchError(
-                f"{named.name} has no projection, so it is no ColBERT that could teach; `lotte train colbert` makes one"
+                f"{named.name} has no projection, so it is not a ColBERT that could teach; "
+                "`lotte train colbert` makes one"
             )
 
     @property

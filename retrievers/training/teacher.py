@@ -86,7 +86,7 @@ class CrossEncoder(nn.Module):
             ) from None
         if not fresh and (lacking := sorted(loading["missing_keys"])):
             raise CorruptFileError(
-                f"{start.name} lacks the tensor {lacking[0]!r}: it is no cross-encoder that was trained"
+                f"{start.name} lacks the tensor {lacking[0]!r}: it is not a trained cross-encoder"
             )
         return cls(model.float(), tokens, maxlen=maxlen, precision=precision)
 
@@ -138,7 +138,7 @@ class CrossEncoder(nn.Module):
 
 
 def _whole_characters(text: str) -> str:
-    """Return a text with ? for each half of a character, which a tokenizer does not take."""
+    """Return a text with ? for each unpaired surrogate, which a tokenizer does not take."""
     return text.encode("utf-8", "replace").decode()
 
 
@@ -151,7 +151,7 @@ def require_fit(start: Checkpoint, *, maxlen: int, fresh: bool) -> None:
             f"{start.name} has {has}, and a cross-encoder has one: the score of a question with a passage"
         )
     if -(-maxlen // STEP) * STEP > start.positions:
-        raise MismatchError(f"{start.name} has {start.positions} positions, and pairs of {maxlen} tokens are asked for")
+        raise MismatchError(f"{start.name} has {start.positions} positions, but pairs have {maxlen} tokens")
 
 
 def _begun(start: Checkpoint) -> Any:

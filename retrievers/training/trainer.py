@@ -186,8 +186,8 @@ class Trainer:
             if (lasting(begun) if isinstance(begun, Mapping) else begun) != asked:
                 had, wants = _difference(begun, asked)
                 raise MismatchError(
-                    f"{path.parent} was begun with {key} {had}, and is asked to go on with {wants}; a training goes on "
-                    "with what it began with. Change it back, or name another --out"
+                    f"{path.parent} was begun with {key} {had}, but is now given {wants}; a training run resumes "
+                    "with the settings it was started with. Change it back, or name another --out"
                 )
         try:
             tensors = load_file(path / "state.safetensors")

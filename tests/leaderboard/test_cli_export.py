@@ -16,5 +16,5 @@ def test_the_checkpoint_that_ships_is_written_with_the_lengths_of_its_records(ty
 
 def test_a_checkpoint_that_is_nowhere_is_one_line(tmp_path):
     assert error("export", "checkpoint", "no folder", "--out", tmp_path / "out") == (
-        "'no folder' is no folder here, and no name on the Hugging Face hub (owner/name)"
+        "'no folder' is neither a folder here nor a name on the Hugging Face hub (owner/name)"
     )

@@ -64,7 +64,7 @@ def test_an_index_serves_eval_too(typed, index):
     assert done.stderr == f"{index}: this index is used again\n"
 
 
-WHOLE = "an index of hybrid is built whole; index the changed collection again"
+WHOLE = "an index of hybrid cannot be changed; index the changed collection again"
 
 
 @pytest.mark.parametrize(
@@ -91,9 +91,9 @@ def test_ray_is_told_to_come_later(typed, tmp_path):
 
 def test_what_is_no_index_is_one_line(typed, tmp_path):
     done = typed("search", tmp_path, "moon")
-    assert done.stderr == f"error: {tmp_path} is no index, or not a whole one. Build it with `lotte index`.\n"
+    assert done.stderr == f"error: {tmp_path} is not an index, or an incomplete one. Build it with `lotte index`.\n"
     done = typed("index", "--retriever", "bm25", "lotte/science/test", "--out", tmp_path)
-    assert done.stderr == f"error: {tmp_path} is there and is no index; choose a folder that is empty or new\n"
+    assert done.stderr == f"error: {tmp_path} exists and is not an index; choose a folder that is empty or new\n"
 
 
 def test_questions_from_a_stdin_that_is_closed_are_none(index):

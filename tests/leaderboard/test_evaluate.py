@@ -215,7 +215,7 @@ def test_lottes_layout_is_written_for_lotte_and_refused_for_others_before_the_wo
     counting = Counting()
     with pytest.raises(LotteError) as raised:
         list(evaluate("mine", counting, [tiny, mirrored], asked))
-    assert str(raised.value) == "--rankings writes the layout of LoTTE, and beir/mirror is no part of it"
+    assert str(raised.value) == "--rankings writes LoTTE's layout, but beir/mirror is not part of LoTTE"
     assert not counting.corpora
 
 
@@ -272,7 +272,7 @@ def test_a_dataset_without_judgments_is_refused_before_any_work(order, tiny):
 
 def test_a_place_that_cannot_be_written_is_refused_before_any_work(order, tiny, tmp_path):
     (tmp_path / "taken").write_text("by a file")
-    with pytest.raises(UnavailableError, match="taken is no folder, so nothing can be written to"):
+    with pytest.raises(UnavailableError, match="taken is not a folder, so nothing can be written to"):
         list(evaluate("overlap", NeverIndexed(), [tiny], replace(order, out=tmp_path / "taken")))
 
 

@@ -96,7 +96,7 @@ def test_a_file_of_something_else(tmp_path, text, message):
 
 
 def test_nan_is_in_no_record():
-    with pytest.raises(CorruptFileError, match=r"^the record: a value in it is no number and no text, and cannot be kept$"):
+    with pytest.raises(CorruptFileError, match=r"^the record: a value in it is neither a number nor a text, and cannot be kept$"):
         RESULT.changed(cost={"seconds": float("nan")})
 
 

@@ -95,7 +95,7 @@ def test_a_record_with_a_valid_id_is_not_believed_for_that(tmp_path, sections, m
     | st.lists(st.none() | st.dictionaries(st.sampled_from(["level", "evidence"]), st.integers())),
 )
 def test_whatever_stands_in_the_other_fields_a_page_can_be_made(sections, contamination):
-    """Texts that are no text, numbers that are lists: of a record that has a form, and of what is none, lines."""
+    """Texts that are not text, numbers that are lists: of a record that has a form, and of what is none, lines."""
     from leaderboard.board.pages import page
 
     one = parse(content_of(**sections, contamination=contamination))

@@ -78,7 +78,7 @@ def test_cqadupstack_counts_as_one_of_the_eighteen():
 def test_an_average_takes_one_system_one_measure_and_nothing_imported():
     with pytest.raises(MismatchError, match="two records are of openqa/nq"):
         suite.averages([result("openqa/nq", 0.7), result("openqa/nq", 0.8)])
-    with pytest.raises(MismatchError, match=r"openqa would be a mean of Success@5 and nDCG@10, which is no number"):
+    with pytest.raises(MismatchError, match=r"openqa would be a mean of Success@5 and nDCG@10, which has no meaning"):
         suite.averages([result("openqa/nq", 0.7), result("openqa/tq", 0.8, "nDCG@10")])
     assert suite.averages([result("openqa/nq", 0.7, level="imported")]) == []
 

@@ -48,7 +48,7 @@ def test_every_difference_is_a_line_and_the_exit_is_1(copy):
 
 def test_a_folder_without_a_manifest_is_no_build(tmp_path, copy):
     assert error("check", tmp_path) == (
-        f"{tmp_path} has no manifest.json, so it is no whole build. Run the `lotte build` that began it once more."
+        f"{tmp_path} has no manifest.json, so it is not a complete build. Run the `lotte build` that began it once more."
     )
     (copy / "manifest.json").write_text("{")
     assert error("check", copy).startswith(f"{copy}/manifest.json cannot be read")

@@ -12,8 +12,8 @@ from lotte.parsing import json_of
 @pytest.mark.parametrize(
     ("text", "why"),
     [
-        ('{"qid": 0, "answer_pids": [1], "answer_pids": [2]}', "the key 'answer_pids' is there twice"),
-        ('{"a": {"b": 1, "c": 2, "b": 1}}', "the key 'b' is there twice"),
+        ('{"qid": 0, "answer_pids": [1], "answer_pids": [2]}', "the key 'answer_pids' occurs twice"),
+        ('{"a": {"b": 1, "c": 2, "b": 1}}', "the key 'b' occurs twice"),
         ("[" * 100_000, "nested too deeply"),
         ("9" * 5_000, "digits"),
         (b"\xff{}", "decode"),
@@ -34,5 +34,5 @@ def test_a_value_is_what_json_says():
 def test_a_key_that_stands_twice_in_a_line_is_named_with_its_line(tmp_path):
     path = tmp_path / "queries.jsonl"
     path.write_text('{"_id": "a", "text": "one"}\n{"_id": "b", "text": "two", "_id": "c"}\n')
-    with pytest.raises(CorruptFileError, match=rf"^{path}:2: no JSON \(the key '_id' is there twice\)"):
+    with pytest.raises(CorruptFileError, match=rf"^{path}:2: no JSON \(the key '_id' occurs twice\)"):
         list(objects(path))

@@ -82,7 +82,7 @@ def test_an_index_of_the_original_has_pylates_ids_in_it(tmp_path):
 def test_ids_that_are_numbers_or_have_blanks_become_words(pylate, capsys):
     ids_beside(pylate, {place: place + 100 if place else "my notes.md" for place in IDS})
     assert ids_of(pylate)[:3] == ["my%20notes.md", "deleted:1", "102"]
-    said = "plaid_ids_to_documents_ids.pkl: 1 ids are no words, and are written with %: 'my notes.md' is 'my%20notes.md'"
+    said = "plaid_ids_to_documents_ids.pkl: 1 ids are not words, and are written with %: 'my notes.md' is 'my%20notes.md'"
     assert said in capsys.readouterr().err
 
 
@@ -204,9 +204,9 @@ def test_the_command_takes_an_index_and_its_collection(pylate, tmp_path):
     assert (done.returncode, done.stdout) == (0, f"{tmp_path / 'ours'}\n"), done.stderr
     assert texts_of(tmp_path / "ours", "doc-3")[0] == ["text 3"]
     done = lotte("index", "--retriever", "bm25", tmp_path / "mine.tsv", "--collection", "x", "--out", tmp_path / "b")
-    assert done.returncode == 1 and done.stderr.endswith("mine.tsv is none that is read here\n")
+    assert done.returncode == 1 and done.stderr.endswith("mine.tsv is not one that can be read\n")
     done = lotte("index", "--collection", "x", "--add", "y", "--out", tmp_path / "b")
-    assert done.stderr == "error: --collection goes with an index of another program, to be taken over\n"
+    assert done.stderr == "error: --collection needs an index of another program, to be taken over\n"
 
 
 def test_an_index_without_a_map_has_its_places_for_ids(tmp_path):

@@ -211,7 +211,7 @@ def test_an_option_out_of_range_is_one_line(wrong):
 
 def test_a_checkpoint_of_another_kind_is_one_line(tmp_path):
     bert = tiny_checkpoint.write(tmp_path / "bert", "plain")
-    with pytest.raises(CorruptFileError, match="bert is no model from text to text that transformers can read"):
+    with pytest.raises(CorruptFileError, match="bert is not a text-to-text model that transformers can read"):
         load("doc2query", [f"checkpoint={bert}"]).index(DOCS, tmp_path / "index")
 
 

@@ -195,7 +195,7 @@ def test_a_damaged_build_is_one_line(sample, tmp_path):
     )
     refused(CorruptFileError, "metadata.jsonl:1: pids must be passages of the collection", dumps=DUMPS)
     (part / "attribution.parquet").write_bytes(b"no parquet")
-    refused(CorruptFileError, "attribution.parquet: the file is cut or damaged")
+    refused(CorruptFileError, "attribution.parquet: the file is truncated or damaged")
     shutil.copy(copy / "pooled/test/attribution.parquet", part)
     refused(CorruptFileError, "has not one row for each of the 73 passages")
     (part / "attribution.parquet").unlink()
@@ -205,7 +205,7 @@ def test_a_damaged_build_is_one_line(sample, tmp_path):
     (copy / manifest.NAME).write_text(json.dumps(record))
     refused(CorruptFileError, "manifest.json is damaged")
     (copy / manifest.NAME).unlink()
-    refused(UnavailableError, "no whole build")
+    refused(UnavailableError, "not a complete build")
 
 
 @pytest.mark.skipif(not STACKEXCHANGE.is_dir(), reason=f"{STACKEXCHANGE} is not here: the dumps beside the project")

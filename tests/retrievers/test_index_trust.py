@@ -65,7 +65,7 @@ def damage(lexical_index):
 def test_a_callable_that_an_index_names_is_not_called(bm25_index, tmp_path):
     rewrite(bm25_index, lambda meta: meta.update(recipe={"retriever": "os:makedirs", "options": {"name": f"{tmp_path}/no"}}))
     for words in (["search", bm25_index, "ice"], ["index", "--out", bm25_index, "--delete", "1"]):
-        assert "code that is not ours; if you trust that code, name it: --retriever module:function" in error(*words)
+        assert "code from outside this package; if you trust it, name it: --retriever module:function" in error(*words)
     lotte("check", bm25_index)
     assert not (tmp_path / "no").exists()
 
@@ -110,7 +110,7 @@ def test_an_index_says_what_it_was_asked_for_by_and_is_opened_by_that(mymaker, f
 
 def test_a_system_of_ours_that_code_of_others_made_is_not_opened_by_the_file_alone(mymaker, five_documents, tmp_path):
     lotte("index", "--retriever", "mymaker:words", five_documents.parent, "--out", tmp_path / "index")
-    assert "made by 'mymaker:words', code that is not ours" in error("search", tmp_path / "index", "ice")
+    assert "made by 'mymaker:words', code from outside this package" in error("search", tmp_path / "index", "ice")
 
 
 @pytest.mark.parametrize("name", ["mymaker:make", "mymaker:Mine"])

@@ -118,7 +118,7 @@ def build(
     codec = codecs.load(folder)
     writer = SegmentWriter(folder, 0, codec)
     if writer.documents:
-        say(f"going on behind document {writer.documents:,}")
+        say(f"resuming after document {writer.documents:,}")
     fill(writer, source, sample, threads=threads, gpu=gpu)
     sample.remove()
     return built(writer, paths)
@@ -179,7 +179,7 @@ class Sample:
             *lines, torn = self._journal.read_bytes().split(b"\n")
             for line in lines:
                 self._lengths += json_of(line, self._journal)
-            if torn:  # by a kill; what is written behind it must begin a line
+            if torn:  # by a kill; the next write must begin a line
                 artifact.write_whole(self._journal, b"".join(line + b"\n" for line in lines))
         self._column = NumberFile(folder / SAMPLE, kind, dim)
         self._column.truncate(sum(self._lengths))

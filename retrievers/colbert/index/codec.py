@@ -41,7 +41,7 @@ class CodecConfig:
 
     def __post_init__(self) -> None:
         if self.assignment not in ASSIGNMENTS:
-            raise ValueError(f"assignment is one of {', '.join(ASSIGNMENTS)}, not {shown(self.assignment)}")
+            raise ValueError(f"assignment must be one of {', '.join(ASSIGNMENTS)}, not {shown(self.assignment)}")
 
 
 def num_centroids(tokens: float, config: CodecConfig) -> int:

@@ -175,7 +175,7 @@ def kmeans(
 
 
 def _stride(left: int, points: int, centroids: int) -> int:
-    """Return 4, 2 or 1: an iteration that has others behind it takes a fourth of the points, or half of them.
+    """Return 4, 2 or 1: an iteration that has others after it takes a fourth of the points, or half of them.
 
     left  iterations that are still to come
 

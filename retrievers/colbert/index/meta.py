@@ -84,7 +84,7 @@ class IndexMeta:
     def parse(cls, content: Mapping[str, Any], where: Path = Path(META)) -> "IndexMeta":
         """Return what a meta.json says. Raises CorruptFileError if it is not of late interaction."""
         if not content.get("segments"):
-            raise CorruptFileError(f"{where}: no segments, so no index of late interaction; {AGAIN}")
+            raise CorruptFileError(f"{where}: no segments, so it is not a late-interaction index; {AGAIN}")
         numbers = [part["number"] for part in content["segments"]]
         if len(set(numbers)) < len(numbers):
             raise CorruptFileError(f"{where}: segments have the numbers {shown(numbers)}; {AGAIN}")
@@ -135,8 +135,8 @@ def require_model(made_with: Mapping[str, Any] | None, model: Mapping[str, Any],
     weights = (made_with or {}).get("sha256")
     if weights not in (None, model["sha256"]):
         raise MismatchError(
-            f"the index was made with weights {str(weights)[:8]}, and {checkpoint} has "
-            f"{str(model['sha256'])[:8]} now; build the index again, or name the revision it was made with"
+            f"the index was built with weights {str(weights)[:8]}, and {checkpoint} has "
+            f"{str(model['sha256'])[:8]} now; build the index again, or name the revision it was built with"
         )
 
 

@@ -59,7 +59,7 @@ def convert(source: Checkpoint, out: Path, wanted: Wanted, say: Callable[[object
         settings=source.settings,
     )
     if source.pooling.factor > 1:
-        say(f"{source.name} pools {source.pooling.factor:g} tokens of a document; what is written has all of them")
+        say(f"{source.name} pools {source.pooling.factor:g} tokens into one vector; what is written does not")
     extra = _extra(source.folder)
     if projection is not None and (graph := _graph(source, wanted, say)):
         extra |= {onnx_graph.NAME: graph}
@@ -68,10 +68,10 @@ def convert(source: Checkpoint, out: Path, wanted: Wanted, say: Callable[[object
 
 
 def _require_free(out: Path) -> None:
-    """Raise MismatchError where something would be replaced that is no checkpoint of ours."""
+    """Raise MismatchError where something would be replaced that is not a checkpoint of ours."""
     empty = not out.exists() or (out.is_dir() and not any(out.iterdir()))
     if not empty and (artifact.meta(out) or {}).get("kind") != "checkpoint":
-        raise MismatchError(f"{out} is there and is no checkpoint that was written here; name a new folder")
+        raise MismatchError(f"{out} exists and is not a checkpoint that was written here; name a new folder")
 
 
 def _projection(source: Checkpoint) -> "Tensor | None":
@@ -84,7 +84,8 @@ def _projection(source: Checkpoint) -> "Tensor | None":
         if _is_ours(source.folder):
             return None
         raise MismatchError(
-            f"{source.name} has no projection, so it is no late-interaction model: other packages open it as it stands"
+            f"{source.name} has no projection, so it is not a late-interaction model: other packages open "
+            "it as it stands"
         )
     matrix = steps[0].weight_HI
     for number, step in enumerate(steps):
@@ -131,7 +132,7 @@ def _extra(folder: Path) -> dict[str, bytes]:
         return {}
     names = (artifact.meta(folder) or {}).get("extra")
     if not isinstance(names, list) or not all(isinstance(name, str) and export.is_plain(name) for name in names):
-        raise CorruptFileError(f"{folder / artifact.META}: 'extra' is no list of file names")
+        raise CorruptFileError(f"{folder / artifact.META}: 'extra' is not a list of file names")
     try:
         return {name: (folder / name).read_bytes() for name in names if name != onnx_graph.NAME}
     except OSError as error:

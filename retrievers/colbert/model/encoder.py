@@ -161,7 +161,7 @@ class Encoder:
         """Return (B, Q, H), each vector of length 1.
 
         Q is query_maxlen. A model that does not fill its queries up gives the longest
-        one its width, and rows of zeros behind the shorter: they add nothing to MaxSim.
+        one its width, and rows of zeros after the shorter: they add nothing to MaxSim.
         """
         tokens = self.tokens.queries(texts)
         vectors, starts = self.encode(tokens, np.float32)
@@ -317,7 +317,7 @@ def _gpu_here() -> bool:
 
 
 def _devices(name: str, model: Checkpoint) -> list["torch.device"]:
-    what = f"{model.name}, which is no BERT in float32 or int8," if name in ("auto", "cpu") else f"device={name}"
+    what = f"{model.name}, which is not a BERT in float32 or int8," if name in ("auto", "cpu") else f"device={name}"
     torch = extras.package("torch", what)
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"

@@ -44,7 +44,7 @@ class TctTokens:
             if (len(read), read[0], read[-1]) != (MARKED + 1, cls, mask):
                 raise MismatchError(
                     f"{path} reads {marker.strip()!r} as {len(read) - 1} tokens, and TCT-ColBERT's first {MARKED} are "
-                    "[CLS], a bracket, a letter and a bracket: it is no tokenizer of BERT"
+                    "[CLS], a bracket, a letter and a bracket: it is not a tokenizer of BERT"
                 )
         for side, reader, maxlen in (
             ("query", self._query_tokenizer, config.query_maxlen),
@@ -69,7 +69,7 @@ class TctTokens:
         return self._read(self._doc_tokenizer, [f"{DOC}{text}" for text in texts])
 
     def _read(self, reader: Any, texts: list[str]) -> Tokens:
-        # half a character, which no UTF-8 has, becomes a question mark
+        # an unpaired surrogate, which no UTF-8 has, becomes a question mark
         given = [text.encode("utf-8", "replace").decode() for text in texts]
         with reported(f"{self.path}: the tokenizer cannot read a text"):
             rows = [np.array(read.ids, np.int64) for read in reader.encode_batch_fast(given, add_special_tokens=False)]
