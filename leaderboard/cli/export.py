@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from leaderboard.cli.options import RESULTS, Results
+from leaderboard.cli.options import RESULTS, MadeIndex, Results
 from lotte.terminal import put, say
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def checkpoint(
 @app.command("index")
 def index_(
     to: Annotated[str, typer.Option(help="vespa, qdrant, lancedb, parquet or fast-plaid.")],
-    index: Annotated[Path, typer.Argument(help="A folder that `lotte index` made.")] = Path("index"),
+    index: MadeIndex = Path("index"),
     out: Annotated[Path | None, typer.Option(help="The folder to write; new, or an older export, replaced.")] = None,
     url: Annotated[str, typer.Option(help="Of a Qdrant that runs, to put it there: http://localhost:6333.")] = "",
     collection: Annotated[str, typer.Option(help="Name of the collection, table or schema; default: passages.")] = "",
@@ -82,7 +82,7 @@ def index_(
     """
     from retrievers import exports
 
-    exports.export(to, exports.Wanted(index, out, say, numbers=numbers, collection=collection, url=url))
+    exports.export(to, exports.ExportRequest(index, out, say, numbers=numbers, collection=collection, url=url))
     put(url or out)
 
 

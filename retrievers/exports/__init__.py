@@ -8,15 +8,15 @@ from typing import Any
 from lotte.errors import LotteError, UnavailableError, shown, unknown
 from retrievers.exports import fast_plaid, lance, parquet, qdrant, vespa
 from retrievers.exports.source import LateSource, open_source
-from retrievers.exports.target import Wanted
+from retrievers.exports.target import ExportRequest
 
-__all__ = ["ENGINES", "Wanted", "export"]
+__all__ = ["ENGINES", "ExportRequest", "export"]
 NAME = "[a-z][a-z0-9_]*"
 
 
 @dataclass(frozen=True)
 class _Engine:
-    write: Callable[[Any, Wanted], None]
+    write: Callable[[Any, ExportRequest], None]
     numbers: tuple[str, ...] = ()  # that vectors can be written as, the default first; none: it has codes
     takes_dense: bool = False  # whether an index of one vector a document is written too
     has_server: bool = False
@@ -31,7 +31,7 @@ ENGINES = {
 }
 
 
-def export(to: str, wanted: Wanted) -> None:
+def export(to: str, wanted: ExportRequest) -> None:
     """Write an index as another program reads it, whole or not at all.
 
     to  a name of ENGINES
@@ -52,7 +52,7 @@ def export(to: str, wanted: Wanted) -> None:
     engine.write(source, wanted)
 
 
-def _require_sense(to: str, engine: _Engine, wanted: Wanted) -> None:
+def _require_sense(to: str, engine: _Engine, wanted: ExportRequest) -> None:
     if (wanted.out is None) == (not wanted.url):
         raise LotteError("an export goes into a folder, --out DIR, or to a server that runs, --url; name one of them")
     if wanted.url and not engine.has_server:

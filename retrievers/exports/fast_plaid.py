@@ -21,14 +21,14 @@ from retrievers.colbert.index import foreign, foreign_ids
 from retrievers.colbert.kernels.arrays import Codec
 from retrievers.colbert.kernels.reference import unpack
 from retrievers.exports.source import CodeBlock, LateSource
-from retrievers.exports.target import Wanted, placed
+from retrievers.exports.target import ExportRequest, placed
 
 CHUNK = 25_000  # documents, as fast-plaid has them
 SAMPLE = 1 << 17  # tokens whose residuals say how large they are
 FAR = 0.75  # share of tokens that are nearer to their centroid than what opens a new one when documents are added
 
 
-def write(source: LateSource, wanted: Wanted) -> None:
+def write(source: LateSource, wanted: ExportRequest) -> None:
     """Write an index into the folder that is wanted."""
     codec = source.codec
     facts = {

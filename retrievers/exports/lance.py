@@ -10,13 +10,13 @@ import numpy as np
 
 from lotte import extras
 from retrievers.exports.parquet import batches, schema
-from retrievers.exports.source import Source
-from retrievers.exports.target import Wanted, placed
+from retrievers.exports.source import ExportSource
+from retrievers.exports.target import ExportRequest, placed
 
 KINDS = ("float32", "float16")
 
 
-def write(source: Source, wanted: Wanted) -> None:
+def write(source: ExportSource, wanted: ExportRequest) -> None:
     """Write a database with one table into the folder that is wanted."""
     lancedb = extras.package("lancedb", "`lotte export --to lancedb`")
     kind = wanted.numbers or "float32"

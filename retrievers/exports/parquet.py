@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 
 from lotte.progress import Progress
-from retrievers.exports.source import DocBlock, Source
-from retrievers.exports.target import Wanted, placed
+from retrievers.exports.source import DocBlock, ExportSource
+from retrievers.exports.target import ExportRequest, placed
 
 KINDS = ("float32", "float16")
 FILE = "passages.parquet"
 
 
-def schema(source: Source, kind: str) -> Any:
+def schema(source: ExportSource, kind: str) -> Any:
     """Return the columns, as pyarrow has them."""
     import pyarrow as pa
 
@@ -43,7 +43,7 @@ def batch(block: DocBlock, columns: Any) -> Any:
     return pa.RecordBatch.from_arrays([pa.array(block.doc_ids, pa.string()), *texts, vectors], schema=columns)
 
 
-def batches(source: Source, columns: Any, title: str) -> Iterator[Any]:
+def batches(source: ExportSource, columns: Any, title: str) -> Iterator[Any]:
     """Yield all of an index so, and show how far it is."""
     with Progress(source.num_documents, "documents", title) as progress:
         for block in source.blocks():
@@ -52,7 +52,7 @@ def batches(source: Source, columns: Any, title: str) -> Iterator[Any]:
             progress.advance(len(block.doc_ids))
 
 
-def write(source: Source, wanted: Wanted) -> None:
+def write(source: ExportSource, wanted: ExportRequest) -> None:
     """Write the file into the folder that is wanted."""
     import pyarrow.parquet as pq
 

@@ -18,14 +18,14 @@ from typing import Any
 from lotte import extras
 from lotte.errors import LotteError, MismatchError, UnavailableError, reason
 from lotte.progress import Progress
-from retrievers.exports.source import DocBlock, Source
-from retrievers.exports.target import Wanted, placed
+from retrievers.exports.source import DocBlock, ExportSource
+from retrievers.exports.target import ExportRequest, placed
 
 VECTORS = "tokens"
 AT_ONCE = 2_000_000  # numbers of a request to a server: 20 MB of JSON
 
 
-def write(source: Source, wanted: Wanted) -> None:
+def write(source: ExportSource, wanted: ExportRequest) -> None:
     """Write a collection, into the folder that is wanted or to the server."""
     client = extras.package("qdrant_client", "`lotte export --to qdrant`")
     if wanted.url:
@@ -38,7 +38,7 @@ def write(source: Source, wanted: Wanted) -> None:
     )
 
 
-def create(client: Any, source: Source, name: str) -> None:
+def create(client: Any, source: ExportSource, name: str) -> None:
     """Make an empty collection for an index."""
     from qdrant_client import models
 
@@ -52,7 +52,7 @@ def create(client: Any, source: Source, name: str) -> None:
     client.create_collection(name, vectors_config={VECTORS: tokens})
 
 
-def _write_folder(package: Any, source: Source, wanted: Wanted) -> None:
+def _write_folder(package: Any, source: ExportSource, wanted: ExportRequest) -> None:
     facts = {
         "documents": source.num_documents, "vectors": source.num_vectors, "dim": source.dim, "numbers": "float32",
         "collection": wanted.name, "ids": "numbers from 0; yours are payload.doc_id",
@@ -66,7 +66,7 @@ def _write_folder(package: Any, source: Source, wanted: Wanted) -> None:
         _fill(folder / "collection" / wanted.name, source)
 
 
-def _fill(folder: Path, source: Source) -> None:
+def _fill(folder: Path, source: ExportSource) -> None:
     """Put all documents into the file of a collection of the embedded mode."""
     from qdrant_client import models
     from qdrant_client.local.persistence import CollectionPersistence
@@ -94,7 +94,7 @@ def _points(block: DocBlock, *, as_lists: bool) -> Iterator[tuple[dict[str, Any]
         yield ({VECTORS: vectors.tolist() if as_lists else vectors.copy()} if len(vectors) else {}), payload
 
 
-def _send(package: Any, source: Source, wanted: Wanted) -> None:
+def _send(package: Any, source: ExportSource, wanted: ExportRequest) -> None:
     """Put all documents into a new collection of a server. If that fails, the collection is removed."""
     try:
         client = package.QdrantClient(url=wanted.url, timeout=60)
@@ -114,7 +114,7 @@ def _send(package: Any, source: Source, wanted: Wanted) -> None:
         raise UnavailableError(f"Qdrant at {wanted.url} did not take the documents: {reason(error)}") from None
 
 
-def upload(client: Any, source: Source, name: str) -> None:
+def upload(client: Any, source: ExportSource, name: str) -> None:
     """Send all documents to a collection, some at a time."""
     from qdrant_client import models
 

@@ -43,7 +43,7 @@ class DocBlock(NamedTuple):
         return self.vectors[self.starts[place] : self.starts[place + 1]]
 
 
-class Source(Protocol):
+class ExportSource(Protocol):
     """An index, as the writers of other programs' files read it."""
 
     @property

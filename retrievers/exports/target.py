@@ -19,7 +19,7 @@ SAID = "lotte-export.json"  # written last: what was exported, and how ids were 
 
 
 @dataclass(frozen=True)
-class Wanted:
+class ExportRequest:
     """What is asked for beside the engine."""
 
     index: Path
@@ -35,7 +35,7 @@ class Wanted:
 
 
 @contextmanager
-def placed(wanted: Wanted, engine: str, needed: float, facts: Mapping[str, Any]) -> Iterator[Path]:
+def placed(wanted: ExportRequest, engine: str, needed: float, facts: Mapping[str, Any]) -> Iterator[Path]:
     """Give an empty folder; when the block ends well, it stands where it is wanted.
 
     needed  bytes that it will take, about

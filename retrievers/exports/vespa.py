@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from lotte.progress import Progress
 from retrievers.colbert.kernels.arrays import Floats
-from retrievers.exports.source import DocBlock, Source
-from retrievers.exports.target import Wanted, placed
+from retrievers.exports.source import DocBlock, ExportSource
+from retrievers.exports.target import ExportRequest, placed
 
 NAMESPACE = "lotte"
 FEED, APPLICATION = "feed.jsonl", "application"
@@ -56,7 +56,7 @@ KINDS = {
 }
 
 
-def write(source: Source, wanted: Wanted) -> None:
+def write(source: ExportSource, wanted: ExportRequest) -> None:
     """Write application package and feed into the folder that is wanted."""
     name = wanted.numbers or "bfloat16"
     kind = KINDS[name]
@@ -109,7 +109,7 @@ def _operations(block: DocBlock, schema: str, kind: _Kind) -> Iterator[tuple[str
         yield json.dumps(operation, separators=(",", ":")) + "\n", text is not None and fields["text"] != text
 
 
-def schema(name: str, source: Source, kind: _Kind) -> str:
+def schema(name: str, source: ExportSource, kind: _Kind) -> str:
     """Return the schema with its rank profiles."""
     cells = f"tensor<{kind.cell}>(token{{}}, x[{source.dim}])"
     maxsim = "sum(reduce(sum(query(tokens) * attribute(tokens), x), max, token), querytoken)"

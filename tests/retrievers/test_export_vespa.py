@@ -22,7 +22,7 @@ CELLS = {"bfloat16": ("bfloat16", 4), "float32": ("float", 8), "int8": ("int8", 
 
 def export(index, out, **more):
     said = []
-    exports.export("vespa", exports.Wanted(index, out, said.append, **more))
+    exports.export("vespa", exports.ExportRequest(index, out, said.append, **more))
     return said
 
 

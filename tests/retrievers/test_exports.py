@@ -23,7 +23,7 @@ EXACT = SearchConfig(algorithm="exact")
 
 def export(index, to, out=None, **more):
     said = []
-    exports.export(to, exports.Wanted(index, out, said.append, **more))
+    exports.export(to, exports.ExportRequest(index, out, said.append, **more))
     return said
 
 
