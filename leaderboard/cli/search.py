@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from leaderboard.cli.explain import print_answers
-from leaderboard.cli.options import AsJson, Options
+from leaderboard.cli.options import AsJson, MadeIndex, Options
 from leaderboard.cli.output import print_row
 from leaderboard.cli.retriever import find_modules
 from lotte.errors import LotteError, MismatchError, UnavailableError
@@ -25,7 +25,7 @@ MadeBy = Annotated[str, typer.Option(help="Who made the index, if it was module:
 
 
 def search_(
-    index: Annotated[Path, typer.Argument(help="A folder that `lotte index` made.")],
+    index: MadeIndex,
     question: Annotated[
         str, typer.Argument(help="What to ask; - reads questions from stdin, one a line; none: a prompt.")
     ] = "",
