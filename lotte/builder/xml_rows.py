@@ -113,6 +113,18 @@ def decode(value: bytes) -> str:
     return _normalised(value) if has_blanks else text
 
 
+def encode(text: str) -> bytes:
+    """Return a text as a dump spells it in an attribute.
+
+    >>> encode('<b> "é" &lt;')
+    b'&lt;b&gt; &quot;\\xc3\\xa9&quot; &amp;lt;'
+    """
+    text = text.replace("&", "&amp;")
+    for reference, character in _REFERENCES:
+        text = text.replace(character, reference)
+    return text.encode()
+
+
 def whole(value: bytes) -> int:
     """Return the number that an attribute spells. Raises ValueError for what is none, though Python reads it: 1_0."""
     if value.isdigit() and len(value) < 19:  # nearly all; the rest costs twice as much
