@@ -28,6 +28,11 @@ class _Table:
         if len(self.numbers) > self._limit:
             self.reduce()
 
+    def extend(self, rows: Ints) -> None:
+        self.numbers.frombytes(np.ascontiguousarray(rows).tobytes())
+        if len(self.numbers) > self._limit:
+            self.reduce()
+
     def reduce(self) -> Ints:
         """Return what is left, one row a post, by post."""
         rows = self._reduced(np.frombuffer(self.numbers, dtype=np.int64).reshape(-1, self._width))
@@ -79,34 +84,73 @@ class Newest:
         return zip(self._posts, self._events.numbers[1::5], strict=True)
 
 
-class Sums:
-    """Two sums for each post: of the day and before, and of all days."""
+class Firsts:
+    """The lowest number of each post, of all that were added."""
 
     def __init__(self) -> None:
-        self._table = _Table(3, _sums)
+        self._table = _Table(2, _lowest)
         self._posts = array("q")
 
-    def add(self, post_id: int, then: int, ever: int) -> None:
-        """Add to the sums of a post."""
-        self._table.add(post_id, then, ever)
+    def add(self, post_id: int, number: int) -> None:
+        """Take in a number of a post."""
+        self._table.add(post_id, number)
 
     def close(self) -> None:
         """Say that everything was added."""
         self._posts = array("q", self._table.reduce()[:, 0].tobytes())
 
+    def of(self, post_id: int) -> int:
+        """Return the lowest number of a post, 0 if nothing was added."""
+        at = bisect_left(self._posts, post_id)
+        return self._table.numbers[2 * at + 1] if at < len(self._posts) and self._posts[at] == post_id else 0
+
+
+class Sums:
+    """Ups less downs of each post: of the day and before, and of all days."""
+
+    def __init__(self) -> None:
+        self._table = _Table(3, _sums)
+        self._posts = array("q")
+        self._codes = array("q")  # what was added last, one number each: it is millions of times
+        self._found = 0, (0, 0)  # the post that was asked for last
+
+    def add(self, post_id: int, is_down: bool, is_later: bool) -> None:
+        """Add one up or down to a post."""
+        self._codes.append(post_id << 2 | is_later << 1 | is_down)
+        if len(self._codes) > _FEW:
+            self._count()
+
+    def close(self) -> None:
+        """Say that everything was added."""
+        self._count()
+        self._posts = array("q", self._table.reduce()[:, 0].tobytes())
+
+    def _count(self) -> None:
+        codes, self._codes = np.frombuffer(self._codes, dtype=np.int64), array("q")
+        one = 1 - 2 * (codes & 1)
+        rows = np.column_stack([codes >> 2, np.where(codes & 2, 0, one), one])
+        self._table.extend(_sums(rows))
+
     def of(self, post_id: int) -> tuple[int, int]:
         """Return both sums of a post, 0 if nothing was added."""
-        at = bisect_left(self._posts, post_id)
-        if at == len(self._posts) or self._posts[at] != post_id:
-            return 0, 0
-        _, then, ever = self._table.numbers[3 * at : 3 * at + 3]
-        return then, ever
+        if self._found[0] != post_id:
+            at = bisect_left(self._posts, post_id)
+            is_there = at < len(self._posts) and self._posts[at] == post_id
+            then, ever = self._table.numbers[3 * at + 1 : 3 * at + 3] if is_there else (0, 0)
+            self._found = post_id, (then, ever)
+        return self._found[1]
 
 
 def _newest(rows: Ints) -> Ints:
     rows = rows[np.lexsort((rows[:, 2], rows[:, 1], rows[:, 0]))]
     newest: Ints = rows[np.append(rows[1:, 0] != rows[:-1, 0], True)[: len(rows)]]
     return newest
+
+
+def _lowest(rows: Ints) -> Ints:
+    rows = rows[np.lexsort((rows[:, 1], rows[:, 0]))]
+    lowest: Ints = rows[np.append(True, rows[1:, 0] != rows[:-1, 0])[: len(rows)]]
+    return lowest
 
 
 def _sums(rows: Ints) -> Ints:

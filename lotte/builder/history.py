@@ -16,11 +16,11 @@ import numpy as np
 
 from lotte.builder.counts import CommunityCounts
 from lotte.builder.dump import Dump
-from lotte.builder.events import Ints, Newest, Sums
+from lotte.builder.events import Firsts, Ints, Newest, Sums
 from lotte.builder.links import Link, link
 from lotte.builder.markdown import COMMONMARK_SINCE, rendered
 from lotte.builder.spec import BuildOptions
-from lotte.builder.xml_rows import XmlRow, XmlRows, decode, whole
+from lotte.builder.xml_rows import XmlRow, XmlRows, check, decode, whole
 from lotte.errors import CorruptFileError, UnavailableError
 
 FORMAT = 2  # raised when the past of a dump is told differently, so that a build does not go on from it
@@ -28,7 +28,9 @@ FORMAT = 2  # raised when the past of a dump is told differently, so that a buil
 # PostHistoryTypeId and VoteTypeId; source: "Database schema documentation", meta.stackexchange.com/q/2677
 _FIRST_BODY, _TITLES, _BODIES = b"2", (b"1", b"4", b"7"), (b"2", b"5", b"8")
 _CLOSED, _REOPENED, _DELETED, _UNDELETED = b"10", b"11", b"12", b"13"
+_SWITCHES = (_CLOSED, _REOPENED, _DELETED, _UNDELETED)
 _ACCEPTED, _UP, _DOWN = b"1", b"2", b"3"
+_SCORED = (_UP, _DOWN)
 
 _ID, _POST, _CREATED, _TEXT = b" Id=", b" PostId=", b" CreationDate=", b" Text="
 _FEW = 5  # posts that are too few to tell that a table is of another site
@@ -62,14 +64,15 @@ class Past:
     def __init__(self, day: str, scratch: Path, names: tuple[str, ...] = ()) -> None:
         self.day = day.encode()
         self._sites = dict.fromkeys(names, names[0]) if names else {}
-        self._file, self._size = scratch.open("w+b"), 0
-        self._texts, self._titles, self._begun = Newest(), Newest(), Newest()
+        self._scratch, self._size = scratch, 0
+        self._file = scratch.open("wb", buffering=1 << 20)
+        self._texts, self._titles, self._begun = Newest(), Newest(), Firsts()
         self._closings, self._deletions, self._acceptances = Newest(), Newest(), Newest()
         self._votes = Sums()
         self._kept = dict.fromkeys(_BODIES, self._texts) | dict.fromkeys(_TITLES, self._titles)
-        self._switches = {_CLOSED: self._closings, _REOPENED: self._closings}
-        self._switches |= {_DELETED: self._deletions, _UNDELETED: self._deletions}
-        self._last_day = b""  # of any row of the dump
+        self._kept |= {_CLOSED: self._closings, _REOPENED: self._closings}
+        self._kept |= {_DELETED: self._deletions, _UNDELETED: self._deletions}
+        self._later_days: dict[bytes, bool] = {}  # each day of the dump -> whether it is after the day
         self._has_history = False
         self._posts = self._told_of = self._begun_then = self._begun_otherwise = self._scored_otherwise = 0
         self._newer_texts = self._old_texts = 0
@@ -91,6 +94,8 @@ class Past:
             self._texts, self._titles, self._begun, self._closings, self._deletions, self._acceptances, self._votes
         ):  # fmt: skip
             events.close()
+        self._file.close()
+        self._old = self._scratch.open("rb", buffering=1 << 14)
 
     def is_later(self, created: bytes) -> bool:
         """Whether a time, as dumps spell it, is after the day."""
@@ -100,13 +105,12 @@ class Past:
         """Take in a post of the dump, for what `told` says of how it fits to its history and votes."""
         self._posts += 1
         self._scored_otherwise += self._votes.of(post_id)[1] != score
-        self._last_day = max(self._last_day, created[:10])
-        if begun := self._begun.of(post_id):
-            if _spelled(begun[0])[:10] == created[:10]:
-                self._begun_then += 1
-            else:
-                self._begun_otherwise += 1
-        self._told_of += begun is not None or self._texts.has_later(post_id) or self._texts.of(post_id) is not None
+        if self._has_history:
+            if begun := self._begun.of(post_id):
+                is_same = b"%08d" % begun == created[:10].replace(b"-", b"")
+                self._begun_then += is_same
+                self._begun_otherwise += not is_same
+            self._told_of += begun > 0 or self._texts.has_later(post_id) or self._texts.of(post_id) is not None
 
     def told(self, path: Path, counts: CommunityCounts) -> list[str]:
         """Return notes on what the tables did not tell of the day, and count it.
@@ -115,7 +119,7 @@ class Past:
 
         Raises CorruptFileError if the history is that of other posts
         """
-        notes, day, last = [], self.day.decode(), self._last_day.decode(errors="replace")
+        notes, day, last = [], self.day.decode(), max(self._later_days, default=b"").decode()
         if last and day > last:
             notes.append(f"{day} is after the dump's last day, {last}: what came later is not in it")
         lacking = self._posts - self._begun_then
@@ -183,38 +187,44 @@ class Past:
                 chosen[question] = max(chosen.get(question, (when, answer_id)), (when, answer_id))
         return {question: answer for question, (_, answer) in chosen.items()}
 
+    def _is_later(self, created: bytes) -> bool:
+        """Whether it is after the day, for a time that may be none. Raises ValueError."""
+        _moment(created)
+        is_later = self._later_days[created[:10]] = self.is_later(created)
+        return is_later
+
     def _vote(self, row: XmlRow) -> None:
-        post_id, kind, created, vote_id = whole(row[_POST]), row[b" VoteTypeId="], row[_CREATED], whole(row[_ID])
-        when = _moment(created)
-        self._last_day = max(self._last_day, created[:10])
-        is_later = created[: len(self.day)] > self.day
-        if kind in (_UP, _DOWN):
-            vote = 1 if kind == _UP else -1
-            self._votes.add(post_id, 0 if is_later else vote, vote)
+        post_id, kind, created, row_id = whole(row[_POST]), row[b" VoteTypeId="], row[_CREATED], row[_ID]
+        if (is_later := self._later_days.get(created[:10])) is None:
+            is_later = self._is_later(created)
+        if kind in _SCORED:
+            self._votes.add(post_id, kind == _DOWN, is_later)
         elif kind == _ACCEPTED and not is_later:
-            self._acceptances.add(post_id, when, vote_id)
+            self._acceptances.add(post_id, _moment(created), whole(row_id))
 
     def _revision(self, row: XmlRow) -> None:
-        kind, created, post_id = row[b" PostHistoryTypeId="], row[_CREATED], whole(row[_POST])
-        row_id, when = whole(row[_ID]), _moment(created)
-        self._last_day, self._has_history = max(self._last_day, created[:10]), True
+        kind, created, post_id, row_id = row[b" PostHistoryTypeId="], row[_CREATED], whole(row[_POST]), row[_ID]
+        if (is_later := self._later_days.get(created[:10])) is None:
+            is_later = self._is_later(created)
+        if (events := self._kept.get(kind)) is None:
+            return
+        when, self._has_history = _moment(created), True
         if kind == _FIRST_BODY:
-            self._begun.add(post_id, when, row_id)
-        is_later = created[: len(self.day)] > self.day
-        if events := self._switches.get(kind) or self._kept.get(kind):
-            if is_later:
-                events.add_later(post_id)
-            elif kind in self._switches:
-                events.add(post_id, when, row_id, int(kind in (_CLOSED, _DELETED)))
-            else:
-                text = decode(row.get(_TEXT, b"")).encode()
-                events.add(post_id, when, row_id, self._size, len(text))
-                self._size += self._file.write(text)
+            self._begun.add(post_id, when // 10**9)
+        if is_later:
+            events.add_later(post_id)
+        elif kind in _SWITCHES:
+            events.add(post_id, when, whole(row_id), int(kind in (_CLOSED, _DELETED)))
+        else:
+            text = row.get(_TEXT, b"")
+            check(text)
+            events.add(post_id, when, whole(row_id), self._size, len(text))
+            self._size += self._file.write(text)
 
     def _text(self, newest: tuple[int, int, int]) -> str:
         _, offset, length = newest
-        self._file.seek(offset)
-        return self._file.read(length).decode()
+        self._old.seek(offset)
+        return decode(self._old.read(length))
 
     def _title(self, post_id: int) -> str | None:
         newest = self._titles.of(post_id)
