@@ -67,7 +67,8 @@ def build(dump: Dump, options: BuildOptions, path: Path, advance: Advance = lamb
 
 def key(dump: Dump, options: BuildOptions) -> str:
     """Return what must be equal for a finished folder to be used again."""
-    return artifact.digest({"format": FORMAT, "dump": dump.stamp(), "options": record(options)})
+    past = {"history": [history.FORMAT, *dump.names]} if options.as_of else {}
+    return artifact.digest({"format": FORMAT, "dump": dump.stamp(), "options": record(options), **past})
 
 
 def record(options: BuildOptions) -> dict[str, Any]:
@@ -128,7 +129,7 @@ class _Builder:
         if not (tables := history.tables(self.dump, self.options)):
             return None
         self._scratch = self.folder / "history"
-        past = history.Past(self.options.as_of, self._scratch)
+        past = history.Past(self.options.as_of, self._scratch, self.dump.names)
         for name, blocks in self.dump.read(tables, lambda used: None):
             rows = self._rows(name, blocks)
             past.read(name, rows)
@@ -161,6 +162,7 @@ class _Builder:
             # of none pyarrow would guess no type
             column = pa.array([accepted.get(question_id, 0) for question_id in question_ids], pa.int64())
             all_questions = all_questions.set_column(3, _QUESTIONS.field("accepted"), column)
+            self.notes += past.told(self.dump.where("PostHistory.xml"), self.counts)
             self._scratch.unlink()
         self._pages(all_answers, arrow.ints(all_questions["accepted"]))
         return all_questions, answers.close()

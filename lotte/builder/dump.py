@@ -13,7 +13,7 @@ import gzip
 import hashlib
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -56,11 +56,15 @@ class DumpPart:
 
 @dataclass(frozen=True)
 class Dump:
-    """One community: `site` is its host, `path` the archive or the folder, or one of several archives."""
+    """One community: `site` is its host, `path` the archive or the folder, or one of several archives.
+
+    names  every host it is or was known by, its own first
+    """
 
     site: str
     path: Path
     parts: tuple[DumpPart, ...] = field(compare=False)
+    names: tuple[str, ...] = field(default=(), compare=False)
 
     @property
     def tables(self) -> dict[str, int | None]:
@@ -124,16 +128,21 @@ def find(dumps: Path, names: Sequence[str]) -> Dump | None:
 
     Raises  CorruptFileError if an archive cannot be read, holds a path that leads out of it, or a table occurs twice
     """
-    for name in names:
-        folder = inside(dumps, name, "community")
-        if found := _in_folder(names[0], folder, name):
-            return found
-        for ending in _ARCHIVES:
-            archive = folder.with_name(f"{folder.name}{ending}")
-            if archive.is_file():
-                return _whole(Dump(names[0], archive, (_archive(archive),)), archive)
-        if parts := _archives_of_tables(dumps, name):
-            return _whole(Dump(names[0], parts[0].path, tuple(parts)), parts[0].path)
+    found = next(filter(None, (_named(dumps, names[0], name) for name in names)), None)
+    return found and replace(found, names=tuple(names))
+
+
+def _named(dumps: Path, site: str, name: str) -> Dump | None:
+    """Return the dump of a community that lies under this name."""
+    folder = inside(dumps, name, "community")
+    if found := _in_folder(site, folder, name):
+        return found
+    for ending in _ARCHIVES:
+        archive = folder.with_name(f"{folder.name}{ending}")
+        if archive.is_file():
+            return _whole(Dump(site, archive, (_archive(archive),)), archive)
+    if parts := _archives_of_tables(dumps, name):
+        return _whole(Dump(site, parts[0].path, tuple(parts)), parts[0].path)
     return None
 
 

@@ -16,7 +16,7 @@ from lotte.builder.counts import CommunityCounts
 from lotte.builder.history import Past
 from lotte.builder.html import one_line, text_of_reference, text_of_value
 from lotte.builder.spec import BuildOptions
-from lotte.builder.xml_rows import XmlRow, XmlRows, decode, whole
+from lotte.builder.xml_rows import XmlRow, XmlRows, decode, encode, whole
 
 _ID, _TYPE, _PARENT, _ACCEPTED = b" Id=", b" PostTypeId=", b" ParentId=", b" AcceptedAnswerId="
 _SCORE, _VIEWS, _BODY, _TITLE = b" Score=", b" ViewCount=", b" Body=", b" Title="
@@ -119,10 +119,15 @@ class _Reader:
         if (owner := row.get(_OWNER)) in self._dropped:
             counts.owners[self._dropped[owner]] += 1
             return None
+        if past:
+            past.check(post_id, created, score)
         if (self._until and created[: len(self._until)] > self._until) or (past and past.is_later(created)):
             counts.later += 1
             return None
         if past:
+            if past.was_deleted(post_id):
+                counts.deleted_then += 1
+                return None
             score = past.score(post_id)
         owner_id = NOBODY if owner is None else whole(owner)
         owner_name = decode(row[_OWNER_NAME]) if _OWNER_NAME in row else ""
@@ -158,7 +163,7 @@ class _Reader:
         if changed is None:
             text, licence = self._text_of(body), self._licence(row.get(_LICENCE), created)
         else:  # the attribute is about the newest revision, so it says nothing of an older one
-            text, licence = text_of_reference(changed), licence_on(created)
+            text, licence = self._text_of(encode(changed)), licence_on(created)
         if self._form != "none":
             text = unicodedata.normalize(self._form, text)
         if self._quotes:
