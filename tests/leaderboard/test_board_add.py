@@ -271,7 +271,7 @@ def test_somebody_else_can_reproduce_a_record_and_the_difference_is_on_its_log(t
 def test_a_repetition_that_differs_is_logged_and_raises_no_level(tmp_path, record, truth):
     stored = submit.add(record, tmp_path / "results", truth, by="me")
     again = make(tmp_path / "again", lowercase="false")
-    with pytest.raises(MismatchError, match=r"no repetition of .*: options was"):
+    with pytest.raises(MismatchError, match=r"not a repetition of .*: options was"):
         submit.reproduce(again, stored, truth, by="you")
     worse = make(tmp_path / "worse")
     run = worse.with_suffix(".trec")
