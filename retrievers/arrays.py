@@ -1,4 +1,4 @@
-"""The arrays of an index, mapped from `.npy` files: what is no such file, or has another shape, is named."""
+"""The arrays of an index, memory-mapped from `.npy` files; an error names a file of another format or shape."""
 
 from pathlib import Path
 from typing import Any

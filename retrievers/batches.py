@@ -1,4 +1,4 @@
-"""Documents, some at a time, as postings: which words they have, and how often each word is in which document.
+"""Documents, in batches, as postings: which words they have, and how often.
 
 A small collection is read by Python. A larger one is read by compiled code
 where numba is installed, a batch on each processor, and Python sees a word

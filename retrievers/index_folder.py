@@ -1,7 +1,7 @@
-"""The folder an index lives in: how it comes about, whole or not at all, and who made it.
+"""The folder of an index: how it is written, complete or not at all, and which retriever wrote it.
 
-`meta.json` is written last and holds the recipe, so nobody asks an index that
-is half there, or made with other settings than they think.
+`meta.json` is written last and holds the retriever with its options, so nobody
+searches an index that is incomplete, or built with other settings than expected.
 """
 
 import shutil

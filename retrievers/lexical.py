@@ -1,4 +1,4 @@
-"""What the lexical systems have in common: an index of postings, and a search that adds up what words are worth."""
+"""What the lexical systems have in common: an index of postings, and a search that adds up word weights."""
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property

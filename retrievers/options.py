@@ -1,4 +1,4 @@
-"""A retriever's options and its name, as its dataclass says them.
+"""A retriever's options and its name, as its dataclass declares them.
 
 The fields are the options, and one of them, `NAME`, says what `--retriever`
 opens an index with: `bm25` for one of `systems/`, `module:function` for anybody

@@ -1,8 +1,8 @@
-"""Systems made of systems, as one writes them: `hybrid(of=bm25+colbertv2(checkpoint=shipped))`, or `runs/bm25.trec`.
+"""Multi-stage systems, as users write them: `hybrid(of=bm25+colbertv2(checkpoint=shipped))`, or `runs/bm25.trec`.
 
 A stage is a system of `systems/`, with its options in brackets, or a file that
-holds a ranking. A text that was read from a file is held to the same names, so
-that no file makes anything import.
+holds a ranking. A stage that was read from a file may use the same names only,
+so that no file causes an import.
 
 The index of such a system is a folder of whole indexes, its parts, each under
 the name of what made it; see `index_meta`.

@@ -1,4 +1,4 @@
-"""The index of a system that ranks again what another one found: the first stage's index, and the texts."""
+"""The index of a re-ranking system: the first stage's index, and the texts."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""The two things every system is: a recipe, and the index the recipe makes."""
+"""The two protocols of every system: a retriever, and the index that it builds."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field

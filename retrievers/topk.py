@@ -1,8 +1,8 @@
 """The k best of an array of scores, ties and all.
 
 The order is a run's order (lotte/run.py): by score, then by doc_id, both
-descending. It is kept at the cut as well: of the documents that share the
-last score, those with the larger ids are in. Rows stand for documents here, so
+descending. It holds at the cut-off as well: of the documents that share the
+last score, those with the larger ids are kept. Rows stand for documents here, so
 the order of the ids comes as an array of places.
 """
 

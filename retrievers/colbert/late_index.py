@@ -1,6 +1,6 @@
-"""An index of late interaction as it is asked: questions in, hits out, and which words answered which.
+"""A late-interaction index as its users see it: queries in, hits out, and which words matched which.
 
-A question is encoded by the recipe's model, and searched as the recipe says.
+A query is encoded by the retriever's model, and searched with the retriever's settings.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence

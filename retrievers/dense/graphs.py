@@ -1,4 +1,4 @@
-"""FAISS's indexes that look at a part of the vectors: HNSW and IVF. What they find is scored exactly again."""
+"""FAISS's approximate indexes: HNSW and IVF. Their results are scored again exactly."""
 
 from collections.abc import Iterator
 from math import sqrt

@@ -1,10 +1,10 @@
-"""What a model for one vector a text, or for weights of words, is found to be before a weight of it is read.
+"""The kind of a dense or sparse model, determined before its weights are read.
 
 A model of sentence-transformers says in `modules.json` what it is made of; a folder of transformers says in
-`config.json` which head it was trained with. What is another kind of model is told here, in one line, before hours of
-work: loaded as something that it is not, it would get random weights without a word.
+`config.json` which head it was trained with. Another kind of model is refused here, in one line, before hours of
+work: loaded as the wrong kind, it would silently get random weights.
 
-Nothing of a model is executed: its modules are the library's own, and weights are safetensors unless `trust` is said.
+Nothing of a model is executed: its modules are the library's own, and weights are safetensors unless `trust` is set.
 """
 
 import json

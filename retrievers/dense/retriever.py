@@ -1,4 +1,4 @@
-"""A recipe of one vector a passage as the rest of the house knows one: a corpus makes an index, an index answers."""
+"""Dense retrieval as a retriever: it builds an index of a corpus, and the index answers queries."""
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field

@@ -1,8 +1,8 @@
-"""The rows of a matrix that have the largest products with a query, all looked at, in bounded memory.
+"""The rows of a matrix with the largest dot products with a query, by exhaustive search in bounded memory.
 
 A block of rows is multiplied with many queries at once by BLAS, or by a GPU, and the few rows that may be among the
-best are multiplied again exactly (`kernels.nearest`). So every way gives the same scores, to the last bit, and the
-same order of ties.
+best are multiplied again exactly (`kernels.nearest`). So every device and batch size gives the same scores, to the
+last bit, and the same order of ties.
 
 Shapes
   N  rows      H  numbers in a vector      Q  queries      R  rows of a block      K  hits

@@ -1,4 +1,4 @@
-"""The vectors of a collection on disk: written a block at a time, so that what a stopped build made stays.
+"""The vectors of a collection on disk: written a block at a time, so that a stopped build can resume.
 
 Shapes
   N  documents      H  numbers in a vector

@@ -1,4 +1,4 @@
-"""An interaction model as a retriever: it ranks again what another system found."""
+"""An interaction model as a retriever: it re-ranks another system's results."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace

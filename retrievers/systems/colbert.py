@@ -1,4 +1,4 @@
-"""ColBERT, the first version: MaxSim in full over every token's vector, of what FAISS or another system found.
+"""ColBERT, the first version: exact MaxSim over uncompressed token vectors, for candidates of FAISS or another system.
 
     lotte eval --retriever colbert -o checkpoint=runs/v1/checkpoint                           # FAISS finds, end to end
     lotte eval --retriever colbert -o checkpoint=runs/v1/checkpoint -o first=bm25 -o depth=1000   # ranks BM25's again

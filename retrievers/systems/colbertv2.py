@@ -1,4 +1,4 @@
-"""ColBERTv2: a vector for every token in 36 bytes or less, and for every query token its best answer in a document.
+"""ColBERTv2: late interaction (MaxSim) over compressed token vectors, at most 36 bytes each.
 
 The checkpoint is the published one, colbert-ir/colbertv2.0, unless another is
 named; where it cannot be had, the small one that ships with the package

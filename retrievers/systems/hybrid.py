@@ -1,11 +1,11 @@
-"""Two or more systems, or ranking files, made one ranking.
+"""Two or more systems or ranking files, fused into one ranking.
 
     lotte eval --retriever hybrid -o 'of=bm25+colbertv2(checkpoint=shipped)'
     lotte eval --retriever hybrid -o of=runs/bm25.trec+runs/dense.trec -o method=scores -o weights=0.1,1
     lotte eval --retriever hybrid -o of=bm25+tct_colbert -o method=convex -o weights=tuned -o train=FOLDER/train
 
 Which method is good where is measured in Bruch, Gai and Ingber 2023 (arXiv:2210.11934): convex combination, if there
-are judged queries to choose a weight by; reciprocal ranks ask for none. `scores` with the weights 0.1 and 1 is how
+are judged queries to tune a weight on; reciprocal rank fusion needs none. `scores` with the weights 0.1 and 1 is how
 TCT-ColBERT is combined with BM25 (Lin et al. 2020, arXiv:2010.11386, equation 7; 0.24 with doc2query-T5). Weights that
 are `tuned` are the best of a grid on the judged questions of `train`, a folder whose answers are in the collection.
 """

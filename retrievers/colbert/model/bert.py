@@ -1,9 +1,9 @@
 """The transformer in torch, run over packed texts: no padding is computed, and none can leak.
 
 For GPUs, for 16-bit numbers, and for every model that `bert_cpu` does not
-compute. `Packed` is BERT by hand: every matrix product sees all tokens of a
+compute. `Packed` is our own BERT: every matrix product sees all tokens of a
 batch end to end, attention runs over texts of one length at a time. `Padded` is
-its twin, the forward pass of transformers, and the way for every model that is
+the reference, the forward pass of transformers, and runs every model that is
 not a BERT. A BERT needs no transformers, whose import takes longer than a search.
 
 Shapes

@@ -1,9 +1,10 @@
-"""Any checkpoint that is read here, written once more with plain numbers, so that other packages open it.
+"""Writes any supported checkpoint in float32, so that other packages open it.
 
-What is settled here: whatever layout it came in, it leaves in ColBERT's own, which PyLate, sentence-transformers and
-colbert-ai open (export.py). What that layout cannot say is refused, not dropped. The card gets a section on where the
-weights are from and on lengths: those of the training decide what other packages take, and results may have used
-others. Where the package `onnx` is installed, the model stands beside as a graph (onnx_graph.py).
+The decision here: whatever the input layout, the output is in ColBERT's own, which PyLate, sentence-transformers and
+colbert-ai open (export.py). Settings that this layout cannot express are refused, not dropped. The card gets a
+section on where the weights are from and on lengths: those of the training decide what other packages take, and
+results may have used others. Where the package `onnx` is installed, the model stands beside as a graph
+(onnx_graph.py).
 """
 
 from collections.abc import Callable, Mapping, Sequence

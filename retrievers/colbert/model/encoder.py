@@ -1,9 +1,9 @@
 """Texts to token vectors: queries of one width, documents packed end to end.
 
-What is settled here: documents are sorted by length inside a chunk and cut into
-batches of about as many tokens each, the batches are dealt out to the lanes
-there are (a core, a GPU), and the next chunk is tokenised meanwhile. What
-stands beside a text in a batch does not change its vectors.
+The decision here: documents are sorted by length inside a chunk and cut into
+batches of about as many tokens each, the batches are distributed over the lanes
+(a core, a GPU), and the next chunk is tokenised meanwhile. The other texts of
+a batch do not change the vectors of a text.
 
 Shapes
   B  texts    Q  tokens of a query    N  tokens of all documents    H  numbers in a vector
