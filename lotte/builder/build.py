@@ -1,11 +1,11 @@
-"""`lotte build`: the steps in order, each of which can be stopped and is not done twice.
+"""`lotte build`: the steps in order, each of which can be stopped and runs only once.
 
   1  every community, and GooAQ, into folders of their own under OUT/.work
   2  the questions of each topic, and of the pools, are chosen
   3  the files of each topic, and of the pools, are written
-  4  manifest.json, and OUT/.work goes
+  4  manifest.json is written, and OUT/.work removed
 
-A folder with a manifest is whole. The manifest names no path, no day and no
+A folder with a manifest is complete. The manifest names no path, date or
 machine, so it too is the same for the same dumps, spec and seed.
 """
 

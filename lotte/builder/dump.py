@@ -5,8 +5,7 @@
   <site>/Posts.xml, or .xml.gz    a folder; the archives of a table may lie in it too
 
 Nothing is unpacked to disk and nothing is held. Names of tables may be in
-lower case. Which form a dump has makes no difference to anybody else: all of
-them build the same bytes.
+lower case. The form of a dump does not matter elsewhere: all forms build the same bytes.
 """
 
 import gzip

@@ -1,4 +1,4 @@
-"""What to build: topics, splits, communities in collection order, and every choice that was open.
+"""What to build: topics, splits, communities in collection order, and every choice that the paper leaves open.
 
 The defaults are LoTTE's own, as far as the paper and the released files tell;
 `docs/build.md` gives the evidence for each. A spec file changes single ones.

@@ -1,7 +1,7 @@
 """Communities -> the files of a topic, and topics -> the pool, with pids and qids that run through.
 
 A topic is its communities one after the other, the pool its topics one after
-the other; so both are the same thing, a TopicSplit, and are written by the same
+the other; so both are a TopicSplit, and are written by the same
 function, some files by one process and some by another. Texts go from Arrow's
 memory to the file as they are: Arrow joins lines, a batch at a time.
 """

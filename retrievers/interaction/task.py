@@ -1,4 +1,4 @@
-"""The task of an interaction model: the labelled passage of a line before the others."""
+"""The training objective of an interaction model: rank the relevant passage of a line first."""
 
 from collections.abc import Sequence
 from typing import Any

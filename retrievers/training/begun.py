@@ -1,4 +1,4 @@
-"""The settings that a run's folder was begun with: a training goes on with those, and says so in one line."""
+"""The settings that a training folder was started with: a training resumes only with these."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict

@@ -1,9 +1,9 @@
-"""A line that is trained on, and the one reader of it: which question, which passages, which scores.
+"""A training line, and its only reader: which question, which passages, which scores.
 
 A line is `[qid, pid+, pid-, ...]`, or `[qid, [pid, score], ...]` with a
 teacher's scores; the first passage is the positive. MS MARCO's
 `qid TAB pid+ TAB pid-` is read too. An id is a whole number, or its digits as
-text, as some programs write JSON; 3.0 and true are none.
+text, as some programs write JSON; 3.0 and true are not ids.
 
 Source  ColBERT, colbert/data/examples.py, evaluation/loaders.py; MS MARCO's qidpidtriples.train
 """

@@ -1,9 +1,9 @@
-"""What a model is trained on: pairs of question and passage, and lines that set one passage against others.
+"""Training data: pairs of question and passage, and lines of one positive and several negatives.
 
-Pairs come as datasets, the way everything else reads them. `gather` puts
-several into one collection with whole numbers as ids, because that is what the
-files of ColBERT's training know; which numbers came from which set is kept
-beside it, so that negatives come from a set's own passages.
+Pairs are read as datasets. `gather` combines several into one collection with
+integer ids, because the files of ColBERT's training have these; it also stores
+which ids came from which dataset, so that negatives come from the dataset's
+own passages.
 
 Source  ColBERT, colbert/data/examples.py
 """

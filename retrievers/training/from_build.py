@@ -1,11 +1,11 @@
 """Training pairs from a LoTTE build: its questions, or every page's title, with the passages that answer them.
 
-A dataset is made of each topic and split, dev unless another is asked for, of
-search and forum questions together. What belongs to the test split is refused:
-a community that stands in both splits too, and a question that is asked in
-test as well is left out and counted. A build keeps the titles of its forum
-questions only, so the other pages need the dumps it was made from (`dumps`);
-without them there are the questions that were chosen, 2,000 a topic.
+Each topic and split (dev by default) becomes one dataset, with search and
+forum questions together. Communities of the test split are refused, also those
+in both splits, and a question that is in test too is left out and counted. A
+build stores only the titles of its forum questions, so the other pages need the
+dumps it was built from (`dumps`); without them there are only the chosen
+questions, 2,000 per topic.
 """
 
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""The training loop: it can be killed at any step, and goes on along the same loss curve."""
+"""The training loop: it can be killed at any step, and resumes with the same loss curve."""
 
 import signal
 from collections.abc import Callable, Iterator, Sequence

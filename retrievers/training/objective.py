@@ -1,4 +1,4 @@
-"""The task of a late-interaction student: lines of passages, with a teacher's scores or without."""
+"""The training objective of a late-interaction student: lines of passages, with or without a teacher's scores."""
 
 from collections.abc import Sequence
 from typing import NamedTuple

@@ -1,8 +1,8 @@
-"""The settings of a whole training, by name: `paper` is what the paper did, `small` fits a laptop.
+"""The settings of a whole training, by name: `paper` is as in the paper, `small` fits a laptop.
 
 A run is a function that returns its settings; to try a variant, write another
-one, or change single settings with `-o v1.lr=2e-5`. There are those of ColBERT,
-those of ColBERTv2 and of its teacher, and those of TCT-ColBERT; all begin alike.
+one, or change single settings with `-o v1.lr=2e-5`. There are settings for ColBERT,
+for ColBERTv2 and its teacher, and for TCT-ColBERT, with a common base.
 """
 
 import re

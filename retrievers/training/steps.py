@@ -1,9 +1,9 @@
-"""What every training here is made of: a run in a folder, whose steps are done once, and the steps that all begin with.
+"""The base of every training: a run in a folder, whose steps run once, and the first steps, which all trainings share.
 
-pairs       datasets -> one collection, questions, labels; some questions kept aside
+pairs       datasets -> one collection, questions, labels; some questions held out
 negatives   BM25 over every set's passages
-v1          ColBERT on triples; `given`, if somebody made the lines that are trained on
-checkpoint  the last model with its papers: data, settings, losses, what was seen
+v1          ColBERT on triples; `given`, if the training lines come from outside
+checkpoint  the last model with its provenance: data, settings, losses, earlier training data
 """
 
 import os
