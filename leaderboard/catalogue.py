@@ -1,8 +1,8 @@
 """Datasets by name. The folder is the registry: `beir/scifact` is "scifact" in `lotte/benchmarks/beir.py`.
 
-A name may be a pattern, or what several begin with ("beir/cqadupstack"), and a
-folder may stand in its place. Names of datasets that only this disk has, a
-build with topics of its own, count too. Other tools' spellings are understood:
+A name may be a pattern or a prefix of several names ("beir/cqadupstack"), or be
+replaced by a folder. Names of datasets that are only on this disk (a build with
+other topics) count too. Other tools' spellings are understood:
 "trec-dl/2019" is `trecdl/2019`, and so are each benchmark's ALIASES.
 """
 

@@ -1,7 +1,7 @@
-"""The whole road on the sample that ships with the package: build, index, search, score.
+"""All steps on the bundled sample: build, index, search, score.
 
-It uses what a user would use, so it is also the first test of all: a wheel in
-which this works is whole.
+It uses the same code as a user, so it is also the first test: if it works from
+a wheel, the wheel is complete.
 """
 
 from collections.abc import Callable, Iterator

@@ -1,10 +1,10 @@
-"""What other tools write, taken in; what they read, written.
+"""Import from other tools' formats, and export to them.
 
 An ir_metadata header goes into the run itself, as comment lines in front of
-it: `# ir_metadata.start`, YAML, `# ir_metadata.end`, and whoever reads a run
-passes over it (`lotte.ranking`): elsewhere a `#` is the first letter of an id.
+it: `# ir_metadata.start`, YAML, `# ir_metadata.end`, and readers of runs
+skip it (`lotte.ranking`): elsewhere a `#` is the first letter of an id.
 The YAML we write is JSON on one line per section, which every YAML reader
-takes. The values by query are `run TAB query TAB measure TAB value`, the mean
+takes. The per-query values are `run TAB query TAB measure TAB value`, the mean
 under the query `all`, as TIRA and trec_eval have them.
 
 Source  ir-metadata.org, schema 0.1 (Breuer et al., SIGIR 2022); repro_eval's MetadataHandler;

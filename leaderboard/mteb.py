@@ -1,11 +1,11 @@
-"""MTEB's result of a task, `<org__model>/<revision>/<Task>.json`, written and read.
+"""An MTEB task result, `<org__model>/<revision>/<Task>.json`, written and read.
 
 Only published datasets have a task there: a record of another build is refused.
 A task's measure is ours under another name (Success@5 is `hit_rate_at_5`), and
-what MTEB computes beyond our measures is not made up. Read, it is a score
-without a run and without hashes: level `imported`. Results from before MTEB
+MTEB's further measures are left out. An imported result is a score without a
+run and without hashes: level `imported`. Results from before MTEB
 1.11, which have the splits at their top, are read too, and CQADupStack as the
-one score that a leaderboard has. BRIGHT and FreshStack are other data there.
+one score that a leaderboard has. MTEB's BRIGHT and FreshStack are different data.
 
 Source  mteb 2.26.24, mteb/results/task_result.py, mteb/models/model_meta.py and mteb/tasks/retrieval/eng
 """

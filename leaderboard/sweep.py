@@ -1,11 +1,11 @@
-"""A grid of options against quality and cost: each cell is a record with its run, made once, whatever stops the rest.
+"""A grid of options against quality and cost: each cell is a record with its run, computed once.
 
-Settled here:
+Decisions:
 
-- `key=1,2,4` are the values of an option; `candidates=probe*4096` is 4,096 times what `probe` has in the same cell. A
-  value with commas in it is set off by semicolons: `weights=0.1,1;0.3,1`.
-- Several systems share a grid: each has the options that it knows, and no two cells are the same.
-- Cells whose indexes are the same share one, and those that differ in bits, centroids or pooling share the documents'
+- `key=1,2,4` are the values of an option; `candidates=probe*4096` is 4,096 times what `probe` has in the same cell.
+  Semicolons separate values that contain commas: `weights=0.1,1;0.3,1`.
+- Several systems share a grid: each uses the options that it has, and no two cells are the same.
+- Cells with identical indexes share one, and those that differ in bits, centroids or pooling share the documents'
   vectors: documents are encoded once. Indexes, vectors and records stay in the sweep's folder.
 """
 

@@ -1,13 +1,13 @@
-"""Every system on every dataset: how good it is, and what it costs, as one table that a command writes.
+"""The table of every system on every dataset, with quality and cost.
 
-Settled here:
+Decisions:
 
-- A row is a system on a dataset, then the mean over the datasets of one measure: of the systems that have all of them,
-  with the queries of each dataset resampled within it. LoTTE's topics are averaged search and forum apart, and its
-  pool is in no mean. Costs are means too, memory is the most of any.
+- A row is a system on a dataset, then the mean over the datasets of one measure: of the systems that have all of
+  them, with the queries of each dataset resampled within it. Search and forum are averaged separately over LoTTE's
+  topics, and its pool is in no mean. Costs are means too, memory is the maximum.
 - The best of a dataset is marked, and every system that is not worse beyond chance: paired, Holm's correction over all
-  pairs, as `lotte board compare` has it. What another tool scored is never marked, nor in a mean.
-- Of two measurements of one system the newer one counts. Records of one name and other data are two datasets.
+  pairs, as `lotte board compare` has it. Imported scores are never marked, nor in a mean.
+- Of two measurements of one system the newer counts. Records with one dataset name but other data are two datasets.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence

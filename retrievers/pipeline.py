@@ -157,7 +157,7 @@ class _FileIndex:
             self._asked[:] = [True]
         elif queries and not self._asked:
             raise MismatchError(
-                f"{self.path} ranks nothing for query {shown(missing[0])}, nor for any other that is asked; is it a "
+                f"{self.path} ranks nothing for query {shown(missing[0])}, nor for any other query; is it a "
                 "run of another dataset?"
             )
         return Run({query_id: self._run.hits.get(query_id, ()) for query_id in queries}, ties=self._run.ties).cut(k)
@@ -316,7 +316,7 @@ def candidates(ranked: Run, depth: int) -> dict[str, list[str]]:
 
 
 def joined(scores: Mapping[str, float], below: Sequence[Hit]) -> tuple[Hit, ...]:
-    """Return what was ranked again, best first, and what was not in the order it had, each a step lower."""
+    """Return the re-ranked documents, best first, then the others in their old order, each a step lower."""
     again = Run.of({"": scores}, depth=len(scores)).hits[""]
     least = again[-1].score if again else 0.0
     return again + tuple(Hit(hit.doc_id, least - place) for place, hit in enumerate(below, start=1))

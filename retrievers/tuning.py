@@ -60,8 +60,8 @@ def read(path: Path, doc_ids: Sequence[str]) -> Dataset:
     }
     if len(queries) < FOLDS:
         raise MismatchError(
-            f"train={path}: {len(queries)} of {len(data.queries):,} questions have an answer among the documents that "
-            f"are searched, and weights are tuned on {FOLDS} or more; is it of another collection?"
+            f"train={path}: {len(queries)} of {len(data.queries):,} queries have a relevant document among those that "
+            f"are searched, and weights are tuned on {FOLDS} or more; does it belong to another collection?"
         )
     chosen = list(queries)
     if len(chosen) > MOST:

@@ -1,10 +1,10 @@
-"""A record as the board shows it: with what it is called, which machine it ran on, and whether its test was seen.
+"""A record as the board shows it: with its label, its machine, and its contamination.
 
 Anybody can write a file with a valid id, so a mean must be that of its queries'
-values, and what is wrong is left out with one line.
+values, and an invalid record is left out, with one line.
 
-Of the values of each query only the official measure's are kept: ten thousand
-records stay in memory.
+Of the per-query values only the official measure's are kept, so that ten
+thousand records fit in memory.
 """
 
 from collections.abc import Callable

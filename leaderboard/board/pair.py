@@ -1,4 +1,4 @@
-"""A page for two systems of one dataset: how sure the difference is, and on which questions they differ."""
+"""The page for two systems on one dataset: the significance of the difference, and the queries on which they differ."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass

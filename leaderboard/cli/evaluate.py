@@ -118,6 +118,6 @@ def _run_suite(suite: str, name: str, system: "Retriever", order: "Order", data:
         records.append(record)
     for average in suites.averages(records):
         if average.value is None:
-            say(f"no {average.name}: {', '.join(average.missing)} are missing")
+            say(f"no {average.name}: {', '.join(average.missing)} missing")
         else:
             print_row({"dataset": average.name, "measure": average.measure, "value": average.value}, as_json)

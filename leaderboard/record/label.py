@@ -1,4 +1,4 @@
-"""What a system is called beside others: its name, and the settings that records of that name differ in."""
+"""The label of a system among others: its name, and the settings in which records of that name differ."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -1,4 +1,4 @@
-"""The file of a record -> the record, and the records of a folder."""
+"""Readers of a record's file and of the records of a folder."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -264,7 +264,7 @@ def _report(record: dict[str, Any], request: BuildRequest, say: Callable[[str], 
     of_topics = record["spec"]["topics"].values()
     in_test = {site for splits in of_topics for site in splits.get("test", [])}
     for site in (site for splits in of_topics for site in splits.get("dev", []) if site in in_test):
-        say(f"{site} is in dev and in test: what is tuned on dev has seen the test passages")
+        say(f"{site} is in dev and in test: a system tuned on dev has seen test passages")
     say(LICENCE)
 
 

@@ -20,7 +20,7 @@ from retrievers.training.steps import PairTraining
 
 
 class InteractionTraining(PairTraining[InteractionRecipe]):
-    """A training of a reranker over word vectors; `system` is which of them."""
+    """A training of a re-ranker over word vectors; `system` is which of them."""
 
     @property
     def steps(self) -> list[str]:

@@ -6,7 +6,7 @@
 Any late-interaction checkpoint: one that `lotte train colbert` made, or colbert-ir/colbertv1.9 of the hub. The settings
 are the paper's: 2,000 partitions, of which a token of a query looks into 10 and takes 1,000 tokens, 16 bytes a token in
 FAISS, and vectors of 2 bytes a number on disk for the second stage. Punctuation has vectors unless it is left out with
-`mask_punctuation=true`, as in its code. An index that was made with `first` has no FAISS and can only rank again.
+`mask_punctuation=true`, as in its code. An index that was made with `first` has no FAISS and can only re-rank.
 """
 
 from collections.abc import Mapping, Sequence
@@ -82,7 +82,7 @@ class ColBERT:
     sub_vectors: int = 16  # into which FAISS cuts a vector, a byte each: the paper's s
     seed: int = 0
     first: str = field(default="", metadata={**SEARCH_TIME, **STAGES})  # a system, or a ranking file; "": FAISS
-    depth: int = field(default=1000, metadata=SEARCH_TIME)  # of the first ranking that is ranked again
+    depth: int = field(default=1000, metadata=SEARCH_TIME)  # documents of the first ranking that are re-ranked
     similarity: str = field(default="l2", metadata=SEARCH_TIME)  # l2, cosine
     nprobe: int = field(default=10, metadata=SEARCH_TIME)  # partitions that a token of a query looks into
     faiss_depth: int = field(default=1000, metadata=SEARCH_TIME)  # tokens that it takes there: the paper's k'
@@ -114,7 +114,7 @@ class ColBERT:
 
     @property
     def stages(self) -> list[Stage]:
-        """Return the system whose ranking is ranked again, if there is one."""
+        """Return the system whose ranking is re-ranked, if there is one."""
         return [pipeline.stage(self.first, "first")] if self.first else []
 
     @property
@@ -187,7 +187,7 @@ class ColBERT:
         shape = ivfpq.Shape.fitting(tokens, self.partitions, self.sub_vectors)
         if (shape.partitions, shape.bits) != (self.partitions, ivfpq.BITS):
             say(
-                f"{tokens:,} vectors are few: {shape.partitions:,} partitions, of {self.partitions:,} asked for, and "
+                f"only {tokens:,} vectors: using {shape.partitions:,} partitions instead of {self.partitions:,}, and "
                 f"{shape.bits} bits for each of {shape.parts} parts of a vector"
             )
         ivfpq.write(folder, np.load(folder / stored_vectors.VECTORS, mmap_mode="r"), shape, self.seed, say)

@@ -63,7 +63,7 @@ def reachable() -> str:
     try:
         checkpoint.find(CHECKPOINT)
     except UnavailableError:
-        say(f"{CHECKPOINT} cannot be reached: using the small checkpoint that ships; name another with -o checkpoint=")
+        say(f"{CHECKPOINT} cannot be reached: using the small bundled checkpoint; name another with -o checkpoint=")
         return SHIPPED
     return CHECKPOINT
 

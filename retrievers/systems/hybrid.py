@@ -116,7 +116,7 @@ class HybridIndex:
         """Return weights chosen on the training questions, which no record's milliseconds count."""
         recipe = self._recipe
         data = tuning.read(Path(recipe.train), self._folder.doc_ids)
-        say(f"tuning weights on {len(data.queries):,} questions of {data.name}")
+        say(f"tuning weights on {len(data.queries):,} queries of {data.name}")
         return tuning.tune(
             data, lambda queries: [one.search(queries, k=recipe.depth) for one in self._indexes], recipe.method
         )

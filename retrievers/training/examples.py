@@ -193,7 +193,7 @@ class _Gathered:
         """Return the questions that are kept from training, the same share of every set."""
         total, kept = self._num_questions, list[int]()
         if count >= total:
-            raise MismatchError(f"validation={count} of {total} questions leaves none to train on; keep fewer aside")
+            raise MismatchError(f"validation={count} of {total} questions leaves none to train on; hold out fewer")
         for begin, end in (part["qids"] for part in self.sets):
             share = round(count * (end - begin) / total)
             kept += sorted((begin + draw.permutation(end - begin)[:share]).tolist())

@@ -180,11 +180,11 @@ def _dataset(
     queries = {query_id: text for query_id, text in pairs.queries.items() if normalised(text) not in asked_in_test}
     if left_out := len(pairs.queries) - len(queries):
         say(
-            f"{part}: {left_out:,} of {len(pairs.queries):,} questions are asked in the test split too; "
+            f"{part}: {left_out:,} of {len(pairs.queries):,} questions are in the test split too; "
             "they are left out of training"
         )
     if not queries:
-        say(f"{part}: no question of {', '.join(sites)} is left; nothing is taken from it")
+        say(f"{part}: no question of {', '.join(sites)} is left; this part is skipped")
         return None
     return Dataset(
         name=f"from-build/{part}",

@@ -34,7 +34,7 @@ def fit(
     trainer = _begun(task, len(examples), folder, config, data)
     steps, ranks = trainer.steps, trainer.ranks
     if trainer.step:
-        say(f"{title}: going on at step {trainer.step} of {steps}")
+        say(f"{title}: resuming at step {trainer.step} of {steps}")
     with (
         _stopping() as stopped,
         Progress(steps, "steps", title, done=trainer.step) as progress,
@@ -49,7 +49,7 @@ def fit(
             progress.advance()
             if trainer.is_due(config.validate_every):
                 mrr = _validate(trainer, journal)
-                say(f"{title}: MRR@10 {mrr:.4f} on the questions kept aside, after {trainer.step} of {steps} steps")
+                say(f"{title}: MRR@10 {mrr:.4f} on the validation questions, after {trainer.step} of {steps} steps")
             stop = ranks.any(bool(stopped))  # a signal comes to one process a step before it comes to another
             if trainer.is_due(config.save_every) or stop:
                 trainer.save(folder)

@@ -191,7 +191,7 @@ class TctRecipe(PairRecipe):
 
 @dataclass(frozen=True, kw_only=True)
 class InteractionRecipe(PairRecipe):
-    """The settings of a reranker over word vectors, which starts from no checkpoint."""
+    """The settings of a re-ranker over word vectors, which starts from no checkpoint."""
 
     model: str = "knrm"  # or conv_knrm, duet: what is trained
     dim: int = 300  # numbers in a word's vector
@@ -267,7 +267,7 @@ def tct_small() -> TctRecipe:
 
 
 def interaction(model: str) -> Mapping[str, Callable[[], PairRecipe]]:
-    """The settings of a reranker over word vectors, by name: those of its paper, and those for two cores.
+    """The settings of a re-ranker over word vectors, by name: those of its paper, and those for two cores.
 
     Source  the learning rate of Xiong et al. 2017 and Dai et al. 2018; Mitra and Craswell 2019 for Duet's triples
     """

@@ -266,7 +266,7 @@ class PairTraining(ABC, Generic[Settings]):
             if own_HI is not None:
                 return "own"
         elif start.projection():
-            say(f"the projection of {start.name} is not used: projection={chosen} makes another one")
+            say(f"the projection of {start.name} is not used: projection={chosen} creates a new one")
         if chosen == "principal" and (dim := recipe.dim or DIM) > start.width:
             raise MismatchError(
                 f"{start.name} has {start.width} numbers in a hidden state, and projection=principal cannot make "

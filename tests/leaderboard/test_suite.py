@@ -101,7 +101,7 @@ def test_what_is_finished_is_not_run_again(order):
     before = {path: path.stat().st_mtime_ns for path in order.out.rglob("*.*")}
     assert list(suite.run("lotte", "overlap", load("overlap"), order, TINY)) == first
     assert {path: path.stat().st_mtime_ns for path in order.out.rglob("*.*")} == before
-    assert said(order)[-1] == "finished already: lotte/science/test/search, lotte/science/test/forum"
+    assert said(order)[-1] == "already finished: lotte/science/test/search, lotte/science/test/forum"
 
 
 @pytest.mark.parametrize(

@@ -140,7 +140,7 @@ def test_a_question_that_test_asks_too_is_left_out_and_told(sample, tmp_path):
     said = []
     (left,) = from_build.datasets(copy, say=said.append)
     assert data.queries.keys() - left.queries.keys() == {"forum/3"} == data.qrels.keys() - left.qrels.keys()
-    assert said == ["lifestyle/dev: 1 of 39 questions are asked in the test split too; they are left out of training"]
+    assert said == ["lifestyle/dev: 1 of 39 questions are in the test split too; they are left out of training"]
     assert left.facts["left out, asked in test"] == "1"
     (kept,) = from_build.datasets(copy, allow_test=True)
     assert kept.queries == data.queries

@@ -172,7 +172,7 @@ def test_a_disk_that_is_full_is_one_line_and_the_last_state_is_kept(tmp_path):
     assert artifact.meta(tmp_path / "run" / "state-2")["step"] == 2
     said = []
     toy_training.train(tmp_path / "run", steps=6, save_every=2, validate_every=3, say=said.append)
-    assert said[0] == "toy: going on at step 2 of 6"
+    assert said[0] == "toy: resuming at step 2 of 6"
 
 
 def test_a_seed_of_any_size_is_a_seed(tmp_path):
