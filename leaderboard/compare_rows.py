@@ -124,7 +124,7 @@ def compare(
     folders = [path.is_dir() for path in paths]
     if any(folders) and not all(folders):
         raise LotteError(
-            f"{paths[folders.index(True)]} is a folder and {paths[folders.index(False)]} is none; "
+            f"{paths[folders.index(True)]} is a folder and {paths[folders.index(False)]} is not; "
             "name records of one dataset, or a folder for each system"
         )
     if any(folders):

@@ -52,7 +52,7 @@ def review(theirs: Path, ours: Path, where: DataPlaces, say: Callable[[str], Non
     """
     for folder in (theirs, ours):
         if not folder.is_dir():
-            raise UnavailableError(f"{folder} is not a folder; two folders of records are wanted, theirs and ours")
+            raise UnavailableError(f"{folder} is not a folder; two folders of records are needed, theirs and ours")
     try:
         path, problems = _brought(theirs, ours)
         if path is None:

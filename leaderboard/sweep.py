@@ -264,6 +264,7 @@ def _settled(swept: Mapping[str, str]) -> dict[str, str]:
     for key, value in swept.items():
         if (found := _TIMES.fullmatch(value)) and found[1] in swept:
             if not swept[found[1]].isdecimal():
-                raise LotteError(f"--over {key}={value}: {found[1]} is {shown(swept[found[1]])}, and no whole number")
+                what = f"{found[1]} is {shown(swept[found[1]])}"
+                raise LotteError(f"--over {key}={value}: {what}, which is not a whole number")
             settled[key] = str(int(swept[found[1]]) * int(found[2]))
     return settled

@@ -103,7 +103,7 @@ def summarise(folder: Path, name: str) -> Summary:
             asked = [(query, pids) for query, pids in lines if isinstance(query, str) and pids]
             if len(asked) < len(lines):
                 raise CorruptFileError(
-                    f"{path}: a line lacks query or answer_pids, or names a passage that is not there"
+                    f"{path}: a line lacks query or answer_pids, or names a passage that does not exist"
                 )
             questions[kind] = Questions(
                 np.array([len(query.split()) for query, _ in asked], dtype=np.int64),

@@ -105,7 +105,7 @@ def _stored(submitted: _Submitted, target: Path, *, replacing: bool) -> Path:
         if settings(other) == settings(record):
             if not replacing:
                 raise MismatchError(
-                    f"{other_path} is of the same system with the same settings ({other.value:.4f}, this one "
+                    f"{other_path} has the same system and settings ({other.value:.4f}, this one "
                     f"{record.value:.4f}); --replace takes its place, --reproduces {other_path} makes this a repetition"
                 )
             target = other_path.with_suffix("")

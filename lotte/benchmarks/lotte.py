@@ -213,4 +213,4 @@ def _build(root: Path) -> dict[str, Any]:
             raise UnavailableError(f"{root} is an unfinished build; `lotte build` goes on with it") from None
         return {"source": "local"}
     except (CorruptFileError, ValueError, RecursionError):
-        raise CorruptFileError(f"{path}:1: no JSON object; build it again") from None
+        raise CorruptFileError(f"{path}:1: not a JSON object; build it again") from None

@@ -135,7 +135,7 @@ def _inputs(request: BuildRequest) -> _Inputs:
         raise UnavailableError(
             f"{request.dumps} lacks {len(missing)} of the {len(sites)} communities of spec {request.spec.name}: "
             f"{', '.join(missing)}. Put <site>.7z or a folder <site>/ with Posts.xml there"
-            + (", or build from what is there with --allow-missing." if dumps else ".")
+            + (", or build without them with --allow-missing." if dumps else ".")
         )
     return _Inputs(dumps, missing)
 

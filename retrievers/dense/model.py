@@ -89,14 +89,14 @@ class ModelFolder:
         """Raise MismatchError for a model that is made of other modules, with the system that takes it."""
         kinds = self.kinds
         if "MultiVectorMask" in kinds or (self.folder / config.METADATA).exists() or "ColBERT" in kinds:
-            raise MismatchError(f"{self.name} is a late-interaction model, and {what} is wanted; colbertv2 takes it")
+            raise MismatchError(f"{self.name} is a late-interaction model, but {what} is needed; use it with colbertv2")
         if other := [kind for kind in kinds if kind not in allowed]:
             taker = {"SpladePooling": "; splade takes it", "Pooling": "; dense takes it"}.get(other[0], "")
             raise MismatchError(f"{self.name} has a module {named(other[0])}, and {what} has none{taker}")
         for word, taker in _HEADS.items():
             if not kinds and word in self.head:
                 takes = f"; {taker} takes one" if taker else ""
-                raise MismatchError(f"{self.name} ends in {self.head}, and {what} is wanted{takes}")
+                raise MismatchError(f"{self.name} ends in {self.head}, but {what} is needed{takes}")
 
     def require_length(self, maxlen: int) -> None:
         """Raise MismatchError if the model has not so many positions."""

@@ -169,7 +169,7 @@ class DenseIndex:
         self._recipe, self._folder, self._doc_ids = recipe, folder, folder.doc_ids
         self._longest, said = stored.longest(folder), folder.meta["vectors"]
         if said.get("similarity") not in SIMILARITIES:
-            raise CorruptFileError(f"{folder.path / META} does not say what the vectors are; {AGAIN}")
+            raise CorruptFileError(f"{folder.path / META} does not describe its vectors; {AGAIN}")
         self._said, self._vectors = said, stored.opened(folder.path, len(folder.doc_ids))
         self._graph: Graph | None = None
         if recipe.search in GRAPHS:

@@ -275,7 +275,7 @@ class V1Index:
         made = [counts.get(name) for name in _COUNTED]
         if made == [None] * len(made):
             raise MismatchError(
-                f"{self._folder.path} was made to rank another system's documents again (first), and has no FAISS; say "
+                f"{self._folder.path} was built for re-ranking (first), without a FAISS index; set "
                 "first= as well, or build it again without"
             )
         if not all(type(one) is int and one > 0 for one in made) or dim % made[1] or made[2] > ivfpq.BITS:

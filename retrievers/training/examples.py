@@ -293,7 +293,7 @@ class Examples(Sequence[Example]):
         if len(example.pids) < max(2, nway):
             raise CorruptFileError(
                 f"{where}: question {example.qid} has {max(0, len(example.pids) - 1)} negatives, and "
-                f"{max(1, nway - 1)} are wanted; mine deeper, or train with a smaller nway"
+                f"{max(1, nway - 1)} are needed; mine deeper, or train with a smaller nway"
             )
         if self._pairs:
             self._check(example, nway, where)

@@ -114,12 +114,12 @@ class _Build:
             parts = [part for part, sites in test.items() if not set(sites).isdisjoint(forbidden)]
             raise MismatchError(
                 f"{self.folder}: {', '.join(forbidden)} belong{'s' * (len(forbidden) == 1)} to the test split "
-                f"({', '.join(parts)}), and what is trained on it cannot be measured there. Name other communities, "
+                f"({', '.join(parts)}), so a model trained on it cannot be evaluated there. Name other communities, "
                 "or allow it with --allow-test; the checkpoint's card will say so"
             )
         if absent := [site for site in communities if site not in taken]:
             raise MismatchError(
-                f"{self.folder}: {', '.join(absent)} stands in no part of {' or '.join(splits)}; ask for its split too"
+                f"{self.folder}: {', '.join(absent)} is in no part of {' or '.join(splits)}; name its split too"
             )
         if not sites_of:
             raise MismatchError(

@@ -395,4 +395,4 @@ def test_the_board_asks_for_nothing_heavy_before_it_works():
 @pytest.mark.parametrize("words", [["add", "FOLDER"], ["add", "RECORD", "--reproduces", "FOLDER"], ["import", "FOLDER"]])
 def test_a_folder_in_place_of_a_record_is_said_to_be_one(tmp_path, record, words):
     words = [{"FOLDER": str(tmp_path), "RECORD": str(record)}.get(word, word) for word in words]
-    assert error("board", *words, "--data", TINY).startswith(f"{tmp_path} is a folder, and a file is wanted; ")
+    assert error("board", *words, "--data", TINY).startswith(f"{tmp_path} is a folder, but a file is needed; ")

@@ -108,7 +108,7 @@ def test_what_is_finished_is_not_run_again(order):
     ("spoil", "why"),
     [
         (lambda path, old: path.with_suffix(".trec").write_text(""), "run.sha256: the record says"),
-        (lambda path, old: path.write_text("{"), "no JSON"),
+        (lambda path, old: path.write_text("{"), "not JSON"),
         (lambda path, old: old.changed(dataset={**old.content["dataset"], "qrels_sha256": "0" * 64}).write(path), "qrels_sha256 differs"),
         (lambda path, old: old.changed(retriever={**old.content["retriever"], "options": {"lowercase": False}}).write(path), "an option differs"),
         (lambda path, old: old.changed(retriever={**old.content["retriever"], "search": {"k": 5}}).write(path), "k differs: its record has 5, and 1000 is asked for"),

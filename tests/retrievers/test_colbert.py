@@ -210,7 +210,7 @@ def test_ranking_again_needs_no_faiss(checkpoint, tmp_path, monkeypatch):
 
 def test_an_index_for_ranking_again_is_not_searched_whole(checkpoint, tmp_path):
     made(checkpoint, "first=bm25").index(DOCS, tmp_path / "index")
-    with pytest.raises(MismatchError, match=r"was made to rank another system's documents again \(first\), and has no FAISS"):
+    with pytest.raises(MismatchError, match=r"was built for re-ranking \(first\), without a FAISS index"):
         made(checkpoint).open(tmp_path / "index").search(QUERIES, k=3)
 
 

@@ -174,7 +174,7 @@ def test_names_of_files_do_not_climb(bm25_index):
 @pytest.mark.parametrize("text", ["[" * 100_000, "{", '{"a": NaN', "\xff"])
 def test_a_meta_that_is_no_json_is_one_line(bm25_index, text):
     (bm25_index / "meta.json").write_text(text, encoding="latin-1")
-    with pytest.raises(CorruptFileError, match=r"meta\.json: no JSON"):
+    with pytest.raises(CorruptFileError, match=r"meta\.json: not JSON"):
         index_meta.read(bm25_index)
 
 

@@ -143,7 +143,7 @@ def test_a_run_goes_on_that_was_begun_before_there_were_some_settings(tmp_path, 
 @pytest.mark.parametrize("content", ["{", "[]", "[" * 100_000, "null", "\udcff"])
 def test_damaged_settings_of_a_run_are_one_line(tmp_path, plain, content):
     (tmp_path / SETTINGS).write_bytes(content.encode("utf-8", "surrogateescape"))
-    with pytest.raises(LotteError, match=rf"{SETTINGS}: (no JSON|expected a JSON object).*; name another --out"):
+    with pytest.raises(LotteError, match=rf"{SETTINGS}: (not JSON|expected a JSON object).*; name another --out"):
         training(tmp_path, plain)
 
 

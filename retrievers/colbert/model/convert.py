@@ -85,8 +85,8 @@ def _projection(source: Checkpoint) -> "Tensor | None":
         if _is_ours(source.folder):
             return None
         raise MismatchError(
-            f"{source.name} has no projection, so it is not a late-interaction model: other packages open "
-            "it as it stands"
+            f"{source.name} has no projection, so it is not a late-interaction model: other packages "
+            "can open it unchanged"
         )
     matrix = steps[0].weight_HI
     for number, step in enumerate(steps):
