@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from leaderboard.cli.options import AsJson, Executor, data_folder
+from leaderboard.cli.options import AsJson, Executor, MadeBy, data_folder
 from leaderboard.cli.output import print_rows, print_value
 from leaderboard.cli.retriever import find_modules
 from lotte.errors import LotteError, UnavailableError
@@ -126,9 +126,7 @@ def _build(request: "BuildRequest", as_json: bool) -> None:
 def check(
     folder: Annotated[Path, typer.Argument(help="A build, an index, a checkpoint, a record, or a folder of records.")],
     other: Annotated[Path | None, typer.Argument(help="Another build, or a release, to compare it with.")] = None,
-    retriever: Annotated[
-        str, typer.Option(help="The index's retriever, if it is module:function: code that you trust.")
-    ] = "",
+    retriever: MadeBy = "",
     as_json: AsJson = False,
 ) -> None:
     """Check a build, an index, a checkpoint or records against their stored hashes; or compare two builds.

@@ -10,6 +10,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="One JSON object per line."
 Data = Annotated[Path | None, typer.Option(help="The folder of datasets; default: $LOTTE_HOME.")]
 Depth = Annotated[int, typer.Option(min=1, help="The number of documents in each ranking.")]
 Executor = Annotated[str, typer.Option(help="Where steps run: local or ray.")]
+MadeBy = Annotated[str, typer.Option(help="The index's retriever, if it is module:function: code that you trust.")]
 Options = Annotated[list[str] | None, typer.Option("--option", "-o", help="A retriever's option, key=value.")]
 Results = Annotated[Path, typer.Option(help="The folder of records.")]
 RetrieverName = Annotated[str, typer.Option(help="A name from `lotte list retrievers`, or module:function.")]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from leaderboard.cli.explain import print_answers
-from leaderboard.cli.options import AsJson, Options
+from leaderboard.cli.options import AsJson, MadeBy, Options
 from leaderboard.cli.output import print_row
 from leaderboard.cli.retriever import find_modules
 from lotte.errors import LotteError, MismatchError, UnavailableError
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 PROMPT = "query> "
 DEPTH, RUN_DEPTH = 10, 1000
-MadeBy = Annotated[str, typer.Option(help="The index's retriever, if it is module:function: code that you trust.")]
 
 
 def search_(

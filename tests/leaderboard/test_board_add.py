@@ -76,7 +76,7 @@ def test_the_same_settings_again_need_a_word_and_other_settings_a_place_of_their
     first = submit.add(record, results, truth, by="me")
     again = make(tmp_path / "again")
     rewrite(again, lambda old: replace(old, created="2026-12-01T00:00:00+00:00"))
-    with pytest.raises(MismatchError, match="is of the same system with the same settings"):
+    with pytest.raises(MismatchError, match="has the same system and settings"):
         submit.add(again, results, truth, by="me")
     assert submit.add(again, results, truth, by="me", replacing=True) == first
     assert read(first).created == "2026-12-01T00:00:00+00:00"

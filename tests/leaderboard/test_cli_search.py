@@ -54,7 +54,7 @@ def test_a_collection_that_is_gone_costs_the_texts_and_nothing_else(typed, tmp_p
     done = typed("search", tmp_path / "i", "moon")
     assert done.stdout.split("\t")[::2] == ["1", "0"] and done.stdout.endswith("\t\n")
     assert done.stderr == (
-        f"no texts: the collection of {tmp_path / 'i'} is not at {tmp_path / 'topic' / 'collection.tsv'} any more\n"
+        f"no texts: the collection of {tmp_path / 'i'} is no longer at {tmp_path / 'topic' / 'collection.tsv'}\n"
     )
 
 

@@ -63,7 +63,7 @@ def test_an_index_that_cannot_be_asked_of_some_says_so(typed, made, tmp_path):
 def test_a_file_of_no_ids_is_one_line(typed, made, tmp_path):
     (tmp_path / "ids").write_text("\n")
     done = typed("search", made("bm25"), "ice", "--among", tmp_path / "ids")
-    assert done.stderr == f"error: --among: {tmp_path / 'ids'} has no ids; write one a line, or leave the option out\n"
+    assert done.stderr == f"error: --among: {tmp_path / 'ids'} has no ids; write one per line, or leave the option out\n"
 
 
 @pytest.mark.parametrize(

@@ -102,7 +102,7 @@ def test_a_projection_that_is_asked_for_replaces_the_start_s_and_that_is_said(tm
     trained = training(tmp_path / "run", late, f"projection={wanted}", "dim=8", say=said.append).all("v1")
     before, after = projections(late, trained)
     assert (after - before).abs().max() > 1e-2
-    assert f"the projection of late is not used: projection={wanted} makes another one" in said
+    assert f"the projection of late is not used: projection={wanted} creates a new one" in said
 
 
 @pytest.mark.parametrize(("options", "said"), [
