@@ -90,7 +90,7 @@ class Comparison:
 
 
 def table(records: Sequence[Record], measure: str, *, names: Sequence[str] | None = None) -> dict[str, Values]:
-    """Return system -> query_id -> value. Systems of one name are told apart by the options that differ.
+    """Return system -> query_id -> value. Systems with the same name are labelled by the options that differ.
 
     Raises  MismatchError if the records are not all of one dataset, by its hashes, or lack the measure;
             LotteError if two of them are of the same system

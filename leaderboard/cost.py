@@ -15,7 +15,7 @@ from lotte import Hit, Queries, Run, artifact
 from lotte.progress import Progress
 from retrievers import Index
 
-SAMPLE, WARMUP = 100, 10  # questions asked one by one, and before them for nothing
+SAMPLE, WARMUP = 100, 10  # queries timed one by one, and untimed ones before them
 BATCH = 256  # questions between two looks at the progress
 
 

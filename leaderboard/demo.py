@@ -17,7 +17,7 @@ from lotte.progress import Progress
 from retrievers import Retriever, load
 
 SAMPLE = Path(lotte.__file__).parent / "sample"
-# the floor, the baseline in two versions, and late interaction with the checkpoint that ships
+# the lower bound, the baseline in two versions, and late interaction with the bundled checkpoint
 SYSTEMS = {"overlap": (), "rank_bm25": (), "bm25": (), "colbertv2": ("checkpoint=shipped",)}
 
 

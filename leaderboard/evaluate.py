@@ -375,7 +375,7 @@ def _contamination(dataset: Dataset, card: Card) -> dict[str, Any]:
 
 
 def _lotte_path(dataset: Dataset, order: Order) -> Path | None:
-    """Return where LoTTE's own scoring script looks for this ranking; None if nobody asked for it."""
+    """Return where LoTTE's own scoring script looks for this ranking; None if it was not requested."""
     if order.rankings is None:
         return None
     match dataset.name.split("/"):

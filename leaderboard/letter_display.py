@@ -23,7 +23,7 @@ from leaderboard.compare import ALPHA, Comparison
 
 @dataclass(frozen=True, kw_only=True)
 class Standing:
-    """Where a system stands, and which others it is not told apart from: those with a letter of its own."""
+    """A system's rank, and the others that do not differ from it significantly: those that share a letter with it."""
 
     system: str
     mean: float
@@ -62,7 +62,7 @@ def standings(
 
 
 def groups(systems: Sequence[str], told_apart: Collection[frozenset[str]]) -> list[tuple[str, ...]]:
-    """Return groups within which no two systems are told apart; two that are not share at least one group.
+    """Return groups of systems without significant differences; two such systems share at least one group.
 
     systems     in the order of the board, which members and groups keep
     told_apart  pairs

@@ -150,7 +150,7 @@ def averages(records: Iterable["Record"]) -> list[Average]:
 def run(suite: str, name: str, system: "Retriever", order: "Order", data: Path) -> Iterator["Record"]:
     """Evaluate a system on a suite. Yields a record for each dataset, those that are finished already first.
 
-    Datasets that are not on this disk are said and left out. One collection is
+    Datasets that are not on this disk are reported and left out. One collection is
     indexed once; a stopped run goes on where it stopped.
 
     Raises  as `evaluate`; UnavailableError if none of the suite is here

@@ -41,7 +41,7 @@ class Study:
     needs: str = ""  # an option that has to be said, and what it is to be
 
     def changed(self, retrievers: Sequence[str], options: Sequence[str], over: Sequence[str]) -> "Study":
-        """Return the study with other systems, and with options that are said in place of its own."""
+        """Return the study with other systems, and with options that override its own."""
         said = {_key(pair) for pair in (*options, *over)}
         return replace(
             self,
@@ -150,7 +150,7 @@ def keys(chosen: Study) -> list[str]:
 
 
 def cells(chosen: Study, folder: Path, load: Callable[[str, list[str]], "Retriever"]) -> list[Cell]:
-    """Return every cell, its system made: what is wrong with an option is told before anything is run.
+    """Return every cell, with its system: an invalid option is reported before anything is run.
 
     folder  of the sweep, where documents' vectors are kept
     load    returns a retriever by name and options
@@ -202,7 +202,7 @@ def run(chosen: Sequence[Cell], datasets: Sequence[Dataset], order: "Order", fol
 
 
 def plot(swept: Sequence[SweptCell], chosen: Study, path: Path) -> None:
-    """Draw latency against quality into a .png, .svg or .pdf: a panel a dataset, a line for each number of bits."""
+    """Draw latency against quality into a .png, .svg or .pdf: one panel per dataset, a line for each number of bits."""
     names = list(dict.fromkeys(one.record.dataset.name for one in swept))
     figure = picture.figure(path, 1 + 5.5 * len(names), 4.6)
     figure.suptitle(chosen.title)

@@ -132,7 +132,7 @@ def require_ending(path: Path) -> None:
 
 
 def _read(paths: Iterable[Path], say: Callable[[str], None]) -> list[Record]:
-    """Return records of files and folders, each once; what is none is said and left out."""
+    """Return records of files and folders, each once; other files are reported and left out."""
     records: dict[str, Record] = {}
     for path in paths:
         for file in record_files(path) if path.is_dir() else [path]:
@@ -306,7 +306,7 @@ def _marks(
 
 
 def _beside(best: str, pairs: Iterable[Comparison]) -> list[str]:
-    """Return the systems that are not told apart from the best one."""
+    """Return the systems that do not differ significantly from the best one."""
     return [pair.b if pair.a == best else pair.a for pair in pairs if best in (pair.a, pair.b) and pair.p_holm > ALPHA]
 
 

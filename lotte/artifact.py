@@ -308,7 +308,7 @@ def sweep(folder: Path, name: str = "*") -> None:
 
 
 def meta(path: Path) -> dict[str, Any] | None:
-    """Return what `folder` was told about this folder, or None if there is no whole one."""
+    """Return the record that was given to `folder` for this folder, or None if it is not complete."""
     try:
         record = json_file(path / META)
     except (OSError, LotteError):

@@ -79,7 +79,7 @@ def _in_threads(parts: Iterator[list[str]], work: Callable[[list[str]], Batch]) 
 
 
 def plain(texts: list[str], analyser: Analyser) -> Batch:
-    """Return a batch. Slow, obvious, and the judge of `_CompiledNumbering`."""
+    """Return a batch. Slow and simple: the reference for `_CompiledNumbering`."""
     numbers: dict[str, int] = {}
     found = [[numbers.setdefault(word, len(numbers)) for word in analyser(text)] for text in texts]
     lengths = np.array([len(words) for words in found], dtype=np.int64)

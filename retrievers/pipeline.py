@@ -137,7 +137,7 @@ class _Everything(Sequence[str]):
 
 @dataclass(frozen=True)
 class _FileIndex:
-    """A ranking file, asked for the queries that it has."""
+    """A ranking file as a stage, for the queries that it has."""
 
     path: Path
     doc_ids: Sequence[str]
@@ -150,7 +150,7 @@ class _FileIndex:
     def search(self, queries: Queries, *, k: int) -> Run:
         """Return the ranking of queries, found by their ids.
 
-        Raises  MismatchError if the file has none of them, and none that was asked before: one alone may be left out
+        Raises  MismatchError if the file has none of the queries so far: single ones may be missing
         """
         missing = self._run.missing(queries)
         if len(missing) < len(queries):
@@ -170,7 +170,7 @@ class KeptStages:
         self._hits: dict[str, dict[str, tuple[Hit, ...]]] = {}
 
     def add(self, stage: Stage, run: Run) -> None:
-        """Keep a ranking; of a query that was asked twice, the longer one. A stage that is a file is kept already."""
+        """Keep a ranking; of a query that was searched twice, the longer one. Ranking files are kept already."""
         if isinstance(stage, SystemStage):
             kept = self._hits.setdefault(stage.spelled(), {})
             for query_id, hits in run.hits.items():
@@ -234,7 +234,7 @@ class TimedIndex:
     def facts(self) -> dict[str, Any]:
         """Return what a record says of the stage: what it is, milliseconds a query on average so far, its stages.
 
-        If it found nothing for any query so far, that is said.
+        Reports if it has found nothing for any query so far.
         """
         if self._queries and not self._answered:
             say(f"{self.stage.spelled()} found nothing for any of the queries")

@@ -76,7 +76,7 @@ class BenchmarkPage:
     measure: str  # "" if its columns have several
     columns: tuple[Column, ...]
     rows: tuple[Row, ...] = field(default_factory=tuple)
-    note: str = ""  # why no system is told apart from another
+    note: str = ""  # why there are no significance groups
 
     @property
     def averaged(self) -> list[Column]:

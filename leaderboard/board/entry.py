@@ -78,7 +78,7 @@ class Entry:
 def read_entries(folder: Path, say: Callable[[str], None], *, without: Path | None = None) -> list[Entry]:
     """Return the records of all JSON files below a folder, in the order of their names.
 
-    say      is told of every file that is left out, in one line
+    say      is called with one line for every file that is left out
     without  a folder in it that is not looked at
     """
     files = [file for file in record_files(folder) if without is None or without not in file.parents]

@@ -48,7 +48,7 @@ def write(
 
     titles  slug of a dataset -> what it is called
     folder  of the site
-    say     is told why there are no texts, in one line
+    say     is called with the reason if there are no texts, one line
     """
     pairs = [(dataset, dataset.paired()) for dataset in datasets]
     (folder / "pair").mkdir()

@@ -99,7 +99,7 @@ def build(
 
 
 def _spec(path: Path | None, as_of: str, seed: int | None) -> "Spec":
-    """Return LoTTE's spec, or that of a file, with the day and the seed that were asked for."""
+    """Return LoTTE's spec, or that of a file, with the given day and seed."""
     from lotte.builder import spec
 
     changes: dict[str, Any] = {"as_of": as_of} if as_of else {}

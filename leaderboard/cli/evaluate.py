@@ -103,7 +103,7 @@ def _evaluated(name: str, system: "Retriever", names: Iterable[str], data: Path,
 
 
 def _print_scores(record: "Record", order: "Order", as_json: bool) -> None:
-    """Print the official measure of a record, and those that were asked for."""
+    """Print the official measure of a record, and those of --measure."""
     for name in dict.fromkeys([record.official, *map(str, order.measures)]):
         print_row({"dataset": record.dataset.name, "measure": name, "value": record.mean(name)}, as_json)
 

@@ -55,7 +55,7 @@ def index_(
         raise UnavailableError(
             f"{flag}: an index of {retriever or 'this kind'} cannot be changed; index the changed collection again"
         )
-    added = OwnIds(add) if add else None  # a file that is wrong is told before anything is made
+    added = OwnIds(add) if add else None  # an invalid file is reported before anything is written
     if dataset:
         _make(system, dataset, data_folder(data), out, collection)
     if isinstance(system, Changeable) and (add or delete):

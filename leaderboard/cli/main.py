@@ -94,7 +94,7 @@ def main() -> None:
     ended: list[int] = []
 
     def end(number: int, frame: object) -> NoReturn:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # asked once more: at once
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # a second signal stops at once
         ended.append(number)
         raise KeyboardInterrupt  # in order, as after Ctrl-C: temporary folders and workers go
 

@@ -74,7 +74,7 @@ def train(
     """
     from retrievers.training import settings as runs
 
-    # what is wrong with the words of the command is told before torch is imported, which takes seconds
+    # an invalid command line is reported before torch is imported, which takes seconds
     recipe = runs.changed(runs.RUNS[system][settings](), option or ())
     if from_build is None and (split or community or allow_test or dumps):
         raise LotteError("--split, --community, --allow-test and --dumps are about a build: name it with --from-build")

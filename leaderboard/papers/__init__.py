@@ -74,7 +74,7 @@ def tables(records: Iterable[tuple[Path, "Record"]], *, paper: str = "", number:
     paper    one of PAPERS, or all
     number   "5a", or "5" for 5a and 5b, or all
 
-    Raises  UnknownNameError if there is no such paper, or no such table in what was asked for
+    Raises  UnknownNameError if there is no such paper, or no such table
     """
     chosen = [name for name in PAPERS if paper.replace("-", "_") in ("", name)]
     if not chosen:

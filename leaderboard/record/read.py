@@ -45,7 +45,7 @@ def parsed(path: Path) -> Record | list[str]:
 
 
 def readable(folder: Path, say: Callable[[str], None]) -> list[tuple[Path, Record]]:
-    """Return every record below a folder, with its path; one that cannot be read is said, and left out.
+    """Return every record below a folder, with its path; one that cannot be read is reported and left out.
 
     A folder that is not there has no record yet.
     """

@@ -218,7 +218,7 @@ def _dataset(
         name=name,
         corpus=corpus,
         queries={query_id: text for query_id, (text, _) in asked.items()},
-        qrels={query_id: {} for query_id in asked},  # every question counts; what is relevant, `judge` says
+        qrels={query_id: {} for query_id in asked},  # every question counts; `judge` decides what is relevant
         measure="Success@5",
         source="local",
         facts={

@@ -81,7 +81,7 @@ class _Inputs:
 
 
 def build(request: BuildRequest, show: Show, say: Callable[[str], None]) -> dict[str, Any] | None:
-    """Build what is asked for. Returns the manifest, or None after a part of the communities.
+    """Run the build request. Returns the manifest, or None after a part of the communities.
 
     show  gives a progress bar for a total in bytes and a title
     say   takes a line for the user

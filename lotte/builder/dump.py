@@ -26,7 +26,7 @@ READ = (POSTS, "Users.xml")  # what every build reads
 _ARCHIVES = (".7z", ".zip")
 _ZIP_METHODS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA}
 
-Advance = Callable[[int], None]  # told how many bytes of the dump on disk have been used up
+Advance = Callable[[int], None]  # called with the bytes of the dump on disk that were read
 
 
 @dataclass(frozen=True)

@@ -123,7 +123,7 @@ def one_line(text: str) -> str:
 
 
 def text_of_reference(html: str) -> str:
-    """Return the same from the HTML itself, by way of a tree. Slow, obvious, and the judge of it."""
+    """Return the same from the HTML itself, by way of a tree. Slow and simple: the reference for it."""
     from bs4 import BeautifulSoup, MarkupResemblesLocatorWarning
     from bs4.element import NavigableString, RubyParenthesisString, RubyTextString, Tag
 

@@ -25,7 +25,7 @@ _THREADS = 4  # that decompress, at most: more than a reader keeps up with
 _BZIP2 = b"\x04\x02\x02"  # the method's number in a .7z
 _PACKED = 1 << 20  # bytes read of an archive at once
 
-Advance = Callable[[int], None]  # told how many bytes of the dump on disk have been used up
+Advance = Callable[[int], None]  # called with the bytes of the dump on disk that were read
 
 
 def listed(path: Path) -> dict[str, int]:

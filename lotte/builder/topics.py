@@ -136,7 +136,7 @@ class FileSet:
         return sum((block.path / FILES[self.files]).stat().st_size for block in self.split.blocks)
 
     def receipt(self, workplace: Path) -> Path:
-        """Return where it is told that all of it was written."""
+        """Return the path of the file that says that all of it was written."""
         return workplace / "parts" / f"{self.split.topic}-{self.split.split}.{self.files}.json"
 
 

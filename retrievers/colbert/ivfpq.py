@@ -48,7 +48,7 @@ class Shape:
 
     @classmethod
     def fitting(cls, vectors: int, partitions: int, parts: int) -> "Shape":
-        """Return what so many vectors can train of what is asked for."""
+        """Return the requested shape, reduced to what so many vectors can train."""
         bits = min(BITS, max(1, vectors.bit_length() - 1))
         return cls(max(1, min(partitions, vectors // LEAST)), parts, bits)
 

@@ -108,7 +108,7 @@ class LateInteraction:
 
     @property
     def num_threads(self) -> int:
-        """How many threads build and search: as many as there are processors, if no number was asked for."""
+        """How many threads build and search: as many as there are processors, if no number was given."""
         return self.threads or num_processors()
 
     @property

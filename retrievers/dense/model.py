@@ -131,7 +131,7 @@ class ModelFolder:
         """
         library = extras.package("sentence_transformers", self.name)
         torch, device = extras.package("torch", self.name), device_of(device)
-        _ = self.found.weights  # none, or a pickle, is told by name
+        _ = self.found.weights  # missing weights or a pickle are reported by name
         kinds = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
         arguments = {"dtype": kinds[precision], **({} if self.trust else {"use_safetensors": True})}
         with _quiet(), self._readable() as folder, reported(f"{self.folder}: sentence-transformers cannot read it"):
@@ -224,7 +224,7 @@ def keep_if_same(folder: Path, facts: Mapping[str, Any], name: str) -> None:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Leave to us what is said: both libraries warn of what is settled here."""
+    """Silence both libraries, which warn of settings that are decided here."""
     from transformers.utils import logging as transformers_logging
 
     transformers_logging.set_verbosity_error()

@@ -36,7 +36,7 @@ class WeighedText(NamedTuple):
 
 
 def words(text: str) -> list[str]:
-    """Return the words of a text that is asked of such an index: as they are written, without case, each sign alone.
+    """Return the words of a query text for such an index: as they are written, without case, each sign alone.
 
     >>> words("What's RAM?")
     ['what', "'", 's', 'ram', '?']

@@ -65,7 +65,7 @@ PUBLISHED: dict[str, float] = {
     **{f"beir/{name}": value for name, value in _BEIR.items()},
 }
 
-QUERIES_AT_ONCE = 64  # encoded and asked together
+QUERIES_AT_ONCE = 64  # queries encoded and searched together
 _COUNTED = ("partitions", "sub_vectors", "code_bits")  # what an index says of its FAISS
 
 
@@ -165,7 +165,7 @@ class ColBERT:
 
     def index(self, corpus: Corpus, path: Path) -> "V1Index":
         encoder = self.encoder
-        if not self.first:  # told before hours of encoding
+        if not self.first:  # checked before hours of encoding
             ivfpq.package()
             ivfpq.require_parts(encoder.dim, self.sub_vectors)
         with index_folder.resume_index(path, self, corpus) as (folder, meta):

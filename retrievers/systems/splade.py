@@ -59,7 +59,7 @@ PUBLISHED: dict[str, float] = {
     **{f"beir/{name}": value for name, value in _BEIR.items()},
 }
 
-RECALL_SAMPLE = 100  # queries that are also asked with all their words
+RECALL_SAMPLE = 100  # queries that are also searched with all their words
 
 
 @dataclass(frozen=True)

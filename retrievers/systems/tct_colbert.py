@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 PUBLISHED: dict[str, float] = {"msmarco/dev": 0.335, "trecdl/2019": 0.670}
 
 CHECKPOINT = "castorini/tct_colbert-msmarco"
-QUERIES_AT_ONCE = 64  # encoded and asked together
+QUERIES_AT_ONCE = 64  # queries encoded and searched together
 
 
 @dataclass(frozen=True)

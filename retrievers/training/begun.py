@@ -46,7 +46,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _as_first_written(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return settings as runs have them that were begun before a start's projection was kept unless told otherwise."""
+    """Return settings as of trainings started before a start's projection was kept by default."""
     projection = str(settings["projection"]).removeprefix("own-or-")
     return {**settings, "projection": projection, "dim": settings["dim"] or DIM}
 

@@ -61,7 +61,7 @@ def question(line: bytes, where: str) -> int:
 
 def whole(value: Any) -> int:
     """Return an id of a line: a whole number, or its digits as text. ValueError for 3.0, true, or what no id is."""
-    if type(value) is int and abs(value) < _LARGEST_ID:  # one below 0 is not a number of a line, and is told by name
+    if type(value) is int and abs(value) < _LARGEST_ID:  # a negative one is not a line number, and is reported by name
         return value
     if isinstance(value, str) and value.isascii() and value.isdecimal() and len(value) < 19:
         return int(value)

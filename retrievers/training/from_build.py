@@ -108,7 +108,7 @@ class _Build:
                 sites_of[part] = chosen
         taken = {site for sites in sites_of.values() for site in sites}
         test = {part: sites for part, sites in self.parts.items() if part.endswith("/test")}
-        # asked for by split or by name, and those that stand in both splits
+        # requested by split or by name, and those in both splits
         forbidden = [site for sites in test.values() for site in sites if site in taken or site in communities]
         if forbidden and not allow_test:
             parts = [part for part, sites in test.items() if not set(sites).isdisjoint(forbidden)]
@@ -128,7 +128,7 @@ class _Build:
         return sites_of
 
     def test_questions(self) -> set[str]:
-        """Return the words of every question that is asked in a test split."""
+        """Return the words of every question of a test split."""
         questions: set[str] = set()
         for part in self.parts:
             if part.endswith("/test"):

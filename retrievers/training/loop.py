@@ -84,7 +84,7 @@ def _validate(trainer: Trainer, journal: Journal | None) -> float:
 
 @contextmanager
 def _stopping() -> Iterator[list[int]]:
-    """Give a list that is no longer empty once somebody asked to stop: the step is finished, and its state saved."""
+    """Give a list that is no longer empty after a request to stop: the step is finished, and its state saved."""
     signals: list[int] = []
 
     def ask(number: int, frame: FrameType | None) -> None:

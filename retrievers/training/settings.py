@@ -141,7 +141,7 @@ class PairRecipe:
 
 @dataclass(frozen=True, kw_only=True)
 class ColBERTRecipe(PairRecipe):
-    """The settings of ColBERT's training; its code leaves punctuation in unless it is told otherwise."""
+    """The settings of ColBERT's training; its code keeps punctuation by default."""
 
     mask_punctuation: bool = False
 

@@ -248,7 +248,7 @@ class PairTraining(ABC, Generic[Settings]):
     def _projection(self, say: Say = lambda line: None) -> str:
         """Return which projection the first model begins with: its start's "own", a "random" or the "principal" one.
 
-        Raises  MismatchError if it cannot be had in the width that is asked for
+        Raises  MismatchError if it is not available with the requested dimensions
         """
         from retrievers.training import student
 

@@ -39,7 +39,7 @@ from retrievers.training.student import PRECISIONS, TOKENS_AT_ONCE, Student, cas
 
 
 class TctStudent(nn.Module):
-    """A model of one vector a text that is trained."""
+    """A model of one vector per text that is trained."""
 
     def __init__(self, body: Any, settings: ModelConfig, start: Checkpoint, *, dropout: float, precision: str) -> None:
         super().__init__()
@@ -151,7 +151,7 @@ class TctTask:
         return {"kl": (1 - recipe.gamma) * kl, "first": recipe.gamma * right}
 
     def validate(self) -> float:
-        """Return the mean reciprocal rank at 10 over the candidates of every question that is kept aside."""
+        """Return the mean reciprocal rank at 10 over the candidates of every question that is held out."""
         values = []
         for qid, pids in sorted(self._ranking.items()):
             query_1I = self.model.encode(self.model.tokens.queries([self._pairs.questions[qid]]))

@@ -40,7 +40,7 @@ def read(folder: Path, lengths: Sequence[int], say: Callable[[str], None]) -> Se
     folder   the one that has the arrays
     lengths  how many tokens each document has; one of none may have been deleted, and needs no id
 
-    An id is made a word, a number a text. Passages of one document are `id/0`, `id/1`, ...; both is said.
+    An id is made a word, a number a text. Passages of one document are `id/0`, `id/1`, ...; both are reported.
 
     Raises  CorruptFileError if the map is none, or lacks a document; MismatchError if it is of another index
     """

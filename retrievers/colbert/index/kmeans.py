@@ -45,7 +45,7 @@ def takes_two_levels(assignment: str, num_centroids: int, dim: int) -> bool:
 
     assignment  one of ASSIGNMENTS
 
-    Raises  ValueError if two levels are asked for by name and there are more dimensions than they take
+    Raises  ValueError if two levels are requested by name and there are too many dimensions for them
     """
     if assignment == "two_level" and dim > MOST_DIMS:
         raise ValueError(f"assignment=two_level takes {MOST_DIMS:,} dimensions at most, not {dim:,}")

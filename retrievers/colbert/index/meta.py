@@ -75,7 +75,7 @@ class IndexMeta:
     sources: tuple[Mapping[str, Any], ...] | None = None  # files with the texts
     seconds: float | None = None
     bytes: int | None = None
-    changed: str | None = None  # hash of the last change that was asked for
+    changed: str | None = None  # hash of the last requested change
     files: Mapping[str, str] | None = None  # sha256 of each
     sizes: Mapping[str, int] | None = None  # bytes of each
     sums: Mapping[str, int] | None = None  # CRC-32 of those that are small

@@ -74,7 +74,7 @@ class Padded:
 
 
 class Packed:
-    """BERT over packed tokens, in the precision asked for.
+    """BERT over packed tokens, in the given precision.
 
     config  what config.json says; `bert_cpu.fits` has seen it
     state   the tensors of `bert_cpu.shapes`, float32
@@ -286,7 +286,7 @@ class TorchModel:
         self.parameters = self.body.parameters
 
     def __call__(self, tokens: Tokens, texts: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Return (n, H), the vectors of the kept tokens of some of the texts, in the order asked for."""
+        """Return (n, H), the vectors of the kept tokens of some of the texts, in the given order."""
         with torch.inference_mode():
             out = self._hidden(tokens, texts)
             for step in self.projection:

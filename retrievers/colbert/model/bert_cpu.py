@@ -50,7 +50,7 @@ class CompiledModel:
         self.parameters = sum(array.size for array in state.values())
 
     def __call__(self, tokens: Tokens, texts: NDArray[np.int64]) -> Floats:
-        """Return (n, H), the vectors of the kept tokens of some of the texts, in the order asked for."""
+        """Return (n, H), the vectors of the kept tokens of some of the texts, in the given order."""
         out = self.projection(self.hidden(tokens, texts))
         vectors = np.empty_like(out)
         transformer.units(out, vectors)

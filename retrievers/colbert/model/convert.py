@@ -35,7 +35,7 @@ class Wanted:
     """What a checkpoint is written as."""
 
     precision: Precision = "fp32"
-    name: str = ""  # what the card calls the checkpoint; "": as it was asked for
+    name: str = ""  # what the card calls the checkpoint; "": as given
     used: Sequence[UsedLengths] = ()  # by results that the card names
     default_doc_maxlen: int = 300  # of the systems here, which the card names as well
     onnx: bool | None = None  # None: where the package is installed
@@ -46,7 +46,7 @@ def convert(source: Checkpoint, out: Path, wanted: Wanted, say: Callable[[object
 
     Raises  MismatchError if it is none of late interaction, if ColBERT's layout has no word for what it is, or if
             something else stands at `out`
-            UnavailableError without torch, or without onnx where that was asked for
+            UnavailableError without torch, or without onnx if that was requested
     """
     _require_free(out)
     if wanted.onnx:
@@ -76,7 +76,7 @@ def _require_free(out: Path) -> None:
 
 
 def _projection(source: Checkpoint) -> "Tensor | None":
-    """Return the one matrix that makes vectors of hidden states; None for a model of one vector a text of ours.
+    """Return the one matrix that makes vectors of hidden states; None for a model of one vector per text of ours.
 
     Raises  MismatchError if no matrix does what the checkpoint's projection does
     """
@@ -110,7 +110,7 @@ def _state(source: Checkpoint) -> Mapping[str, "Tensor"]:
 
 
 def _graph(source: Checkpoint, wanted: Wanted, say: Callable[[object], None]) -> bytes:
-    """Return the model as ONNX has it; b"" if that is not wanted, or cannot be and was not asked for."""
+    """Return the model as ONNX has it; b"" if it was not requested, or is optional and not possible."""
     if wanted.onnx is False:
         return b""
     try:

@@ -3,7 +3,7 @@
 The decision here: ColBERT's own layout serves all four, so no files are added
 for the others (they look for HF_ColBERT in config.json, then for
 `linear.weight` and artifact.metadata), and a modules.json is never written: with
-it, the others ignore artifact.metadata. A model of one vector a text has no projection
+it, the others ignore artifact.metadata. A model of one vector per text has no projection
 and no settings: it is a transformer as AutoModel opens it. Settings that this file cannot
 express are refused, not dropped. PyLate alone leaves out punctuation whatever
 mask_punctuation says: give it skiplist_words=[] then.
