@@ -1,8 +1,8 @@
-"""A system, or somebody's ranking file, and datasets -> records.
+"""A system, or an existing ranking file, and datasets -> records.
 
-One corpus is indexed once, however many question sets ask it. A record and
-its run are written as soon as a dataset is done, so that what is finished
-stays when the next one fails.
+A corpus is indexed once, however many query sets use it. A record and
+its run are written as soon as a dataset is done, so that finished
+results stay when the next one fails.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -204,7 +204,7 @@ def _open(name: str, system: Retriever, group: list[Dataset], order: Order, scra
                 f"{path} was built from corpus {str(made_from)[:8]}, and {dataset.name} has corpus {sha256[:8]}. "
                 "Remove the index, or name another --index."
             )
-        order.say(f"{path}: this index is used again")
+        order.say(f"{path}: reusing this index")
         return _Opened(index, path, sha256, meta.get("seconds"), reused=True)
     start = perf_counter()
     index = system.index(dataset.corpus, path)
@@ -375,7 +375,7 @@ def _contamination(dataset: Dataset, card: Card) -> dict[str, Any]:
 
 
 def _lotte_path(dataset: Dataset, order: Order) -> Path | None:
-    """Return where LoTTE's own scoring script looks for this ranking; None if nobody asked for it."""
+    """Return where LoTTE's own scoring script looks for this ranking; None if it was not requested."""
     if order.rankings is None:
         return None
     match dataset.name.split("/"):

@@ -1,4 +1,4 @@
-"""Records as tables, for those who work in pandas: one row a record, or one row a query."""
+"""Records as pandas tables: one row per record, or one row per query."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,10 +1,10 @@
-"""What other tools write, taken in; what they read, written.
+"""Import from other tools' formats, and export to them.
 
 An ir_metadata header goes into the run itself, as comment lines in front of
-it: `# ir_metadata.start`, YAML, `# ir_metadata.end`, and whoever reads a run
-passes over it (`lotte.ranking`): elsewhere a `#` is the first letter of an id.
+it: `# ir_metadata.start`, YAML, `# ir_metadata.end`, and readers of runs
+skip it (`lotte.ranking`): elsewhere a `#` is the first letter of an id.
 The YAML we write is JSON on one line per section, which every YAML reader
-takes. The values by query are `run TAB query TAB measure TAB value`, the mean
+takes. The per-query values are `run TAB query TAB measure TAB value`, the mean
 under the query `all`, as TIRA and trec_eval have them.
 
 Source  ir-metadata.org, schema 0.1 (Breuer et al., SIGIR 2022); repro_eval's MetadataHandler;
@@ -174,7 +174,7 @@ def _take_in_run(file: Path, folder: Path, dataset: Dataset, system: str, by: st
     name = system or (str(tag) if isinstance(tag, str | int | float) else name_of(file))
     if not is_name(name.replace(":", ".").replace("/", "__")):
         raise CorruptFileError(
-            f"{file} says it is of {name[:60]!r}, which cannot be a name here; give one with --system"
+            f"{file} names the system {name[:60]!r}, which cannot be a name here; give one with --system"
         )
     name = name.replace("/", "__")
     with TemporaryDirectory(prefix="lotte-") as scratch:
@@ -209,7 +209,7 @@ def _dataset(name: str, data: Path) -> Dataset:
     if Path(name).exists():
         datasets, _ = catalogue.match([name], data)
         if len(datasets) != 1:
-            raise LotteError(f"{name} holds {len(datasets)} datasets, and a run is of one; name it: {name}/KIND")
+            raise LotteError(f"{name} holds {len(datasets)} datasets, but a run belongs to one; name it: {name}/KIND")
         return datasets[0]
     try:
         return find(name, data)
@@ -222,7 +222,7 @@ def _stored(record: Record, source: Path, folder: Path) -> Path:
     target = folder / stem_of(record)
     with lock.held(target.parent):  # whether its place is free, and taking it
         if (taken := target.with_name(f"{target.name}.json")).exists():
-            raise MismatchError(f"{taken} already exists; remove it, or name the system otherwise with --system")
+            raise MismatchError(f"{taken} already exists; remove it, or give the system another name with --system")
         return store(record, source, target)
 
 

@@ -1,8 +1,8 @@
-"""Whether what lies on a disk is what was written: what `lotte check` looks at.
+"""`lotte check`: whether files on disk are unchanged since they were written.
 
-All of it is read. What it is, its files say: a `manifest.json` is a build's; a
-`meta.json` that of an index, a checkpoint or a state of a training; records
-are JSON files with their runs beside them. Nothing in it is run.
+All files are read. They determine the kind: a `manifest.json` is a build's; a
+`meta.json` that of an index, a checkpoint or a training state; records are JSON
+files with their runs beside them. Nothing in them is run.
 """
 
 from collections.abc import Callable, Iterator

@@ -1,7 +1,8 @@
-"""Files out of a .tar, .zip or .gz, into a folder and nowhere else.
+"""Extraction of a .tar, .zip or .gz into one folder and nowhere else.
 
 A name that leads out of the folder, a link, a device, or more bytes than
-such an archive can honestly hold: all of it is refused, with the name.
+such an archive plausibly holds: the archive is refused, and the error names the
+entry.
 """
 
 import gzip

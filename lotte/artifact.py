@@ -1,10 +1,10 @@
-"""A file or folder that is whole or absent, whatever happens on the way.
+"""A file or folder that is complete or absent, whatever interrupts its writing.
 
-Everything is written under a name of its own beside the target and renamed at
-the end; in a folder `meta.json` is written last. So whoever finds the target
-finds all of it, and what a killed process leaves behind is never mistaken for
-a result: it is removed when the step is made again. A folder that replaces
-another takes its place at once: the old one is removed when the new one stands.
+Everything is written under a temporary name beside the target and renamed at
+the end; in a folder `meta.json` is written last. So if the target exists, it is
+complete, and the remains of a killed process are never mistaken for a result:
+they are removed when the step runs again. A folder replaces another in one
+step: the old one is removed after the new one has its name.
 """
 
 import ctypes
@@ -308,7 +308,7 @@ def sweep(folder: Path, name: str = "*") -> None:
 
 
 def meta(path: Path) -> dict[str, Any] | None:
-    """Return what `folder` was told about this folder, or None if there is no whole one."""
+    """Return the record that was given to `folder` for this folder, or None if it is not complete."""
     try:
         record = json_file(path / META)
     except (OSError, LotteError):

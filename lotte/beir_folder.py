@@ -1,4 +1,4 @@
-"""BEIR's layout of a folder, which many benchmarks are published in, read and written.
+"""BEIR's folder layout, in which many benchmarks are published: reader and writer.
 
   corpus.jsonl         _id, title (or none), text
   queries.jsonl        _id, text
@@ -7,7 +7,7 @@
   nuggets/<split>.tsv  query-id, nugget-id, corpus-id, score: what supports each part of an answer, if known
 
 `qrels.tsv` or `qrels.jsonl` beside the corpus are the split "test". Each file
-may be a .gz. Only judged queries are asked, as BEIR's own code does.
+may be a .gz. Only judged queries are used, as in BEIR's own code.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence

@@ -1,7 +1,7 @@
 """Documents, questions, and which documents answer which question.
 
-These are the words everything else is said in. A dataset carries the measure
-its authors report, so that nobody has to remember which number is the number.
+The data types of everything else. A dataset carries the measure its authors
+report, so that nobody has to remember which one is official.
 """
 
 import hashlib
@@ -75,7 +75,7 @@ class Docs:
 
 @dataclass(frozen=True, kw_only=True)
 class Dataset:
-    """A corpus, the questions asked of it, and which documents answer them."""
+    """A corpus, its queries, and which documents are relevant to them."""
 
     name: str  # "lotte/science/test/forum"
     corpus: Corpus
@@ -88,7 +88,7 @@ class Dataset:
     excluded: Mapping[str, Collection[str]] = field(default_factory=dict)  # query_id -> documents it may not find
     nuggets: Mapping[str, Mapping[str, Collection[str]]] = field(default_factory=dict)  # query -> part -> documents
     facts: Mapping[str, str] = field(default_factory=dict)  # how its texts were joined, and the like
-    notes: tuple[str, ...] = ()  # what whoever scores it should be told, a line each
+    notes: tuple[str, ...] = ()  # messages for whoever scores it, one per line
 
     def __post_init__(self) -> None:
         """Take whole numbers of numpy and pandas for relevances; refuse what would be scored as something else.

@@ -259,7 +259,7 @@ def fetch(name: str, home: Path, *, say: Callable[[str], None] = lambda line: No
     """Download what a dataset needs into the data folder, and return the folder it is in.
 
     name  "beir/scifact", "lotte/science/test/forum", ...
-    say   is told where another way is tried
+    say   is called if another way is tried
 
     What is there already and whole stays. A file that lies there and was not
     fetched is never written over.

@@ -45,8 +45,8 @@ def shown(value: object, most: int = 80) -> str:
 def reason(error: BaseException, most: int = 160) -> str:
     """Return what another library says is wrong, as a part of a line: the first of its lines, cut.
 
-    >>> reason(ValueError("no JSON; see the manual\\nline 2")), reason(KeyError()), reason(ValueError("x" * 99), most=3)
-    ('no JSON', 'KeyError', 'xxx...')
+    >>> reason(ValueError("not JSON; see a page\\nline 2")), reason(KeyError()), reason(ValueError("x" * 99), most=3)
+    ('not JSON', 'KeyError', 'xxx...')
     """
     if isinstance(error, RecursionError):
         return "it is nested too deeply"
@@ -87,7 +87,7 @@ def absent(path: Path, hint: str = "") -> UnavailableError:
     """
     if path.exists() and not path.is_dir():
         return UnavailableError(f"{path} is a pipe or a device, and can be read only once; write it to a file")
-    return UnavailableError(f"{path} is {'a folder, and a file is wanted' if path.is_dir() else 'not there'}{hint}")
+    return UnavailableError(f"{path} is {'a folder, but a file is needed' if path.is_dir() else 'not there'}{hint}")
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -55,7 +55,7 @@ def whole(relevance: Any) -> int:
     """
     if isinstance(relevance, Real) and isfinite(relevance) and relevance == int(found := float(relevance)):
         return int(found)
-    raise TypeError(f"a relevance is a whole number, not {shown(relevance)}")
+    raise TypeError(f"a relevance must be a whole number, not {shown(relevance)}")
 
 
 class Judgments(dict[str, dict[str, int]]):

@@ -83,7 +83,7 @@ class LineIndex:
         return starts[: last + 1]
 
     def release(self) -> None:
-        """Give back the memory of what was read; it is read again where it is asked for again."""
+        """Give back the memory of what was read; it is read again when it is needed again."""
         mapping = getattr(self._bytes, "_mmap", None)
         if mapping is not None and hasattr(mmap, "MADV_DONTNEED"):
             mapping.madvise(mmap.MADV_DONTNEED)

@@ -37,7 +37,7 @@ def json_of(text: str | bytes, where: object) -> Any:
             text = text.decode(json.detect_encoding(text), "surrogatepass")
         return _DECODER.decode(text)
     except _WRONG as error:
-        raise CorruptFileError(f"{where}: no JSON ({reason(error)})") from None
+        raise CorruptFileError(f"{where}: not JSON ({reason(error)})") from None
 
 
 def json_file(path: Path) -> Any:
@@ -65,7 +65,7 @@ def require_plain(value: Any, where: object) -> None:
     except UnicodeEncodeError:
         raise CorruptFileError(f"{where}: a text in it contains an unpaired surrogate") from None
     except RecursionError as error:
-        raise CorruptFileError(f"{where}: no JSON ({reason(error)})") from None
+        raise CorruptFileError(f"{where}: not JSON ({reason(error)})") from None
 
 
 def toml_file(path: Path) -> dict[str, Any]:

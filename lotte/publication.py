@@ -1,6 +1,6 @@
 """A folder to be handed on: files that others read, a card, and a checksum of each.
 
-What is settled here: such a folder is whole or absent, replaces nothing but an older one, and says with SHA256SUMS
+The decision here: such a folder is whole or absent, replaces nothing but an older one, and says with SHA256SUMS
 what is in it (`sha256sum -c SHA256SUMS`). A card begins with what Hugging Face reads: the tables that
 `datasets.load_dataset` knows by name, and their files.
 """

@@ -120,7 +120,7 @@ def read_queries(path: Path) -> dict[str, str]:
     """
     queries = beir_folder.read_queries(path) if ".jsonl" in path.suffixes else lotte.read_queries(path)
     if not queries:
-        raise CorruptFileError(f"{path} holds no question: expected an id and a text with a tab between, a line each")
+        raise CorruptFileError(f"{path} holds no question: expected one id and text per line, with a tab between")
     return queries
 
 

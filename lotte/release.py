@@ -154,7 +154,7 @@ def _marks(folder: Path) -> dict[str, Any] | None:
     except OSError:
         return None
     except (LotteError, ValueError, TypeError, KeyError):
-        raise CorruptFileError(f"{folder / MARK}: no list of fetched files; remove it and fetch again") from None
+        raise CorruptFileError(f"{folder / MARK}: does not list the fetched files; remove it and fetch again") from None
 
 
 def counts_of(dataset: Dataset) -> ReleaseCounts:

@@ -74,7 +74,7 @@ def show(
     head: bool = True,
     number: Callable[[float], str] = str,
 ) -> None:
-    """Print rows of one kind to stdout: TSV with a head, or an object a line.
+    """Print rows of one kind to stdout: TSV with a head, or one object per line.
 
     number  how the TSV has a float; JSON has all digits
     """

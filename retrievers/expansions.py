@@ -1,4 +1,4 @@
-"""What documents are expanded with, a JSON object a line: {"id": "7", "predicted_queries": ["what is ...", ...]}.
+"""The expansions of documents, one JSON object per line: {"id": "7", "predicted_queries": ["what is ...", ...]}.
 
 That is how castorini publishes the predictions of doc2query-T5. A file of our own begins with a line that says what
 made it, has the documents in the order of the collection, and grows by batches: what was made once is not made again.

@@ -1,7 +1,7 @@
-"""The folder an index lives in: how it comes about, whole or not at all, and who made it.
+"""The folder of an index: how it is written, complete or not at all, and which retriever wrote it.
 
-`meta.json` is written last and holds the recipe, so nobody asks an index that
-is half there, or made with other settings than they think.
+`meta.json` is written last and holds the retriever with its options, so nobody
+searches an index that is incomplete, or built with other settings than expected.
 """
 
 import shutil
@@ -37,7 +37,7 @@ FORMER = {
     "making": "write_index",
     "making_on": "resume_index",
     "opened": "open_checked",
-}  # names of before, which somebody's own retriever may still use
+}  # former names, which a user's own retriever may still use
 __all__ = [
     "DOC_IDS", "FORMAT", "NAME", "SEARCH_TIME", "SPOKEN", "exclusive_lock", "is_index", "recipe_of", "spelled",
 ]  # fmt: skip
@@ -301,7 +301,7 @@ def open_checked(index: Path | IndexFolder, recipe: "DataclassInstance") -> Inde
 
 
 class AbsentDocumentError(MismatchError):
-    """A document that an index was asked for, and has not."""
+    """A requested document that the index does not have."""
 
     def __init__(self, doc_id: str) -> None:
         super().__init__(f"document {shown(doc_id)} is not in the index")

@@ -1,12 +1,12 @@
 """What `meta.json` of an index says, read as data: every value has its type, and a name is a name in that folder.
 
-Anybody may have written it. So nothing here is imported, called or followed
-because the file says so; what it may ask for, `folder.recorded` settles.
+Anybody may have written it. So nothing is imported, called or followed because
+the file says so; `registry` decides what it may name.
 
 An index knows its own bytes: `files` has the sha256 of each file, `sizes` how
-long it is, and `digest` covers `meta.json` itself. An index that was made
-before that has no `digest`, and opens. `sums`, the CRC-32 of what is small, is
-what opening looks at: it takes a third of the time of a sha256.
+long it is, and `digest` covers `meta.json` itself. An index from before
+that has no `digest`, and still opens. Opening checks `sums`, the CRC-32 of the
+small files: this takes a third of the time of a sha256.
 """
 
 import os

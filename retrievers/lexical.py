@@ -1,4 +1,4 @@
-"""What the lexical systems have in common: an index of postings, and a search that adds up what words are worth."""
+"""What the lexical systems have in common: an index of postings, and a search that adds up word weights."""
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
@@ -141,7 +141,7 @@ class LexicalIndex:
         return known
 
     def _plainly(self, query: AskedQuery, k: int, among: NDArray[np.int64] | None = None) -> Found:
-        """Return what compiled code returns, without it. Slow, obvious, and the judge.
+        """Return what compiled code returns, without it. Slow and simple: the reference.
 
         among  rows that may be found; None: all
         """
@@ -163,7 +163,7 @@ class LexicalIndex:
 
 
 class _CompiledSearch:
-    """The search, compiled. It knows the largest weights of each word that was ever asked for."""
+    """The search, compiled. It caches the largest weights of each word that was searched for."""
 
     def __init__(self, kernels: ModuleType, postings: Postings, place: Numbers) -> None:
         self._kernels, self._postings, self._place = kernels, postings, np.asarray(place)
@@ -216,7 +216,7 @@ class _CompiledSearch:
         return known
 
     def _look_at(self, numbers: set[int]) -> None:
-        """Find the windows of words that were not asked for before."""
+        """Find the windows of words that were not searched for before."""
         if new := sorted(numbers - self._windows.keys()):
             arrays = *self._spans(new), self._postings.rows, self._postings.weights
             most, places = self._kernels.windows(*arrays, len(self._place), self._kernels.WINDOW)

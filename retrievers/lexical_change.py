@@ -1,7 +1,7 @@
-"""A lexical index that is changed: documents are put in and taken out, and every weight is as if it was built anew.
+"""Changes to a lexical index: documents are added and deleted, and every weight is that of an index built anew.
 
-What a word is worth depends on all documents, so the index is made again, of the texts: the collection, and what was
-added to it since, must be where they were. The new index takes the place of the old one when it is whole.
+Word weights depend on all documents, so the index is rebuilt from the texts: the collection, and the documents added
+since, must still be at the same paths. The new index replaces the old one when it is complete.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""The two things every system is: a recipe, and the index the recipe makes."""
+"""The two protocols of every system: a retriever, and the index that it builds."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -105,7 +105,7 @@ class Fits(Protocol):
 
 @runtime_checkable
 class SearchesAmong(Protocol):
-    """An index that can be asked of some of its documents alone."""
+    """An index that can be searched within some of its documents."""
 
     def search_among(self, queries: Queries, doc_ids: Collection[str], *, k: int) -> Run:
         """Answer every query with at most k hits, as if the index had no other documents but for what words weigh.

@@ -1,6 +1,6 @@
-"""Scores of pairs in a file, a line a query, as they are made: what was read once is not read again.
+"""Scores of query-document pairs in a file, one line per query, appended as computed, so that none is computed twice.
 
-The first line says what they are scores of, so that those of another model are not taken for them.
+The first line names the model and the collection, so that another model's scores are not mistaken for them.
 """
 
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""A model from text to text, which samples what a document is expanded with."""
+"""A text-to-text model, which samples the expansions of documents."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -15,7 +15,7 @@ from lotte.parsing import json_of
 from lotte.reading import read_corpus
 from retrievers.index_folder import IndexFolder, source_of, sources
 
-TEXTS = "texts.jsonl"  # of a collection that is not a file: a text a line, by row
+TEXTS = "texts.jsonl"  # of a collection that is not a file: one text per line, by row
 
 
 def write_texts(folder: Path, corpus: Corpus) -> None:
@@ -27,7 +27,7 @@ def write_texts(folder: Path, corpus: Corpus) -> None:
 
 
 class IndexTexts:
-    """doc_id -> text; empty if the collection is gone or is another one now, which is said once.
+    """doc_id -> text; empty if the collection is missing or has changed, which is reported once.
 
     Where a file was is what the index says, and anybody may have written that: what is shown has the hash of what was
     indexed. The hash is taken again only if the file has another size or time than it had then.

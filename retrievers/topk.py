@@ -1,8 +1,8 @@
 """The k best of an array of scores, ties and all.
 
 The order is a run's order (lotte/run.py): by score, then by doc_id, both
-descending. It is kept at the cut as well: of the documents that share the
-last score, those with the larger ids are in. Rows stand for documents here, so
+descending. It holds at the cut-off as well: of the documents that share the
+last score, those with the larger ids are kept. Rows stand for documents here, so
 the order of the ids comes as an array of places.
 """
 
@@ -33,7 +33,7 @@ def places(doc_ids: Sequence[str]) -> NDArray[np.int32]:
 
 
 def topk_reference(scores: Scores, place: Numbers, k: int) -> list[int]:
-    """Return the rows of the k best, best first. Slow, obvious, and the judge of `topk`."""
+    """Return the rows of the k best, best first. Slow and simple: the reference for `topk`."""
     rows = range(len(scores))
     return sorted(rows, key=lambda row: (scores[row], place[row]), reverse=True)[:k]
 
@@ -64,7 +64,7 @@ def best(scores: Scores, place: Numbers, k: int) -> tuple[NDArray[np.int64], Sco
 
 
 class FoundHits(Mapping[str, tuple[Hit, ...]]):
-    """query_id -> hits, made when the first is asked for: until then, a hit is 8 bytes and costs no time.
+    """query_id -> hits, created on first use: until then, a hit is 8 bytes and costs no time.
 
     They are made all at once, because the garbage collector would walk over them again and again.
 

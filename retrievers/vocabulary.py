@@ -43,7 +43,7 @@ class Vocabulary(Sequence[bytes]):
     def __len__(self) -> int:
         return len(self.starts) - 1
 
-    def __getitem__(self, number: int) -> bytes:  # type: ignore[override]  # a slice of it is never asked for
+    def __getitem__(self, number: int) -> bytes:  # type: ignore[override]  # it is never sliced
         return self.letters[self.starts[number] : self.starts[number + 1]].tobytes()
 
     def numbers(self, words: Iterable[str]) -> list[int]:

@@ -1,6 +1,6 @@
 """Templates become pages. Everything that comes from a record or a dataset is escaped, here and nowhere else.
 
-Three fences stand one after the other: the templates escape whatever they
+There are three defences: the templates escape whatever they
 print, data for scripts stands in JSON without a single "<", and each page
 forbids the browser to run, style or fetch anything that is not in the site.
 """

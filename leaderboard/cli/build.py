@@ -1,4 +1,4 @@
-"""The commands that make a collection and look at one: demo, fetch, build, check, describe."""
+"""The commands that build a collection or inspect one: demo, fetch, build, check, describe."""
 
 import sys
 from collections.abc import Mapping
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from leaderboard.cli.options import AsJson, Executor, data_folder
+from leaderboard.cli.options import AsJson, Executor, MadeBy, data_folder
 from leaderboard.cli.output import print_rows, print_value
 from leaderboard.cli.retriever import find_modules
 from lotte.errors import LotteError, UnavailableError
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
 
 def demo(
-    out: Annotated[Path, typer.Option(help="Where everything is left, for a closer look.")] = Path("lotte-demo"),
+    out: Annotated[Path, typer.Option(help="The folder for everything that the demo makes.")] = Path("lotte-demo"),
     as_json: AsJson = False,
 ) -> None:
-    """Go the whole road on the sample that ships: build, index, search, score.
+    """Run every step on the bundled sample: build, index, search, score.
 
     lotte demo
     """
@@ -46,10 +46,10 @@ def demo(
 
 
 def fetch(
-    name: Annotated[str, typer.Argument(help="A dataset, as `lotte list datasets` shows them: beir/scifact.")],
-    data: Annotated[Path | None, typer.Option(help="Where it is to lie, in place of $LOTTE_HOME.")] = None,
+    name: Annotated[str, typer.Argument(help="A dataset's name from `lotte list datasets`, such as beir/scifact.")],
+    data: Annotated[Path | None, typer.Option(help="The folder to store it in; default: $LOTTE_HOME.")] = None,
 ) -> None:
-    """Download a dataset from its authors or a mirror, check it, and put it where the other commands look.
+    """Download a dataset from its authors or a mirror, check it, and store it where the other commands look.
 
     lotte fetch beir/scifact
     """
@@ -59,29 +59,29 @@ def fetch(
 
 
 def build(
-    dumps: Annotated[Path, typer.Option(help="Folder with <site>.7z or <site>/Posts.xml, one for each community.")],
-    out: Annotated[Path, typer.Option(help="Where the collection is to stand; new, or begun by this command.")],
+    dumps: Annotated[Path, typer.Option(help="Folder with <site>.7z or <site>/Posts.xml for each community.")],
+    out: Annotated[Path, typer.Option(help="The folder to write: new, or an unfinished build to resume.")],
     gooaq: Annotated[
-        Path | None, typer.Option(help="gooaq.jsonl, plain or .gz; without it, forum questions only.")
+        Path | None, typer.Option(help="gooaq.jsonl, plain or .gz; without it, only forum questions are built.")
     ] = None,
     spec: Annotated[
         Path | None, typer.Option(help="Topics, communities and options as TOML; default: LoTTE's own.")
     ] = None,
-    topic: Annotated[list[str] | None, typer.Option(help="Only this topic; may be repeated.")] = None,
+    topic: Annotated[list[str] | None, typer.Option(help="Only this topic; repeatable.")] = None,
     split: Annotated[list[str] | None, typer.Option(help="Only dev, or only test.")] = None,
     as_of: Annotated[
-        str, typer.Option(metavar="DATE", help="Posts, scores and acceptance as of this day, 2021-09-30.")
+        str, typer.Option(metavar="DATE", help="Posts, scores and accepted answers as of this day, such as 2021-09-30.")
     ] = "",
-    seed: Annotated[int | None, typer.Option(help="Draws which of several GooAQ questions is taken.")] = None,
-    workers: Annotated[int, typer.Option(min=0, help="Processes; 0 for one per core.")] = 0,
+    seed: Annotated[int | None, typer.Option(help="Random seed for choosing among several GooAQ questions.")] = None,
+    workers: Annotated[int, typer.Option(min=0, help="Number of processes; 0: one per core.")] = 0,
     executor: Executor = "local",
     shard: Annotated[str, typer.Option(metavar="i/n", help="Build only this part of the communities.")] = "",
     allow_missing: Annotated[
-        bool, typer.Option("--allow-missing", help="Build without communities that have no dump.")
+        bool, typer.Option("--allow-missing", help="Build without the communities that have no dump.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Make LoTTE from Stack Exchange dumps and GooAQ.
+    """Build LoTTE from Stack Exchange dumps and GooAQ.
 
     lotte build --dumps ~/dumps --gooaq gooaq.jsonl --out lotte
     """
@@ -99,7 +99,7 @@ def build(
 
 
 def _spec(path: Path | None, as_of: str, seed: int | None) -> "Spec":
-    """Return LoTTE's spec, or that of a file, with the day and the seed that were asked for."""
+    """Return LoTTE's spec, or that of a file, with the given day and seed."""
     from lotte.builder import spec
 
     changes: dict[str, Any] = {"as_of": as_of} if as_of else {}
@@ -125,13 +125,11 @@ def _build(request: "BuildRequest", as_json: bool) -> None:
 
 def check(
     folder: Annotated[Path, typer.Argument(help="A build, an index, a checkpoint, a record, or a folder of records.")],
-    other: Annotated[Path | None, typer.Argument(help="Another one, or a release, to be held beside it.")] = None,
-    retriever: Annotated[
-        str, typer.Option(help="Who made the index, if it was module:function: code that you trust, to open it with.")
-    ] = "",
+    other: Annotated[Path | None, typer.Argument(help="Another build, or a release, to compare it with.")] = None,
+    retriever: MadeBy = "",
     as_json: AsJson = False,
 ) -> None:
-    """Check a build, an index, a checkpoint or records against what they say of themselves, to the byte; or two builds.
+    """Check a build, an index, a checkpoint or records against their stored hashes; or compare two builds.
 
     lotte check lotte                 one line for each file that is not as the manifest says
     lotte check index/science         one line for each part that is not what was written
@@ -160,12 +158,12 @@ def describe(
         Path, typer.Argument(help="A build, a release, one <topic>/<split> of it, or an index of colbertv2.")
     ],
     plot: Annotated[
-        Path | None, typer.Option(help="Draw Figures 4 to 6 of the paper, or 2 of an index: a .png, .svg or .pdf.")
+        Path | None, typer.Option(help="Draw Figures 4 to 6 of the paper (index: Figure 2) to a .png, .svg or .pdf.")
     ] = None,
-    examples: Annotated[int, typer.Option(min=0, help="Clusters of an index whose tokens are shown.")] = 10,
+    examples: Annotated[int, typer.Option(min=0, help="For an index: the number of example clusters.")] = 10,
     as_json: AsJson = False,
 ) -> None:
-    """Count and measure a collection: Tables 1 and 9 of the paper, and the lengths of Figures 4 to 6.
+    """Print statistics of a collection: Tables 1 and 9 of the paper, and the lengths of Figures 4 to 6.
 
     lotte describe lotte --plot lengths.png
     lotte describe index/science --plot clusters.png     what its clusters hold: Figure 2 and Table 6 of the paper

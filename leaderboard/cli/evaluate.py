@@ -20,12 +20,12 @@ if TYPE_CHECKING:
     from retrievers import Retriever
 
 DATASETS = ("lotte/*/test/*",)  # if none is named
-Datasets = Annotated[list[str] | None, typer.Argument(help="Names, patterns or folders; default: the LoTTE tests.")]
+Datasets = Annotated[list[str] | None, typer.Argument(help="Names, patterns or folders; default: the LoTTE test sets.")]
 KeepStages = Annotated[
-    Path | None, typer.Option(help="Write what each stage of a pipeline ranks here, for -o first= and of=.")
+    Path | None, typer.Option(help="Write the ranking of each stage of a pipeline here, for -o first= and of=.")
 ]
 Ranking = Annotated[
-    Path | None, typer.Option(help="Score this ranking: TREC, LoTTE or MS MARCO; --retriever only names it.")
+    Path | None, typer.Option(help="Score this ranking (TREC, LoTTE or MS MARCO); --retriever only names it.")
 ]
 
 
@@ -34,21 +34,21 @@ def eval_(
     retriever: RetrieverName = "",
     option: Options = None,
     suite: Annotated[
-        str, typer.Option(help="lotte, beir, bright, freshstack, nanobeir, ...; goes on where it stopped.")
+        str, typer.Option(help="lotte, beir, bright, freshstack, nanobeir, ...; resumes if stopped.")
     ] = "",
     data: Data = None,
-    index: Annotated[Path | None, typer.Option(help="Keep indexes here, and use them again.")] = None,
+    index: Annotated[Path | None, typer.Option(help="Store indexes here, and reuse them.")] = None,
     keep_stages: KeepStages = None,
     k: Depth = 1000,
-    measure: Annotated[list[str] | None, typer.Option(help="A further measure, R@100; repeatable.")] = None,
-    out: Annotated[Path, typer.Option(help="Where results and runs are written.")] = Path("results"),
-    rankings: Annotated[Path | None, typer.Option(help="Write LoTTE's ranking files here as well.")] = None,
+    measure: Annotated[list[str] | None, typer.Option(help="A further measure, such as R@100; repeatable.")] = None,
+    out: Annotated[Path, typer.Option(help="The folder for records and runs.")] = Path("results"),
+    rankings: Annotated[Path | None, typer.Option(help="Also write LoTTE's ranking files here.")] = None,
     run: Ranking = None,
     gzip: Annotated[bool, typer.Option("--gzip", help="Write runs as .trec.gz.")] = False,
     device: DeviceName = None,
     as_json: AsJson = False,
 ) -> None:
-    """Score a retriever, or a ranking file: a line for each dataset, with its own measure.
+    """Score a retriever, or a ranking file: one line per dataset, with the dataset's own measure.
 
     lotte eval --retriever bm25 -o k1=1.2 'lotte/science/test/*' beir/scifact
     """
@@ -103,7 +103,7 @@ def _evaluated(name: str, system: "Retriever", names: Iterable[str], data: Path,
 
 
 def _print_scores(record: "Record", order: "Order", as_json: bool) -> None:
-    """Print the official measure of a record, and those that were asked for."""
+    """Print the official measure of a record, and those of --measure."""
     for name in dict.fromkeys([record.official, *map(str, order.measures)]):
         print_row({"dataset": record.dataset.name, "measure": name, "value": record.mean(name)}, as_json)
 
@@ -118,6 +118,6 @@ def _run_suite(suite: str, name: str, system: "Retriever", order: "Order", data:
         records.append(record)
     for average in suites.averages(records):
         if average.value is None:
-            say(f"no {average.name}: {', '.join(average.missing)} are missing")
+            say(f"no {average.name}: {', '.join(average.missing)} missing")
         else:
             print_row({"dataset": average.name, "measure": average.measure, "value": average.value}, as_json)

@@ -1,4 +1,4 @@
-"""`lotte index`: the command that makes an index, and changes one."""
+"""`lotte index`: the command that builds an index, or changes one."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -15,17 +15,17 @@ if TYPE_CHECKING:
     from retrievers import Retriever
 
 Added = Annotated[
-    Path | None, typer.Option(help="Add the documents of this .tsv, an id and a text a line, to the index.")
+    Path | None, typer.Option(help="Add the documents of this .tsv (one id and text per line) to the index.")
 ]
 Made = Annotated[
-    str, typer.Option("--collection", help="What another program's index was made of: a dataset, a folder or a .tsv.")
+    str, typer.Option("--collection", help="The collection of another program's index: a dataset, a folder or a .tsv.")
 ]
 
 
 def index_(
-    out: Annotated[Path, typer.Option(help="Where the index is to stand, or stands.")],
+    out: Annotated[Path, typer.Option(help="The index folder, to write or to change.")],
     dataset: Annotated[
-        str | None, typer.Argument(help="A dataset, a topic and split, or a folder; none to change an index.")
+        str | None, typer.Argument(help="A dataset, a topic and split, or a folder; leave out to change an index.")
     ] = None,
     retriever: RetrieverName = "",
     option: Options = None,
@@ -33,11 +33,11 @@ def index_(
     device: DeviceName = None,
     collection: Made = "",
     add: Added = None,
-    delete: Annotated[list[str] | None, typer.Option(help="Delete the document of this id; repeatable.")] = None,
+    delete: Annotated[list[str] | None, typer.Option(help="Delete the document with this id; repeatable.")] = None,
     executor: Executor = "local",
     shard: Annotated[str, typer.Option(metavar="i/n", help="Index only this part of the collection.")] = "",
 ) -> None:
-    """Make an index that `lotte search` and `lotte eval --index` open.
+    """Build an index for `lotte search` and `lotte eval --index`.
 
     lotte index --retriever bm25 lotte/science/test --out index/science
     lotte index --out index/science --delete 17 --add more.tsv
@@ -55,7 +55,7 @@ def index_(
         raise UnavailableError(
             f"{flag}: an index of {retriever or 'this kind'} cannot be changed; index the changed collection again"
         )
-    added = OwnIds(add) if add else None  # a file that is wrong is told before anything is made
+    added = OwnIds(add) if add else None  # an invalid file is reported before anything is written
     if dataset:
         _make(system, dataset, data_folder(data), out, collection)
     if isinstance(system, Changeable) and (add or delete):

@@ -51,7 +51,7 @@ def _say_version(wanted: bool) -> None:
 @app.callback()
 def lotte(
     version: Annotated[
-        bool, typer.Option("--version", callback=_say_version, is_eager=True, help="Print the version, and exit.")
+        bool, typer.Option("--version", callback=_say_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
     """Build LoTTE, run retrievers on it, keep the score."""
@@ -70,7 +70,7 @@ class Kind(StrEnum):
 def list_(
     kind: Annotated[Kind, typer.Argument(help="What to list.")], data: Data = None, as_json: AsJson = False
 ) -> None:
-    """List the names that the other commands take; a retriever's with a line on what it is."""
+    """List the names that other commands accept; retrievers with a one-line description."""
     from leaderboard import catalogue
     from leaderboard.measure import MEASURES
     from lotte.builder import spec
@@ -94,7 +94,7 @@ def main() -> None:
     ended: list[int] = []
 
     def end(number: int, frame: object) -> NoReturn:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # asked once more: at once
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # a second signal stops at once
         ended.append(number)
         raise KeyboardInterrupt  # in order, as after Ctrl-C: temporary folders and workers go
 

@@ -7,11 +7,12 @@ from typing import Annotated
 import typer
 
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object per line.")]
-Data = Annotated[Path | None, typer.Option(help="Where the datasets lie, in place of $LOTTE_HOME.")]
-Depth = Annotated[int, typer.Option(min=1, help="How deep each ranking goes.")]
-Executor = Annotated[str, typer.Option(help="Where steps run: local, or ray.")]
-MadeIndex = Annotated[Path, typer.Argument(help="A folder that `lotte index` made.")]
-Options = Annotated[list[str] | None, typer.Option("--option", "-o", help="key=value, for the retriever.")]
+Data = Annotated[Path | None, typer.Option(help="The folder of datasets; default: $LOTTE_HOME.")]
+Depth = Annotated[int, typer.Option(min=1, help="The number of documents in each ranking.")]
+Executor = Annotated[str, typer.Option(help="Where steps run: local or ray.")]
+MadeBy = Annotated[str, typer.Option(help="The index's retriever, if it is module:function: code that you trust.")]
+MadeIndex = Annotated[Path, typer.Argument(help="A folder that `lotte index` wrote.")]
+Options = Annotated[list[str] | None, typer.Option("--option", "-o", help="A retriever's option, key=value.")]
 Results = Annotated[Path, typer.Option(help="The folder of records.")]
 RetrieverName = Annotated[str, typer.Option(help="A name from `lotte list retrievers`, or module:function.")]
 RESULTS = Path("results")
@@ -24,7 +25,7 @@ class Device(StrEnum):
     cuda = "cuda"
 
 
-DeviceName = Annotated[Device | None, typer.Option(help="For retrievers that can choose.")]
+DeviceName = Annotated[Device | None, typer.Option(help="The device, for retrievers that have the option.")]
 
 
 def data_folder(data: Path | None) -> Path:

@@ -13,7 +13,7 @@ def print_rows(
     head: bool = True,
     number: Callable[[float], str] = four_places,
 ) -> None:
-    """Print rows of one kind: TSV with a head, or an object a line with all digits.
+    """Print rows of one kind: TSV with a head, or one object per line with all digits.
 
     number  how the TSV has a float: four decimals, or `str` for numbers that are rounded already
     """

@@ -1,4 +1,4 @@
-"""Whether a folder of records is whole: each of them, their places, and that they are of the same data."""
+"""The check of a folder of records: each record, its path, and that all use the same data."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping

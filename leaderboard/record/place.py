@@ -1,4 +1,4 @@
-"""Where a record and its run stand, and what of somebody else's must not be written over there."""
+"""The paths of a record and its run, and which existing files must not be overwritten."""
 
 from pathlib import Path
 

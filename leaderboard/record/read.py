@@ -1,4 +1,4 @@
-"""The file of a record -> the record, and the records of a folder."""
+"""Readers of a record's file and of the records of a folder."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -45,7 +45,7 @@ def parsed(path: Path) -> Record | list[str]:
 
 
 def readable(folder: Path, say: Callable[[str], None]) -> list[tuple[Path, Record]]:
-    """Return every record below a folder, with its path; one that cannot be read is said, and left out.
+    """Return every record below a folder, with its path; one that cannot be read is reported and left out.
 
     A folder that is not there has no record yet.
     """

@@ -1,8 +1,7 @@
-"""A record: what a system scored on a dataset, and what it takes to believe it.
+"""A record: the score of a system on a dataset, and everything needed to verify it.
 
-`parse` is the one look at the form of what a file says: it returns a `Record`,
-whose fields are of the types that stand in sections.py, or a line for each that
-is not.
+Only `parse` checks the form of a file's content: it returns a `Record`, whose
+fields have the types of sections.py, or one line for each field that does not.
 
 `content` is the record as JSON has it and is what is written: fields that this
 version has no name for stay, and the bytes do not change. `id` is the sha256 of

@@ -1,8 +1,8 @@
-"""Where a record stands in a folder of records, its run beside it.
+"""The path of a record in a folder of records, with its run beside it.
 
-That is SYSTEM/DATASET.json. Names come from strangers, so a name that could
-lead out of the folder, or be markup on a page, is refused. Several settings of
-one system are told apart by an ending: DATASET@1a2b3c4d.json.
+The path is SYSTEM/DATASET.json. Names are untrusted, so a name that could
+lead out of the folder, or be markup on a page, is refused. A suffix
+distinguishes several settings of one system: DATASET@1a2b3c4d.json.
 """
 
 import re

@@ -1,16 +1,16 @@
-"""How a record comes onto the board: checked against its dataset, scored again, stored with its run, whole.
+"""Adding a record to the board: it is checked against its dataset, scored again, and stored with its run.
 
-What a record says of its own verification is never believed: the board writes
-that section anew. The levels are
+A record's own verification section is never trusted: the board writes it anew.
+The levels are
 
-  self-run    somebody says so; as `lotte eval` writes it
+  self-run    unverified; as `lotte eval` writes it
   rescored    the board computed every value from the run
-  reproduced  somebody else repeated it and came to the same, within a tolerance
-  imported    another tool's run or score; it never rises, and is never ranked among the others
+  reproduced  somebody else repeated it with the same result, within a tolerance
+  imported    another tool's run or score; the level never changes, and the record is not ranked
 
 The log has an entry for each time: who, when, with which commit, and for a
-repetition the difference. What a repetition was is kept beside the record,
-packed, so that it can be looked at.
+repetition the difference. The repetition is kept beside the record,
+compressed, for inspection.
 """
 
 import gzip
@@ -105,7 +105,7 @@ def _stored(submitted: _Submitted, target: Path, *, replacing: bool) -> Path:
         if settings(other) == settings(record):
             if not replacing:
                 raise MismatchError(
-                    f"{other_path} is of the same system with the same settings ({other.value:.4f}, this one "
+                    f"{other_path} has the same system and settings ({other.value:.4f}, this one "
                     f"{record.value:.4f}); --replace takes its place, --reproduces {other_path} makes this a repetition"
                 )
             target = other_path.with_suffix("")

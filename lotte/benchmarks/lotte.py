@@ -1,11 +1,11 @@
 """LoTTE as released with ColBERTv2: five topics and their pool, two splits, two kinds of question.
 
 Success@5 is its authors' measure (Santhanam et al. 2022, section 4). The pool
-is a collection of its own and not the union of the others' results. A build
-of ours has the same layout, and may have any topics.
+is a collection of its own and not the union of the others' results. Builds of
+`lotte build` have the same layout, and may have any topics.
 
 The authors host one archive, and the same files at Hugging Face, which is much
-the quicker of the two. There they are labelled Apache-2.0; the paper says
+faster. There they are labelled Apache-2.0; the paper says
 CC BY-SA 4.0, and so do the posts.
 
 Source  counts: ir_datasets/etc/metadata.json, equal to the paper's tables 1 and 9; size and md5: its downloads.json
@@ -213,4 +213,4 @@ def _build(root: Path) -> dict[str, Any]:
             raise UnavailableError(f"{root} is an unfinished build; `lotte build` goes on with it") from None
         return {"source": "local"}
     except (CorruptFileError, ValueError, RecursionError):
-        raise CorruptFileError(f"{path}:1: no JSON object; build it again") from None
+        raise CorruptFileError(f"{path}:1: not a JSON object; build it again") from None

@@ -1,14 +1,14 @@
-"""Open-QA: questions with answer strings, over the passages of 100 words that DPR cut Wikipedia into.
+"""Open-QA: questions with answer strings, over DPR's passages of 100 words from Wikipedia.
 
-A passage is relevant if an answer stands in it, title included, by the rules
+A passage is relevant if it contains an answer, title included, by the rules
 of `lotte/answer_match.py`; so judgments are made for each run, and Success@5 is the
 share of all questions with an answer among the first five passages. A passage
 is `title | text`, as ColBERT's authors give it to their model and match it.
 
 `nq`, `tq` and `squad` are the development sets that ColBERTv2's paper reports;
 `/test` are DPR's test lists. The file of squad's development set is DPR's
-training file for it. Questions have no ids: theirs is their line, from 0.
-Files lie in the folder `openqa` under their published names.
+training file for it. Questions have no ids: the line number is used, from 0.
+Files are in the folder `openqa` under their published names.
 
 Source  Karpukhin et al. 2020, arXiv:2004.04906, table 1; Santhanam et al. 2022, appendix F
 """
@@ -218,7 +218,7 @@ def _dataset(
         name=name,
         corpus=corpus,
         queries={query_id: text for query_id, (text, _) in asked.items()},
-        qrels={query_id: {} for query_id in asked},  # every question counts; what is relevant, `judge` says
+        qrels={query_id: {} for query_id in asked},  # every question counts; `judge` decides what is relevant
         measure="Success@5",
         source="local",
         facts={

@@ -1,11 +1,11 @@
-"""TREC CAR 2017: Wikipedia's paragraphs, asked for by the titles and headings that they stood under.
+"""TREC CAR 2017: Wikipedia's paragraphs; the queries are the titles and headings above them.
 
 `test` is benchmarkY1test with the automatic judgments: a paragraph is relevant
 to the heading it was taken from. Measured by AP, and MRR@10 beside it, as
 ColBERT's paper prints them. The text of a query is its id: the page's title
 and the headings down to the section.
 
-In the folder `treccar` lie the published qrels and either `paragraphs.tsv`
+The folder `treccar` has the published qrels and either `paragraphs.tsv`
 (`id TAB text`) or the CBOR file `dedup.articles-paragraphs.cbor`, of which
 `paragraphs` makes that table.
 

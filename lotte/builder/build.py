@@ -1,11 +1,11 @@
-"""`lotte build`: the steps in order, each of which can be stopped and is not done twice.
+"""`lotte build`: the steps in order, each of which can be stopped and runs only once.
 
   1  every community, and GooAQ, into folders of their own under OUT/.work
   2  the questions of each topic, and of the pools, are chosen
   3  the files of each topic, and of the pools, are written
-  4  manifest.json, and OUT/.work goes
+  4  manifest.json is written, and OUT/.work removed
 
-A folder with a manifest is whole. The manifest names no path, no day and no
+A folder with a manifest is complete. The manifest names no path, date or
 machine, so it too is the same for the same dumps, spec and seed.
 """
 
@@ -81,7 +81,7 @@ class _Inputs:
 
 
 def build(request: BuildRequest, show: Show, say: Callable[[str], None]) -> dict[str, Any] | None:
-    """Build what is asked for. Returns the manifest, or None after a part of the communities.
+    """Run the build request. Returns the manifest, or None after a part of the communities.
 
     show  gives a progress bar for a total in bytes and a title
     say   takes a line for the user
@@ -135,7 +135,7 @@ def _inputs(request: BuildRequest) -> _Inputs:
         raise UnavailableError(
             f"{request.dumps} lacks {len(missing)} of the {len(sites)} communities of spec {request.spec.name}: "
             f"{', '.join(missing)}. Put <site>.7z or a folder <site>/ with Posts.xml there"
-            + (", or build from what is there with --allow-missing." if dumps else ".")
+            + (", or build without them with --allow-missing." if dumps else ".")
         )
     return _Inputs(dumps, missing)
 
@@ -264,7 +264,7 @@ def _report(record: dict[str, Any], request: BuildRequest, say: Callable[[str], 
     of_topics = record["spec"]["topics"].values()
     in_test = {site for splits in of_topics for site in splits.get("test", [])}
     for site in (site for splits in of_topics for site in splits.get("dev", []) if site in in_test):
-        say(f"{site} is in dev and in test: what is tuned on dev has seen the test passages")
+        say(f"{site} is in dev and in test: a system tuned on dev has seen test passages")
     say(LICENCE)
 
 

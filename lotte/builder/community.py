@@ -1,8 +1,8 @@
-"""One community: its dump -> passages, questions, and everything the topics need, in a folder of its own.
+"""One community: its dump -> passages, questions, and everything the topics need, in its own folder.
 
-This is the step that takes the time, and it knows nothing of other
-communities: it runs in any process, on any machine, in any order. Texts are
-written as they come and never held; the rest of a post is a few numbers in a
+This step takes most of the time, and is independent of other communities: it
+runs in any process, on any machine, in any order. Texts are written as they
+come and never held in memory; the rest of a post is a few numbers in a
 column, so the largest community fits into some hundred megabytes.
 
 The folder

@@ -5,8 +5,7 @@
   <site>/Posts.xml, or .xml.gz    a folder; the archives of a table may lie in it too
 
 Nothing is unpacked to disk and nothing is held. Names of tables may be in
-lower case. Which form a dump has makes no difference to anybody else: all of
-them build the same bytes.
+lower case. The form of a dump does not matter elsewhere: all forms build the same bytes.
 """
 
 import gzip
@@ -27,7 +26,7 @@ READ = (POSTS, "Users.xml")  # what every build reads
 _ARCHIVES = (".7z", ".zip")
 _ZIP_METHODS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA}
 
-Advance = Callable[[int], None]  # told how many bytes of the dump on disk have been used up
+Advance = Callable[[int], None]  # called with the bytes of the dump on disk that were read
 
 
 @dataclass(frozen=True)

@@ -6,11 +6,11 @@ in a browser becomes a blank, an inline one nothing. Entities are decoded once,
 after the tags are gone, and every run of white space and control characters
 is one blank (spec B.4, decisions 7 to 9).
 
-`text_of_reference` says it with BeautifulSoup. `text_of_value` is the same and
+`text_of_reference` defines this with BeautifulSoup. `text_of_value` is the same and
 many times faster: posts are clean HTML made from Markdown, so one regular
 expression splits nearly all of them, and it does so in the attribute as it
-stands in the file, where "<" is "&lt;". It takes no part in deciding what odd
-HTML means: whatever it does not know to the letter goes to the reference.
+stands in the file, where "<" is "&lt;". It does not interpret
+unusual HTML: whatever it does not recognise exactly goes to the reference.
 """
 
 import re
@@ -123,7 +123,7 @@ def one_line(text: str) -> str:
 
 
 def text_of_reference(html: str) -> str:
-    """Return the same from the HTML itself, by way of a tree. Slow, obvious, and the judge of it."""
+    """Return the same from the HTML itself, by way of a tree. Slow and simple: the reference for it."""
     from bs4 import BeautifulSoup, MarkupResemblesLocatorWarning
     from bs4.element import NavigableString, RubyParenthesisString, RubyTextString, Tag
 

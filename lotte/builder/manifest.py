@@ -1,8 +1,8 @@
-"""A build's manifest: what a folder must hold to be what it says it is.
+"""A build's manifest: the files that a complete build must have.
 
-It covers itself too: `digest` is the sha256 of all else in it, and its bytes
-are the one way in which that is written. Builds made before it had one are
-checked by what of it can be counted again.
+It also covers itself: `digest` is the sha256 of everything else in it, in one
+canonical spelling. Builds from before it had a digest are checked by the counts
+that can be recomputed.
 """
 
 import hashlib

@@ -1,12 +1,12 @@
-"""What a `.7z` is packed by, looked up before any of it is unpacked: the methods of dumps, and no other.
+"""The compression method of a `.7z`, checked before anything is unpacked: only the methods of dumps are accepted.
 
-A method is code that reads whatever bytes there are, and not all of it stands
-that: PPMd's decoder ends the process on some. Stack Exchange packs by LZMA,
-LZMA2 and BZip2; what anybody else may pack a dump by is Deflate, or nothing.
+A decoder must survive arbitrary bytes, and not all do: PPMd's decoder ends the
+process on some. Stack Exchange uses LZMA, LZMA2 and BZip2; repacked dumps may
+also use Deflate, or no compression.
 
-An archive's header is mostly packed itself. By what, its first bytes say, and
-they are read here; what the files are packed by, py7zr reads from the header
-and `check` is asked again.
+An archive's header is usually compressed itself. Its first bytes name the
+method, and are read here; py7zr reads the methods of the files from the
+header, and calls `check` again.
 
 Source  7zFormat.txt and Methods.txt of the LZMA SDK
 """

@@ -1,8 +1,8 @@
 """Posts of one community: rows of `Posts.xml` -> the questions and the answers that may become passages.
 
-Which post is left out, and under which name it is counted, is decided here. A
-row that lacks what every post has is bad (see xml_rows.py); a post that is whole
-but not wanted is counted by the reason.
+This module decides which posts are left out, and under which name they are
+counted. A row without a field that every post has is bad (see xml_rows.py); a
+valid post that is left out is counted by the reason.
 """
 
 import re

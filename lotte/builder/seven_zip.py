@@ -1,9 +1,9 @@
 """An archive of a dump, `.7z`: its tables as streams of bytes, in the order in which it holds them.
 
-Nothing is unpacked to disk and nothing is held: a table is a few blocks in
-flight. An archive is read once, front to back, by a thread of its own (its
-decompression runs outside of Python's lock); one packed by bzip2, as Stack
-Exchange's are, is decompressed by several threads (`bzip2.py`).
+Nothing is unpacked to disk or held in memory: a table is a few blocks in
+flight. An archive is read once, front to back, by its own thread (decompression
+releases the interpreter lock); a bzip2 archive, as Stack Exchange publishes
+them, is decompressed by several threads (`bzip2.py`).
 """
 
 import queue
@@ -25,7 +25,7 @@ _THREADS = 4  # that decompress, at most: more than a reader keeps up with
 _BZIP2 = b"\x04\x02\x02"  # the method's number in a .7z
 _PACKED = 1 << 20  # bytes read of an archive at once
 
-Advance = Callable[[int], None]  # told how many bytes of the dump on disk have been used up
+Advance = Callable[[int], None]  # called with the bytes of the dump on disk that were read
 
 
 def listed(path: Path) -> dict[str, int]:

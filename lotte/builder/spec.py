@@ -1,4 +1,4 @@
-"""What to build: topics, splits, communities in collection order, and every choice that was open.
+"""What to build: topics, splits, communities in collection order, and every choice that the paper leaves open.
 
 The defaults are LoTTE's own, as far as the paper and the released files tell;
 `docs/build.md` gives the evidence for each. A spec file changes single ones.
@@ -200,13 +200,13 @@ def _topics(table: dict[str, Any], path: Path) -> dict[str, dict[str, tuple[str,
             for site in sites:
                 if not _HOST(site):
                     raise MismatchError(
-                        f"{path}: {topic}.{split}: {shown(site)} is not a host; write it whole, "
+                        f"{path}: {topic}.{split}: {shown(site)} is not a host; write the full name, "
                         "'coffee.stackexchange.com'"
                     )
                 if (split, site) in seen:
                     raise MismatchError(
-                        f"{path}: {site} stands in {seen[split, site]} and in {topic}.{split}; in one split a "
-                        "community has one place, or its passages would occur twice"
+                        f"{path}: {site} is in {seen[split, site]} and in {topic}.{split}; within a split, a "
+                        "community can be in one topic only, or its passages would occur twice"
                     )
                 seen[split, site] = f"{topic}.{split}"
             topics[topic][split] = tuple(sites)

@@ -1,13 +1,13 @@
 """Rows of a dump's table: `<row Id="1" ... />`, from bytes that arrive in blocks.
 
 A dump spells a row one way, so one split at the quotes reads it: `row_of`. A
-row spelled otherwise goes to expat, `row_of_reference`, which is the judge of
-both. Neither ever sees a document type: a table that declares one is refused,
+row spelled otherwise goes to expat, `row_of_reference`, which is the reference
+for both. Neither ever sees a document type: a table that declares one is refused,
 so no entity but XML's own five can be expanded, and no file is fetched.
 
 What is not a character of XML, but a character of a post (control characters, as
 references or as themselves), is white space: a post is not lost for one. A
-byte of zero is not text but damage. Comments and processing instructions may
+zero byte is damage, not text. Comments and processing instructions may
 stand between rows and around the table, as in any XML.
 
 A bad row is counted, named with its line, and skipped. Above a share of all

@@ -1,7 +1,7 @@
-"""A recipe of late interaction as the rest of the house knows one: a corpus makes an index, an index answers queries.
+"""Late interaction as a retriever: it builds an index of a corpus, and the index answers queries.
 
-What is settled here: which options make an index and which only ask it, how
-many threads work, and what a result says of both.
+The decisions here: which options belong to an index and which only to a search,
+how many threads work, and what a record states of both.
 """
 
 import shutil
@@ -108,7 +108,7 @@ class LateInteraction:
 
     @property
     def num_threads(self) -> int:
-        """How many threads build and search: as many as there are processors, if no number was asked for."""
+        """How many threads build and search: as many as there are processors, if no number was given."""
         return self.threads or num_processors()
 
     @property

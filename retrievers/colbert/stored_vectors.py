@@ -1,9 +1,9 @@
 """Every token's vector on disk, in 16 or 32 bits, and MaxSim of a query with some documents in full: ColBERT v1's.
 
 ColBERT v1 has no mask in its scores: a document is padded with vectors of zeros, punctuation that is left out is one as
-well, and both take part in the maximum. So a query token is worth 0 (cosine) or -1 (L2) at least, if the document has
-such a vector: if it is shorter than `doc_maxlen`, or has a token that is left out. There a batch was padded to its
-longest document; here what stands beside a document has no part in its score.
+well, and both take part in the maximum. So a query token scores at least 0 (cosine) or -1 (L2) if the document has
+such a vector: if it is shorter than `doc_maxlen`, or has a token that is left out. The original pads a batch to its
+longest document; here the other documents of a batch do not affect a score.
 
 Products are one chain of fused steps each, so equal documents have equal scores, on every processor.
 

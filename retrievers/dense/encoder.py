@@ -1,4 +1,4 @@
-"""Texts to vectors, one a text, by any bi-encoder that sentence-transformers or transformers has."""
+"""Texts to vectors, one per text, with any bi-encoder that sentence-transformers or transformers has."""
 
 from collections.abc import Sequence
 from functools import cache

@@ -1,4 +1,4 @@
-"""A recipe of one vector a passage as the rest of the house knows one: a corpus makes an index, an index answers."""
+"""Dense retrieval as a retriever: it builds an index of a corpus, and the index answers queries."""
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
@@ -24,12 +24,12 @@ from retrievers.options import NAME, SEARCH_TIME, SPOKEN
 from retrievers.retriever import Card
 from retrievers.topk import FoundHits, places
 
-RECALL_SAMPLE = 100  # queries that are also asked exactly
+RECALL_SAMPLE = 100  # queries that are also searched exactly
 
 
 @dataclass(frozen=True)
 class DenseRetriever:
-    """The options of every system with one vector a passage; 0 and "" are rules in words, beside them."""
+    """The options of every system with one vector per passage; 0 and "" are rules in words, beside them."""
 
     checkpoint: str  # a folder, or a name on the Hugging Face hub
     query_checkpoint: str = field(default="", metadata=SEARCH_TIME)  # of a model with two towers; "": the same
@@ -97,7 +97,7 @@ class DenseRetriever:
 
     @property
     def num_threads(self) -> int:
-        """How many threads search: as many as there are processors, if no number was asked for."""
+        """How many threads search: as many as there are processors, if no number was given."""
         return self.threads or num_processors()
 
     @property
@@ -169,7 +169,7 @@ class DenseIndex:
         self._recipe, self._folder, self._doc_ids = recipe, folder, folder.doc_ids
         self._longest, said = stored.longest(folder), folder.meta["vectors"]
         if said.get("similarity") not in SIMILARITIES:
-            raise CorruptFileError(f"{folder.path / META} does not say what the vectors are; {AGAIN}")
+            raise CorruptFileError(f"{folder.path / META} does not describe its vectors; {AGAIN}")
         self._said, self._vectors = said, stored.opened(folder.path, len(folder.doc_ids))
         self._graph: Graph | None = None
         if recipe.search in GRAPHS:

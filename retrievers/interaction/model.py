@@ -1,4 +1,4 @@
-"""An interaction model with its words: made from texts, trained, kept in a folder, asked for scores."""
+"""An interaction model with its words: built from texts, trained, stored in a folder, used to score pairs."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path

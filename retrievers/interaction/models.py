@@ -1,4 +1,4 @@
-"""K-NRM, Conv-KNRM and Duet: how well a query and a passage fit, from the vectors of their words.
+"""K-NRM, Conv-KNRM and Duet: the relevance of a passage to a query, from the vectors of their words.
 
 Shapes
   N  pairs    Q, D  words of a query and of a passage, padding too    H  numbers of a word's vector

@@ -1,4 +1,4 @@
-"""The words that an interaction model knows: which number each has, how rare it is, and a vector to begin with."""
+"""The vocabulary of an interaction model: each word's number, its rarity, and its initial vector."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence

@@ -1,9 +1,9 @@
-"""Weights of words that somebody else made: Anserini's JsonVectorCollection, an object a line.
+"""Word weights from other programs: Anserini's JsonVectorCollection, one object per line.
 
     {"id": "7", "contents": "the text, which is not read", "vector": {"moon": 31, "tide": 4.5}}
 
-A file, or a folder of such files; plain or .gz; the lines in any order. Queries come in the same form. A line that is
-anything else is named.
+A file, or a folder of such files; plain or .gz; the lines in any order. Queries have the same format. An error names
+any other line.
 """
 
 import re
@@ -36,7 +36,7 @@ class WeighedText(NamedTuple):
 
 
 def words(text: str) -> list[str]:
-    """Return the words of a text that is asked of such an index: as they are written, without case, each sign alone.
+    """Return the words of a query text for such an index: as they are written, without case, each sign alone.
 
     >>> words("What's RAM?")
     ['what', "'", 's', 'ram', '?']

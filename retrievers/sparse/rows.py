@@ -1,4 +1,4 @@
-"""Weights of passages on their way to an index of postings: kept as they are made, then read a part at a time.
+"""Weights of passages before they become postings: stored as they are computed, then read a part at a time.
 
 A batch of postings has counts of words, as whole numbers of 32 bits; here these are the bits of weights, and `as_made`
 turns them back.

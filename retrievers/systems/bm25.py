@@ -1,4 +1,4 @@
-"""BM25 with Lucene's formula and English analysis: the baseline that every paper has.
+"""BM25 with Lucene's formula and English analyzer: the baseline of every paper.
 
 Text is read as Lucene's EnglishAnalyzer reads it, weights are Lucene's but for
 its one-byte document lengths, k1 and b are Anserini's. Held against Anserini's

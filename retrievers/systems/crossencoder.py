@@ -1,4 +1,4 @@
-"""A cross-encoder that ranks again what another system found: it reads a query and a passage together.
+"""A cross-encoder that re-ranks another system's results: it reads query and passage together.
 
     lotte eval --retriever crossencoder -o checkpoint=runs/teacher/checkpoint -o first=bm25 -o depth=100
     lotte eval --retriever crossencoder -o checkpoint=cross-encoder/ms-marco-MiniLM-L6-v2 -o first=runs/bm25.trec

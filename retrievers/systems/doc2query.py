@@ -1,4 +1,4 @@
-"""doc2query-T5: documents are expanded with the queries that a model predicts for them, and BM25 searches.
+"""doc2query-T5: BM25 over documents expanded with predicted queries.
 
     lotte eval --retriever doc2query -o expansions=kept.jsonl                    # made once, kept, gone on with
     lotte eval --retriever doc2query -o expansions=d2q.jsonl.gz                  # somebody else's, as castorini's

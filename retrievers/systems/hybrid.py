@@ -1,4 +1,4 @@
-"""Two or more systems, or ranking files, made one ranking.
+"""Two or more systems or ranking files, fused into one ranking.
 
     lotte eval --retriever hybrid -o 'of=bm25+colbertv2(checkpoint=shipped)'
     lotte eval --retriever hybrid -o of=runs/bm25.trec+runs/dense.trec -o method=scores -o weights=0.1,1
@@ -7,7 +7,7 @@
 Which method is good where is measured in Bruch, Gai and Ingber 2023 (arXiv:2210.11934): convex combination, where a
 little is known of which weight is good; reciprocal ranks ask for nothing. So the default is a convex combination:
 lexical systems have 0.3 of the weights and models 0.7, which on the collections of `results/` is nowhere worse than the
-better of BM25 and ColBERTv2 beyond chance, as reciprocal ranks are; systems of one kind, and ranking files, have equal
+better of BM25 and ColBERTv2 beyond chance, and reciprocal ranks are; systems of one kind, and ranking files, have equal
 weights. `scores` with the weights 0.1 and 1 is how
 TCT-ColBERT is combined with BM25 (Lin et al. 2020, arXiv:2010.11386, equation 7; 0.24 with doc2query-T5). Weights that
 are `tuned` are the best of a grid on the judged questions of `train`, a folder whose answers are in the collection.
@@ -131,7 +131,7 @@ class HybridIndex:
         """Return weights chosen on the training questions, which no record's milliseconds count."""
         recipe = self._recipe
         data = tuning.read(Path(recipe.train), self._folder.doc_ids)
-        say(f"tuning weights on {len(data.queries):,} questions of {data.name}")
+        say(f"tuning weights on {len(data.queries):,} queries of {data.name}")
         return tuning.tune(
             data, lambda queries: [one.search(queries, k=recipe.depth) for one in self._indexes], recipe.method
         )

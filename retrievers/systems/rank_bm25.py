@@ -1,4 +1,4 @@
-"""BM25 as the rank_bm25 library has it: BM25Okapi with its defaults, over lower-cased words between blanks.
+"""BM25 as in the rank_bm25 library: BM25Okapi with its defaults, over lower-cased words between blanks.
 
 That is how its README uses it, and so what people mean by it: no stop words,
 no stemming, punctuation stays on. The library looks at every document for every

@@ -1,4 +1,4 @@
-"""SPLADE: weights for all words of a model's vocabulary, those that a text lacks too, in an inverted index.
+"""SPLADE: learned weights for all words of a model's vocabulary, in an inverted index.
 
     lotte eval DATASET --retriever splade -o checkpoint=naver/splade-v3
     lotte eval DATASET --retriever splade -o query_terms=10
@@ -59,7 +59,7 @@ PUBLISHED: dict[str, float] = {
     **{f"beir/{name}": value for name, value in _BEIR.items()},
 }
 
-RECALL_SAMPLE = 100  # queries that are also asked with all their words
+RECALL_SAMPLE = 100  # queries that are also searched with all their words
 
 
 @dataclass(frozen=True)

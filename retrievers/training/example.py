@@ -1,9 +1,9 @@
-"""A line that is trained on, and the one reader of it: which question, which passages, which scores.
+"""A training line, and its only reader: which question, which passages, which scores.
 
 A line is `[qid, pid+, pid-, ...]`, or `[qid, [pid, score], ...]` with a
 teacher's scores; the first passage is the positive. MS MARCO's
 `qid TAB pid+ TAB pid-` is read too. An id is a whole number, or its digits as
-text, as some programs write JSON; 3.0 and true are none.
+text, as some programs write JSON; 3.0 and true are not ids.
 
 Source  ColBERT, colbert/data/examples.py, evaluation/loaders.py; MS MARCO's qidpidtriples.train
 """
@@ -61,7 +61,7 @@ def question(line: bytes, where: str) -> int:
 
 def whole(value: Any) -> int:
     """Return an id of a line: a whole number, or its digits as text. ValueError for 3.0, true, or what no id is."""
-    if type(value) is int and abs(value) < _LARGEST_ID:  # one below 0 is not a number of a line, and is told by name
+    if type(value) is int and abs(value) < _LARGEST_ID:  # a negative one is not a line number, and is reported by name
         return value
     if isinstance(value, str) and value.isascii() and value.isdecimal() and len(value) < 19:
         return int(value)

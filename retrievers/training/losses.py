@@ -1,7 +1,7 @@
-"""What training makes small: cross-entropy over a line, distillation from a teacher, in-batch negatives.
+"""The training losses: cross-entropy over a line, distillation from a teacher, in-batch negatives.
 
-Functions of scores, and the late interaction that makes the scores; a plain
-NumPy twin of each stands in tests/retrievers/test_losses.py, and values worked out by hand.
+Functions of scores, and the late interaction that computes the scores; tests/retrievers/test_losses.py has a
+plain NumPy version of each, and hand-computed values.
 
 Shapes
   B  questions in a batch    W  passages of a line, the positive first    N = B * W  passages in a batch

@@ -1,4 +1,4 @@
-"""The task of a late-interaction student: lines of passages, with a teacher's scores or without."""
+"""The training objective of a late-interaction student: lines of passages, with or without a teacher's scores."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -91,7 +91,7 @@ class LateTask:
         return own_BW, score_BN, ranks
 
     def validate(self) -> float:
-        """Return the mean reciprocal rank at 10 over the candidates of every question that is kept aside."""
+        """Return the mean reciprocal rank at 10 over the candidates of every question that is held out."""
         values = []
         questions = sorted(self._ranking)
         for begin in range(0, len(questions), RANKED_AT_ONCE):

@@ -1,8 +1,8 @@
-"""The settings of a whole training, by name: `paper` is what the paper did, `small` fits a laptop.
+"""The settings of a whole training, by name: `paper` is as in the paper, `small` fits a laptop.
 
 A run is a function that returns its settings; to try a variant, write another
-one, or change single settings with `-o v1.lr=2e-5`. There are those of ColBERT,
-those of ColBERTv2 and of its teacher, and those of TCT-ColBERT; all begin alike.
+one, or change single settings with `-o v1.lr=2e-5`. There are settings for ColBERT,
+for ColBERTv2 and its teacher, and for TCT-ColBERT, with a common base.
 """
 
 import re
@@ -141,7 +141,7 @@ class PairRecipe:
 
 @dataclass(frozen=True, kw_only=True)
 class ColBERTRecipe(PairRecipe):
-    """The settings of ColBERT's training; its code leaves punctuation in unless it is told otherwise."""
+    """The settings of ColBERT's training; its code keeps punctuation by default."""
 
     mask_punctuation: bool = False
 
@@ -191,7 +191,7 @@ class TctRecipe(PairRecipe):
 
 @dataclass(frozen=True, kw_only=True)
 class InteractionRecipe(PairRecipe):
-    """The settings of a reranker over word vectors, which starts from no checkpoint."""
+    """The settings of a re-ranker over word vectors, which starts from no checkpoint."""
 
     model: str = "knrm"  # or conv_knrm, duet: what is trained
     dim: int = 300  # numbers in a word's vector
@@ -267,7 +267,7 @@ def tct_small() -> TctRecipe:
 
 
 def interaction(model: str) -> Mapping[str, Callable[[], PairRecipe]]:
-    """The settings of a reranker over word vectors, by name: those of its paper, and those for two cores.
+    """The settings of a re-ranker over word vectors, by name: those of its paper, and those for two cores.
 
     Source  the learning rate of Xiong et al. 2017 and Dai et al. 2018; Mitra and Craswell 2019 for Duet's triples
     """

@@ -1,4 +1,4 @@
-"""Whether there are as many questions and passages as the settings of a training ask for, before anything is mined."""
+"""Checks, before mining, that there are enough questions and passages for the settings of a training."""
 
 import sys
 from collections.abc import Container, Iterable, Sequence

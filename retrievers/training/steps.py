@@ -1,9 +1,9 @@
-"""What every training here is made of: a run in a folder, whose steps are done once, and the steps that all begin with.
+"""The base of every training: a run in a folder, whose steps run once, and the first steps, which all trainings share.
 
-pairs       datasets -> one collection, questions, labels; some questions kept aside
+pairs       datasets -> one collection, questions, labels; some questions held out
 negatives   BM25 over every set's passages
-v1          ColBERT on triples; `given`, if somebody made the lines that are trained on
-checkpoint  the last model with its papers: data, settings, losses, what was seen
+v1          ColBERT on triples; `given`, if the training lines come from outside
+checkpoint  the last model with its provenance: data, settings, losses, earlier training data
 """
 
 import os
@@ -248,7 +248,7 @@ class PairTraining(ABC, Generic[Settings]):
     def _projection(self, say: Say = lambda line: None) -> str:
         """Return which projection the first model begins with: its start's "own", a "random" or the "principal" one.
 
-        Raises  MismatchError if it cannot be had in the width that is asked for
+        Raises  MismatchError if it is not available with the requested dimensions
         """
         from retrievers.training import student
 
@@ -266,7 +266,7 @@ class PairTraining(ABC, Generic[Settings]):
             if own_HI is not None:
                 return "own"
         elif start.projection():
-            say(f"the projection of {start.name} is not used: projection={chosen} makes another one")
+            say(f"the projection of {start.name} is not used: projection={chosen} creates a new one")
         if chosen == "principal" and (dim := recipe.dim or DIM) > start.width:
             raise MismatchError(
                 f"{start.name} has {start.width} numbers in a hidden state, and projection=principal cannot make "

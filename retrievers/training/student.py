@@ -1,4 +1,4 @@
-"""The model in training: a transformer and a projection, in float32, computed in bf16 if asked.
+"""The model in training: a transformer and a projection, in float32, optionally computed in bf16.
 
 The weights that are trained stay float32; every forward pass rounds them once,
 and gradients flow back through the rounding. On a CPU this is twice as fast as

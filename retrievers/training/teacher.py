@@ -1,9 +1,9 @@
-"""The teacher: a cross-encoder that reads a question and a passage together and says how well they fit.
+"""The teacher: a cross-encoder that reads a question and a passage together and scores their relevance.
 
 Any Hugging Face model for sequence classification with one output will do;
-`CrossTask` trains one where none can be had. Scores are raw logits, written in
-the form of the original's scorer, `[qid, [[score, pid], ...]]`, a line a
-question, as they are made: work that is stopped goes on at the next question.
+`CrossTask` trains one if none is given. Scores are raw logits, written in the
+format of the original's scorer, `[qid, [[score, pid], ...]]`, one line per
+question, as they are computed: stopped work resumes with the next question.
 
 Source  ColBERT, colbert/distillation/ranking_scorer.py: length 180, raw logits
 """

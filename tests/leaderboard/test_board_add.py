@@ -76,7 +76,7 @@ def test_the_same_settings_again_need_a_word_and_other_settings_a_place_of_their
     first = submit.add(record, results, truth, by="me")
     again = make(tmp_path / "again")
     rewrite(again, lambda old: replace(old, created="2026-12-01T00:00:00+00:00"))
-    with pytest.raises(MismatchError, match="is of the same system with the same settings"):
+    with pytest.raises(MismatchError, match="has the same system and settings"):
         submit.add(again, results, truth, by="me")
     assert submit.add(again, results, truth, by="me", replacing=True) == first
     assert read(first).created == "2026-12-01T00:00:00+00:00"
@@ -271,7 +271,7 @@ def test_somebody_else_can_reproduce_a_record_and_the_difference_is_on_its_log(t
 def test_a_repetition_that_differs_is_logged_and_raises_no_level(tmp_path, record, truth):
     stored = submit.add(record, tmp_path / "results", truth, by="me")
     again = make(tmp_path / "again", lowercase="false")
-    with pytest.raises(MismatchError, match=r"no repetition of .*: options was"):
+    with pytest.raises(MismatchError, match=r"not a repetition of .*: options was"):
         submit.reproduce(again, stored, truth, by="you")
     worse = make(tmp_path / "worse")
     run = worse.with_suffix(".trec")
@@ -395,4 +395,4 @@ def test_the_board_asks_for_nothing_heavy_before_it_works():
 @pytest.mark.parametrize("words", [["add", "FOLDER"], ["add", "RECORD", "--reproduces", "FOLDER"], ["import", "FOLDER"]])
 def test_a_folder_in_place_of_a_record_is_said_to_be_one(tmp_path, record, words):
     words = [{"FOLDER": str(tmp_path), "RECORD": str(record)}.get(word, word) for word in words]
-    assert error("board", *words, "--data", TINY).startswith(f"{tmp_path} is a folder, and a file is wanted; ")
+    assert error("board", *words, "--data", TINY).startswith(f"{tmp_path} is a folder, but a file is needed; ")

@@ -61,7 +61,7 @@ def test_out_rankings_index_data_and_k_are_where_they_are_said_to_be(typed, tmp_
         "lotte eval --retriever overlap 'lotte/science/test/*' --data "
     )
     again = typed("eval", "--retriever", "overlap", "lotte/science/test/forum", "--index", tmp_path / "i")
-    assert again.stderr == f"{tmp_path / 'i'}/overlap/lotte/science/test: this index is used again\n"
+    assert again.stderr == f"{tmp_path / 'i'}/overlap/lotte/science/test: reusing this index\n"
 
 
 def test_without_a_dataset_the_lotte_tests_are_meant_and_the_absent_are_named(typed):

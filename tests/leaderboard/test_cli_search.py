@@ -54,14 +54,14 @@ def test_a_collection_that_is_gone_costs_the_texts_and_nothing_else(typed, tmp_p
     done = typed("search", tmp_path / "i", "moon")
     assert done.stdout.split("\t")[::2] == ["1", "0"] and done.stdout.endswith("\t\n")
     assert done.stderr == (
-        f"no texts: the collection of {tmp_path / 'i'} is not at {tmp_path / 'topic' / 'collection.tsv'} any more\n"
+        f"no texts: the collection of {tmp_path / 'i'} is no longer at {tmp_path / 'topic' / 'collection.tsv'}\n"
     )
 
 
 def test_an_index_serves_eval_too(typed, index):
     done = typed("eval", "--retriever", "bm25", "-o", "k1=1.2", "lotte/science/test/forum", "--index", index)
     assert done.stdout == "lotte/science/test/forum\tSuccess@5\t1.0000\n"
-    assert done.stderr == f"{index}: this index is used again\n"
+    assert done.stderr == f"{index}: reusing this index\n"
 
 
 WHOLE = "an index of hybrid cannot be changed; index the changed collection again"

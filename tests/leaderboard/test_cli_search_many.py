@@ -63,7 +63,7 @@ def test_an_index_that_cannot_be_asked_of_some_says_so(typed, made, tmp_path):
 def test_a_file_of_no_ids_is_one_line(typed, made, tmp_path):
     (tmp_path / "ids").write_text("\n")
     done = typed("search", made("bm25"), "ice", "--among", tmp_path / "ids")
-    assert done.stderr == f"error: --among: {tmp_path / 'ids'} has no ids; write one a line, or leave the option out\n"
+    assert done.stderr == f"error: --among: {tmp_path / 'ids'} has no ids; write one per line, or leave the option out\n"
 
 
 @pytest.mark.parametrize(
@@ -105,7 +105,7 @@ def test_words_that_do_not_go_together_are_one_line(typed, tmp_path, words, mess
 def test_a_file_without_a_question_is_one_line(typed, made, tmp_path):
     (tmp_path / "q.tsv").write_text("")
     done = typed("search", made("bm25"), "--queries", tmp_path / "q.tsv", "--out", tmp_path / "run")
-    assert done.stderr == f"error: {tmp_path / 'q.tsv'} holds no question: expected an id and a text with a tab between, a line each\n"
+    assert done.stderr == f"error: {tmp_path / 'q.tsv'} holds no question: expected one id and text per line, with a tab between\n"
     assert not (tmp_path / "run").exists()
 
 

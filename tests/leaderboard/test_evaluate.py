@@ -160,7 +160,7 @@ def test_an_index_is_kept_and_used_again(order, tiny, tmp_path):
     first, second = (next(evaluate("mine", counting, [tiny], kept)) for _ in range(2))
     path = tmp_path / "kept" / "mine" / "lotte/science/test"
     assert (path / "meta.json").is_file() and len(counting.corpora) == 1
-    assert said == [f"{path}: this index is used again"]
+    assert said == [f"{path}: reusing this index"]
     assert (first.cost.index_reused, second.cost.index_reused) == (False, True)
     assert second.cost.index_seconds is not None
     assert first.retriever.index == second.retriever.index
@@ -175,7 +175,7 @@ def test_an_index_is_used_again_by_another_dataset_that_asks_the_same_corpus(ord
     for name in ("passages/dev", "trec/2019"):
         next(evaluate("mine", counting, [replace(tiny, name=name)], kept))
     assert len(counting.corpora) == 1
-    assert said == [f"{tmp_path / 'kept' / 'mine' / 'passages/dev'}: this index is used again"]
+    assert said == [f"{tmp_path / 'kept' / 'mine' / 'passages/dev'}: reusing this index"]
 
 
 def test_the_hash_of_an_index_does_not_depend_on_where_the_corpus_lies(order, tiny, tmp_path):

@@ -67,7 +67,7 @@ def test_a_relevance_that_is_a_whole_number_is_that_number(one):
 
 @pytest.mark.parametrize("odd", [0.5, float("nan"), float("inf"), "1", None], ids=repr)
 def test_a_relevance_that_is_no_whole_number_is_refused(odd):
-    with pytest.raises(TypeError, match="a relevance is a whole number"):
+    with pytest.raises(TypeError, match="a relevance must be a whole number"):
         dataset(qrels={"q": {"a": odd}})
 
 

@@ -107,9 +107,9 @@ def test_mtebs_result_comes_in_marked_and_without_a_run(tmp_path, record):
 @pytest.mark.parametrize(
     ("text", "kind", "message"),
     [
-        ("{", CorruptFileError, "no JSON"),
+        ("{", CorruptFileError, "not JSON"),
         ("[1]", CorruptFileError, "expected a JSON object"),
-        ('{"a": 1}', CorruptFileError, "no result of MTEB: wanted task_name and scores, found a; if it is a run, name its dataset with --dataset"),
+        ('{"a": 1}', CorruptFileError, "not an MTEB result: expected task_name and scores, found a; if it is a run, name its dataset with --dataset"),
         ('{"task_name": "LoTTE", "scores": {"test": 3}}', CorruptFileError, "scores.test is not a list of objects"),
         ('{"task_name": "Banking77", "scores": {"test": [{"hf_subset": "default"}]}}', MismatchError, "task Banking77 is not a dataset known here"),
         ('{"task_name": "LoTTE", "scores": {"test": [{"hf_subset": "science_search", "hit_rate_at_5": NaN}]}}', CorruptFileError, "is nan, and a measure is a share"),

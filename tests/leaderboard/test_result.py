@@ -85,7 +85,7 @@ def test_a_number_changed_by_hand_is_noticed(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "message"), [("{", "no JSON"), ("[]", "has schema None"), ('{"schema": []}', "schema")]
+    ("text", "message"), [("{", "not JSON"), ("[]", "has schema None"), ('{"schema": []}', "schema")]
 )
 def test_a_file_of_something_else(tmp_path, text, message):
     (tmp_path / "r.json").write_text(text)

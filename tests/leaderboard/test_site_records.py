@@ -31,13 +31,13 @@ def test_a_broken_record_is_one_line_and_the_rest_stands(evil_site_says, evil_si
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda text: text[:200], "no JSON"),
+        (lambda text: text[:200], "not JSON"),
         (lambda text: text.replace("lotte-result/1", "lotte-result/9"), "has schema"),
         (lambda text: text.replace("a CPU", "another"), "was changed after it was written"),
         (lambda text: text.replace('"q1": 0.0', '"q1": NaN'), "not finite"),
         (lambda text: "[" * 100_000, "nested too deeply"),
         (lambda text: "[]", "has schema None"),
-        (lambda text: "\x00\xff", "no JSON"),
+        (lambda text: "\x00\xff", "not JSON"),
     ],
 )
 def test_a_file_that_is_no_record_is_named(tmp_path, change, message):

@@ -109,7 +109,7 @@ def test_what_is_wrong_with_the_grid_is_told_before_anything_is_run(tmp_path, ov
 
 
 def test_a_multiple_of_what_is_no_whole_number_is_one_line():
-    with pytest.raises(LotteError, match=r"--over b=k1\*2: k1 is '0.5', and no whole number"):
+    with pytest.raises(LotteError, match=r"--over b=k1\*2: k1 is '0.5', which is not a whole number"):
         grid("k1=0.5", "b=k1*2")
 
 

@@ -119,7 +119,7 @@ def test_a_damaged_record_is_written_anew(typed, harm, tmp_path):
 
 
 def test_a_folder_in_place_of_a_file_is_called_one(tmp_path):
-    with pytest.raises(UnavailableError, match="is a folder, and a file is wanted"):
+    with pytest.raises(UnavailableError, match="is a folder, but a file is needed"):
         next(lines(tmp_path))
 
 

@@ -152,7 +152,7 @@ def test_every_missing_community_is_named(place):
     posts(place, table(QUESTION, ANSWER))
     assert error(*words(place)) == (
         f"{place}/dumps lacks 2 of the 3 communities of spec spec: b.example.com, a.example.com. Put <site>.7z or a folder "
-        "<site>/ with Posts.xml there, or build from what is there with --allow-missing."
+        "<site>/ with Posts.xml there, or build without them with --allow-missing."
     )
     done = lotte(*words(place, "--allow-missing"))
     assert done.returncode == 0

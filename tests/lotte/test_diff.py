@@ -126,7 +126,7 @@ def test_an_answer_that_is_no_passage_is_one_line(built, copy):
         "found {'qid': 0, 'query': 'x', 'answer_pids': [75]}"
     )
     assert error("describe", copy / "science" / "test") == (
-        f"{path}: a line lacks query or answer_pids, or names a passage that is not there"
+        f"{path}: a line lacks query or answer_pids, or names a passage that does not exist"
     )
 
 

@@ -219,12 +219,12 @@ def test_a_run_in_json_is_read_as_ranx_and_pytrec_eval_write_it(file, tmp_path):
     [
         ('{"9": {"d1": 1}}', MismatchError, "query '9' is not one of the dataset's 3; is this a run of another"),
         ('{"1": {"d9": 1}}', MismatchError, "query '1': document 'd9' is not in the collection"),
-        ('{"1": {"d1": 1, "d1": 2}}', CorruptFileError, r"no JSON .*'d1' occurs twice"),
+        ('{"1": {"d1": 1, "d1": 2}}', CorruptFileError, r"not JSON .*'d1' occurs twice"),
         ('{"1": ["d1"]}', CorruptFileError, r"query '1': expected an object, document to score, found \['d1'\]"),
         ('{"1": {"d1": NaN}}', CorruptFileError, "query '1': document 'd1' has the score nan, which is not a float32"),
         ('{"1": {"d1": true}}', CorruptFileError, "document 'd1' has the score True, which is not a float32"),
         ('{"1": {"d1": 1e39}}', CorruptFileError, r"document 'd1' has the score 1e\+39, which is not a float32"),
-        ('{"1": {"d1": 1', CorruptFileError, "no JSON"),
+        ('{"1": {"d1": 1', CorruptFileError, "not JSON"),
     ],
 )
 def test_a_bad_run_in_json_is_one_line(file, text, kind, message):

@@ -129,7 +129,7 @@ def test_a_build_that_was_not_finished_is_no_collection(tmp_path):
         (
             "qas.forum.jsonl",
             '{"qid": 0\n',
-            ":1: no JSON (Expecting ',' delimiter: line 1 column 10 (char 9))",
+            ":1: not JSON (Expecting ',' delimiter: line 1 column 10 (char 9))",
         ),
         ("qas.forum.jsonl", TOPIC["qas.forum.jsonl"] * 2, ":3: query 0 occurs a second time"),
         ("qas.forum.jsonl", '{"qid": 7, "answer_pids": [1]}\n', ":1: query 7 has no line in questions.forum.tsv"),

@@ -66,10 +66,10 @@ def test_a_file_changes_single_options_and_the_rest_is_lottes(tmp_path):
         ("[topics.a]\ntrain = ['x.com']", "no split is named 'train'"),
         ("[topics.a]\ntest = 'x.com'", "a.test takes a list of hosts, not 'x.com'"),
         ("[topics.a]\ntest = []", "a.test takes a list of hosts, not []"),
-        ("[topics.a]\ntest = ['coffee']", "'coffee' is not a host; write it whole"),
+        ("[topics.a]\ntest = ['coffee']", "'coffee' is not a host; write the full name"),
         ("[topics.a]\ntest = ['../x.com']", "'../x.com' is not a host"),
-        ("[topics.a]\ntest = ['x.com', 'x.com']", "x.com stands in a.test and in a.test"),
-        ("[topics.a]\ntest = ['x.com']\n[topics.b]\ntest = ['x.com']", "x.com stands in a.test and in b.test"),
+        ("[topics.a]\ntest = ['x.com', 'x.com']", "x.com is in a.test and in a.test"),
+        ("[topics.a]\ntest = ['x.com']\n[topics.b]\ntest = ['x.com']", "x.com is in a.test and in b.test"),
         (
             "[options]\nforum_sise = 1\n[topics.a]\ntest = ['x.com']",
             "no option is named 'forum_sise'; did you mean 'forum_size'?",

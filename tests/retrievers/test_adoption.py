@@ -141,13 +141,13 @@ def test_a_map_of_another_index_is_refused(pylate):
     with pytest.raises(MismatchError, match="names document 9, and the index ends at 6"):
         ids_of(pylate)
     ids_beside(pylate, {0: "a"})
-    with pytest.raises(MismatchError, match="has no id for 4 of 7 documents, the first of which is 2; is it of another"):
+    with pytest.raises(MismatchError, match="has no id for 4 of 7 documents, the first of which is 2; does it belong to another"):
         ids_of(pylate)
 
 
 def test_passages_of_one_document_of_ragatouille_have_ids_of_their_own(ragatouille, capsys):
     assert ids_of(ragatouille) == ["two/0", "deleted:1", "two/1", "one-3", "one-4", "one-5", "deleted:6"]
-    assert "pid_docid_map.json: 1 ids are of several passages each: 'two' is 'two/0'" in capsys.readouterr().err
+    assert "pid_docid_map.json: 1 ids have several passages each: 'two' is 'two/0'" in capsys.readouterr().err
 
 
 def test_ragatouilles_texts_come_with_it(ragatouille):

@@ -33,7 +33,7 @@ def search(texts: list[str], query: str, folder: Path, k1: float, b: float, k: i
 
 
 def lucene(texts: list[str], query: str, k1: float, b: float) -> dict[str, float]:
-    """Return doc_id -> score, by the formula as it is printed. Slow, obvious, and the judge of `bm25`.
+    """Return doc_id -> score, by the formula as it is printed. Slow and simple: the reference for `bm25`.
 
     Source  Kamphuis et al. 2020, Which BM25 Do You Mean?, table 1, "Lucene (accurate)"
     """

@@ -149,7 +149,7 @@ def test_a_small_collection_gets_fewer_partitions_and_that_is_said(checkpoint, t
     made(checkpoint).index(Docs(DOCS.docs[:5]), tmp_path / "index")
     counts = json.loads((tmp_path / "index" / "meta.json").read_text())["counts"]
     assert counts["partitions"] == max(1, counts["tokens"] // 39) and counts["code_bits"] < 8
-    assert f"{counts['tokens']} vectors are few: {counts['partitions']} partitions, of 2,000 asked for" in capsys.readouterr().err
+    assert f"only {counts['tokens']:,} vectors: using {counts['partitions']:,} partitions instead of 2,000" in capsys.readouterr().err
 
 
 def test_a_collection_of_nothing_finds_nothing(checkpoint, tmp_path):
@@ -210,7 +210,7 @@ def test_ranking_again_needs_no_faiss(checkpoint, tmp_path, monkeypatch):
 
 def test_an_index_for_ranking_again_is_not_searched_whole(checkpoint, tmp_path):
     made(checkpoint, "first=bm25").index(DOCS, tmp_path / "index")
-    with pytest.raises(MismatchError, match=r"was made to rank another system's documents again \(first\), and has no FAISS"):
+    with pytest.raises(MismatchError, match=r"was built for re-ranking \(first\), without a FAISS index"):
         made(checkpoint).open(tmp_path / "index").search(QUERIES, k=3)
 
 

@@ -159,7 +159,7 @@ def test_tables_that_cannot_be_are_one_line(late_index, tables):
 
 def test_a_file_that_is_deeply_nested_is_one_line(late_index):
     (late_index / "codec.json").write_text("[" * 100_000)
-    with pytest.raises(CorruptFileError, match=r"codec\.json: no JSON"):
+    with pytest.raises(CorruptFileError, match=r"codec\.json: not JSON"):
         codec.load(late_index)
 
 

@@ -205,7 +205,7 @@ def test_a_model_of_two_towers_has_one_for_queries_and_one_for_passages(model, t
 
 def test_towers_of_two_widths_are_told_before_anything_is_encoded(model, tmp_path):
     wide = tiny_checkpoint.write(tmp_path / "wide", "plain", **{**SIZE, "hidden": 48})
-    with pytest.raises(MismatchError, match="no two towers of one model"):
+    with pytest.raises(MismatchError, match="not two towers of one model"):
         load("dense", [f"checkpoint={model}", f"query_checkpoint={wide}"]).index(DOCS, tmp_path / "index")
 
 

@@ -160,7 +160,7 @@ def test_numbers_as_ids_and_one_text_in_place_of_a_list_are_understood(tmp_path)
     [
         ('{"id": "d0"}\n', r"d2q:1: expected {\"id\": .* found"),
         ('{"id": "d0", "predicted_queries": [1]}\n', "d2q:1: expected"),
-        ('{"id": "d0", "predicted_queries": []}\nnothing\n', "d2q:2: no JSON"),
+        ('{"id": "d0", "predicted_queries": []}\nnothing\n', "d2q:2: not JSON"),
         ('{"id": "d1", "predicted": []}\n{"id": "d1", "predicted": []}\n', "d2q:2: document 'd1' is on line 1 already"),
         ('{"id": "x", "predicted": []}\n', "none of its ids is a document of the collection, whose first is 'd0'"),
     ],
@@ -176,7 +176,7 @@ def test_a_bad_file_is_one_line_and_is_left_as_it_is(tmp_path, content, message)
 def test_a_torn_line_of_somebody_elses_file_is_named_and_not_cut(tmp_path):
     content = '{"id": "d0", "predicted": []}\n{"id": "d1", "pred'
     (tmp_path / "d2q").write_text(content)
-    with pytest.raises(CorruptFileError, match="d2q:2: no JSON"):
+    with pytest.raises(CorruptFileError, match="d2q:2: not JSON"):
         load("doc2query", [f"expansions={tmp_path / 'd2q'}"]).index(DOCS, tmp_path / "index")
     assert (tmp_path / "d2q").read_text() == content
 

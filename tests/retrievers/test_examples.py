@@ -174,7 +174,7 @@ def test_an_id_that_another_set_has_does_not_resolve(tmp_path, two):
 def test_a_folder_without_pairs_or_with_other_things_is_one_line(tmp_path):
     with pytest.raises(MismatchError, match="holds no training pairs"):
         examples.Pairs(tmp_path)
-    for content, says in (("{", "no JSON"), ("[]", "expected a JSON object")):
+    for content, says in (("{", "not JSON"), ("[]", "expected a JSON object")):
         (tmp_path / "sets.json").write_text(content)
         with pytest.raises(CorruptFileError, match=says):
             examples.Pairs(tmp_path)
@@ -255,7 +255,7 @@ def test_an_empty_or_short_list_of_negatives_is_one_line(tmp_path, line, nway, f
     with pytest.raises(CorruptFileError) as error:
         Examples(path, nway=nway)[0]
     assert str(error.value) == (
-        f"{path}:1: question 1 has {found} negatives, and {wanted} are wanted; mine deeper, or train with a smaller nway"
+        f"{path}:1: question 1 has {found} negatives, and {wanted} are needed; mine deeper, or train with a smaller nway"
     )
 
 

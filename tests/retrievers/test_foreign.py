@@ -260,7 +260,7 @@ DAMAGES = {
     "a missing merged file": ("fast-plaid", "2.residuals.npy", None, " is missing from the index"),
     "missing tables": ("colbert", "buckets.pt", None, " is missing from the index"),
     "missing metadata": ("fast-plaid", "metadata.json", None, " is missing from the index"),
-    "half a JSON": ("colbert", "metadata.json", b'{"num_', ": no JSON (Unterminated string starting at: line 1 column 2 (char 1))"),
+    "half a JSON": ("colbert", "metadata.json", b'{"num_', ": not JSON (Unterminated string starting at: line 1 column 2 (char 1))"),
     "no chunks": ("fast-plaid", "metadata.json", {"nbits": 2}, ": num_chunks is None, not a number of them"),
     "another nbits": ("fast-plaid", "metadata.json", {"nbits": 4, "num_chunks": 4}, ": nbits is 4, but 4 weights are 2 bits"),
     "lengths in words": ("colbert", "doclens.0.json", ["three"], ": expected a list of document lengths"),

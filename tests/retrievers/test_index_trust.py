@@ -174,7 +174,7 @@ def test_names_of_files_do_not_climb(bm25_index):
 @pytest.mark.parametrize("text", ["[" * 100_000, "{", '{"a": NaN', "\xff"])
 def test_a_meta_that_is_no_json_is_one_line(bm25_index, text):
     (bm25_index / "meta.json").write_text(text, encoding="latin-1")
-    with pytest.raises(CorruptFileError, match=r"meta\.json: no JSON"):
+    with pytest.raises(CorruptFileError, match=r"meta\.json: not JSON"):
         index_meta.read(bm25_index)
 
 
@@ -194,7 +194,7 @@ def test_another_collection_in_its_place_is_not_shown(bm25_index, five_documents
     five_documents.write_text("".join(f"{row}\t{text}\n" for row, text in enumerate(reversed(DOCS))))
     assert len(rows) == len(DOCS)
     texts, said = texts_of(bm25_index)
-    assert (texts["2"], said) == ("", [f"no texts: the collection of {bm25_index} is not at {five_documents} any more"])
+    assert (texts["2"], said) == ("", [f"no texts: the collection of {bm25_index} is no longer at {five_documents}"])
 
 
 def test_a_file_that_only_an_index_names_is_not_shown(bm25_index, tmp_path):

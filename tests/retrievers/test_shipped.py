@@ -60,7 +60,7 @@ def test_it_was_not_trained_on_a_question_that_it_is_measured_on():
 def test_it_is_the_default_only_where_the_published_one_cannot_be_had(hub, capsys):
     hub(there=False)
     assert load("colbertv2").checkpoint == SHIPPED
-    assert "colbert-ir/colbertv2.0 cannot be reached: using the small checkpoint that ships" in capsys.readouterr().err
+    assert "colbert-ir/colbertv2.0 cannot be reached: using the small bundled checkpoint" in capsys.readouterr().err
     assert load("colbertv2", ["checkpoint=some/other"]).checkpoint == "some/other"
     hub(there=True)
     assert load("colbertv2").checkpoint == colbertv2.CHECKPOINT

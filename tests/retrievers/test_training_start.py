@@ -102,7 +102,7 @@ def test_a_projection_that_is_asked_for_replaces_the_start_s_and_that_is_said(tm
     trained = training(tmp_path / "run", late, f"projection={wanted}", "dim=8", say=said.append).all("v1")
     before, after = projections(late, trained)
     assert (after - before).abs().max() > 1e-2
-    assert f"the projection of late is not used: projection={wanted} makes another one" in said
+    assert f"the projection of late is not used: projection={wanted} creates a new one" in said
 
 
 @pytest.mark.parametrize(("options", "said"), [
@@ -143,7 +143,7 @@ def test_a_run_goes_on_that_was_begun_before_there_were_some_settings(tmp_path, 
 @pytest.mark.parametrize("content", ["{", "[]", "[" * 100_000, "null", "\udcff"])
 def test_damaged_settings_of_a_run_are_one_line(tmp_path, plain, content):
     (tmp_path / SETTINGS).write_bytes(content.encode("utf-8", "surrogateescape"))
-    with pytest.raises(LotteError, match=rf"{SETTINGS}: (no JSON|expected a JSON object).*; name another --out"):
+    with pytest.raises(LotteError, match=rf"{SETTINGS}: (not JSON|expected a JSON object).*; name another --out"):
         training(tmp_path, plain)
 
 
@@ -172,7 +172,7 @@ def test_a_disk_that_is_full_is_one_line_and_the_last_state_is_kept(tmp_path):
     assert artifact.meta(tmp_path / "run" / "state-2")["step"] == 2
     said = []
     toy_training.train(tmp_path / "run", steps=6, save_every=2, validate_every=3, say=said.append)
-    assert said[0] == "toy: going on at step 2 of 6"
+    assert said[0] == "toy: resuming at step 2 of 6"
 
 
 def test_a_seed_of_any_size_is_a_seed(tmp_path):

@@ -125,7 +125,7 @@ def test_questions_of_another_collection_are_one_line(tmp_path):
     folder = dataset(tmp_path / "toy")
     docs = Docs(tuple(Doc(f"x{row}", "the moon") for row in range(9)))
     index = load("hybrid", ["of=bm25+overlap", "weights=tuned", f"train={folder / 'train'}"]).index(docs, tmp_path / "index")
-    with pytest.raises(LotteError, match="0 of 12 questions have an answer among the documents that are searched"):
+    with pytest.raises(LotteError, match="0 of 12 queries have a relevant document among those that are searched"):
         index.search({"q": "moon"}, k=3)
 
 

@@ -1,8 +1,8 @@
 """An index built as a stream: sample, train the codec, then encode and compress chunk by chunk.
 
 Memory is that of the sample and of one chunk, however large the corpus is. A
-build that was killed goes on at its last whole chunk; the codec, once trained,
-stays, so the bytes are those of a build that was never stopped.
+killed build resumes after its last complete chunk; the codec, once trained,
+is kept, so the bytes are those of an uninterrupted build.
 """
 
 from collections.abc import Callable, Sequence

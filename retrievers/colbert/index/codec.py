@@ -192,7 +192,7 @@ def load(folder: Path) -> Codec:
     except FileNotFoundError:
         raise CorruptFileError(f"{folder / TABLES} is missing from the index; {AGAIN}") from None
     except (ValueError, KeyError, TypeError, OverflowError) as error:
-        raise CorruptFileError(f"{folder / TABLES} is not whole ({error}); {AGAIN}") from None
+        raise CorruptFileError(f"{folder / TABLES} is incomplete ({error}); {AGAIN}") from None
     numbers = np.concatenate([[step, low, high], cutoffs.ravel(), weights.ravel()])
     if (
         step.ndim

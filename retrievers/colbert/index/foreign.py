@@ -1,10 +1,10 @@
-"""Indexes that others made, the original ColBERT and fast-plaid, turned into ours: the same tokens, packed our way.
+"""Indexes of the original ColBERT and of fast-plaid, converted to our format: the same tokens, packed differently.
 
-What they hold is what is searched: centroids to the last bit, residuals code
+The search uses exactly their data: centroids to the last bit, residuals code
 by code, cutoffs, so that documents can be added, and empty rows where
 documents were deleted, so that a row is their passage id. Their inverted lists
-are not read: ours are built again from the codes. Neither are paths in their
-metadata followed, and no pickle runs code. The ids beside an index: foreign_ids.py.
+are not read: ours are built again from the codes. Paths in their
+metadata are not followed, and no pickle runs code. The ids beside an index: foreign_ids.py.
 
 Legend  N tokens  D documents  K centroids  H dimensions  P bytes of a packed residual
 Source  github.com/stanford-futuredata/ColBERT, colbert/indexing; github.com/lightonai/fast-plaid, rust/index

@@ -40,7 +40,7 @@ def read(folder: Path, lengths: Sequence[int], say: Callable[[str], None]) -> Se
     folder   the one that has the arrays
     lengths  how many tokens each document has; one of none may have been deleted, and needs no id
 
-    An id is made a word, a number a text. Passages of one document are `id/0`, `id/1`, ...; both is said.
+    An id is made a word, a number a text. Passages of one document are `id/0`, `id/1`, ...; both are reported.
 
     Raises  CorruptFileError if the map is none, or lacks a document; MismatchError if it is of another index
     """
@@ -111,7 +111,7 @@ def _different(found: Mapping[int, str], count: int, path: Path, say: Callable[[
         doc_ids.append(doc_id)
     if passages:
         first = next(iter(passages))
-        say(f"{path.name}: {len(passages):,} ids are of several passages each: {shown(first)} is {shown(first + '/0')}")
+        say(f"{path.name}: {len(passages):,} ids have several passages each: {shown(first)} is {shown(first + '/0')}")
     if len(set(doc_ids)) < count:
         (twice, _), *_ = Counter(doc_ids).most_common(1)
         raise MismatchError(f"{path}: two documents would have the id {shown(twice)}; an id names one document")

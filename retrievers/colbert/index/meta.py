@@ -1,7 +1,7 @@
 """What `meta.json` says of an index of late interaction, as types, with one parser and one writer.
 
-`retrievers.index_meta` has looked at every value of a file before it comes here. A key that an index does not have,
-because it was made before the key was known, is None, and stays away when the index is written again.
+`retrievers.index_meta` has checked every value of a file before this parser. A key that an older index does not have
+is None, and is left out when the index is written again.
 """
 
 from collections.abc import Mapping
@@ -75,7 +75,7 @@ class IndexMeta:
     sources: tuple[Mapping[str, Any], ...] | None = None  # files with the texts
     seconds: float | None = None
     bytes: int | None = None
-    changed: str | None = None  # hash of the last change that was asked for
+    changed: str | None = None  # hash of the last requested change
     files: Mapping[str, str] | None = None  # sha256 of each
     sizes: Mapping[str, int] | None = None  # bytes of each
     sums: Mapping[str, int] | None = None  # CRC-32 of those that are small

@@ -1,7 +1,7 @@
-"""An index that is changed: documents are put in, taken out, and what is left is rewritten now and then.
+"""Changes to an index: documents are added and deleted, and the remaining ones are rewritten from time to time.
 
-Added documents are a segment of their own, coded by the codec as it is; of deleted ones a list says so. All of a
-change counts once the new `meta.json` is written, which comes last; until then the old one does.
+Added documents form a new segment, coded with the existing codec; deleted ones are marked in a list. A change takes
+effect when the new `meta.json` is written, which happens last; until then the old one is valid.
 """
 
 from collections.abc import Callable, Container, Sequence

@@ -77,7 +77,7 @@ class Dense:
 class Checkpoint:
     """What was found: where, and what its settings say. `model` and `projection` read the weights."""
 
-    name: str  # as it was asked for: a name on the hub, or a folder's last part
+    name: str  # as given: a name on the hub, or a folder's last part
     folder: Path
     revision: str | None  # the commit on the hub; None for a folder
     settings: ModelConfig
@@ -298,7 +298,7 @@ def find(source: str | Path, *, revision: str | None = None, trust: bool = False
     for kind, path in found._modules:
         if kind not in ("Transformer", "Dense", "MultiVectorMask", "Normalize", "Pooling", POOLING):
             raise MismatchError(f"{folder / config.MODULES} lists a {named(kind)} at {path}, which is not supported")
-    _ = found.pooling  # a module that asks for what we do not do is told before weights are read
+    _ = found.pooling  # an unsupported module is reported before weights are read
     return found
 
 

@@ -110,7 +110,7 @@ def _sentence_transformers(folder: Path) -> ModelConfig:
     kinds = {kind for kind, _ in modules(folder)}
     if "MultiVectorMask" in kinds:
         return _multi_vector(folder, settings)
-    if "Pooling" in kinds:  # one vector a text was its aim; it serves as ColBERT's encoder, with ColBERT's settings
+    if "Pooling" in kinds:  # one vector per text was its aim; it serves as ColBERT's encoder, with ColBERT's settings
         return ModelConfig()
     # a prefix that is null is none, one that is not there is PyLate's
     query_marker, doc_marker = (

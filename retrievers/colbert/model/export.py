@@ -1,11 +1,11 @@
 """Write a checkpoint that ours, the original, PyLate and sentence-transformers open, whole or not at all.
 
-What is settled here: ColBERT's own layout serves all four, so nothing stands
-beside it for the others (they look for HF_ColBERT in config.json, then for
-`linear.weight` and artifact.metadata), and a modules.json is never written: where
-it stands, nobody reads artifact.metadata. A model of one vector a text has no projection
-and no settings: it is a transformer as AutoModel opens it. Settings for which that file has no
-word are refused, not dropped. PyLate alone leaves out punctuation whatever
+The decision here: ColBERT's own layout serves all four, so no files are added
+for the others (they look for HF_ColBERT in config.json, then for
+`linear.weight` and artifact.metadata), and a modules.json is never written: with
+it, the others ignore artifact.metadata. A model of one vector per text has no projection
+and no settings: it is a transformer as AutoModel opens it. Settings that this file cannot
+express are refused, not dropped. PyLate alone leaves out punctuation whatever
 mask_punctuation says: give it skiplist_words=[] then.
 
 Files of a folder

@@ -1,8 +1,9 @@
-"""TCT-ColBERT's encoder: one vector a text, the mean of some of its tokens' hidden states, of any length.
+"""TCT-ColBERT's encoder: one vector per text, the mean of the hidden states of some tokens, not normalised.
 
 A query is the text `[CLS] [Q] words [MASK] ...` of 36 tokens, a passage `[CLS] [D] words`. Both are read as text: [CLS]
-and [MASK] are tokens of the vocabulary, `[Q]` is three, `[`, `q` and `]`, and there is no [SEP]. The first four are
-in no mean; all others are, the masks of a query too, and all are looked at. A passage without a word has the vector 0.
+and [MASK] are tokens of the vocabulary, `[Q]` is three, `[`, `q` and `]`, and there is no [SEP]. The mean leaves
+out the first four tokens and includes all others, a query's masks too; attention sees all. A passage without words has
+the vector 0.
 
 Source  Lin et al. 2020, arXiv:2010.11386, section 3; castorini/pyserini, pyserini/encode/_tct_colbert.py
 """

@@ -1,7 +1,7 @@
-"""Texts to token ids as a late-interaction model wants them: the marker, mask augmentation, what gets a vector.
+"""Texts to token ids for a late-interaction model: the marker, mask augmentation, which tokens get a vector.
 
-A query is `[CLS] [Q] words [SEP] [MASK] ...`: the masks look at the words, nothing
-looks at the masks, and all of them get a vector. A document is
+A query is `[CLS] [Q] words [SEP] [MASK] ...`: the masks attend to the words, nothing
+attends to the masks, and all of them get a vector. A document is
 `[CLS] [D] words [SEP]`, and only punctuation gets no vector. Token ids are packed
 end to end, so there is no padding that could leak.
 
