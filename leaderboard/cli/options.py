@@ -9,6 +9,9 @@ import typer
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object per line.")]
 Data = Annotated[Path | None, typer.Option(help="Where the datasets lie, in place of $LOTTE_HOME.")]
 Depth = Annotated[int, typer.Option(min=1, help="How deep each ranking goes.")]
+EstimateOnly = Annotated[
+    bool, typer.Option("--estimate", help="Only say how long it takes, how much memory and disk, from a sample.")
+]
 Executor = Annotated[str, typer.Option(help="Where steps run: local, or ray.")]
 MadeIndex = Annotated[Path, typer.Argument(help="A folder that `lotte index` made.")]
 Options = Annotated[list[str] | None, typer.Option("--option", "-o", help="key=value, for the retriever.")]
