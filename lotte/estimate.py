@@ -52,20 +52,20 @@ def total(parts: Iterable[Estimate]) -> Estimate:
 
 
 @dataclass(frozen=True)
-class Line:
+class CostLine:
     """What something takes for any amount: a fixed part, and a part for each of them."""
 
     fixed: float
     each: float
 
     @classmethod
-    def through(cls, costs: Mapping[int, float]) -> "Line":
+    def through(cls, costs: Mapping[int, float]) -> "CostLine":
         """Return the line through what two amounts took; neither part is less than 0.
 
-        >>> Line.through({10: 3.0, 30: 5.0}).of(100)
+        >>> CostLine.through({10: 3.0, 30: 5.0}).of(100)
         12.0
-        >>> Line.through({10: 3.0, 30: 2.0})
-        Line(fixed=2.0, each=0.0)
+        >>> CostLine.through({10: 3.0, 30: 2.0})
+        CostLine(fixed=2.0, each=0.0)
         """
         (few, low), (many, high) = min(costs.items()), max(costs.items())
         if few == many:

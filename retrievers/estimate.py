@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 from time import perf_counter
 
 from lotte import Corpus, Doc, Docs, Queries
-from lotte.estimate import Estimate, Line, age, resident
+from lotte.estimate import CostLine, Estimate, age, resident
 from retrievers.colbert.retriever import LateInteraction
 from retrievers.colbert.search.config import PRUNED_FROM
 from retrievers.index_folder import size_of
@@ -65,7 +65,7 @@ def costs(system: Retriever, corpus: Corpus, queries: Queries, k: int) -> Costs:
         else:
             whole, most = _scaled(few, many, begin + loading, len(corpus)), len(corpus)
         taken = {sample.documents: _asked(sample.index, queries, k) for sample in (few, many)}
-        line = Line.through({documents: seconds for documents, (seconds, _) in taken.items()})
+        line = CostLine.through({documents: seconds for documents, (seconds, _) in taken.items()})
         return Costs(whole, begin + loading, line.of(min(len(corpus), most)))
 
 
@@ -104,8 +104,8 @@ def _sampled(system: Retriever, corpus: Corpus, count: int, path: Path) -> Sampl
 
 
 def _scaled(few: Sampled, many: Sampled, begin: float, documents: int) -> Estimate:
-    seconds = Line.through({few.documents: few.seconds, many.documents: many.seconds}).of(documents)
-    disk = Line.through({few.documents: few.disk, many.documents: many.disk}).of(documents)
+    seconds = CostLine.through({few.documents: few.seconds, many.documents: many.seconds}).of(documents)
+    disk = CostLine.through({few.documents: few.disk, many.documents: many.disk}).of(documents)
     memory = resident() + OF_DOCUMENT * documents
     return Estimate(step="index", seconds=begin + seconds, memory=memory, disk=disk)
 

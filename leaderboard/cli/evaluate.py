@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 DATASETS = ("lotte/*/test/*",)  # if none is named
 Datasets = Annotated[list[str] | None, typer.Argument(help="Names, patterns or folders; default: the LoTTE tests.")]
+Suite = Annotated[str, typer.Option(help="lotte, beir, bright, freshstack, nanobeir, ...; goes on where it stopped.")]
 KeepStages = Annotated[
     Path | None, typer.Option(help="Write what each stage of a pipeline ranks here, for -o first= and of=.")
 ]
@@ -33,9 +34,7 @@ def eval_(
     datasets: Datasets = None,
     retriever: RetrieverName = "",
     option: Options = None,
-    suite: Annotated[
-        str, typer.Option(help="lotte, beir, bright, freshstack, nanobeir, ...; goes on where it stopped.")
-    ] = "",
+    suite: Suite = "",
     data: Data = None,
     index: Annotated[Path | None, typer.Option(help="Keep indexes here, and use them again.")] = None,
     keep_stages: KeepStages = None,
@@ -57,8 +56,7 @@ def eval_(
     from leaderboard.measure import parse
 
     _require_sense(retriever, run, bool(datasets), suite, keep_stages)
-    if estimate and run:
-        raise LotteError("--estimate is about running a retriever, and --run is a ranking that is there already")
+    _require_retriever(estimate, run)
     measures, command = tuple(map(parse, measure or ())), shlex.join(["lotte", *sys.argv[1:]])
     kept = {"rankings": rankings, "index": index, "stages": keep_stages}
     order = Order(out=out, k=k, measures=measures, gzip=gzip, command=command, say=say, **kept)
@@ -82,6 +80,11 @@ def _require_sense(retriever: str, run: Path | None, has_datasets: bool, suite: 
         raise LotteError("--keep-stages keeps the stages of a retriever, and --run is somebody's ranking, without any")
     if suite and (has_datasets or run):
         raise LotteError("--suite names its datasets itself; leave out the datasets and --run")
+
+
+def _require_retriever(estimate: bool, run: Path | None) -> None:
+    if estimate and run:
+        raise LotteError("--estimate is about running a retriever, and --run is a ranking that is there already")
 
 
 def _estimate(system: "Retriever", suite: str, names: Iterable[str], order: "Order", data: Path, as_json: bool) -> None:

@@ -1,5 +1,6 @@
 """`lotte index`: the command that makes an index, and changes one."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -61,11 +62,7 @@ def index_(
     check_executor(executor)
     _require_sense(dataset, retriever, collection, bool(add or delete), estimate)
     system = load(retriever, option, device) if dataset else _maker(out, retriever, option)
-    changes = {} if isinstance(system, Changeable) else {"--add": add, "--delete": delete}
-    if flag := next((flag for flag, value in {**changes, "--shard": shard}.items() if value), ""):
-        raise UnavailableError(
-            f"{flag}: an index of {retriever or 'this kind'} is built whole; index the changed collection again"
-        )
+    _require_changeable(system, retriever, {"--add": add, "--delete": delete, "--shard": shard})
     if dataset and estimate:
         _estimate(system, dataset, data_folder(data), out, as_json)
         return
@@ -75,6 +72,17 @@ def index_(
     if isinstance(system, Changeable) and (add or delete):
         system.change(out, delete=delete or (), add=added)
     print_value("out", out, as_json)
+
+
+def _require_changeable(system: "Retriever", name: str, changes: Mapping[str, object]) -> None:
+    """Raise UnavailableError for an option that asks for what indexes of this kind cannot do."""
+    from retrievers.retriever import Changeable
+
+    asked = [flag for flag, value in changes.items() if value]
+    if flags := [flag for flag in asked if flag == "--shard" or not isinstance(system, Changeable)]:
+        raise UnavailableError(
+            f"{flags[0]}: an index of {name or 'this kind'} is built whole; index the changed collection again"
+        )
 
 
 def _estimate(system: "Retriever", dataset: str, data: Path, out: Path, as_json: bool) -> None:

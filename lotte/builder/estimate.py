@@ -12,7 +12,7 @@ from typing import Any
 
 from lotte.builder import build, gooaq
 from lotte.builder.dump import READ, Dump
-from lotte.estimate import Estimate, Line, age, resident
+from lotte.estimate import CostLine, Estimate, age, resident
 
 FEW, MANY = 1 << 18, 1 << 24  # bytes of Posts.xml that are built
 LINES = 1 << 22  # bytes of GooAQ that are read
@@ -41,11 +41,11 @@ def estimate(request: build.BuildRequest) -> list[Estimate]:
     with TemporaryDirectory(prefix="lotte-estimate-") as scratch:
         few, many = (_begun(request, largest, count, Path(scratch) / str(count)) for count in (FEW, MANY))
         links = _gooaq(request, Path(scratch) / "gooaq")
-    line = Line.through({few.size: few.seconds, many.size: many.seconds})
+    line = CostLine.through({few.size: few.seconds, many.size: many.seconds})
     each = line.each + many.unpacking / max(1, many.size)
     alone = [line.fixed + size * each for size in sizes]
     seconds = max(max(alone), sum(alone) / request.workers)
-    disk = Line.through({few.size: few.disk, many.size: many.disk}).each * sum(sizes)
+    disk = CostLine.through({few.size: few.disk, many.size: many.disk}).each * sum(sizes)
     memory = resident() * min(request.workers, len(dumps)) + OF_XML * sum(sorted(sizes)[-request.workers :])
     steps = [Estimate(step="build", seconds=begin + seconds, memory=memory, disk=disk, scratch=SCRATCH * disk)]
     if request.gooaq:
