@@ -14,16 +14,19 @@ from time import perf_counter
 
 from lotte import Corpus, Doc, Docs, Queries
 from lotte.estimate import CostLine, Estimate, age, resident
+from retrievers import batches
 from retrievers.colbert.retriever import LateInteraction
 from retrievers.colbert.search.config import PRUNED_FROM
 from retrievers.index_folder import size_of
+from retrievers.lexical import LexicalIndex
 from retrievers.retriever import Index, Retriever
 from retrievers.texts import TEXTS
 
 FEW, MANY = 50, 20_000  # documents of the samples, at least and at most
-SAMPLED = 2.0  # seconds that the larger sample is to take
+SAMPLING = 12.0  # seconds that all samples take, about
 QUERIES, ASKED = 100, 3.0  # queries that are asked of a sample, and seconds after which no more are
 LOADING = 5.0  # seconds at most that are taken for loading: what is more was compiled, once and for all
+STRETCH = 6.0, 1 << 25  # bytes of memory for a byte of postings, as many as are weighed at a time
 OF_DOCUMENT = 160  # bytes of memory for each document while an index is made: its id, its place, its length
 
 
@@ -33,6 +36,7 @@ class Sampled:
 
     documents: int
     index: Index
+    characters: int
     seconds: float
     disk: float
 
@@ -85,11 +89,23 @@ def _planned(system: LateInteraction, corpus: Corpus, begin: float) -> Estimate:
 def _samples(system: Retriever, corpus: Corpus) -> Iterator[tuple[Sampled, Sampled, float]]:
     """Give two samples of a collection, indexed, and how long it takes until a system is ready."""
     with TemporaryDirectory(prefix="lotte-estimate-") as scratch:
+        start = perf_counter()
         first = _sampled(system, corpus, FEW, Path(scratch) / "first")  # loads, and may compile
-        few = _sampled(system, corpus, FEW, Path(scratch) / "few")
-        count = int(min(MANY, max(4 * FEW, FEW * SAMPLED / max(few.seconds, 1e-3))))
-        many = _sampled(system, corpus, count, Path(scratch) / "many")
-        yield few, many, min(LOADING, max(0.0, first.seconds - few.seconds))
+        sizes = _read_in_batches(first, corpus)
+        warm = _sampled(system, corpus, sizes[0], Path(scratch) / "warm") if sizes else first
+        few, many = (_sampled(system, corpus, size, Path(scratch) / str(size)) for size in sizes or (2 * FEW, 8 * FEW))
+        while perf_counter() - start + 2 * many.seconds < SAMPLING and many.documents < min(MANY, len(corpus)):
+            few, many = many, _sampled(system, corpus, 4 * many.documents, Path(scratch) / str(4 * many.documents))
+        yield few, many, min(LOADING, max(0.0, warm.seconds - _scaled(few, many, 0.0, warm.documents).seconds))
+
+
+def _read_in_batches(first: Sampled, corpus: Corpus) -> tuple[int, int] | None:
+    """Return the documents of two samples whose words are read as those of a large collection are: by compiled code."""
+    if not isinstance(first.index, LexicalIndex):
+        return None
+    characters = first.characters / max(1, first.documents)
+    few, many = (int(count * batches.FEW / max(1.0, characters)) for count in (1.5, 4))
+    return (few, many) if many <= len(corpus) else None
 
 
 def _sampled(system: Retriever, corpus: Corpus, count: int, path: Path) -> Sampled:
@@ -100,13 +116,14 @@ def _sampled(system: Retriever, corpus: Corpus, count: int, path: Path) -> Sampl
     made = system.index(docs, path)
     seconds = perf_counter() - start
     kept = path / TEXTS  # a collection that is a file is not kept in its index
-    return Sampled(len(docs), made, seconds, size_of(path) - (kept.stat().st_size if kept.is_file() else 0))
+    characters = sum(len(doc.text) for doc in docs)
+    return Sampled(len(docs), made, characters, seconds, size_of(path) - (kept.stat().st_size if kept.is_file() else 0))
 
 
 def _scaled(few: Sampled, many: Sampled, begin: float, documents: int) -> Estimate:
     seconds = CostLine.through({few.documents: few.seconds, many.documents: many.seconds}).of(documents)
     disk = CostLine.through({few.documents: few.disk, many.documents: many.disk}).of(documents)
-    memory = resident() + OF_DOCUMENT * documents
+    memory = resident() + OF_DOCUMENT * documents + STRETCH[0] * max(0.0, min(disk, STRETCH[1]) - many.disk)
     return Estimate(step="index", seconds=begin + seconds, memory=memory, disk=disk)
 
 
