@@ -83,7 +83,7 @@ def evaluate(name: str, system: Retriever, datasets: Iterable[Dataset], order: O
 
     name  of the system, in paths and records
     """
-    groups = _by_corpus(datasets)
+    groups = by_corpus(datasets)
     for dataset in chain.from_iterable(groups):
         _require_possible(name, dataset, order)
     for group in groups:
@@ -126,7 +126,8 @@ def _require_possible(name: str, dataset: Dataset, order: Order) -> None:
     require_replaceable(target, name)
 
 
-def _by_corpus(datasets: Iterable[Dataset]) -> list[list[Dataset]]:
+def by_corpus(datasets: Iterable[Dataset]) -> list[list[Dataset]]:
+    """Return datasets in groups that ask the same collection."""
     groups: dict[object, list[Dataset]] = {}
     for dataset in datasets:
         groups.setdefault(corpus_key(dataset.corpus), []).append(dataset)

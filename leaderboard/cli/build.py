@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from leaderboard.cli.options import AsJson, Executor, MadeBy, data_folder
-from leaderboard.cli.output import print_rows, print_value
+from leaderboard.cli.options import AsJson, EstimateOnly, Executor, MadeBy, data_folder
+from leaderboard.cli.output import print_estimate, print_rows, print_value
 from leaderboard.cli.retriever import find_modules
 from lotte.errors import LotteError, UnavailableError
 from lotte.terminal import put, say
@@ -79,6 +79,7 @@ def build(
     allow_missing: Annotated[
         bool, typer.Option("--allow-missing", help="Build without the communities that have no dump.")
     ] = False,
+    estimate: EstimateOnly = False,
     as_json: AsJson = False,
 ) -> None:
     """Build LoTTE from Stack Exchange dumps and GooAQ.
@@ -95,7 +96,15 @@ def build(
 
     chosen = _spec(spec, as_of, seed).narrowed(topic or [], split or [])
     part = parse_shard(shard) if shard else None
-    _build(BuildRequest(chosen, dumps, out, gooaq, count, part, allow_missing), as_json)
+    request = BuildRequest(chosen, dumps, out, gooaq, count, part, allow_missing)
+    (_estimate if estimate else _build)(request, as_json)
+
+
+def _estimate(request: "BuildRequest", as_json: bool) -> None:
+    """Print what a build takes."""
+    from lotte.builder.estimate import estimate
+
+    print_estimate(estimate(request), request.out, as_json)
 
 
 def _spec(path: Path | None, as_of: str, seed: int | None) -> "Spec":

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from leaderboard.cli.options import AsJson, Data, Depth, DeviceName, Options, RetrieverName, data_folder
-from leaderboard.cli.output import print_row
+from leaderboard.cli.options import AsJson, Data, Depth, DeviceName, EstimateOnly, Options, RetrieverName, data_folder
+from leaderboard.cli.output import print_estimate, print_row
 from leaderboard.cli.retriever import load
 from lotte.errors import LotteError
 from lotte.terminal import say
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 DATASETS = ("lotte/*/test/*",)  # if none is named
 Datasets = Annotated[list[str] | None, typer.Argument(help="Names, patterns or folders; default: the LoTTE test sets.")]
+Suite = Annotated[str, typer.Option(help="lotte, beir, bright, freshstack, nanobeir, ...; resumes if stopped.")]
 KeepStages = Annotated[
     Path | None, typer.Option(help="Write the ranking of each stage of a pipeline here, for -o first= and of=.")
 ]
@@ -33,9 +34,7 @@ def eval_(
     datasets: Datasets = None,
     retriever: RetrieverName = "",
     option: Options = None,
-    suite: Annotated[
-        str, typer.Option(help="lotte, beir, bright, freshstack, nanobeir, ...; resumes if stopped.")
-    ] = "",
+    suite: Suite = "",
     data: Data = None,
     index: Annotated[Path | None, typer.Option(help="Store indexes here, and reuse them.")] = None,
     keep_stages: KeepStages = None,
@@ -46,6 +45,7 @@ def eval_(
     run: Ranking = None,
     gzip: Annotated[bool, typer.Option("--gzip", help="Write runs as .trec.gz.")] = False,
     device: DeviceName = None,
+    estimate: EstimateOnly = False,
     as_json: AsJson = False,
 ) -> None:
     """Score a retriever, or a ranking file: one line per dataset, with the dataset's own measure.
@@ -56,12 +56,15 @@ def eval_(
     from leaderboard.measure import parse
 
     _require_sense(retriever, run, bool(datasets), suite, keep_stages)
+    _require_retriever(estimate, run)
     measures, command = tuple(map(parse, measure or ())), shlex.join(["lotte", *sys.argv[1:]])
     kept = {"rankings": rankings, "index": index, "stages": keep_stages}
     order = Order(out=out, k=k, measures=measures, gzip=gzip, command=command, say=say, **kept)
     names, folder = datasets or DATASETS, data_folder(data)
     if run:
         _print_scores(_rescored(run, retriever, names, folder, order), order, as_json)
+    elif estimate:
+        _estimate(load(retriever, option, device), suite, names, order, folder, as_json)
     elif suite:
         _run_suite(suite, retriever, load(retriever, option, device), order, folder, as_json)
     else:
@@ -77,6 +80,24 @@ def _require_sense(retriever: str, run: Path | None, has_datasets: bool, suite: 
         raise LotteError("--keep-stages needs a retriever with stages, but --run is a ranking without any")
     if suite and (has_datasets or run):
         raise LotteError("--suite names its datasets itself; leave out the datasets and --run")
+
+
+def _require_retriever(estimate: bool, run: Path | None) -> None:
+    if estimate and run:
+        raise LotteError("--estimate is about running a retriever, and --run is a ranking that is there already")
+
+
+def _estimate(system: "Retriever", suite: str, names: Iterable[str], order: "Order", data: Path, as_json: bool) -> None:
+    """Print what running a retriever takes, on a suite or on datasets, those of them that are there."""
+    from leaderboard import catalogue, estimate
+    from leaderboard import suite as suites
+
+    present = set(catalogue.on_disk(data))
+    wanted = [name for name in suites.datasets(suite) if name in present] if suite else names
+    chosen, absent = catalogue.match(wanted, data)
+    if absent:
+        say(f"not in {data}, so left out: {', '.join(absent)}")
+    print_estimate(estimate.evaluation(system, chosen, order), order.out, as_json)
 
 
 def _rescored(run: Path, name: str, names: Iterable[str], data: Path, order: "Order") -> "Record":

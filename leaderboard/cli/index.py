@@ -1,14 +1,24 @@
 """`lotte index`: the command that builds an index, or changes one."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from leaderboard.cli.options import Data, DeviceName, Executor, Options, RetrieverName, data_folder
+from leaderboard.cli.options import (
+    AsJson,
+    Data,
+    DeviceName,
+    EstimateOnly,
+    Executor,
+    Options,
+    RetrieverName,
+    data_folder,
+)
+from leaderboard.cli.output import print_estimate, print_value
 from leaderboard.cli.retriever import find_modules, load
 from lotte.errors import LotteError, UnavailableError
-from lotte.terminal import put
 
 if TYPE_CHECKING:
     from lotte import Corpus
@@ -36,6 +46,8 @@ def index_(
     delete: Annotated[list[str] | None, typer.Option(help="Delete the document with this id; repeatable.")] = None,
     executor: Executor = "local",
     shard: Annotated[str, typer.Option(metavar="i/n", help="Index only this part of the collection.")] = "",
+    estimate: EstimateOnly = False,
+    as_json: AsJson = False,
 ) -> None:
     """Build an index for `lotte search` and `lotte eval --index`.
 
@@ -48,23 +60,43 @@ def index_(
     from retrievers.retriever import Changeable
 
     check_executor(executor)
-    _require_sense(dataset, retriever, collection, bool(add or delete))
+    _require_sense(dataset, retriever, collection, bool(add or delete), estimate)
     system = load(retriever, option, device) if dataset else _maker(out, retriever, option)
-    changes = {} if isinstance(system, Changeable) else {"--add": add, "--delete": delete}
-    if flag := next((flag for flag, value in {**changes, "--shard": shard}.items() if value), ""):
-        raise UnavailableError(
-            f"{flag}: an index of {retriever or 'this kind'} cannot be changed; index the changed collection again"
-        )
+    _require_changeable(system, retriever, {"--add": add, "--delete": delete, "--shard": shard})
+    if dataset and estimate:
+        _estimate(system, dataset, data_folder(data), out, as_json)
+        return
     added = OwnIds(add) if add else None  # an invalid file is reported before anything is written
     if dataset:
         _make(system, dataset, data_folder(data), out, collection)
     if isinstance(system, Changeable) and (add or delete):
         system.change(out, delete=delete or (), add=added)
-    put(out)
+    print_value("out", out, as_json)
 
 
-def _require_sense(dataset: str | None, retriever: str, collection: str, changes: bool) -> None:
+def _require_changeable(system: "Retriever", name: str, changes: Mapping[str, object]) -> None:
+    """Raise UnavailableError for an option that asks for what indexes of this kind cannot do."""
+    from retrievers.retriever import Changeable
+
+    asked = [flag for flag, value in changes.items() if value]
+    if flags := [flag for flag in asked if flag == "--shard" or not isinstance(system, Changeable)]:
+        raise UnavailableError(
+            f"{flags[0]}: an index of {name or 'this kind'} cannot be changed; index the changed collection again"
+        )
+
+
+def _estimate(system: "Retriever", dataset: str, data: Path, out: Path, as_json: bool) -> None:
+    """Print what an index takes."""
+    from leaderboard import catalogue
+    from retrievers import estimate
+
+    print_estimate([estimate.index(system, catalogue.corpus(dataset, data))], out, as_json)
+
+
+def _require_sense(dataset: str | None, retriever: str, collection: str, changes: bool, estimate: bool) -> None:
     """Raise LotteError for options that do not go together."""
+    if estimate and (changes or collection or not dataset):
+        raise LotteError("--estimate is about indexing a dataset; leave out --add, --delete and --collection")
     if collection and not dataset:
         raise LotteError("--collection needs an index of another program, to be taken over")
     if not dataset and not changes:

@@ -12,7 +12,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from leaderboard.cli import board, build, evaluate, export, index, publish, search, train
+from leaderboard.cli import board, build, doctor, evaluate, export, index, publish, search, train
 from leaderboard.cli.options import AsJson, Data, data_folder
 from leaderboard.cli.output import print_row
 from lotte import extras
@@ -36,6 +36,7 @@ app.command("eval")(evaluate.eval_)
 app.command("index")(index.index_)
 app.command("search")(search.search_)
 app.command()(publish.publish)
+app.command()(doctor.doctor)
 app.add_typer(board.app, name="board")
 app.add_typer(export.app, name="export")
 

@@ -9,6 +9,9 @@ import typer
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object per line.")]
 Data = Annotated[Path | None, typer.Option(help="The folder of datasets; default: $LOTTE_HOME.")]
 Depth = Annotated[int, typer.Option(min=1, help="The number of documents in each ranking.")]
+EstimateOnly = Annotated[
+    bool, typer.Option("--estimate", help="Only estimate time, memory and disk, from a quick measurement.")
+]
 Executor = Annotated[str, typer.Option(help="Where steps run: local or ray.")]
 MadeBy = Annotated[str, typer.Option(help="The index's retriever, if it is module:function: code that you trust.")]
 MadeIndex = Annotated[Path, typer.Argument(help="A folder that `lotte index` wrote.")]

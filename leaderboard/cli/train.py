@@ -3,16 +3,20 @@
 from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from leaderboard.cli.options import AsJson, EstimateOnly
+from leaderboard.cli.output import print_estimate
 from lotte import extras
 from lotte.errors import LotteError
 from lotte.terminal import put, say
 
 if TYPE_CHECKING:
     from lotte import Dataset
+    from retrievers.training.settings import PairRecipe
+    from retrievers.training.steps import PairTraining
 
 
 class System(StrEnum):
@@ -66,6 +70,8 @@ def train(
     settings: Annotated[Settings, typer.Option(help="A named set of settings.")] = Settings.small,
     option: Changes = None,
     step: Annotated[str, typer.Option(help="Stop after this step; `--step list` names them.")] = "",
+    estimate: EstimateOnly = False,
+    as_json: AsJson = False,
 ) -> None:
     """Train a model from pairs of question and passage. If stopped, the same command resumes it.
 
@@ -84,14 +90,31 @@ def train(
 
     if system is System.crossencoder and isinstance(recipe, runs.Recipe):
         recipe, step = replace(recipe, teacher=""), step or "teacher"
-    build = _of_build(from_build, split, community, allow_test, dumps)
-    sets = [*_read(data), *build]
-    training = run.training(recipe, out, sets, say, held_out=_read(held_out), given=examples)
+    sets = [*_read(data), *_of_build(from_build, split, community, allow_test, dumps)]
+    if estimate:
+        _estimate(recipe, sets, _read(held_out), step, out, as_json)
+    else:
+        _train(run.training(recipe, out, sets, say, held_out=_read(held_out), given=examples), step)
+
+
+def _train(training: "PairTraining[Any]", step: str) -> None:
+    """Do the steps of a training, or name them."""
     if step == "list":
         for name in training.steps:
             put(name)
         return
     put(training.all(step))
+
+
+def _estimate(
+    recipe: "PairRecipe", sets: "list[Dataset]", held_out: "list[Dataset]", step: str, out: Path, as_json: bool
+) -> None:
+    """Print what a training takes."""
+    from retrievers.training.estimate import estimate
+
+    if not sets:
+        raise LotteError("--estimate needs the data that is trained on: name its folders, or --from-build")
+    print_estimate(estimate(recipe, sets, held_out=held_out, until=step), out, as_json)
 
 
 def _read(paths: list[Path] | None) -> "list[Dataset]":

@@ -73,7 +73,7 @@ class BuildRequest:
 
 
 @dataclass(frozen=True)
-class _Inputs:
+class Inputs:
     """What there is to build from: the dump of each community of the spec, and those that have none."""
 
     dumps: dict[str, dump.Dump]
@@ -88,7 +88,7 @@ def build(request: BuildRequest, show: Show, say: Callable[[str], None]) -> dict
 
     Raises  a LotteError, in one line; what was finished by then is kept
     """
-    inputs = _inputs(request)
+    inputs = find_inputs(request)
     if (whole := _whole(request, inputs, show)) is not None:
         say(f"{request.out} is already complete: same dumps, spec and seed. Nothing to do.")
         artifact.sweep(request.out)
@@ -120,7 +120,8 @@ def build(request: BuildRequest, show: Show, say: Callable[[str], None]) -> dict
         return record
 
 
-def _inputs(request: BuildRequest) -> _Inputs:
+def find_inputs(request: BuildRequest) -> Inputs:
+    """Return what there is to build from. Raises UnavailableError where it lacks what the spec names."""
     if not request.dumps.is_dir():
         raise UnavailableError(
             f"{request.dumps} is not a folder; --dumps takes one with <site>.7z or <site>/Posts.xml in it"
@@ -137,10 +138,10 @@ def _inputs(request: BuildRequest) -> _Inputs:
             f"{', '.join(missing)}. Put <site>.7z or a folder <site>/ with Posts.xml there"
             + (", or build without them with --allow-missing." if dumps else ".")
         )
-    return _Inputs(dumps, missing)
+    return Inputs(dumps, missing)
 
 
-def _sites(spec: Spec) -> dict[str, str]:
+def sites_of(spec: Spec) -> dict[str, str]:
     """Return host -> community for every name that a link may carry."""
     return {name: site for site in reversed(spec.sites()) for name in reversed(spec.names(site))}
 
@@ -158,7 +159,7 @@ class _Reading:
         return (artifact.meta(self.folder) or {}).get("key") == self.key
 
 
-def _readings(request: BuildRequest, inputs: _Inputs) -> list[_Reading]:
+def _readings(request: BuildRequest, inputs: Inputs) -> list[_Reading]:
     """Return step 1: every community, and GooAQ."""
     options, readings = request.spec.options, []
     for site, its_dump in inputs.dumps.items():
@@ -167,14 +168,14 @@ def _readings(request: BuildRequest, inputs: _Inputs) -> list[_Reading]:
         step = executor.WorkStep(site, its_dump.size, task)
         readings.append(_Reading(step, folder, community.key(its_dump, options)))
     if request.gooaq:
-        sites = _sites(request.spec)
+        sites = sites_of(request.spec)
         task = partial(gooaq.read, request.gooaq, sites, options, request.gooaq_folder)
         step = executor.WorkStep("gooaq", request.gooaq.stat().st_size, task)
         readings.append(_Reading(step, request.gooaq_folder, gooaq.key(request.gooaq, sites, options)))
     return readings
 
 
-def _assembled(request: BuildRequest, inputs: _Inputs, workers: executor.Workers, show: Show) -> dict[str, Any]:
+def _assembled(request: BuildRequest, inputs: Inputs, workers: executor.Workers, show: Show) -> dict[str, Any]:
     """Do steps 2 to 4: from the communities' folders to a whole collection. Returns the manifest."""
     spec, chosen = request.spec, ChosenCounts()
     folders = {site: request.community_folder(site) for site in inputs.dumps}
@@ -302,7 +303,7 @@ def _sweep(out: Path, files: Collection[str]) -> None:
                     folder.rmdir()
 
 
-def _whole(request: BuildRequest, inputs: _Inputs, show: Show) -> dict[str, Any] | None:
+def _whole(request: BuildRequest, inputs: Inputs, show: Show) -> dict[str, Any] | None:
     """Return the manifest if this very build stands at OUT, None if nothing does.
 
     Raises  MismatchError if something else stands there

@@ -11,7 +11,7 @@ from functools import cache, partial
 from math import inf
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -161,7 +161,7 @@ class LateInteraction:
         encoder = self._ready()
         packed_width(encoder.dim, self.bits)
         if len(corpus) > FEW:
-            _announce(self, corpus, path)
+            _announce(self.measure(corpus), len(corpus), path)
         with index_folder.resume_index(path, self, corpus) as (folder, meta):
             if not meta:  # else all was done when a build was stopped, but for moving the folder
                 origin = getattr(corpus, "path", None)
@@ -212,6 +212,20 @@ class LateInteraction:
     def damaged(self, path: Path) -> Iterator[str]:
         """Read all of an index; yield a line for everything that is not as it was written."""
         yield from folders.verify(path)
+
+    def measure(self, corpus: Corpus) -> "Measured":
+        """Return how much disk, memory and time an index takes, by encoding a few documents."""
+        some = range(0, len(corpus), max(1, len(corpus) // 64))
+        texts = [corpus[row].text for row in some]
+        start = perf_counter()
+        self.encoder.docs(texts[:4])  # the first batch pays for what is set up once
+        loaded = perf_counter()
+        lengths = np.diff(pooled(self.encoder.docs(texts), self.pooling).starts) if texts else np.zeros(1)
+        total = (perf_counter() - loaded) / max(1, len(texts)) * len(corpus)
+        plan = build.plan(len(corpus), float(lengths.mean()), self.encoder.dim, self.codec_config)
+        if not self.gpu:  # there, next to nothing
+            total += plan.products / build.assignment_rate(self.encoder.dim) / self.num_threads
+        return Measured(plan, float(lengths.mean()), loaded - start, total)
 
     def _ready(self) -> "Encoder":
         """Return the encoder. Raises UnavailableError before minutes of encoding if a GPU cannot be used."""
@@ -333,25 +347,22 @@ def _encoder(
     return made
 
 
-def _announce(recipe: LateInteraction, corpus: Corpus, path: Path) -> None:
-    """Say how much disk, memory and time an index will take, by encoding a few documents.
+class Measured(NamedTuple):
+    """What an index will take, as a sample of its documents was encoded here and now."""
 
-    Raises  UnavailableError if the disk has not that much left
-    """
-    some = range(0, len(corpus), max(1, len(corpus) // 64))
-    texts = [corpus[row].text for row in some]
-    recipe.encoder.docs(texts[:4])  # the first batch pays for what is set up once
-    start = perf_counter()
-    lengths = np.diff(pooled(recipe.encoder.docs(texts), recipe.pooling).starts) if texts else np.zeros(1)
-    seconds = (perf_counter() - start) / max(1, len(texts))
-    plan = build.plan(len(corpus), float(lengths.mean()), recipe.encoder.dim, recipe.codec_config)
-    total = seconds * len(corpus)  # and next to nothing for what a GPU multiplies
-    if not recipe.gpu:
-        total += plan.products / build.assignment_rate(recipe.encoder.dim) / recipe.num_threads
+    plan: build.Plan
+    tokens: float  # of a document
+    loading: float  # seconds
+    seconds: float  # of encoding and compressing
+
+
+def _announce(measured: Measured, documents: int, path: Path) -> None:
+    """Say how much disk, memory and time an index will take. Raises UnavailableError if the disk has not that much."""
+    plan = measured.plan
     say(
-        f"{len(corpus):,} documents of about {lengths.mean():.0f} tokens, {plan.centroids:,} centroids: about "
+        f"{documents:,} documents of about {measured.tokens:.0f} tokens, {plan.centroids:,} centroids: about "
         f"{plan.disk / 1e6:,.0f} MB on disk ({plan.scratch / 1e6:,.0f} MB more while it is built), "
-        f"{plan.memory / 1e6:,.0f} MB of memory beside the model, {clock(total)}"
+        f"{plan.memory / 1e6:,.0f} MB of memory beside the model, {clock(measured.seconds)}"
     )
     parent = next(folder for folder in (path.resolve().parent, *path.resolve().parents) if folder.exists())
     if (free := shutil.disk_usage(parent).free) < plan.disk + plan.scratch:
