@@ -36,42 +36,59 @@ def taken_out(text: str, inline: str) -> tuple[str, list[str]]:
     >>> taken_out("so $a_1 + a_2$, `$x$`", "$")
     ('so @@0@@, `$x$`', ['$a_1 + a_2$'])
     """
-    tokens, formulas = re.split(_TOKEN, text), []
-    begin = last = None
-    end, depth = "", 0
+    search = _Search(_TOKEN.split(text), inline)
+    search.run()
+    return "".join(search.tokens), search.formulas
 
-    def take(first: int, behind: int) -> None:
-        formulas.append("".join(tokens[first : behind + 1]))
-        tokens[first : behind + 1] = [f"@@{len(formulas) - 1}@@", *[""] * (behind - first)]
 
-    at = 1
-    while at < len(tokens):
-        token = tokens[at]
-        if token.startswith("@@"):  # it looks like a mark, so it becomes one
-            take(at, at)
-        elif begin is None:
-            if token in (inline, "$$") or token[1:6].lower() == "begin" or token.startswith("`"):
-                begin, end = at, "\\end" + token[6:] if token[1:6].lower() == "begin" else token
-                last, depth = (at, -1) if token.startswith("`") else (None, 0)  # code: braces mean nothing
-        elif token == end:
-            if depth > 0:
-                last = at
-            else:
-                if not depth:
-                    take(begin, at)
-                begin = last = None
-        elif token.count("\n") > 1 or at + 2 >= len(tokens):
-            if last is not None:
-                at = last
-                if depth >= 0:
-                    take(begin, at)
-            begin = last = None
-        elif depth >= 0:
-            depth += (token == "{") - (token == "}" and depth > 0)
-        at += 2
-    if begin is not None and last is not None and depth >= 0:
-        take(begin, last)
-    return "".join(tokens), formulas
+class _Search:
+    """Every other token is a delimiter, a brace, a line break, or what looks like a mark."""
+
+    def __init__(self, tokens: list[str], inline: str) -> None:
+        self.tokens, self.formulas, self._inline = tokens, list[str](), inline
+        self._begin = 0  # the token where a formula or code begins, 0 outside
+        self._last = 0  # where it may end, should its braces never balance
+        self._end, self._depth = "", 0
+
+    def run(self) -> None:
+        at = 1
+        while at < len(self.tokens):
+            token = self.tokens[at]
+            if token.startswith("@@"):
+                self._take(at, at)
+            elif not self._begin:
+                self._open(at, token)
+            elif token == self._end and self._depth > 0:
+                self._last = at
+            elif token == self._end:
+                if not self._depth:
+                    self._take(self._begin, at)
+                self._begin = self._last = 0
+            elif token.count("\n") > 1 or at + 2 >= len(self.tokens):
+                at = self._give_up(at)
+            elif self._depth >= 0:
+                self._depth += (token == "{") - (token == "}" and self._depth > 0)
+            at += 2
+        self._give_up(at)
+
+    def _open(self, at: int, token: str) -> None:
+        is_code, is_block = token.startswith("`"), token[1:6].lower() == "begin"
+        if is_code or is_block or token in (self._inline, "$$"):
+            self._begin, self._end = at, "\\end" + token[6:] if is_block else token
+            self._last, self._depth = (at, -1) if is_code else (0, 0)  # in code braces mean nothing
+
+    def _give_up(self, at: int) -> int:
+        """End without an end. Returns the token behind which the search goes on."""
+        if self._begin and self._last:
+            at = self._last
+            if self._depth >= 0:
+                self._take(self._begin, at)
+        self._begin = self._last = 0
+        return at
+
+    def _take(self, first: int, last: int) -> None:
+        self.formulas.append("".join(self.tokens[first : last + 1]))
+        self.tokens[first : last + 1] = [f"@@{len(self.formulas) - 1}@@", *[""] * (last - first)]
 
 
 def put_back(html: str, formulas: list[str]) -> str:
