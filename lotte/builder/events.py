@@ -112,7 +112,7 @@ class Sums:
         self._table = _Table(3, _sums)
         self._posts = array("q")
         self._codes = array("q")  # what was added last, one number each: it is millions of times
-        self._found = 0, (0, 0)  # the post that was asked for last
+        self._found: tuple[int | None, tuple[int, int]] = None, (0, 0)  # of the post that was asked for last
 
     def add(self, post_id: int, is_down: bool, is_later: bool) -> None:
         """Add one up or down to a post."""

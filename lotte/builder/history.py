@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from lotte.builder import formulas
 from lotte.builder.counts import CommunityCounts
 from lotte.builder.dump import Dump
 from lotte.builder.events import Firsts, Ints, Newest, Sums
@@ -64,6 +65,7 @@ class Past:
     def __init__(self, day: str, scratch: Path, names: tuple[str, ...] = ()) -> None:
         self.day = day.encode()
         self._sites = dict.fromkeys(names, names[0]) if names else {}
+        self._formula = formulas.delimiter(names)
         self._scratch, self._size = scratch, 0
         self._file = scratch.open("wb", buffering=1 << 20)
         self._texts, self._titles, self._begun = Newest(), Newest(), Firsts()
@@ -162,7 +164,7 @@ class Past:
         self._old_texts += 1
         # a post that nobody edits keeps the HTML of its last edit; the switch to CommonMark rendered all anew
         day = self.day if self.day.decode() >= COMMONMARK_SINCE else _spelled(newest[0])
-        return rendered(self._text(newest), day[:10].decode(), self._title_behind)
+        return rendered(self._text(newest), day[:10].decode(), self._title_behind, self._formula)
 
     def title(self, post_id: int) -> str | None:
         """Return the title of the post if it was changed later, None if the dump's is right."""

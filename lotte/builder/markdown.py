@@ -17,6 +17,7 @@ its source:
   9 in both: `>!` is a quotation whose exclamation mark is not shown; `[tag:x]` shows x         [HELP]
  10 in both: of HTML a short list of tags is kept, every other tag goes and its content stays   [HTML]
  11 in both: a bare link to a question of the site shows the question's title                   [SEEN]
+ 12 in both: a formula is no Markdown, on sites that have formulas (formulas.py)
 
   MS     github.com/StackExchange/MarkdownSharp, the sites' renderer, with AutoHyperlink, StrictBoldItalic and
          AsteriskIntraWordEmphasis on and LinkEmails off
@@ -37,6 +38,8 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any
 
+from lotte.builder import formulas
+
 COMMONMARK_SINCE = "2020-06-01"
 FENCES_SINCE = "2019-01-01"
 
@@ -49,14 +52,16 @@ _SITES_TAG = re.compile(r"\[(?:meta-)?tag:([^\[\]\s<>]+)\]")
 _CODE = re.compile(r"(<code>.*?</code>)", re.S)
 
 
-def rendered(markdown: str, day: str, titles: Titles = lambda url: None) -> str:
+def rendered(markdown: str, day: str, titles: Titles = lambda url: None, formula: str = "") -> str:
     """Return the HTML of a text as the sites rendered it on a day, without what nobody reads.
 
-    titles  what a bare link shows, None for its address
+    titles   what a bare link shows, None for its address
+    formula  what begins a formula on the site, "" if there are none
 
     >>> rendered("##Two\\n1) *ways*", "2016-09-01"), rendered("##Two\\n1) *ways*", "2020-09-01")
     ('<h2>Two</h2>\\n\\n<p>1) <em>ways</em></p>\\n', '<p>##Two</p>\\n<ol>\\n<li><em>ways</em></li>\\n</ol>\\n')
     """
+    markdown, taken = formulas.taken_out(markdown, formula) if formula else (markdown, [])
     if day >= COMMONMARK_SINCE:
         html = _commonmark(markdown, titles)
     else:
@@ -65,7 +70,8 @@ def rendered(markdown: str, day: str, titles: Titles = lambda url: None) -> str:
         parts = _CODE.split(html)
         parts[::2] = (_SITES_TAG.sub(r"\1", part) for part in parts[::2])
         html = "".join(parts)
-    return _TAG.sub(lambda tag: tag[0] if _IS_KEPT(tag[0]) else "", html)
+    html = _TAG.sub(lambda tag: tag[0] if _IS_KEPT(tag[0]) else "", html)
+    return formulas.put_back(html, taken) if taken else html
 
 
 @cache

@@ -10,7 +10,7 @@ from places import DUMPS, HOUSE
 from lotte.builder import community, dump, history
 from lotte.builder.spec import BuildOptions
 from lotte.builder.xml_rows import XmlRows
-from lotte.errors import UnavailableError
+from lotte.errors import CorruptFileError, UnavailableError
 
 SHARED = HOUSE.parent / "shared" / "data" / "stackexchange"
 HOMELAB = "homelab.stackexchange.example"
@@ -190,7 +190,9 @@ def test_the_dump_of_2020_as_of_2016_is_the_dump_of_2016(tmp_path):
 @pytest.mark.parametrize("options", [{}, {"as_of_texts": "current"}, {"include_accepted": True, "closed": "drop"}])
 @pytest.mark.parametrize("day", ["2005-01-01", "2015-06-01"])
 @pytest.mark.parametrize("empty", ["", "Posts.xml", "Votes.xml", "PostHistory.xml"])
-def test_a_day_before_the_first_post_and_tables_without_rows_leave_a_community_without_passages(empty, day, options, tmp_path):
+def test_a_day_before_the_first_post_and_tables_without_rows_leave_a_community_without_passages(
+    empty, day, options, tmp_path
+):
     site = tmp_path / "x.example.com"
     site.mkdir()
     tables = {
@@ -208,3 +210,93 @@ def test_a_day_before_the_first_post_and_tables_without_rows_leave_a_community_w
     meta = community.artifact.meta(tmp_path / "out")
     assert meta["counts"]["passages"] == int(has_passages)
     assert (f"no passages: nothing that could be one was there on {day}" in meta["notes"]) is not has_passages
+
+
+DAYS = [f"2015-01-{day:02}" for day in range(1, 9)]
+
+
+def small_dump(folder: Path, **changed: list[str]) -> dump.Dump:
+    """Write a question and seven answers, one a day, each with a vote and a revision, and the tables that are given."""
+    rows = {
+        "Posts": [
+            f'<row Id="{post}" PostTypeId="{1 if post == 1 else 2}" {"" if post == 1 else "ParentId=" + chr(34) + "1" + chr(34)} '
+            f'CreationDate="{day}T10:00:00.000" Score="1" Body="red {post}" Title="t" />'
+            for post, day in enumerate(DAYS, 1)
+        ],
+        "Votes": [vote(post, post, 2, day) for post, day in enumerate(DAYS, 1)],
+        "PostHistory": [revision(post, 2, post, day, f"red {post}") for post, day in enumerate(DAYS, 1)],
+    } | changed
+    site = folder / "x.example.com"
+    site.mkdir()
+    for name, of_table in rows.items():
+        (site / f"{name}.xml").write_text(f"<{name.lower()}>{''.join(of_table)}</{name.lower()}>")
+    found = dump.find(folder, ["x.example.com"])
+    assert found
+    return found
+
+
+def told(tmp_path: Path, day: str = "2015-01-08", **changed: list[str]) -> dict:
+    """What meta.json says of such a dump as of a day."""
+    community.build(small_dump(tmp_path, **changed), BuildOptions(as_of=day), tmp_path / "out")
+    return community.artifact.meta(tmp_path / "out")
+
+
+def test_a_whole_dump_leaves_no_note(tmp_path):
+    meta = told(tmp_path)
+    assert (meta["notes"], meta["counts"]["passages"]) == (
+        ["no Users.xml: authors are named by their link, not by their name"],
+        7,
+    )
+
+
+def test_a_day_after_the_dump_is_told(tmp_path):
+    assert (
+        "2015-01-09 is after the dump's last day, 2015-01-08: what came later is not in it"
+        in told(tmp_path, "2015-01-09")["notes"]
+    )
+
+
+def test_gaps_in_the_history_are_told_and_texts_that_are_newer_for_them_counted(tmp_path):
+    rows = [revision(post, 2, post, day, f"red {post}") for post, day in enumerate(DAYS, 1) if post != 3]
+    meta = told(tmp_path, PostHistory=[*rows, revision(99, 5, 3, "2016-01-01", "blue")])
+    assert "gaps in the history: 1 of 8 posts lack a first revision of their day" in meta["notes"]
+    assert "1 texts are newer than 2015-01-08: the history has no older ones" in meta["notes"]
+    assert (meta["counts"]["newer_texts"], meta["counts"]["old_texts"], meta["counts"]["passages"]) == (1, 0, 7)
+
+
+def test_an_older_revision_that_was_rendered_is_counted(tmp_path):
+    rows = [revision(post, 2, post, day, f"red {post}") for post, day in enumerate(DAYS, 1)]
+    meta = told(tmp_path, PostHistory=[*rows, revision(99, 5, 3, "2016-01-01", "blue")])
+    assert meta["counts"]["old_texts"] == 1
+
+
+@pytest.mark.parametrize(
+    "others", [[(post, "2012-05-05") for post in range(1, 9)], [(post, "2015-01-01") for post in range(501, 509)]]
+)
+def test_the_history_of_another_site_is_one_line(others, tmp_path):
+    rows = [revision(at, 2, post, day, "of others") for at, (post, day) in enumerate(others)]
+    with pytest.raises(CorruptFileError, match=r"PostHistory.xml tells of other posts than Posts.xml has: the first revision is of "
+                       r"the day of the post for [01] of 8 posts\. Take both from one dump\."):  # fmt: skip
+        told(tmp_path, PostHistory=rows)
+
+
+def test_votes_of_another_site_are_told(tmp_path):
+    meta = told(tmp_path, Votes=[vote(at, at + 100, 2, "2012-01-01") for at in range(8)])
+    assert any(note.startswith("the votes of 8 of 8 posts do not add up to their score") for note in meta["notes"])
+
+
+@pytest.mark.parametrize("date", ["", 'CreationDate="" ', 'CreationDate="soon" ', 'CreationDate="20150101" '])
+def test_a_vote_without_a_date_is_a_bad_row_and_many_are_the_files_fault(date, tmp_path):
+    undated = [f'<row Id="{at}" PostId="{at}" VoteTypeId="2" {date}/>' for at in (1, 2)]
+    (tmp_path / "one").mkdir()
+    dated = [vote(post, post, 2, day) for post, day in enumerate(DAYS, 1) if post > 1]
+    meta = told(tmp_path / "one", Votes=[undated[0], *dated])
+    assert meta["counts"]["bad_rows"] == 1 and "x.example.com/Votes.xml:1: " in meta["bad"][0]
+    with pytest.raises(CorruptFileError, match="2 of 2 rows are bad"):
+        told(tmp_path, Votes=undated)
+
+
+def test_a_question_deleted_on_the_day_is_counted_and_its_answers_are_no_passages(tmp_path):
+    rows = [revision(post, 2, post, day, f"red {post}") for post, day in enumerate(DAYS, 1)]
+    meta = told(tmp_path, PostHistory=[*rows, revision(98, 12, 1, "2015-01-08"), revision(99, 13, 1, "2015-02-01")])
+    assert (meta["counts"]["deleted_then"], meta["counts"]["passages"]) == (1, 0)
