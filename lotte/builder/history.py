@@ -24,7 +24,8 @@ Ints = npt.NDArray[np.int64]
 
 # PostHistoryTypeId and VoteTypeId; source: "Database schema documentation", meta.stackexchange.com/q/2677
 _TITLES, _BODIES, _CLOSED, _REOPENED = (b"1", b"4", b"7"), (b"2", b"5", b"8"), b"10", b"11"
-_ACCEPTED, _UP, _DOWN = b"1", b"2", b"3"
+_ACCEPTED = b"1"
+POINTS = {b"2": 1, b"3": -1}  # the votes that make a score; source: as above
 
 _ID, _POST, _CREATED, _TEXT = b" Id=", b" PostId=", b" CreationDate=", b" Text="
 
@@ -124,9 +125,9 @@ class Past:
     def _vote(self, post_id: int, kind: bytes, created: bytes, vote_id: int) -> None:
         if self.is_later(created):
             return
-        if kind in (_UP, _DOWN):
+        if kind in POINTS:
             self._votes.append(post_id)
-            self._votes.append(1 if kind == _UP else -1)
+            self._votes.append(POINTS[kind])
         elif kind == _ACCEPTED:
             self._acceptances.add(post_id, _ms(created), vote_id, 0, 0)
 
