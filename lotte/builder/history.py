@@ -24,6 +24,7 @@ Ints = npt.NDArray[np.int64]
 
 # PostHistoryTypeId and VoteTypeId; source: "Database schema documentation", meta.stackexchange.com/q/2677
 _TITLES, _BODIES, _CLOSED, _REOPENED = (b"1", b"4", b"7"), (b"2", b"5", b"8"), b"10", b"11"
+TITLE_EDITS, BODY_EDITS = _TITLES[1:], _BODIES[1:]  # the first of each is how a post was asked
 _ACCEPTED = b"1"
 POINTS = {b"2": 1, b"3": -1}  # the votes that make a score; source: as above
 

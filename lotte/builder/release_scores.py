@@ -7,7 +7,7 @@ RELEASE is one of
 """
 
 from array import array
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import date
@@ -31,7 +31,7 @@ VOTES = "Votes.xml"
 _ARCHIVES = (".7z", ".zip")
 _ID, _TYPE, _SCORE, _CREATED = b" Id=", b" PostTypeId=", b" Score=", b" CreationDate="
 _POST, _VOTE = b" PostId=", b" VoteTypeId="
-_1970 = date(1970, 1, 1).toordinal()
+EPOCH = date(1970, 1, 1).toordinal()  # day 0
 _KNOWN_BY = 500  # posts by which the community of an older dump is found
 _MAX_BAD = 0.01  # share of bad rows, as max_bad_share of a build
 
@@ -64,12 +64,9 @@ def read(path: Path) -> list[ReleaseScores]:
     if not path.exists():
         raise absent(path, "; a release is a metadata.jsonl, a folder with one, or an older Posts.xml")
     if files := _metadata_files(path):
-        by_site: dict[str, ReleaseScores] = {}
-        for file in files:
-            _read_metadata(file, by_site)
-        if not by_site:
+        if not (found := scores_in(files)):
             raise UnavailableError(f"{path} names no post, so it has no scores to be dated by")
-        return list(by_site.values())
+        return found
     return [_read_posts(_older_dump(path))]
 
 
@@ -143,6 +140,14 @@ def _metadata_files(path: Path) -> list[Path]:
     return [file for file in files if file.parent.parent.name != spec.POOLED] or files
 
 
+def scores_in(files: Iterable[Path]) -> list[ReleaseScores]:
+    """Return the scores of each community in some files of metadata. Raises CorruptFileError for a line without."""
+    by_site: dict[str, ReleaseScores] = {}
+    for file in files:
+        _read_metadata(file, by_site)
+    return list(by_site.values())
+
+
 def _read_metadata(path: Path, by_site: dict[str, ReleaseScores]) -> None:
     for number, line in objects(path):
         where = f"{path}:{number}"
@@ -209,6 +214,20 @@ def _is_dump(path: Path) -> bool:
     return not path.is_dir() or any(file.name.lower().startswith("posts.xml") for file in path.iterdir())
 
 
+def read_table(found: dump.Dump, table: str, take: Callable[[XmlRow], None]) -> None:
+    """Hand on every row of a table. One for which KeyError or ValueError is raised is bad.
+
+    Raises  CorruptFileError if too many are bad
+    """
+    for row, rows in _rows(found, table):
+        try:
+            take(row)
+        except KeyError as error:
+            rows.refuse(f"a row without {error.args[0].decode().strip(' =')}")
+        except ValueError as error:
+            rows.refuse(str(error)[:100])
+
+
 def _rows(found: dump.Dump, table: str) -> Iterator[tuple[XmlRow, XmlRows]]:
     """Give the rows of a table, with what counts the bad ones. Raises CorruptFileError if those are too many."""
     for _, blocks in found.read([table], lambda used: None):
@@ -223,7 +242,7 @@ def _posts_of(found: dump.Dump) -> Iterator[tuple[int, int, int]]:
     for row, rows in _rows(found, dump.POSTS):
         if row.get(_TYPE) in (b"1", b"2"):
             try:
-                yield whole(row[_ID]), _day(row[_CREATED][:10]), whole(row[_SCORE])
+                yield whole(row[_ID]), day_of(row[_CREATED][:10]), whole(row[_SCORE])
             except KeyError as error:
                 rows.refuse(f"a post without {error.args[0].decode().strip(' =')}")
             except ValueError as error:
@@ -267,18 +286,16 @@ def _votes(found: dump.Dump) -> tuple[Ints, Ints, Ints]:
     """Return the post, the day and the worth of each vote that makes a score."""
     numbers = array("q")
     undated = 0
-    for row, rows in _rows(found, VOTES):
-        if not (worth := POINTS.get(row.get(_VOTE, b""))):
-            continue
-        if not row.get(_CREATED):
-            undated += 1
-            continue
-        try:
-            numbers.extend((whole(row[_POST]), _day(row[_CREATED][:10]), worth))
-        except KeyError:
-            rows.refuse("a vote without PostId")
-        except ValueError as error:
-            rows.refuse(str(error)[:100])
+
+    def take(row: XmlRow) -> None:
+        nonlocal undated
+        if worth := POINTS.get(row.get(_VOTE, b"")):
+            if row.get(_CREATED):
+                numbers.extend((whole(row[_POST]), day_of(row[_CREATED][:10]), worth))
+            else:
+                undated += 1
+
+    read_table(found, VOTES, take)
     votes = np.frombuffer(numbers, dtype=np.int64).reshape(-1, 3)
     if undated > _MAX_BAD * (undated + len(votes)):
         raise UnavailableError(
@@ -291,9 +308,9 @@ def _votes(found: dump.Dump) -> tuple[Ints, Ints, Ints]:
 
 
 @cache
-def _day(created: bytes) -> int:
+def day_of(created: bytes) -> int:
     """Return the day of a time as dumps spell it, in days since 1970."""
     try:
-        return date.fromisoformat(created[:10].decode("ascii")).toordinal() - _1970
+        return date.fromisoformat(created[:10].decode("ascii")).toordinal() - EPOCH
     except ValueError:
         raise ValueError(f"CreationDate is {created[:20]!r}") from None
