@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from leaderboard.cli import drift
 from leaderboard.cli.options import AsJson, Executor, data_folder
 from leaderboard.cli.output import print_rows, print_value
 from leaderboard.cli.retriever import find_modules
@@ -129,6 +130,16 @@ def check(
     retriever: Annotated[
         str, typer.Option(help="Who made the index, if it was module:function: code that you trust, to open it with.")
     ] = "",
+    against: Annotated[
+        Path | None, typer.Option(help="A later build, or a release: tell the drift, with causes.")
+    ] = None,
+    dumps: Annotated[
+        Path | None, typer.Option(help="Dumps of its day, for causes that the builds do not tell.")
+    ] = None,
+    score: Annotated[
+        list[str] | None, typer.Option(metavar="SYSTEM", help='Score it on both: bm25, "bm25 k1=1.2"; repeatable.')
+    ] = None,
+    page: Annotated[Path | None, typer.Option(help="Write the drift as a page with pictures: a .html.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Check a build, an index, a checkpoint or records against what they say of themselves, to the byte; or two builds.
@@ -138,10 +149,18 @@ def check(
     lotte check checkpoint            the same, of what `lotte train` wrote
     lotte check results               the same, of records and the runs beside them; `lotte board verify` does more
     lotte check lotte-2021 lotte      passages, questions and answers lost, added, changed, by community
+    lotte check lotte-2021 --against lotte --dumps ~/dumps --score bm25     the same one by one, and why; and the scores
     """
     from leaderboard import whole
     from lotte.builder import diff
 
+    if against is not None:
+        if other is not None:
+            raise LotteError(f"{other} and --against {against} are two builds to hold beside {folder}; leave out one")
+        drift.print_drift(folder, against, dumps, score or (), page, as_json)
+        return
+    if dumps or score or page:
+        raise LotteError("--dumps, --score and --page belong to --against, which names the build to hold beside it")
     if other is not None:
         print_rows([row._asdict() for row in diff.compare(folder, other)], as_json, number=str)
         return
