@@ -130,16 +130,10 @@ def check(
     retriever: Annotated[
         str, typer.Option(help="Who made the index, if it was module:function: code that you trust, to open it with.")
     ] = "",
-    against: Annotated[
-        Path | None, typer.Option(help="A later build, or a release: tell the drift, with causes.")
-    ] = None,
-    dumps: Annotated[
-        Path | None, typer.Option(help="Dumps of its day, for causes that the builds do not tell.")
-    ] = None,
-    score: Annotated[
-        list[str] | None, typer.Option(metavar="SYSTEM", help='Score it on both: bm25, "bm25 k1=1.2"; repeatable.')
-    ] = None,
-    page: Annotated[Path | None, typer.Option(help="Write the drift as a page with pictures: a .html.")] = None,
+    against: drift.Against = None,
+    dumps: drift.LaterDumps = None,
+    score: drift.Scored = None,
+    page: drift.Page = None,
     as_json: AsJson = False,
 ) -> None:
     """Check a build, an index, a checkpoint or records against what they say of themselves, to the byte; or two builds.
@@ -151,20 +145,25 @@ def check(
     lotte check lotte-2021 lotte      passages, questions and answers lost, added, changed, by community
     lotte check lotte-2021 --against lotte --dumps ~/dumps --score bm25     the same one by one, and why; and the scores
     """
-    from leaderboard import whole
-    from lotte.builder import diff
-
     if against is not None:
         if other is not None:
             raise LotteError(f"{other} and --against {against} are two builds to hold beside {folder}; leave out one")
         drift.print_drift(folder, against, dumps, score or (), page, as_json)
-        return
-    if dumps or score or page:
+    elif dumps or score or page:
         raise LotteError("--dumps, --score and --page belong to --against, which names the build to hold beside it")
-    if other is not None:
+    elif other is not None:
+        from lotte.builder import diff
+
         print_rows([row._asdict() for row in diff.compare(folder, other)], as_json, number=str)
-        return
-    find_modules(retriever)
+    else:
+        find_modules(retriever)
+        _check_one(folder, retriever, as_json)
+
+
+def _check_one(folder: Path, retriever: str, as_json: bool) -> None:
+    """Print what is not as it was written."""
+    from leaderboard import whole
+
     checked, count = whole.look(folder, retriever, say), 0
     for line in checked.differences:
         count += 1

@@ -20,6 +20,12 @@ if TYPE_CHECKING:
     from lotte.builder.release_scores import Dated, ReleaseScores
 
 ALL = "all"  # communities together
+Against = Annotated[Path | None, typer.Option(help="A later build, or a release: tell the drift, with causes.")]
+LaterDumps = Annotated[Path | None, typer.Option(help="Dumps of its day, for causes that the builds do not tell.")]
+Scored = Annotated[
+    list[str] | None, typer.Option(metavar="SYSTEM", help='Score it on both: bm25, "bm25 k1=1.2"; repeatable.')
+]
+Page = Annotated[Path | None, typer.Option(help="Write the drift as a page with pictures: a .html.")]
 
 
 def date(
@@ -51,19 +57,21 @@ def date(
         days = dating.together([days for _, _, days in found])
         rows.append(_row(ALL, [dated for _, dated, _ in found], days))
         series.append((ALL, days))
-    if as_json:
-        for row, (_, days) in zip(rows, series, strict=True):
-            put(row | {"days": days.around()}, as_json=True)
-    else:
-        print_rows(rows, as_json, number=str)
+    told = [row | {"days": days.around()} for row, (_, days) in zip(rows, series, strict=True)] if as_json else rows
+    print_rows(told, as_json, number=str)
+    _say_doubts(rows)
+    if plot:
+        dating.plot(series, plot)
+        say(f"{plot}: the likelihood of every day")
+
+
+def _say_doubts(rows: list[dict[str, Any]]) -> None:
+    """Say where a day that was found should not be believed at once."""
     for row in rows:
         if row["ends"] == row["high"]:
             say(f"{row['site']}: {row['high']} is the last day of the dump; the release may be newer than that")
         if row["same"] < row["posts"] / 2:
             say(f"{row['site']}: less than half of the scores are those of any day; is it the same community?")
-    if plot:
-        dating.plot(series, plot)
-        say(f"{plot}: the likelihood of every day")
 
 
 def _with_dumps(releases: "list[ReleaseScores]", dumps: Path, path: Path) -> "list[tuple[ReleaseScores, Any]]":

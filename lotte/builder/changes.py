@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from difflib import SequenceMatcher
 from typing import Any
 
-from lotte.builder.diff import UNKNOWN_SITE, Asked, BuildPart
+from lotte.builder.diff import UNKNOWN_SITE, BuildPart, PartQuestion
 
 LOST, ADDED, EDITED = "lost", "added", "edited"
 PASSAGES, JUDGMENTS = "passages", "judgments"
@@ -180,7 +180,7 @@ class _Match:
     def _partners(self, part: BuildPart) -> list[int]:
         return self.new_of if part is self.old else self.old_of
 
-    def page(self, part: BuildPart, asked: Asked) -> Any:
+    def page(self, part: BuildPart, asked: PartQuestion) -> Any:
         """Return the page of a question, by what its own build or the other says of its answers; None if nothing."""
         for row in asked.rows:
             if (page := part.pages.get(row)) is not None:
@@ -270,19 +270,21 @@ def _questions(match: _Match, found: PartChanges, kind: str, at_passage: dict[tu
                 found.changes.append(Change(site, JUDGMENTS, change, row, match.post(part, row)[1], because=question))
 
 
-def _paired(match: _Match, kind: str) -> tuple[list[tuple[Asked, Asked]], list[Asked], list[Asked]]:
+def _paired(
+    match: _Match, kind: str
+) -> tuple[list[tuple[PartQuestion, PartQuestion]], list[PartQuestion], list[PartQuestion]]:
     """Return the questions that both have, those that only the first has, and those that only the second has."""
     left = [asked for asked in match.old.asked if asked.kind == kind]
     rest = [asked for asked in match.new.asked if asked.kind == kind]
-    pairs: list[tuple[Asked, Asked]] = []
+    pairs: list[tuple[PartQuestion, PartQuestion]] = []
     for key in (
         _key,
         lambda match, part, asked: _plain(asked.query),
     ):  # by words only what no page has brought together
-        waiting: dict[Any, deque[Asked]] = defaultdict(deque)
+        waiting: dict[Any, deque[PartQuestion]] = defaultdict(deque)
         for asked in rest:
             waiting[key(match, match.new, asked)].append(asked)
-        lost: list[Asked] = []
+        lost: list[PartQuestion] = []
         for asked in left:
             queue = waiting.get(key(match, match.old, asked))
             if queue:
@@ -293,7 +295,7 @@ def _paired(match: _Match, kind: str) -> tuple[list[tuple[Asked, Asked]], list[A
     return pairs, left, rest
 
 
-def _key(match: _Match, part: BuildPart, asked: Asked) -> Any:
+def _key(match: _Match, part: BuildPart, asked: PartQuestion) -> Any:
     page = match.page(part, asked)
     site, _ = match.post(part, asked.rows[0])
     if page is None:

@@ -69,7 +69,7 @@ def _row(part: str, site: str, what: str, old: Mapping[Any, Any], new: Mapping[A
     return Difference(part, site, what, len(both) - changed, lost, added, changed)
 
 
-class Asked(NamedTuple):
+class PartQuestion(NamedTuple):
     """A question and the rows of the passages that answer it."""
 
     kind: str  # "search" or "forum"
@@ -139,7 +139,7 @@ class BuildPart:
                 pages |= dict.fromkeys(pids, integer(line.get("question_id"), "question_id", where))
         return pages
 
-    def _questions(self, kind: str) -> Iterator[Asked]:
+    def _questions(self, kind: str) -> Iterator[PartQuestion]:
         path = self.folder / f"qas.{kind}.jsonl"
         for number, line in objects(path):
             pids, query, url = rows(line, "answer_pids", len(self.hashes)), line.get("query"), line.get("url", "")
@@ -148,7 +148,7 @@ class BuildPart:
                     f"{path}:{number}: expected query and answer_pids of passages that are there, "
                     f"found {str(line)[:60]}"
                 )
-            yield Asked(kind, str(line.get("qid")), query, url, pids)
+            yield PartQuestion(kind, str(line.get("qid")), query, url, pids)
 
 
 def part_in(folder: Path) -> BuildPart | None:
