@@ -69,6 +69,7 @@ def _environment() -> "Environment":
         "plain": plain,
         "date": lambda value: str(value)[:16].replace("T", " "),
         "script_json": lambda value: Markup(script_json(value)),  # no character of markup is left
+        "css": Markup,  # of our own, in a page that is one file
     }
     environment.globals |= {"seen": table.SEEN, "page_of": table.page_of}
     return environment

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from leaderboard.cli import drift
 from leaderboard.cli.options import AsJson, EstimateOnly, Executor, MadeBy, data_folder
 from leaderboard.cli.output import print_estimate, print_rows, print_value
 from leaderboard.cli.retriever import find_modules
@@ -136,6 +137,10 @@ def check(
     folder: Annotated[Path, typer.Argument(help="A build, an index, a checkpoint, a record, or a folder of records.")],
     other: Annotated[Path | None, typer.Argument(help="Another build, or a release, to compare it with.")] = None,
     retriever: MadeBy = "",
+    against: drift.Against = None,
+    dumps: drift.LaterDumps = None,
+    score: drift.Scored = None,
+    page: drift.Page = None,
     as_json: AsJson = False,
 ) -> None:
     """Check a build, an index, a checkpoint or records against their stored hashes; or compare two builds.
@@ -145,14 +150,27 @@ def check(
     lotte check checkpoint            the same, of what `lotte train` wrote
     lotte check results               the same, of records and the runs beside them; `lotte board verify` does more
     lotte check lotte-2021 lotte      passages, questions and answers lost, added, changed, by community
+    lotte check lotte-2021 --against lotte --dumps ~/dumps --score bm25     the same one by one, and why; and the scores
     """
-    from leaderboard import whole
-    from lotte.builder import diff
+    if against is not None:
+        if other is not None:
+            raise LotteError(f"{other} and --against {against} are two builds to hold beside {folder}; leave out one")
+        drift.print_drift(folder, against, dumps, score or (), page, as_json)
+    elif dumps or score or page:
+        raise LotteError("--dumps, --score and --page belong to --against, which names the build to hold beside it")
+    elif other is not None:
+        from lotte.builder import diff
 
-    if other is not None:
         print_rows([row._asdict() for row in diff.compare(folder, other)], as_json, number=str)
-        return
-    find_modules(retriever)
+    else:
+        find_modules(retriever)
+        _check_one(folder, retriever, as_json)
+
+
+def _check_one(folder: Path, retriever: str, as_json: bool) -> None:
+    """Print what is not as it was written."""
+    from leaderboard import whole
+
     checked, count = whole.look(folder, retriever, say), 0
     for line in checked.differences:
         count += 1

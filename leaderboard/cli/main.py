@@ -12,7 +12,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from leaderboard.cli import board, build, doctor, evaluate, export, index, publish, search, train
+from leaderboard.cli import board, build, doctor, drift, evaluate, export, index, publish, search, train
 from leaderboard.cli.options import AsJson, Data, data_folder
 from leaderboard.cli.output import print_row
 from lotte import extras
@@ -30,7 +30,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-for command in (build.demo, build.fetch, build.build, build.check, build.describe, train.train):
+for command in (build.demo, build.fetch, build.build, build.check, drift.date, build.describe, train.train):
     app.command()(command)
 app.command("eval")(evaluate.eval_)
 app.command("index")(index.index_)

@@ -31,7 +31,8 @@ _FIRST_BODY, _TITLES, _BODIES = b"2", (b"1", b"4", b"7"), (b"2", b"5", b"8")
 _CLOSED, _REOPENED, _DELETED, _UNDELETED = b"10", b"11", b"12", b"13"
 _SWITCHES = (_CLOSED, _REOPENED, _DELETED, _UNDELETED)
 _ACCEPTED, _UP, _DOWN = b"1", b"2", b"3"
-_SCORED = (_UP, _DOWN)
+POINTS = {_UP: 1, _DOWN: -1}  # the votes that make a score
+TITLE_EDITS, BODY_EDITS = _TITLES[1:], _BODIES[1:]  # the first of each is how a post was asked
 
 _ID, _POST, _CREATED, _TEXT = b" Id=", b" PostId=", b" CreationDate=", b" Text="
 _FEW = 5  # posts that are too few to tell that a table is of another site
@@ -199,8 +200,8 @@ class Past:
         post_id, kind, created, row_id = whole(row[_POST]), row[b" VoteTypeId="], row[_CREATED], row[_ID]
         if (is_later := self._later_days.get(created[:10])) is None:
             is_later = self._is_later(created)
-        if kind in _SCORED:
-            self._votes.add(post_id, kind == _DOWN, is_later)
+        if kind in POINTS:
+            self._votes.add(post_id, POINTS[kind] < 0, is_later)
         elif kind == _ACCEPTED and not is_later:
             self._acceptances.add(post_id, _moment(created), whole(row_id))
 
