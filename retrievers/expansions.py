@@ -61,7 +61,7 @@ class OwnExpansions:
         first = file.readline()
         if first != self._header and (first.endswith(b"\n") or not self._header.startswith(first)):
             raise MismatchError(
-                f"{self._path} does not begin as expansions of {self._header.decode().strip()} do; it is left "
+                f"{self._path} has expansions by other settings than {self._header.decode().strip()}; it is left "
                 "unchanged: name another file, or use the options it was made with"
             )
         end = whole = len(self._header)  # of the lines that were read, and of the last batch that is whole

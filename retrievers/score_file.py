@@ -54,7 +54,7 @@ class ScoreFile:
             first = file.readline()
             if first != header and not (header.startswith(first) and not first.endswith(b"\n")):
                 raise MismatchError(
-                    f"{path} does not begin as scores of {header.decode().strip()} do; it is left unchanged: name "
+                    f"{path} has other scores than those of {header.decode().strip()}; it is left unchanged: name "
                     "another file"
                 )
             content = first + file.read()

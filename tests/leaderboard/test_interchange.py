@@ -70,7 +70,7 @@ def test_mteb_gets_a_result_of_the_task_with_its_subset(tmp_path, record):
 
 
 def test_other_data_than_the_tasks_go_nowhere(tmp_path, record):
-    with pytest.raises(MismatchError, match="is of other data than MTEB's LoTTE: documents: 4, published 1,694,164"):
+    with pytest.raises(MismatchError, match="has other data than MTEB's LoTTE: documents: 4, published 1,694,164"):
         list(interchange.export([record], "mteb", tmp_path / "out"))
     assert not (tmp_path / "out").exists()
 

@@ -161,8 +161,8 @@ def said_of(found, path):
 def test_a_file_without_a_length_is_not_read_because_an_index_names_it(index, tmp_path, monkeypatch):
     (tmp_path / "endless").touch()
     monkeypatch.setattr("lotte.artifact.sha256", lambda path: pytest.fail(f"{path} was read"))
-    assert said_of(index, tmp_path / "endless") == [f"no texts: the collection of {index.path} is not at "
-                                                    f"{tmp_path / 'endless'} any more"]  # fmt: skip
+    assert said_of(index, tmp_path / "endless") == [f"no texts: the collection of {index.path} is no longer at "
+                                                    f"{tmp_path / 'endless'}"]  # fmt: skip
 
 
 def test_a_long_path_that_an_index_names_is_cut(index):

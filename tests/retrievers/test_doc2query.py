@@ -123,14 +123,14 @@ def test_without_a_name_expansions_stand_in_the_index_and_outlive_a_stop(system,
 def test_a_file_of_other_settings_is_left_as_it_is(system, tmp_path, changed):
     system.index(DOCS, tmp_path / "index")
     before = (tmp_path / "kept.jsonl").read_bytes()
-    with pytest.raises(MismatchError, match=r"kept.jsonl does not begin as expansions of .* do; it is left as it is"):
+    with pytest.raises(MismatchError, match=r"kept.jsonl has expansions by other settings than .*; it is left unchanged"):
         replace(system, **changed).index(DOCS, tmp_path / "other")
     assert (tmp_path / "kept.jsonl").read_bytes() == before
 
 
 def test_expansions_of_another_collection_are_left_as_they_are(system, tmp_path):
     system.index(DOCS, tmp_path / "index")
-    with pytest.raises(MismatchError, match="it is left as it is"):
+    with pytest.raises(MismatchError, match="it is left unchanged"):
         system.index(Docs(DOCS.docs[:3]), tmp_path / "other")
 
 
