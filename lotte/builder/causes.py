@@ -13,8 +13,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from lotte import parquet
-from lotte.builder import dump, history, manifest, spec
+from lotte.builder import dating, dump, history, manifest, spec
 from lotte.builder.changes import ADDED, EDITED, JUDGMENTS, LOST, PASSAGES, Change, PartChanges
 from lotte.builder.release_scores import EPOCH, METADATA, VOTES, day_of, read_table, scores_in
 from lotte.builder.xml_rows import XmlRow, whole
@@ -61,6 +63,10 @@ class BuildFacts:
         for part in parts:
             self._read(folder / part)
 
+    def of_site(self, site: str) -> dict[int, int]:
+        """Return the scores of the posts of a community."""
+        return {post: score for (of, post), score in self.scores.items() if of == site}
+
     def _read(self, part: Path) -> None:
         if (file := part / METADATA).is_file():
             for release in scores_in([file]):
@@ -97,6 +103,7 @@ class Causes:
         self._dumps = dumps
         self.without_dump: list[str] = []  # communities whose dump was looked for in vain
         self._facts: dict[str, DumpFacts] = {}
+        self._days: dict[str, int] = {}  # site -> day of the first build, where it says nothing and its scores do
         self._newest: dict[str, int] = {}  # site -> greatest post id of the first build
         self._sites: tuple[set[str], set[str]] = set(), set()
         rules = [{key: value for key, value in one.options.items() if key not in _DAYS} for one in (before, after)]
@@ -159,17 +166,13 @@ class Causes:
         return VOTED_DOWN if any(worth < 0 for worth in later) else VOTE_LOST
 
     def _of_added(self, site: str, post: int | None, facts: DumpFacts | None) -> str:
-        created = self._created(site, post)
-        if post is not None and (
-            post > self._newest.get(site, post)
-            if created is None or not self.before.day
-            else created > _number(self.before.day)
-        ):
-            return LATER
+        created, day = self._created(site, post), self._known_day(site)
+        if post is not None:
+            newer = post > self._newest.get(site, post) if created is None or day is None else created > day
+            if newer:
+                return LATER
         if post is None or facts is None:
             return UNKNOWN if facts is None else UNEXPLAINED
-        if created is not None and created > self._day_before(site):
-            return LATER
         if facts.has_votes:
             least = int(self.before.options["min_score"])
             then = sum(worth for day, worth in facts.votes[post] if day <= self._day_before(site))
@@ -182,7 +185,7 @@ class Causes:
             return UNKNOWN if facts is None else UNEXPLAINED
         if not facts.has_history:
             return NO_HISTORY
-        first = self._day_before(change.site) + bool(self.before.day)  # the day itself, if that of its newest post
+        first = self._day_before(change.site) + (self._known_day(change.site) is not None)
         until = _number(self.after.day) if self.after.day else facts.last
         return WITH_HISTORY if any(first <= day <= until for day in edits) else WITHOUT_HISTORY
 
@@ -208,12 +211,15 @@ class Causes:
         facts = self._facts.get(site)
         return facts.posts[post][0] if facts and post in facts.posts else None
 
+    def _known_day(self, site: str) -> int | None:
+        """Return the day of the first build, as it says or as its scores do."""
+        return _number(self.before.day) if self.before.day else self._days.get(site)
+
     def _day_before(self, site: str) -> int:
-        """Return the day of the first build: as it says, or else that of its newest post."""
-        if self.before.day:
-            return _number(self.before.day)
-        newest = self._newest.get(site, 0)
-        return self._created(site, newest) or 0
+        """Return the day of the first build, or that of its newest post where nothing else is known."""
+        if (day := self._known_day(site)) is not None:
+            return day
+        return self._created(site, self._newest.get(site, 0)) or 0
 
     def _score(self, facts: DumpFacts, post: int, day: str) -> int:
         if day and facts.has_votes:
@@ -230,9 +236,24 @@ class Causes:
             if site in self._newest:
                 posts.add(self._newest[site])
             if found := dump.find(dumps, spec.read().names(site)):
-                self._facts[site] = _read(found, posts)
+                scores = {} if self.before.day else self.before.of_site(site)
+                self._facts[site] = facts = _read(found, posts | scores.keys())
+                if scores and facts.has_votes and (day := _dated(scores, facts)) is not None:
+                    self._days[site] = day
             else:
                 self.without_dump.append(site)
+
+
+def _dated(scores: dict[int, int], facts: DumpFacts) -> int | None:
+    """Return the day of a build by the scores of its posts and their votes; None if the dump has none of them."""
+    posts = sorted(scores.keys() & facts.posts.keys())
+    votes = [(row, day, worth) for row, post in enumerate(posts) for day, worth in facts.votes[post]]
+    if not votes:
+        return None
+    newest = max(facts.posts[post][0] for post in posts)
+    released = np.array([scores[post] for post in posts], dtype=np.int64)
+    row, day, worth = np.array(votes, dtype=np.int64).T
+    return dating.agreement(dating.Scores(released, newest, row, day, worth, facts.last)).best
 
 
 def _read(found: dump.Dump, wanted: set[int]) -> DumpFacts:
@@ -253,7 +274,9 @@ def _read(found: dump.Dump, wanted: set[int]) -> DumpFacts:
 
     def vote(row: XmlRow) -> None:
         if (worth := history.POINTS.get(row[b" VoteTypeId="])) and (post_id := whole(row[_POST])) in wanted:
-            facts.votes[post_id].append((day_of(row[_CREATED][:10]), worth))
+            day = day_of(row[_CREATED][:10])
+            facts.last = max(facts.last, day)
+            facts.votes[post_id].append((day, worth))
 
     def revision(row: XmlRow) -> None:
         kind, post_id = row[b" PostHistoryTypeId="], whole(row[_POST])

@@ -1,8 +1,10 @@
 """What differs between two builds, thing by thing: passages, questions and judgments that were lost, added or edited.
 
 Two passages are the same if they are of one post. A release names no post of a
-passage: there the text decides, and what is left between two passages of the
-same texts is an edited one if most of its words are there. A question is known
+passage. If its metadata.jsonl has as many posts as there are passages, and they
+are the passages in order, as the texts of the other build show, it does so after
+all. Else the text decides, and what is left between two passages of the same
+texts is an edited one if most of its words are there. A question is known
 by the page that its answers stand on, a search question by its words too, and
 one whose page nobody knows by its words alone.
 """
@@ -15,6 +17,7 @@ from difflib import SequenceMatcher
 from typing import Any
 
 from lotte.builder.diff import UNKNOWN_SITE, BuildPart, PartQuestion
+from lotte.builder.release_scores import METADATA, scores_in
 
 LOST, ADDED, EDITED = "lost", "added", "edited"
 PASSAGES, JUDGMENTS = "passages", "judgments"
@@ -92,6 +95,9 @@ def changed_words(before: str, after: str) -> list[tuple[str, str]]:
 
 def compare(name: str, old: BuildPart, new: BuildPart) -> PartChanges:
     """Return all that differs in one topic and split, without causes."""
+    for part, other in ((old, new), (new, old)):
+        if part.posts is None and other.posts is not None:
+            _take_posts(part, other)
     found = PartChanges(name)
     match = _Match(old, new)
     at_passage = _passages(match, found)
@@ -102,6 +108,20 @@ def compare(name: str, old: BuildPart, new: BuildPart) -> PartChanges:
         if post is not None:
             found.newest[site] = max(found.newest.get(site, 0), post)
     return found
+
+
+def _take_posts(part: BuildPart, other: BuildPart) -> None:
+    """Give a release the posts that its metadata lists, by community and id, if they are its passages in order."""
+    if not (file := part.folder / METADATA).is_file():
+        return
+    listed = [((known.site, post), known.pages[post]) for known in scores_in([file]) for post in sorted(known.scores)]
+    if len(listed) != len(part.hashes) or other.posts is None:
+        return
+    text_of = dict(zip(other.posts, other.hashes, strict=True))
+    agree = [text_of[post] == text for (post, _), text in zip(listed, part.hashes, strict=True) if post in text_of]
+    if agree and 3 * sum(agree) >= len(agree):  # in another order hardly one would
+        part.posts = [post for post, _ in listed]
+        part.pages = {row: page for row, (_, page) in enumerate(listed) if page is not None}
 
 
 def lacking(name: str, part: BuildPart, change: str) -> PartChanges:
@@ -277,17 +297,16 @@ def _paired(
     left = [asked for asked in match.old.asked if asked.kind == kind]
     rest = [asked for asked in match.new.asked if asked.kind == kind]
     pairs: list[tuple[PartQuestion, PartQuestion]] = []
-    for key in (
-        _key,
-        lambda match, part, asked: _plain(asked.query),
-    ):  # by words only what no page has brought together
+    keys = (_key, _shared_answer, _words) if kind == "forum" else (_key, _words)
+    for key in keys:  # each for what those in front of it have not brought together
         waiting: dict[Any, deque[PartQuestion]] = defaultdict(deque)
         for asked in rest:
             waiting[key(match, match.new, asked)].append(asked)
         lost: list[PartQuestion] = []
         for asked in left:
-            queue = waiting.get(key(match, match.old, asked))
-            if queue:
+            name = key(match, match.old, asked)
+            queue = waiting.get(name)
+            if queue and name is not None:
                 pairs.append((asked, queue.popleft()))
             else:
                 lost.append(asked)
@@ -301,6 +320,18 @@ def _key(match: _Match, part: BuildPart, asked: PartQuestion) -> Any:
     if page is None:
         return _plain(asked.query)
     return (site, page) if asked.kind == "forum" else (site, page, asked.query)
+
+
+def _shared_answer(match: _Match, part: BuildPart, asked: PartQuestion) -> int | None:
+    """Return the first passage that answers it and is in both, by its row in the second: it tells a forum page."""
+    rows_there = [
+        match.new_of[row] if part is match.old else row for row in asked.rows if match.partner(part, row) >= 0
+    ]
+    return min(rows_there, default=None)
+
+
+def _words(match: _Match, part: BuildPart, asked: PartQuestion) -> str:
+    return _plain(asked.query)
 
 
 def _plain(query: str) -> str:

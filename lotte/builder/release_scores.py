@@ -44,6 +44,7 @@ class ReleaseScores:
     where: str  # it says so
     scores: dict[int, int] = field(default_factory=dict)  # post -> score
     created: dict[int, int] = field(default_factory=dict)  # post -> day, if it says that
+    pages: dict[int, int | None] = field(default_factory=dict)  # post -> question, likewise
 
 
 @dataclass(frozen=True)
@@ -157,6 +158,8 @@ def _read_metadata(path: Path, by_site: dict[str, ReleaseScores]) -> None:
         site = _host(line, where)
         known = by_site.setdefault(site, ReleaseScores(site, str(path)))
         known.scores |= zip(posts, scores, strict=True)
+        page = line.get("question_id")
+        known.pages |= dict.fromkeys(posts, page if type(page) is int else None)
 
 
 def _numbers(line: dict[str, Any], key: str) -> list[int] | None:
