@@ -50,14 +50,21 @@ class BuildFacts:
             record = manifest.read(folder)
         except LotteError:  # a release has none
             record = {}
-        options = record.get("spec", {}).get("options", {})
-        self.options: dict[str, Any] = vars(spec.BuildOptions()) | (options if isinstance(options, dict) else {})
-        self.has_rules = bool(options)
-        self.day = str(self.options["as_of"] or self.options["until"] or "")
-        self.inputs = {
-            site: str(tables.get(dump.POSTS, {}).get("sha256"))
-            for site, tables in record.get("inputs", {}).get("communities", {}).items()
+        known, stated = vars(spec.BuildOptions()), _inner(record, "spec", "options")
+        self.options: dict[str, Any] = {
+            # JSON has lists for tuples; what is of another kind was written by no build
+            key: value if type(value) is type(default) or isinstance(default, tuple) else default
+            for key, default in known.items()
+            for value in [stated.get(key, default)]
         }
+        self.day = str(self.options["as_of"] or self.options["until"])
+        try:
+            self.day = dating.spelled(_number(self.day)) if self.day else ""
+        except ValueError:  # no day, so no build wrote it
+            self.day = ""
+        communities = _inner(record, "inputs", "communities")
+        hashes = {site: _inner(communities, site, dump.POSTS).get("sha256") for site in communities}
+        self.inputs = {site: sha256 for site, sha256 in hashes.items() if isinstance(sha256, str)}
         self.scores: dict[tuple[str, int], int] = {}
         self.created: dict[tuple[str, int], int] = {}
         for part in parts:
@@ -78,6 +85,13 @@ class BuildFacts:
                     if isinstance(when, datetime):
                         key = created["site"][row], created["post_id"][row]
                         self.created[key] = when.toordinal() - EPOCH
+
+
+def _inner(record: Any, *keys: str) -> dict[str, Any]:
+    """Return the object at the end of these keys, {} if there is none."""
+    for key in keys:
+        record = record.get(key) if isinstance(record, dict) else None
+    return record if isinstance(record, dict) else {}
 
 
 @dataclass
@@ -106,8 +120,11 @@ class Causes:
         self._days: dict[str, int] = {}  # site -> day of the first build, where it says nothing and its scores do
         self._newest: dict[str, int] = {}  # site -> greatest post id of the first build
         self._sites: tuple[set[str], set[str]] = set(), set()
-        rules = [{key: value for key, value in one.options.items() if key not in _DAYS} for one in (before, after)]
-        self._same_rules = rules[0] == rules[1]
+        self._same_rules = all(
+            value == after.options[key] or (isinstance(value, list | tuple) and [*value] == [*after.options[key]])
+            for key, value in before.options.items()
+            if key not in _DAYS
+        )
 
     def explain(self, parts: Sequence[PartChanges]) -> None:
         """Write the cause into every change."""

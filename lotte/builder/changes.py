@@ -119,7 +119,7 @@ def _take_posts(part: BuildPart, other: BuildPart) -> None:
         return
     text_of = dict(zip(other.posts, other.hashes, strict=True))
     agree = [text_of[post] == text for (post, _), text in zip(listed, part.hashes, strict=True) if post in text_of]
-    if 2 * sum(agree) > len(agree):
+    if agree and 3 * sum(agree) >= len(agree):  # in another order hardly one would
         part.posts = [post for post, _ in listed]
         part.pages = {row: page for row, (_, page) in enumerate(listed) if page is not None}
 

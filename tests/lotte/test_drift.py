@@ -178,3 +178,11 @@ def test_changed_words_put_together_are_both_texts():
     pieces = changes.changed_words(before, after)
     assert " ".join(words for sign, words in pieces if sign != "+") == before
     assert " ".join(words for sign, words in pieces if sign != "-") == after
+
+
+def test_a_manifest_that_holds_other_things_than_a_build_writes_is_no_traceback(two, tmp_path):
+    odd = shutil.copytree(two[0], tmp_path / "odd")
+    record = json.loads((odd / "manifest.json").read_text())
+    record |= {"spec": {"options": {"min_score": "x", "as_of": "soon"}}, "inputs": {"communities": {"cheese.example.com": []}}}
+    (odd / "manifest.json").write_text(json.dumps(record))
+    assert causes(drift(odd, two[1])) == causes(drift(*two))
