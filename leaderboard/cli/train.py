@@ -92,7 +92,7 @@ def train(
         recipe, step = replace(recipe, teacher=""), step or "teacher"
     sets = [*_read(data), *_of_build(from_build, split, community, allow_test, dumps)]
     if estimate:
-        _estimate(recipe, sets, _read(held_out), step, out, as_json)
+        _estimate(recipe, sets, (_read(held_out), examples), step, out, as_json)
     else:
         _train(run.training(recipe, out, sets, say, held_out=_read(held_out), given=examples), step)
 
@@ -107,11 +107,24 @@ def _train(training: "PairTraining[Any]", step: str) -> None:
 
 
 def _estimate(
-    recipe: "PairRecipe", sets: "list[Dataset]", held_out: "list[Dataset]", step: str, out: Path, as_json: bool
+    recipe: "PairRecipe",
+    sets: "list[Dataset]",
+    beside: "tuple[list[Dataset], Path | None]",
+    step: str,
+    out: Path,
+    as_json: bool,
 ) -> None:
-    """Print what a training takes."""
+    """Print what a training takes.
+
+    beside  the datasets that are held out, and the lines that somebody made
+    """
     from retrievers.training.estimate import estimate
 
+    held_out, examples = beside
+    if examples:
+        raise LotteError(
+            "--estimate knows no training on lines that somebody made; leave out --examples, or --estimate"
+        )
     if not sets:
         raise LotteError("--estimate needs the data that is trained on: name its folders, or --from-build")
     print_estimate(estimate(recipe, sets, held_out=held_out, until=step), out, as_json)
