@@ -15,6 +15,7 @@ EXTRAS = {  # name that is imported -> extra in pyproject.toml
     "onnx": "onnx",
     "pandas": "frames",
     "plotly": "board",
+    "ray": "ray",
     "regex": "data",
     "safetensors": "colbert",
     "sentence_transformers": "dense",

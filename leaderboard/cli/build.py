@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from leaderboard.cli.options import AsJson, Executor, data_folder
+from leaderboard.cli.options import AsJson, Executor, RayAddress, StepTimeout, WorkerCount, data_folder
 from leaderboard.cli.output import print_rows, print_value
 from leaderboard.cli.retriever import find_modules
 from lotte.errors import LotteError, UnavailableError
@@ -73,8 +73,10 @@ def build(
         str, typer.Option(metavar="DATE", help="Posts, scores and acceptance as of this day, 2021-09-30.")
     ] = "",
     seed: Annotated[int | None, typer.Option(help="Draws which of several GooAQ questions is taken.")] = None,
-    workers: Annotated[int, typer.Option(min=0, help="Processes; 0 for one per core.")] = 0,
+    workers: WorkerCount = 0,
     executor: Executor = "local",
+    ray_address: RayAddress = "",
+    step_timeout: StepTimeout = 0.0,
     shard: Annotated[str, typer.Option(metavar="i/n", help="Build only this part of the communities.")] = "",
     allow_missing: Annotated[
         bool, typer.Option("--allow-missing", help="Build without communities that have no dump.")
@@ -85,17 +87,16 @@ def build(
 
     lotte build --dumps ~/dumps --gooaq gooaq.jsonl --out lotte
     """
-    from lotte.executor import check_executor, parse_shard, prepare
-    from lotte.processors import num_processors
+    from lotte.executor import Place, parse_shard, prepare
 
-    check_executor(executor)
-    if (count := workers or num_processors()) > 1:
+    place = Place(executor, ray_address, step_timeout)
+    if (count := place.count(workers)) > 1 and executor == "local":
         prepare(["lotte.builder.community", "lotte.builder.topics"])
     from lotte.builder.build import BuildRequest
 
     chosen = _spec(spec, as_of, seed).narrowed(topic or [], split or [])
     part = parse_shard(shard) if shard else None
-    _build(BuildRequest(chosen, dumps, out, gooaq, count, part, allow_missing), as_json)
+    _build(BuildRequest(chosen, dumps, out, gooaq, count, part, allow_missing, place), as_json)
 
 
 def _spec(path: Path | None, as_of: str, seed: int | None) -> "Spec":

@@ -5,7 +5,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from leaderboard.cli.options import Data, DeviceName, Executor, Options, RetrieverName, data_folder
+from leaderboard.cli.options import (
+    Data,
+    DeviceName,
+    EncoderCount,
+    Executor,
+    Options,
+    RayAddress,
+    RetrieverName,
+    StepTimeout,
+    data_folder,
+    workers_of,
+)
 from leaderboard.cli.retriever import find_modules, load
 from lotte.errors import LotteError, UnavailableError
 from lotte.terminal import put
@@ -34,7 +45,10 @@ def index_(
     collection: Made = "",
     add: Added = None,
     delete: Annotated[list[str] | None, typer.Option(help="Delete the document of this id; repeatable.")] = None,
+    workers: EncoderCount = 0,
     executor: Executor = "local",
+    ray_address: RayAddress = "",
+    step_timeout: StepTimeout = 0.0,
     shard: Annotated[str, typer.Option(metavar="i/n", help="Index only this part of the collection.")] = "",
 ) -> None:
     """Make an index that `lotte search` and `lotte eval --index` open.
@@ -44,10 +58,10 @@ def index_(
     lotte index --retriever colbertv2 experiments/default/indexes/mine --out index/mine    another program's
     """
     from lotte.collection import OwnIds
-    from lotte.executor import check_executor
+    from lotte.executor import Place, at_work
     from retrievers.retriever import Changeable
 
-    check_executor(executor)
+    place = Place(executor, ray_address, step_timeout)
     _require_sense(dataset, retriever, collection, bool(add or delete))
     system = load(retriever, option, device) if dataset else _maker(out, retriever, option)
     changes = {} if isinstance(system, Changeable) else {"--add": add, "--delete": delete}
@@ -57,7 +71,8 @@ def index_(
         )
     added = OwnIds(add) if add else None  # a file that is wrong is told before anything is made
     if dataset:
-        _make(system, dataset, data_folder(data), out, collection)
+        with at_work(workers_of(workers, place, out.resolve().parent, ())):
+            _make(system, dataset, data_folder(data), out, collection)
     if isinstance(system, Changeable) and (add or delete):
         system.change(out, delete=delete or (), add=added)
     put(out)

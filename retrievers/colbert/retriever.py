@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lotte import Corpus
+from lotte import Corpus, executor, sent_corpus
 from lotte.collection import OwnIds, RowIds
 from lotte.dataset import corpus_sha256
 from lotte.errors import MismatchError, UnavailableError, shown
 from lotte.processors import num_processors
 from lotte.progress import clock
 from lotte.terminal import say
-from retrievers import index_folder
+from retrievers import blocks, index_folder
 from retrievers.colbert.adoption import Adoption
 from retrievers.colbert.index import build, foreign, foreign_ids, update
 from retrievers.colbert.index import folder as folders
@@ -167,13 +167,14 @@ class LateInteraction:
                 origin = getattr(corpus, "path", None)
                 made = build.build(
                     folder,
-                    self._source(corpus),
+                    self._source(corpus, folder),
                     self.codec_config,
                     threads=self.num_threads,
                     say=say,
                     gpu=self.gpu,
                     paths=[str(origin.resolve())] if origin else [],
                 )
+                blocks.done(folder)
                 meta |= {"counts": made.counts.json(), "segments": [made.segment.json()], "model": self.model}
         return self.open(path)
 
@@ -219,11 +220,18 @@ class LateInteraction:
             gpu.device()
         return self.encoder
 
-    def _source(self, corpus: Corpus) -> build.VectorSource:
-        """Return what encodes a collection, or has its vectors where they are kept."""
+    def _source(self, corpus: Corpus, folder: Path) -> build.VectorSource:
+        """Return what encodes a collection, or has its vectors where they are kept.
+
+        folder  where a corpus is written that other processes could not open
+        """
         encoder = self.encoder
         if not self.vectors:
-            return build.Encoding(encoder, corpus, self.pooling)
+            sent = None
+            if executor.current().several:
+                alike = replace(self, precision=encoder.precision)  # whatever "auto" would be elsewhere
+                sent = partial(_elsewhere, alike, sent_corpus.sent(corpus, blocks.folder_for(folder)))
+            return build.Encoding(encoder, corpus, self.pooling, sent)
         of = {"corpus": corpus_sha256(corpus), **encoder.facts_of_docs()}
         plain = build.Encoding(encoder, corpus, Pooling())
         return KeptVectors(Path(self.vectors), plain, of, encoder.numbers, self.pooling)
@@ -268,6 +276,11 @@ def build_index(
 
     _place(Path(path), made, lambda counts: index_folder.recipe_of(recipe) | {"retriever": SYSTEM})
     return folders.open_index(path)
+
+
+def _elsewhere(recipe: LateInteraction, corpus: sent_corpus.SentCorpus) -> build.Encoding:
+    """Return what encodes a collection, in a worker."""
+    return build.Encoding(recipe._ready(), corpus.opened(), recipe.pooling)
 
 
 def _place(
