@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from lotte import Corpus, Queries, Run, executor
 from lotte.progress import Progress
 from lotte.sent_corpus import SentCorpus, sent
-from retrievers import blocks, index_folder, postings
+from retrievers import blocks, index_folder, lexical_shards, postings
 from retrievers.analyser import Analyser
 from retrievers.arrays import mapped
 from retrievers.batches import Batch, batches
@@ -39,13 +39,14 @@ class AskedQuery(NamedTuple):
 
 def write(
     path: Path, recipe: "DataclassInstance", corpus: Corpus, analyser: Analyser, weigh: postings.Weigh,
-    *, kind: Any = np.float32, distinct: bool = False, history: index_folder.History | None = None,
+    *, kind: Any = np.float32, distinct: bool = False, history: index_folder.History | None = None, shards: int = 0,
 ) -> None:  # fmt: skip
     """Write an index, or nothing.
 
     kind  of number that a weight is
     distinct  whether a word counts once in a document
     history  of an index that is changed
+    shards  parts that it has; 0: it is one whole
     """
     with index_folder.write_index(path, recipe, corpus, history) as (folder, counts):
         title = f"{recipe.name}: indexing"  # type: ignore[attr-defined]
@@ -55,6 +56,9 @@ def write(
             texts = (doc.text for doc in corpus)
             counts |= fill(folder, corpus.doc_ids, texts, analyser, weigh, title=title, kind=kind)
         counts |= {"tokens": counts["postings"]} if distinct else {}
+        if shards:
+            lexical_shards.split(folder, corpus.doc_ids, shards, index_folder.recipe_of(recipe))
+            counts |= {"shards": shards}
 
 
 def fill(
@@ -138,6 +142,11 @@ class LexicalIndex:
     def search(self, queries: Queries, *, k: int) -> Run:
         with index_folder.using(self._path):
             return Run(FoundHits(self._found(queries, k), self._doc_ids))
+
+    def found(self, queries: Queries, k: int) -> Mapping[str, Found]:
+        """Return rows and scores of each query, best first."""
+        with index_folder.using(self._path):
+            return self._found(queries, k)
 
     def search_among(self, queries: Queries, doc_ids: Collection[str], *, k: int) -> Run:
         """Answer every query with at most k of these documents, with the scores that they have among all."""

@@ -50,6 +50,7 @@ def index_(
     ray_address: RayAddress = "",
     step_timeout: StepTimeout = 0.0,
     shard: Annotated[str, typer.Option(metavar="i/n", help="Index only this part of the collection.")] = "",
+    shards: Annotated[int, typer.Option(min=0, help="Make the index in so many parts; 0: one whole.")] = 0,
 ) -> None:
     """Make an index that `lotte search` and `lotte eval --index` open.
 
@@ -72,7 +73,7 @@ def index_(
     added = OwnIds(add) if add else None  # a file that is wrong is told before anything is made
     if dataset:
         with at_work(workers_of(workers, place, out.resolve().parent, ())):
-            _make(system, dataset, data_folder(data), out, collection)
+            _make(system, dataset, data_folder(data), out, collection, shards)
     if isinstance(system, Changeable) and (add or delete):
         system.change(out, delete=delete or (), add=added)
     put(out)
@@ -96,15 +97,19 @@ def _maker(index: Path, retriever: str, options: list[str] | None) -> "Retriever
     return registry.maker(index_folder.described(index), retriever, options or ())
 
 
-def _make(system: "Retriever", dataset: str, data: Path, out: Path, collection: str) -> None:
+def _make(system: "Retriever", dataset: str, data: Path, out: Path, collection: str, shards: int) -> None:
     """Index a dataset, or take over the index that another program made and that is named in its place."""
     from leaderboard import catalogue
-    from retrievers.retriever import Adopts
+    from retrievers.retriever import Adopts, Shards
 
+    if shards and not isinstance(system, Shards):
+        raise UnavailableError("--shards: an index of this retriever is one whole; bm25 and colbertv2 can be in parts")
     if isinstance(system, Adopts) and system.adopts(Path(dataset)):
         system.adopt(Path(dataset), out, _collection(collection, data) if collection else None)
     elif collection:
         raise LotteError(f"--collection goes with an index of another program, and {dataset} is none that is read here")
+    elif shards and isinstance(system, Shards):
+        system.index_sharded(catalogue.corpus(dataset, data), out, shards)
     else:
         system.index(catalogue.corpus(dataset, data), out)
 

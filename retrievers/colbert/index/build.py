@@ -114,6 +114,20 @@ def build(
     paths  where the texts are
     gpu    what torch calls a GPU that looks for the nearest centroids; None: the threads do. The bytes are the same
     """
+    sample = codec_of(folder, source, config, threads=threads, gpu=gpu)
+    codec = codecs.load(folder)
+    writer = SegmentWriter(folder, 0, codec)
+    if writer.documents:
+        say(f"going on behind document {writer.documents:,}")
+    fill(writer, source, sample, threads=threads, gpu=gpu)
+    sample.remove()
+    return built(writer, paths)
+
+
+def codec_of(
+    folder: Path, source: VectorSource, config: CodecConfig, *, threads: int, gpu: str | None = None
+) -> "Sample":
+    """Train a codec and leave it in a folder, if none is there; return the sample that it was trained on."""
     rows = sample_rows(len(source), config.seed)
     sample = Sample(folder, source.dim, seed=config.seed)
     sample.fill(source, rows)
@@ -123,13 +137,7 @@ def build(
         if not len(vectors):  # a corpus without any token still has an index, which finds nothing
             vectors = np.eye(1, source.dim, dtype=np.float16)
         codecs.save(codecs.train(vectors, tokens, config, threads=threads, gpu=gpu), folder)
-    codec = codecs.load(folder)
-    writer = SegmentWriter(folder, 0, codec)
-    if writer.documents:
-        say(f"going on behind document {writer.documents:,}")
-    fill(writer, source, sample, threads=threads, gpu=gpu)
-    sample.remove()
-    return built(writer, paths)
+    return sample
 
 
 def built(writer: SegmentWriter, paths: Sequence[str] = (), maker: str | None = None) -> Built:
@@ -150,23 +158,28 @@ def built(writer: SegmentWriter, paths: Sequence[str] = (), maker: str | None = 
 
 
 def fill(
-    writer: SegmentWriter, source: VectorSource, sample: "Sample | None", *, threads: int, gpu: str | None = None
-) -> None:
-    """Append the documents that the segment lacks, and finish it."""
-    with Progress(len(source), "documents", "encoding and compressing") as progress:
+    writer: SegmentWriter, source: VectorSource, sample: "Sample | None",
+    *, threads: int, gpu: str | None = None, rows: tuple[int, int] | None = None,
+) -> None:  # fmt: skip
+    """Append the documents that the segment lacks, and finish it.
+
+    rows  of the source that are the segment's, from the first to the one behind the last; None: all
+    """
+    begin, end = rows or (0, len(source))
+    with Progress(end - begin, "documents", "encoding and compressing") as progress:
         progress.advance(writer.documents)
-        groups = blocks.groups(writer.documents, len(source), CHUNK)
+        groups = blocks.groups(begin + writer.documents, end, CHUNK)
         if (sent := spread(source)) and sample:
-            task = partial(spread_chunk, writer.folder, sent, (len(source), sample.seed), gpu)
+            task = partial(spread_chunk, writer.folder, sample.folder, sent, (len(source), sample.seed), gpu)
             for made in blocks.made(writer.folder, "chunk", groups, task, progress.advance):
                 encoded = Encoded(*(made[name] for name in Encoded._fields))
                 writer.append(encoded, made["lengths"], float(made["distance"]))
         else:
             find = codecs.finder_of(writer.codec, threads=threads, gpu=gpu)
             known = sample.known if sample else None
-            for rows in groups:
-                writer.append(*compressed(writer.codec, source, known, rows, find, threads=threads, gpu=gpu))
-                progress.advance(len(rows))
+            for group in groups:
+                writer.append(*compressed(writer.codec, source, known, group, find, threads=threads, gpu=gpu))
+                progress.advance(len(group))
     writer.finish()
 
 
@@ -194,16 +207,18 @@ def spread_sample(sent: Callable[[], VectorSource], rows: Sequence[int], path: P
 
 
 def spread_chunk(
-    folder: Path, sent: Callable[[], VectorSource], drawn: tuple[int, int], gpu: str | None,
+    folder: Path, sample: Path, sent: Callable[[], VectorSource], drawn: tuple[int, int], gpu: str | None,
     rows: Sequence[int], path: Path, advance: executor.Advance,
 ) -> None:  # fmt: skip
     """Encode and compress documents, in a worker.
 
-    drawn  documents and seed that the sample was drawn by
+    folder  with the codec
+    sample  the folder of the sample
+    drawn   documents and seed that it was drawn by
     """
     codec, threads = codecs.load(folder), num_processors()
     find = codecs.finder_of(codec, threads=threads, gpu=gpu)
-    made = compressed(codec, sent(), _known(folder, *drawn), rows, find, threads=threads, gpu=gpu)
+    made = compressed(codec, sent(), _known(sample, *drawn), rows, find, threads=threads, gpu=gpu)
     encoded, lengths, distance = made
     blocks.save(path, **encoded._asdict(), lengths=lengths, distance=distance)
     advance(len(rows))
@@ -224,7 +239,7 @@ class Sample:
     """
 
     def __init__(self, folder: Path, dim: int, kind: Any = np.float16, seed: int = 0) -> None:
-        self._folder, self._dim, self._kind, self.seed = folder, dim, kind, seed
+        self.folder, self._dim, self._kind, self.seed = folder, dim, kind, seed
         self._journal = folder / SAMPLE_JOURNAL
         self._lengths, lines, torn = _journaled(self._journal)
         if torn:  # by a kill; what is written behind it must begin a line
@@ -250,7 +265,7 @@ class Sample:
         groups = [rows[first : first + CHUNK] for first in range(len(self._lengths), len(rows), CHUNK)]
         if sent := spread(source):
             task = partial(spread_sample, sent)
-            for made in blocks.made(self._folder, "sample", groups, task, progress.advance):
+            for made in blocks.made(self.folder, "sample", groups, task, progress.advance):
                 yield TokenVectors(made["vectors"], made["starts"])
             return
         for group in groups:
@@ -263,14 +278,14 @@ class Sample:
 
     @property
     def vectors(self) -> NDArray[Any]:
-        return _mapped(self._folder, self._lengths, self._dim, self._kind)
+        return _mapped(self.folder, self._lengths, self._dim, self._kind)
 
     @cached_property
     def known(self) -> "KnownVectors":
         return KnownVectors(self.rows, self._lengths, self.vectors)
 
     def remove(self) -> None:
-        (self._folder / SAMPLE).unlink(missing_ok=True)
+        (self.folder / SAMPLE).unlink(missing_ok=True)
         self._journal.unlink(missing_ok=True)
 
 
