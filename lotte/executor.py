@@ -149,11 +149,11 @@ class Workers:
     def _started(self, steps: list[WorkStep]) -> Pool:
         if self._place.executor != "ray":
             return _Processes(steps, self.count, self._begin)
-        from lotte.ray_executor import Asked, RayPool
+        from lotte.ray_executor import ClusterRequest, RayPool
 
         assert self._folder is not None  # of workers of a cluster
         place, folder = self._place, self._folder.absolute()
-        return RayPool(Asked(self.count, self._begin, place.address, place.step_timeout, folder, self._reads))
+        return RayPool(ClusterRequest(self.count, self._begin, place.address, place.step_timeout, folder, self._reads))
 
 
 _ALONE = Workers(1)

@@ -37,7 +37,7 @@ _LOST = 3  # how the process ends when there is no node any more
 
 
 @dataclass(frozen=True)
-class Asked:
+class ClusterRequest:
     """What there is to be: how many workers, where, and what they must see."""
 
     count: int  # 0: as many as the cluster has processors
@@ -56,7 +56,7 @@ class Asked:
 class RayPool:
     """Workers of a cluster, and the process that gives them steps."""
 
-    def __init__(self, asked: Asked) -> None:
+    def __init__(self, asked: ClusterRequest) -> None:
         extras.package("ray", "--executor ray")
         self._asked = asked
         self._process: Any = None
@@ -207,7 +207,7 @@ def _pickled(error: Exception) -> bytes:
 # ---- in the process that holds the connection
 
 
-def _drive(pipe: Connection, asked: Asked) -> None:
+def _drive(pipe: Connection, asked: ClusterRequest) -> None:
     """Connect, say so, and run round after round."""
     end_with(multiprocessing.parent_process())
     silence = os.open(os.devnull, os.O_RDWR)
@@ -228,7 +228,7 @@ def _drive(pipe: Connection, asked: Asked) -> None:
 
 
 @contextmanager
-def _visible(asked: Asked) -> Iterator[str]:
+def _visible(asked: ClusterRequest) -> Iterator[str]:
     """Leave a file in the folder that steps write into, which a worker sees if the disk is the same."""
     token = asked.folder / f".ray-{uuid4().hex}.partial-{os.getpid()}"
     token.touch()
@@ -238,7 +238,7 @@ def _visible(asked: Asked) -> Iterator[str]:
         token.unlink(missing_ok=True)
 
 
-def _connected(asked: Asked) -> Any:
+def _connected(asked: ClusterRequest) -> Any:
     """Return Ray, connected. Raises UnavailableError or MismatchError, in one line."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     import ray
@@ -270,7 +270,7 @@ class _Hand:
 class _Crew:
     """The actors of a cluster, as many as there is work for."""
 
-    def __init__(self, ray: Any, asked: Asked, pipe: Connection, token: str) -> None:
+    def __init__(self, ray: Any, asked: ClusterRequest, pipe: Connection, token: str) -> None:
         self._ray, self._asked, self._pipe = ray, asked, pipe
         self._token = token
         self._at: dict[Any, _Hand] = {}  # what is waited for -> who is at it

@@ -47,7 +47,7 @@ def made(
     for first in range(0, len(groups), AT_ONCE):
         some = {place / f"{name}.{group[0]:010}.npz": group for group in groups[first : first + AT_ONCE]}
         steps = [
-            executor.WorkStep(path.stem, len(group), _Step(task, group, path))
+            executor.WorkStep(path.stem, len(group), _BlockStep(task, group, path))
             for path, group in some.items()
             if not path.is_file()
         ]
@@ -71,7 +71,7 @@ def done(index: Path) -> None:
     shutil.rmtree(index / FOLDER, ignore_errors=True)
 
 
-class _Step:
+class _BlockStep:
     """A task with a group of rows and its file, as a step."""
 
     def __init__(self, task: "Task", group: Rows, path: Path) -> None:

@@ -8,7 +8,20 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from leaderboard.cli.options import AsJson, Data, Depth, DeviceName, Options, RetrieverName, data_folder
+from leaderboard.cli.options import (
+    AsJson,
+    Data,
+    Depth,
+    DeviceName,
+    EncoderCount,
+    Executor,
+    Options,
+    RayAddress,
+    RetrieverName,
+    StepTimeout,
+    data_folder,
+    workers_of,
+)
 from leaderboard.cli.output import print_row
 from leaderboard.cli.retriever import load
 from lotte.errors import LotteError
@@ -46,6 +59,10 @@ def eval_(
     run: Ranking = None,
     gzip: Annotated[bool, typer.Option("--gzip", help="Write runs as .trec.gz.")] = False,
     device: DeviceName = None,
+    workers: EncoderCount = 0,
+    executor: Executor = "local",
+    ray_address: RayAddress = "",
+    step_timeout: StepTimeout = 0.0,
     as_json: AsJson = False,
 ) -> None:
     """Score a retriever, or a ranking file: a line for each dataset, with its own measure.
@@ -54,7 +71,9 @@ def eval_(
     """
     from leaderboard.evaluate import Order
     from leaderboard.measure import parse
+    from lotte.executor import Place, at_work
 
+    place = Place(executor, ray_address, step_timeout)
     _require_sense(retriever, run, bool(datasets), suite, keep_stages)
     measures, command = tuple(map(parse, measure or ())), shlex.join(["lotte", *sys.argv[1:]])
     kept = {"rankings": rankings, "index": index, "stages": keep_stages}
@@ -62,10 +81,13 @@ def eval_(
     names, folder = datasets or DATASETS, data_folder(data)
     if run:
         _print_scores(_rescored(run, retriever, names, folder, order), order, as_json)
-    elif suite:
-        _run_suite(suite, retriever, load(retriever, option, device), order, folder, as_json)
-    else:
-        for record in _evaluated(retriever, load(retriever, option, device), names, folder, order):
+        return
+    system = load(retriever, option, device)
+    with at_work(workers_of(workers, place, out, [index] if index and index.exists() else ())):
+        if suite:
+            _run_suite(suite, retriever, system, order, folder, as_json)
+            return
+        for record in _evaluated(retriever, system, names, folder, order):
             _print_scores(record, order, as_json)
 
 

@@ -48,8 +48,9 @@ def workers_of(count: int, place: "Place", folder: Path, reads: "Iterable[Path]"
     from lotte.executor import Workers
     from lotte.processors import num_processors, share
 
-    folder.mkdir(parents=True, exist_ok=True)
     count = count or (1 if place.executor == "local" else 0)
+    if count != 1:
+        folder.mkdir(parents=True, exist_ok=True)
     return Workers(count, partial(share, num_processors() // (count or 1)), place, folder, reads)
 
 
