@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 
 DATASETS = ("lotte/*/test/*",)  # if none is named
 Datasets = Annotated[list[str] | None, typer.Argument(help="Names, patterns or folders; default: the LoTTE tests.")]
+Suite = Annotated[
+    str, typer.Option(help="lotte, beir, bright, freshstack, nanobeir, ...; goes on where it stopped.")
+]
 KeepStages = Annotated[
     Path | None, typer.Option(help="Write what each stage of a pipeline ranks here, for -o first= and of=.")
 ]
@@ -46,9 +49,7 @@ def eval_(
     datasets: Datasets = None,
     retriever: RetrieverName = "",
     option: Options = None,
-    suite: Annotated[
-        str, typer.Option(help="lotte, beir, bright, freshstack, nanobeir, ...; goes on where it stopped.")
-    ] = "",
+    suite: Suite = "",
     data: Data = None,
     index: Annotated[Path | None, typer.Option(help="Keep indexes here, and use them again.")] = None,
     keep_stages: KeepStages = None,
@@ -78,17 +79,12 @@ def eval_(
     measures, command = tuple(map(parse, measure or ())), shlex.join(["lotte", *sys.argv[1:]])
     kept = {"rankings": rankings, "index": index, "stages": keep_stages}
     order = Order(out=out, k=k, measures=measures, gzip=gzip, command=command, say=say, **kept)
-    names, folder = datasets or DATASETS, data_folder(data)
-    if run:
-        _print_scores(_rescored(run, retriever, names, folder, order), order, as_json)
-        return
-    system = load(retriever, option, device)
-    with at_work(workers_of(workers, place, out, [index] if index and index.exists() else ())):
-        if suite:
-            _run_suite(suite, retriever, system, order, folder, as_json)
-            return
-        for record in _evaluated(retriever, system, names, folder, order):
-            _print_scores(record, order, as_json)
+    names, folder, reads = datasets or DATASETS, data_folder(data), filter(Path.exists, filter(None, [index]))
+    with at_work(workers_of(workers, place, out, reads)):
+        if run:
+            _print_scores(_rescored(run, retriever, names, folder, order), order, as_json)
+        else:
+            _run(suite, retriever, load(retriever, option, device), names, folder, order, as_json)
 
 
 def _require_sense(retriever: str, run: Path | None, has_datasets: bool, suite: str, keep_stages: Path | None) -> None:
@@ -111,6 +107,17 @@ def _rescored(run: Path, name: str, names: Iterable[str], data: Path, order: "Or
     if len(chosen) != 1:
         raise LotteError(f"--run is a ranking for one dataset, and {len(chosen)} were named")
     return rescore(run, name or name_of(run), chosen[0], order)
+
+
+def _run(
+    suite: str, name: str, system: "Retriever", names: Iterable[str], data: Path, order: "Order", as_json: bool
+) -> None:
+    """Run a retriever on a suite, or on the datasets that are there, and print its scores."""
+    if suite:
+        _run_suite(suite, name, system, order, data, as_json)
+        return
+    for record in _evaluated(name, system, names, data, order):
+        _print_scores(record, order, as_json)
 
 
 def _evaluated(name: str, system: "Retriever", names: Iterable[str], data: Path, order: "Order") -> "Iterator[Record]":

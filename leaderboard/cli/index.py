@@ -22,11 +22,16 @@ from lotte.errors import LotteError, UnavailableError
 from lotte.terminal import put
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from lotte import Corpus
     from retrievers import Retriever
 
 Added = Annotated[
     Path | None, typer.Option(help="Add the documents of this .tsv, an id and a text a line, to the index.")
+]
+Indexed = Annotated[
+    str | None, typer.Argument(help="A dataset, a topic and split, or a folder; none to change an index.")
 ]
 Made = Annotated[
     str, typer.Option("--collection", help="What another program's index was made of: a dataset, a folder or a .tsv.")
@@ -35,9 +40,7 @@ Made = Annotated[
 
 def index_(
     out: Annotated[Path, typer.Option(help="Where the index is to stand, or stands.")],
-    dataset: Annotated[
-        str | None, typer.Argument(help="A dataset, a topic and split, or a folder; none to change an index.")
-    ] = None,
+    dataset: Indexed = None,
     retriever: RetrieverName = "",
     option: Options = None,
     data: Data = None,
@@ -66,10 +69,7 @@ def index_(
     _require_sense(dataset, retriever, collection, bool(add or delete))
     system = load(retriever, option, device) if dataset else _maker(out, retriever, option)
     changes = {} if isinstance(system, Changeable) else {"--add": add, "--delete": delete}
-    if flag := next((flag for flag, value in {**changes, "--shard": shard}.items() if value), ""):
-        raise UnavailableError(
-            f"{flag}: an index of {retriever or 'this kind'} is built whole; index the changed collection again"
-        )
+    _require_none({**changes, "--shard": shard}, retriever)
     added = OwnIds(add) if add else None  # a file that is wrong is told before anything is made
     if dataset:
         with at_work(workers_of(workers, place, out.resolve().parent, ())):
@@ -87,6 +87,14 @@ def _require_sense(dataset: str | None, retriever: str, collection: str, changes
         raise LotteError("`lotte index` needs a dataset to index, or --add and --delete to change the index at --out")
     if dataset and not retriever:
         raise LotteError("`lotte index` needs --retriever NAME; `lotte list retrievers` shows the names")
+
+
+def _require_none(asked: "Mapping[str, object]", retriever: str) -> None:
+    """Raise UnavailableError for an option that this kind of index does not know."""
+    if flag := next((flag for flag, value in asked.items() if value), ""):
+        raise UnavailableError(
+            f"{flag}: an index of {retriever or 'this kind'} is built whole; index the changed collection again"
+        )
 
 
 def _maker(index: Path, retriever: str, options: list[str] | None) -> "Retriever":
