@@ -19,7 +19,9 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from multiprocessing.connection import Connection
 from pathlib import Path
-from time import monotonic
+from tempfile import NamedTemporaryFile
+from threading import Thread
+from time import monotonic, sleep
 from typing import Any
 from uuid import uuid4
 
@@ -28,7 +30,7 @@ from lotte.errors import LotteError, MismatchError, UnavailableError, named, rea
 from lotte.executor import Advance, WorkStep, deaf, end_with
 from lotte.processors import num_processors, share
 
-ANSWERS_WITHIN = 20.0  # seconds, for a cluster that is said to run
+ANSWERS_WITHIN = 40.0  # seconds, for a cluster that is said to run and whose port answers; Ray itself gives up after 20
 STARTS_WITHIN = 120.0  # seconds, for one that is started here: under load Ray needs half a minute, and several tries
 TRIES = 4  # of a step whose worker ends, of a worker that does not come up, of the process that holds the connection
 LOOK = 0.2  # seconds between two looks at what is done
@@ -60,6 +62,7 @@ class RayPool:
         extras.package("ray", "--executor ray")
         self._asked = asked
         self._process: Any = None
+        self._with_token = False
         self._start()
 
     def _start(self) -> None:
@@ -87,6 +90,15 @@ class RayPool:
         if kind == "failed":
             self.end()
             raise pickle.loads(facts[0])
+        if kind == "token":
+            self.end()
+            if os.environ.setdefault("RAY_AUTH_MODE", "token") == "token" and not self._with_token:
+                self._with_token = True  # Ray itself does so for "auto", and not for an address
+                self._start()
+            else:
+                raise UnavailableError(
+                    f"{self._asked.whose} wants its token: set RAY_AUTH_TOKEN to what `ray get-auth-token` says there"
+                )
 
     def run(self, steps: list[WorkStep], advance: Advance) -> None:
         """Run all steps; start again what holds the connection, if that ends."""
@@ -210,14 +222,18 @@ def _pickled(error: Exception) -> bytes:
 def _drive(pipe: Connection, asked: ClusterRequest) -> None:
     """Connect, say so, and run round after round."""
     end_with(multiprocessing.parent_process())
-    silence = os.open(os.devnull, os.O_RDWR)
-    for number in (1, 2):  # Ray talks to whoever looks at it, and stdout is data
-        os.dup2(silence, number)
-    try:
-        ray = _connected(asked)
-    except LotteError as error:
-        pipe.send(("failed", _pickled(error)))
-        return
+    with NamedTemporaryFile() as said:
+        for number in (1, 2):  # Ray talks to whoever looks at it, and stdout is data
+            os.dup2(said.fileno(), number)
+        Thread(target=_refused, args=(said.name, pipe), daemon=True).start()
+        try:
+            ray = _connected(asked)
+        except LotteError as error:
+            pipe.send(("failed", _pickled(error)))
+            return
+        silence = os.open(os.devnull, os.O_RDWR)
+        for number in (1, 2):
+            os.dup2(silence, number)
     pipe.send(("ready",))
     with suppress(EOFError, OSError), _visible(asked) as token:  # until the command closes the pipe
         crew = _Crew(ray, asked, pipe, token)
@@ -236,6 +252,15 @@ def _visible(asked: ClusterRequest) -> Iterator[str]:
         yield str(token)
     finally:
         token.unlink(missing_ok=True)
+
+
+def _refused(said: str, pipe: Connection) -> None:
+    """End this process when Ray says that a cluster wants a token: it would try on for 20 seconds."""
+    with suppress(FileNotFoundError):
+        while b"InvalidAuthToken" not in Path(said).read_bytes():
+            sleep(LOOK)
+        pipe.send(("token",))
+        os._exit(_LOST)
 
 
 def _connected(asked: ClusterRequest) -> Any:
