@@ -11,12 +11,10 @@ import os
 import pickle
 import socket
 import sys
-import traceback
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from multiprocessing.connection import Connection
 from pathlib import Path
 from tempfile import NamedTemporaryFile
@@ -28,13 +26,13 @@ from uuid import uuid4
 from lotte import extras
 from lotte.errors import LotteError, MismatchError, UnavailableError, named, reason, shown
 from lotte.executor import Advance, WorkStep, deaf, end_with
-from lotte.processors import num_processors, share
+from lotte.processors import num_processors
+from lotte.ray_worker import Worker, pickled, versions
 
 ANSWERS_WITHIN = 40.0  # seconds, for a cluster that is said to run and whose port answers; Ray itself gives up after 20
 STARTS_WITHIN = 120.0  # seconds, for one that is started here: under load Ray needs half a minute, and several tries
 TRIES = 4  # of a step whose worker ends, of a worker that does not come up, of the process that holds the connection
 LOOK = 0.2  # seconds between two looks at what is done
-PACKAGES = ("lotte-bench", "ray", "numpy", "pyarrow", "beautifulsoup4", "markdown-it-py")  # what bytes may depend on
 _LOST = 3  # how the process ends when there is no node any more
 
 
@@ -157,65 +155,6 @@ def _require_answer(address: str, host: str, port: int) -> None:
         ) from None
 
 
-def _versions() -> dict[str, str]:
-    found = {"Python": ".".join(map(str, sys.version_info[:3]))}
-    for package in PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:  # a checkout that was never installed, or a package that is not needed
-            found[package] = "no version"
-    return found
-
-
-# ---- in a worker of the cluster
-
-
-class _Worker:
-    """An actor: a process that does one step after another, and keeps the models it has loaded."""
-
-    def hello(
-        self, token: str, where: str, modules: Sequence[str], reads: Sequence[str], begin: bytes
-    ) -> dict[str, Any]:
-        """Get ready. Return what this worker is, and what of the paths it does not see.
-
-        token    a file that the command wrote
-        where    the command runs
-        modules  where it looks for modules: somebody's retriever may be there
-        """
-        share(1)
-        seen = {os.path.dirname(token): os.path.isfile(token)}
-        seen |= {path: os.path.exists(path) for path in (where, *reads)}
-        if seen[where]:
-            os.chdir(where)
-        sys.path += [path for path in modules if path not in sys.path and os.path.exists(path)]
-        if do_first := pickle.loads(begin):
-            do_first()
-        lacks = [path for path, is_there in seen.items() if not is_there]
-        return {"versions": _versions(), "lacks": lacks, "node": socket.gethostname()}
-
-    def do(self, task: bytes) -> bytes | None:
-        """Do a step. Return what it raised."""
-        try:
-            pickle.loads(task)(_nobody)
-        except Exception as error:
-            return _pickled(error)
-        return None
-
-
-def _nobody(used: int) -> None:
-    """Take progress that nobody is told: a step is counted when it is done."""
-
-
-def _pickled(error: Exception) -> bytes:
-    """Return an error as bytes; one that cannot be sent, as an error that says the same."""
-    if not isinstance(error, LotteError):
-        error.add_note(traceback.format_exc())
-    with suppress(Exception):
-        pickle.loads(made := pickle.dumps(error))
-        return made
-    return pickle.dumps(RuntimeError(f"{type(error).__name__}: {error}"))
-
-
 # ---- in the process that holds the connection
 
 
@@ -229,7 +168,7 @@ def _drive(pipe: Connection, asked: ClusterRequest) -> None:
         try:
             ray = _connected(asked)
         except LotteError as error:
-            pipe.send(("failed", _pickled(error)))
+            pipe.send(("failed", pickled(error)))
             return
         silence = os.open(os.devnull, os.O_RDWR)
         for number in (1, 2):
@@ -300,7 +239,7 @@ class _Crew:
         self._token = token
         self._at: dict[Any, _Hand] = {}  # what is waited for -> who is at it
         self._idle: list[_Hand] = []
-        self._make = ray.remote(num_cpus=1, max_restarts=0, max_task_retries=0)(_Worker).remote
+        self._make = ray.remote(num_cpus=1, max_restarts=0, max_task_retries=0)(Worker).remote
         self._not_up = 0
 
     def round(self, steps: list[tuple[int, str, bytes]]) -> bytes | None:
@@ -317,7 +256,7 @@ class _Crew:
                     tries[again] += 1
                     waiting.appendleft(again)
                     if tries[again] >= TRIES:
-                        error = _pickled(self._gave_up(names[again]))
+                        error = pickled(self._gave_up(names[again]))
                 if error:  # what runs is finished, and no more is begun
                     failed, waiting = failed or error, deque()
             if self._pipe.poll():
@@ -366,7 +305,7 @@ class _Crew:
         if hand.step is None:
             self._not_up = 0
             if unfit := self._unfit(said):
-                return None, _pickled(unfit)
+                return None, pickled(unfit)
         elif said is None:
             self._pipe.send(("done", hand.step))
         self._idle.append(hand)
@@ -379,15 +318,15 @@ class _Crew:
             return None
         said = " ".join(str(error).split())
         if "lotte" in said and ("ModuleNotFoundError" in said or "ImportError" in said):
-            return _pickled(
+            return pickled(
                 MismatchError(f"a worker of {self._asked.whose} has no lotte as it is here; install it on every node")
             )
-        return _pickled(UnavailableError(f"no worker of {self._asked.whose} comes up: {said[-300:]}"))
+        return pickled(UnavailableError(f"no worker of {self._asked.whose} comes up: {said[-300:]}"))
 
     def _unfit(self, said: dict[str, Any]) -> LotteError | None:
         """Return what is wrong with a worker that is ready: another version, or a path it does not see."""
         node = named(said["node"])
-        for what, ours in _versions().items():
+        for what, ours in versions().items():
             if (theirs := said["versions"].get(what)) != ours:
                 return MismatchError(
                     f"a worker on {node} has {what} {theirs}, and this command {ours}: the same bytes are promised for "
@@ -407,4 +346,3 @@ class _Crew:
             f"step {name} ended its worker {TRIES} times{or_hung}; most likely it wants more memory than there is. "
             "What was finished is kept: run the same command again, with fewer --workers if it happens once more."
         )
-

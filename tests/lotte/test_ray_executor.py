@@ -14,7 +14,7 @@ from command import error, lotte
 from places import HOUSE
 from sample_dumps import SAMPLE_WORDS
 
-from lotte import ray_executor
+from lotte import ray_executor, ray_worker
 from lotte.errors import CorruptFileError, LotteError, UnavailableError
 from lotte.executor import Place, Workers, WorkStep
 
@@ -129,7 +129,7 @@ def test_without_ray_the_extra_is_named(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("what", ["Python", "lotte-bench", "ray", "pyarrow"])
 def test_another_version_on_a_worker_is_one_line(tmp_path, what):
-    ours = ray_executor._versions()
+    ours = ray_worker.versions()
     crew = object.__new__(ray_executor._Crew)
     found = crew._unfit({"versions": ours | {what: "0.0.1"}, "lacks": [], "node": "n7"})
     assert str(found).startswith(f"a worker on n7 has {what} 0.0.1, and this command {ours[what]}: ")
