@@ -15,14 +15,14 @@ from tempfile import TemporaryDirectory
 from time import perf_counter
 from typing import Any
 
-from leaderboard import cost, machine
+from leaderboard import cost, machine, spread_search
 from leaderboard.interval import METHOD, interval
 from leaderboard.measure import TOOL, Measure, mean, parse, scores
 from leaderboard.record.loaded_dataset import corpus_key
 from leaderboard.record.place import folder_of, require_replaceable, require_run_of, run_files, stem
 from leaderboard.record.schema import Record
 from leaderboard.record.sections import RESCORED, SELF_RUN
-from lotte import Dataset, Run, artifact, lock, ranking
+from lotte import Dataset, Run, artifact, executor, lock, ranking
 from lotte.dataset import Doc, corpus_sha256, identity
 from lotte.errors import LotteError, MismatchError, shown
 from lotte.paths import inside, require_writable
@@ -87,7 +87,7 @@ def evaluate(name: str, system: Retriever, datasets: Iterable[Dataset], order: O
     for dataset in chain.from_iterable(groups):
         _require_possible(name, dataset, order)
     for group in groups:
-        with TemporaryDirectory(prefix="lotte-") as scratch:
+        with TemporaryDirectory(prefix=".lotte-", dir=_common(order)) as scratch:
             opened = _open(name, system, group, order, Path(scratch))
             for dataset in group:
                 yield _ask(name, system, dataset, opened, order)
@@ -124,6 +124,11 @@ def _require_possible(name: str, dataset: Dataset, order: Order) -> None:
     for path in filter(None, (target, _lotte_path(dataset, order), kept)):
         require_writable(path.parent)
     require_replaceable(target, name)
+
+
+def _common(order: Order) -> Path | None:
+    """Return where an index that is not kept is made: where all workers see it, if there are several."""
+    return order.out if executor.current().several else None
 
 
 def by_corpus(datasets: Iterable[Dataset]) -> list[list[Dataset]]:
@@ -235,7 +240,7 @@ def _ask(name: str, system: Retriever, dataset: Dataset, opened: _Opened, order:
     if isinstance(system, Fits) and (fitted := system.fitted(dataset.facts)) != system:
         system, index = fitted, fitted.open(opened.path)
     with pipeline.keeping_stages() if order.stages else nullcontext() as kept:
-        ranked, seconds = cost.timed_search(index, dataset.queries, k=depth, title=dataset.name)
+        ranked, seconds = _search(system, index, opened, dataset, depth, order)
     run = dataset.scored_part(ranked).cut(order.k)
     _tell(dataset, ranked, order)
     _tell_depth(dataset, order.k, order)
@@ -264,6 +269,17 @@ def _ask(name: str, system: Retriever, dataset: Dataset, opened: _Opened, order:
     if order.stages and kept:
         _keep(kept, order.stages, dataset, order)
     return record
+
+
+def _search(
+    system: Retriever, index: Index, opened: _Opened, dataset: Dataset, depth: int, order: Order
+) -> tuple[Run, float]:
+    """Ask the questions of a dataset, here, or by the workers of the command; stages that are kept are seen here."""
+    how: dict[str, Any] = {"k": depth, "title": dataset.name}
+    if order.stages or not executor.current().several:
+        return cost.timed_search(index, dataset.queries, **how)
+    made_from = opened.corpus_sha256
+    return spread_search.timed_search(system, opened.path, made_from, dataset.queries, folder=order.out, **how)
 
 
 def _keep(kept: pipeline.KeptStages, folder: Path, dataset: Dataset, order: Order) -> None:

@@ -110,7 +110,7 @@ class Writer:
         self.size = 0
         self.closed = False
         self._sha256 = hashlib.sha256()
-        self._part = path.with_name(f".{path.name}{_PARTIAL}")
+        self._part = path.with_name(f".{path.name}{_PARTIAL}-{os.getpid()}")  # a step may be made twice at a time
 
     @property
     def sha256(self) -> str:
@@ -118,6 +118,7 @@ class Writer:
         return self._sha256.hexdigest()
 
     def __enter__(self) -> "Writer":
+        sweep(self.path.parent, self.path.name)
         self._file = self._part.open("wb", buffering=_BLOCK)
         return self
 
@@ -294,6 +295,16 @@ def is_left_over(path: Path) -> bool:
     """Whether this is the unfinished work of a process that is no more."""
     name, partial, pid = path.name.rpartition(f"{_PARTIAL}-")
     return bool(partial) and name.startswith(".") and not _alive(pid)
+
+
+def final_name(name: str) -> str:
+    """Return the name of the file that a process writes, or wrote, under this one.
+
+    >>> final_name(".a.tsv.partial-17"), final_name("a.tsv")
+    ('a.tsv', 'a.tsv')
+    """
+    begin, partial, pid = name.rpartition(_PARTIAL)
+    return begin.removeprefix(".") if partial and (not pid or pid.removeprefix("-").isdigit()) else name
 
 
 def sweep(folder: Path, name: str = "*") -> None:

@@ -17,6 +17,7 @@ EXTRAS = {  # name that is imported -> extra in pyproject.toml
     "pandas": "frames",
     "plotly": "board",
     "qdrant_client": "qdrant",
+    "ray": "ray",
     "regex": "data",
     "safetensors": "colbert",
     "sentence_transformers": "dense",

@@ -92,18 +92,23 @@ def write_index(
 
 
 @contextmanager
-def resume_index(path: Path, recipe: "DataclassInstance", corpus: Corpus) -> Iterator[tuple[Path, dict[str, Any]]]:
+def resume_index(
+    path: Path, recipe: "DataclassInstance", corpus: Corpus, shards: int = 0
+) -> Iterator[tuple[Path, dict[str, Any]]]:
     """Do the same for work of hours: what a stopped build of the same index left is in the folder.
 
     The dict takes what goes into meta.json; `counts` is a key of it. It is full already if the build was stopped when
     all was done but for moving the folder to `path`.
+
+    shards  parts that the index is to have; 0: it is one whole
 
     Raises  as `write_index` does
     """
     check_ids(corpus)
     origin = source_of(corpus, "")
     sha256 = corpus_sha256(corpus)
-    plan = artifact.canonical({"recipe": build_options(recipe_of(recipe), recipe), "corpus": sha256, "format": FORMAT})
+    what = {"recipe": build_options(recipe_of(recipe), recipe), "corpus": sha256, "format": FORMAT}
+    plan = artifact.canonical(what | ({"shards": shards} if shards else {}))
     start = perf_counter()
     with placing(path, plan) as (folder, meta):
         done = bool(meta)

@@ -58,6 +58,15 @@ class Changeable(Protocol):
 
 
 @runtime_checkable
+class Shards(Protocol):
+    """A recipe whose indexes may be in parts."""
+
+    def index_sharded(self, corpus: Corpus, path: Path, shards: int) -> Index:
+        """Do what `index` does, in so many parts. Raises MismatchError for more parts than documents."""
+        ...
+
+
+@runtime_checkable
 class Adopts(Protocol):
     """A recipe that reads indexes of other programs."""
 

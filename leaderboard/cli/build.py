@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from leaderboard.cli import drift
-from leaderboard.cli.options import AsJson, EstimateOnly, Executor, MadeBy, data_folder
+from leaderboard.cli.options import (
+    AsJson,
+    EstimateOnly,
+    Executor,
+    MadeBy,
+    RayAddress,
+    StepTimeout,
+    WorkerCount,
+    data_folder,
+)
 from leaderboard.cli.output import print_estimate, print_rows, print_value
 from leaderboard.cli.retriever import find_modules
 from lotte.errors import LotteError, UnavailableError
@@ -74,8 +83,10 @@ def build(
         str, typer.Option(metavar="DATE", help="Posts, scores and accepted answers as of this day, such as 2021-09-30.")
     ] = "",
     seed: Annotated[int | None, typer.Option(help="Random seed for choosing among several GooAQ questions.")] = None,
-    workers: Annotated[int, typer.Option(min=0, help="Number of processes; 0: one per core.")] = 0,
+    workers: WorkerCount = 0,
     executor: Executor = "local",
+    ray_address: RayAddress = "",
+    step_timeout: StepTimeout = 0.0,
     shard: Annotated[str, typer.Option(metavar="i/n", help="Build only this part of the communities.")] = "",
     allow_missing: Annotated[
         bool, typer.Option("--allow-missing", help="Build without the communities that have no dump.")
@@ -87,17 +98,16 @@ def build(
 
     lotte build --dumps ~/dumps --gooaq gooaq.jsonl --out lotte
     """
-    from lotte.executor import check_executor, parse_shard, prepare
-    from lotte.processors import num_processors
+    from lotte.executor import Place, parse_shard, prepare
 
-    check_executor(executor)
-    if (count := workers or num_processors()) > 1:
+    place = Place(executor, ray_address, step_timeout)
+    if (count := place.count(workers)) > 1 and executor == "local":
         prepare(["lotte.builder.community", "lotte.builder.topics"])
     from lotte.builder.build import BuildRequest
 
     chosen = _spec(spec, as_of, seed).narrowed(topic or [], split or [])
     part = parse_shard(shard) if shard else None
-    request = BuildRequest(chosen, dumps, out, gooaq, count, part, allow_missing)
+    request = BuildRequest(chosen, dumps, out, gooaq, count, part, allow_missing, place)
     (_estimate if estimate else _build)(request, as_json)
 
 

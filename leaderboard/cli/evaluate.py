@@ -8,7 +8,21 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from leaderboard.cli.options import AsJson, Data, Depth, DeviceName, EstimateOnly, Options, RetrieverName, data_folder
+from leaderboard.cli.options import (
+    AsJson,
+    Data,
+    Depth,
+    DeviceName,
+    EncoderCount,
+    EstimateOnly,
+    Executor,
+    Options,
+    RayAddress,
+    RetrieverName,
+    StepTimeout,
+    data_folder,
+    workers_of,
+)
 from leaderboard.cli.output import print_estimate, print_row
 from leaderboard.cli.retriever import load
 from lotte.errors import LotteError
@@ -45,6 +59,10 @@ def eval_(
     run: Ranking = None,
     gzip: Annotated[bool, typer.Option("--gzip", help="Write runs as .trec.gz.")] = False,
     device: DeviceName = None,
+    workers: EncoderCount = 0,
+    executor: Executor = "local",
+    ray_address: RayAddress = "",
+    step_timeout: StepTimeout = 0.0,
     estimate: EstimateOnly = False,
     as_json: AsJson = False,
 ) -> None:
@@ -54,22 +72,23 @@ def eval_(
     """
     from leaderboard.evaluate import Order
     from leaderboard.measure import parse
+    from lotte.executor import Place, at_work
 
+    place = Place(executor, ray_address, step_timeout)
     _require_sense(retriever, run, bool(datasets), suite, keep_stages)
     _require_retriever(estimate, run)
     measures, command = tuple(map(parse, measure or ())), shlex.join(["lotte", *sys.argv[1:]])
     kept = {"rankings": rankings, "index": index, "stages": keep_stages}
     order = Order(out=out, k=k, measures=measures, gzip=gzip, command=command, say=say, **kept)
-    names, folder = datasets or DATASETS, data_folder(data)
-    if run:
-        _print_scores(_rescored(run, retriever, names, folder, order), order, as_json)
-    elif estimate:
+    names, folder, reads = datasets or DATASETS, data_folder(data), filter(Path.exists, filter(None, [index]))
+    if estimate and not run:
         _estimate(load(retriever, option, device), suite, names, order, folder, as_json)
-    elif suite:
-        _run_suite(suite, retriever, load(retriever, option, device), order, folder, as_json)
-    else:
-        for record in _evaluated(retriever, load(retriever, option, device), names, folder, order):
-            _print_scores(record, order, as_json)
+        return
+    with at_work(workers_of(workers, place, out, reads)):
+        if run:
+            _print_scores(_rescored(run, retriever, names, folder, order), order, as_json)
+        else:
+            _run(suite, retriever, load(retriever, option, device), names, folder, order, as_json)
 
 
 def _require_sense(retriever: str, run: Path | None, has_datasets: bool, suite: str, keep_stages: Path | None) -> None:
@@ -110,6 +129,17 @@ def _rescored(run: Path, name: str, names: Iterable[str], data: Path, order: "Or
     if len(chosen) != 1:
         raise LotteError(f"--run is a ranking for one dataset, and {len(chosen)} were named")
     return rescore(run, name or name_of(run), chosen[0], order)
+
+
+def _run(
+    suite: str, name: str, system: "Retriever", names: Iterable[str], data: Path, order: "Order", as_json: bool
+) -> None:
+    """Run a retriever on a suite, or on the datasets that are there, and print its scores."""
+    if suite:
+        _run_suite(suite, name, system, order, data, as_json)
+        return
+    for record in _evaluated(name, system, names, data, order):
+        _print_scores(record, order, as_json)
 
 
 def _evaluated(name: str, system: "Retriever", names: Iterable[str], data: Path, order: "Order") -> "Iterator[Record]":

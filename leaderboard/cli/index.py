@@ -10,22 +10,31 @@ from leaderboard.cli.options import (
     AsJson,
     Data,
     DeviceName,
+    EncoderCount,
     EstimateOnly,
     Executor,
     Options,
+    RayAddress,
     RetrieverName,
+    StepTimeout,
     data_folder,
+    workers_of,
 )
 from leaderboard.cli.output import print_estimate, print_value
 from leaderboard.cli.retriever import find_modules, load
 from lotte.errors import LotteError, UnavailableError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from lotte import Corpus
     from retrievers import Retriever
 
 Added = Annotated[
     Path | None, typer.Option(help="Add the documents of this .tsv (one id and text per line) to the index.")
+]
+Indexed = Annotated[
+    str | None, typer.Argument(help="A dataset, a topic and split, or a folder; none to change an index.")
 ]
 Made = Annotated[
     str, typer.Option("--collection", help="The collection of another program's index: a dataset, a folder or a .tsv.")
@@ -34,9 +43,7 @@ Made = Annotated[
 
 def index_(
     out: Annotated[Path, typer.Option(help="The index folder, to write or to change.")],
-    dataset: Annotated[
-        str | None, typer.Argument(help="A dataset, a topic and split, or a folder; leave out to change an index.")
-    ] = None,
+    dataset: Indexed = None,
     retriever: RetrieverName = "",
     option: Options = None,
     data: Data = None,
@@ -44,8 +51,12 @@ def index_(
     collection: Made = "",
     add: Added = None,
     delete: Annotated[list[str] | None, typer.Option(help="Delete the document with this id; repeatable.")] = None,
+    workers: EncoderCount = 0,
     executor: Executor = "local",
+    ray_address: RayAddress = "",
+    step_timeout: StepTimeout = 0.0,
     shard: Annotated[str, typer.Option(metavar="i/n", help="Index only this part of the collection.")] = "",
+    shards: Annotated[int, typer.Option(min=0, help="Write the index in this many parts; 0: one whole.")] = 0,
     estimate: EstimateOnly = False,
     as_json: AsJson = False,
 ) -> None:
@@ -56,10 +67,10 @@ def index_(
     lotte index --retriever colbertv2 experiments/default/indexes/mine --out index/mine    another program's
     """
     from lotte.collection import OwnIds
-    from lotte.executor import check_executor
+    from lotte.executor import Place, at_work
     from retrievers.retriever import Changeable
 
-    check_executor(executor)
+    place = Place(executor, ray_address, step_timeout)
     _require_sense(dataset, retriever, collection, bool(add or delete), estimate)
     system = load(retriever, option, device) if dataset else _maker(out, retriever, option)
     _require_changeable(system, retriever, {"--add": add, "--delete": delete, "--shard": shard})
@@ -68,7 +79,8 @@ def index_(
         return
     added = OwnIds(add) if add else None  # an invalid file is reported before anything is written
     if dataset:
-        _make(system, dataset, data_folder(data), out, collection)
+        with at_work(workers_of(workers, place, out.resolve().parent, ())):
+            _make(system, dataset, data_folder(data), out, collection, shards)
     if isinstance(system, Changeable) and (add or delete):
         system.change(out, delete=delete or (), add=added)
     print_value("out", out, as_json)
@@ -113,15 +125,19 @@ def _maker(index: Path, retriever: str, options: list[str] | None) -> "Retriever
     return registry.maker(index_folder.described(index), retriever, options or ())
 
 
-def _make(system: "Retriever", dataset: str, data: Path, out: Path, collection: str) -> None:
+def _make(system: "Retriever", dataset: str, data: Path, out: Path, collection: str, shards: int) -> None:
     """Index a dataset, or take over the index that another program made and that is named in its place."""
     from leaderboard import catalogue
-    from retrievers.retriever import Adopts
+    from retrievers.retriever import Adopts, Shards
 
+    if shards and not isinstance(system, Shards):
+        raise UnavailableError("--shards: an index of this retriever is one whole; bm25 and colbertv2 can be in parts")
     if isinstance(system, Adopts) and system.adopts(Path(dataset)):
         system.adopt(Path(dataset), out, _collection(collection, data) if collection else None)
     elif collection:
         raise LotteError(f"--collection needs an index of another program, and {dataset} is not one that can be read")
+    elif shards and isinstance(system, Shards):
+        system.index_sharded(catalogue.corpus(dataset, data), out, shards)
     else:
         system.index(catalogue.corpus(dataset, data), out)
 

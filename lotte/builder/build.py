@@ -56,6 +56,7 @@ class BuildRequest:
     workers: int = 1  # processes
     shard: tuple[int, int] | None = None  # number of the part, from 1, and of all parts
     allow_missing: bool = False
+    place: executor.Place = executor.HERE  # where steps run
 
     @property
     def workplace(self) -> Path:
@@ -101,7 +102,7 @@ def build(request: BuildRequest, show: Show, say: Callable[[str], None]) -> dict
         writing(request.out),
         # parts of one build may work in the same folder together
         lock.exclusive_lock(request.workplace, name="lock", shared=bool(request.shard), busy=busy),
-        executor.Workers(request.workers, begin=arrow.without_pandas) as workers,
+        _workers(request) as workers,
     ):
         readings = _readings(request, inputs)
         if request.shard:
@@ -118,6 +119,11 @@ def build(request: BuildRequest, show: Show, say: Callable[[str], None]) -> dict
         record = _assembled(request, inputs, workers, show)
         _report(record, request, say)
         return record
+
+
+def _workers(request: BuildRequest) -> executor.Workers:
+    reads = [request.dumps, *([request.gooaq] if request.gooaq else ())]
+    return executor.Workers(request.workers, arrow.without_pandas, request.place, request.workplace, reads)
 
 
 def find_inputs(request: BuildRequest) -> Inputs:
@@ -295,7 +301,7 @@ def _is_written(receipt: Path, key: str, out: Path) -> bool:
 def _sweep(out: Path, files: Collection[str]) -> None:
     """Remove the files of ours that an unfinished build with another spec, or with GooAQ, left here."""
     for path in sorted(out.glob("*/*/*")):
-        final = path.name.removeprefix(".").removesuffix(".partial")
+        final = artifact.final_name(path.name)
         if path.relative_to(out).as_posix() not in files and path.is_file() and final in topics.NAMES:
             path.unlink()
             for folder in (path.parent, path.parent.parent):

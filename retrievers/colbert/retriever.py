@@ -15,14 +15,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from lotte import Corpus
+from lotte import Corpus, executor, sent_corpus
 from lotte.collection import OwnIds, RowIds
 from lotte.dataset import corpus_sha256
 from lotte.errors import MismatchError, UnavailableError, shown
 from lotte.processors import num_processors
 from lotte.progress import clock
 from lotte.terminal import say
-from retrievers import index_folder
+from retrievers import blocks, index_folder, index_meta, sharded
+from retrievers.colbert import sharding
 from retrievers.colbert.adoption import Adoption
 from retrievers.colbert.index import build, foreign, foreign_ids, update
 from retrievers.colbert.index import folder as folders
@@ -75,6 +76,7 @@ class LateInteraction:
     device: str = field(default="auto", metadata=SEARCH_TIME)
     precision: str = field(default="auto", metadata=SEARCH_TIME)
     threads: int = field(default=0, metadata=SEARCH_TIME)  # 0: all there are
+    replicas: int = field(default=0, metadata=KEPT)  # processes that hold each shard of an index; 0: this one holds all
     vectors: str = field(default="", metadata=KEPT)  # a folder that keeps documents' vectors for the next index
     name: str = field(default="", kw_only=True, metadata=NAME)  # "": that of the class
 
@@ -85,7 +87,7 @@ class LateInteraction:
             raise ValueError(f"assignment must be one of {', '.join(ASSIGNMENTS)}, not {shown(self.assignment)}")
         if self.bits not in BITS:
             raise ValueError(f"bits must be 1, 2 or 4, not {self.bits}")
-        for name in ("query_maxlen", "doc_maxlen", "centroids", *STAGE_SIZES, "threads", "seed"):
+        for name in ("query_maxlen", "doc_maxlen", "centroids", *STAGE_SIZES, "threads", "seed", "replicas"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must be 0 or more, not {getattr(self, name)}")
         if not (self.pool == 0 or 1 <= self.pool < inf):
@@ -167,14 +169,32 @@ class LateInteraction:
                 origin = getattr(corpus, "path", None)
                 made = build.build(
                     folder,
-                    self._source(corpus),
+                    self._source(corpus, folder),
                     self.codec_config,
                     threads=self.num_threads,
                     say=say,
                     gpu=self.gpu,
                     paths=[str(origin.resolve())] if origin else [],
                 )
+                blocks.done(folder)
                 meta |= {"counts": made.counts.json(), "segments": [made.segment.json()], "model": self.model}
+        return self.open(path)
+
+    def index_sharded(self, corpus: Corpus, path: Path, shards: int) -> LateIndex:
+        """Leave an index in parts: see `sharding`."""
+        sharded.bounds(len(corpus), shards)
+        packed_width(self._ready().dim, self.bits)
+        if len(corpus) > FEW:
+            _announce(self.measure(corpus), len(corpus), path)
+        with index_folder.resume_index(path, self, corpus, shards) as (folder, meta):
+            if not meta:
+                said = {"recipe": index_folder.recipe_of(self), "model": self.model}
+                made = sharding.write(
+                    folder, self._source(corpus, folder), self.codec_config, corpus.doc_ids, shards, said,
+                    threads=self.num_threads, say=say, gpu=self.gpu,
+                )  # fmt: skip
+                blocks.done(folder)
+                meta |= {"counts": made, "model": self.model}
         return self.open(path)
 
     def open(self, path: Path) -> LateIndex:
@@ -182,11 +202,14 @@ class LateInteraction:
 
     def open_described(self, folder: index_folder.IndexFolder) -> LateIndex:
         whole = index_folder.open_checked(folder, self)
+        if sharded.count(whole.meta):
+            return sharding.open_parts(self, whole, self.replicas)
         meta = IndexMeta.parse(whole.meta, whole.path / META)
         return LateIndex(self, meta, whole.doc_ids, folders.open_arrays(whole.path, meta))
 
     def change(self, path: Path, *, delete: Sequence[str], add: Corpus | None) -> None:
         """Take documents out of an index and put others in: see `update.change`."""
+        sharded.require_whole(path)
         addition = None if add is None else Addition(add, partial(self._encoding, add), self.num_threads, self.gpu)
         update.change(path, self, delete=delete, add=addition)
 
@@ -211,7 +234,11 @@ class LateInteraction:
 
     def damaged(self, path: Path) -> Iterator[str]:
         """Read all of an index; yield a line for everything that is not as it was written."""
-        yield from folders.verify(path)
+        meta = index_meta.read(path)
+        if sharded.count(meta):
+            yield from sharded.differences(path, meta)
+        else:
+            yield from folders.verify(path)
 
     def measure(self, corpus: Corpus) -> "Measured":
         """Return how much disk, memory and time an index takes, by encoding a few documents."""
@@ -233,11 +260,18 @@ class LateInteraction:
             gpu.device()
         return self.encoder
 
-    def _source(self, corpus: Corpus) -> build.VectorSource:
-        """Return what encodes a collection, or has its vectors where they are kept."""
+    def _source(self, corpus: Corpus, folder: Path) -> build.VectorSource:
+        """Return what encodes a collection, or has its vectors where they are kept.
+
+        folder  where a corpus is written that other processes could not open
+        """
         encoder = self.encoder
         if not self.vectors:
-            return build.Encoding(encoder, corpus, self.pooling)
+            sent = None
+            if executor.current().several:
+                alike = replace(self, precision=encoder.precision)  # whatever "auto" would be elsewhere
+                sent = partial(_elsewhere, alike, sent_corpus.sent(corpus, blocks.folder_for(folder)))
+            return build.Encoding(encoder, corpus, self.pooling, sent)
         of = {"corpus": corpus_sha256(corpus), **encoder.facts_of_docs()}
         plain = build.Encoding(encoder, corpus, Pooling())
         return KeptVectors(Path(self.vectors), plain, of, encoder.numbers, self.pooling)
@@ -282,6 +316,11 @@ def build_index(
 
     _place(Path(path), made, lambda counts: index_folder.recipe_of(recipe) | {"retriever": SYSTEM})
     return folders.open_index(path)
+
+
+def _elsewhere(recipe: LateInteraction, corpus: sent_corpus.SentCorpus) -> build.Encoding:
+    """Return what encodes a collection, in a worker."""
+    return build.Encoding(recipe._ready(), corpus.opened(), recipe.pooling)
 
 
 def _place(

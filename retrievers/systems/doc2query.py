@@ -24,6 +24,7 @@ from retrievers import index_folder, lexical, seq2seq
 from retrievers.analyser import ENGLISH
 from retrievers.expansions import OwnExpansions, TheirExpansions, is_ours
 from retrievers.lexical import LexicalIndex
+from retrievers.lexical_shards import ShardedLexicalIndex
 from retrievers.options import NAME, SEARCH_TIME, SPOKEN
 from retrievers.retriever import Card
 from retrievers.systems.bm25 import BM25
@@ -78,7 +79,7 @@ class Doc2Query(BM25):
         model = {"id": found.name, "revision": found.revision, "sha256": found.sha256}
         return Card(family="lexical", model=model, training_data=None, checkpoint=found.folder, **facts)
 
-    def index(self, corpus: Corpus, path: Path) -> LexicalIndex:
+    def index(self, corpus: Corpus, path: Path) -> LexicalIndex | ShardedLexicalIndex:
         with index_folder.resume_index(path, self, corpus) as (folder, meta):
             if not meta:
                 file = Path(self.expansions) if self.expansions else folder / KEPT
@@ -96,7 +97,11 @@ class Doc2Query(BM25):
         """Refuse: further documents would need expansions."""
         raise UnavailableError("an index of doc2query cannot be changed; index the changed collection again")
 
-    def open_described(self, found: index_folder.IndexFolder) -> LexicalIndex:
+    def index_sharded(self, corpus: Corpus, path: Path, shards: int) -> ShardedLexicalIndex:
+        """Refuse: expansions are made for a collection as a whole."""
+        raise UnavailableError("an index of doc2query has no shards; leave out --shards")
+
+    def open_described(self, found: index_folder.IndexFolder) -> LexicalIndex | ShardedLexicalIndex:
         opened = super().open_described(found)
         self._require_unchanged(found)
         return opened

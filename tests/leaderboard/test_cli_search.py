@@ -83,12 +83,6 @@ def test_what_an_index_cannot_do_yet_is_one_line(typed, tmp_path, words, message
     assert not (tmp_path / "i").exists()
 
 
-def test_ray_is_told_to_come_later(typed, tmp_path):
-    done = typed("index", "--retriever", "bm25", TINY, "--out", tmp_path / "i", "--executor", "ray")
-    assert done.returncode == 1 and done.stderr.startswith("error: --executor ray is not there yet")
-    assert done.stderr.count("\n") == 1
-
-
 def test_what_is_no_index_is_one_line(typed, tmp_path):
     done = typed("search", tmp_path, "moon")
     assert done.stderr == f"error: {tmp_path} is not an index, or an incomplete one. Build it with `lotte index`.\n"

@@ -171,7 +171,7 @@ def test_lottes_own_spec_wants_every_community(tmp_path):
     [
         (("--shard", "3/2"), "--shard takes the number of a part and of all parts, as in 1/4, not '3/2'"),
         (("--shard", "x"), "--shard takes the number of a part and of all parts, as in 1/4, not 'x'"),
-        (("--executor", "ray"), "--executor ray is not there yet: it comes with the work on scale-out."),
+        (("--ray-address", "a:1"), "--ray-address goes with --executor ray"),
         (("--executor", "dask"), "--executor is local or ray, not 'dask'"),
         (("--topic", "foot"), "spec: no topic is named 'foot'; did you mean 'food'? there are food"),
         (("--split", "tset"), "spec: no split is named 'tset'; did you mean 'test'? there are dev, test"),
