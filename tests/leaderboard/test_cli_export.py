@@ -46,5 +46,5 @@ def test_an_index_called_index_needs_no_name(index, tmp_path):
 
 def test_an_index_that_is_not_there_is_one_line(tmp_path):
     assert error("export", tmp_path / "none", "--to", "parquet", "--out", tmp_path / "out") == (
-        f"{tmp_path / 'none'} is no index, or not a whole one. Build it with `lotte index`."
+        f"{tmp_path / 'none'} is not an index, or an incomplete one. Build it with `lotte index`."
     )

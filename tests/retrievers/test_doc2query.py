@@ -205,7 +205,7 @@ def test_an_index_outlives_the_file_of_its_expansions(tmp_path):
 
 @pytest.mark.parametrize("wrong", ["samples=0", "top_k=0", "maxlen=0", "doc_maxlen=0", "b=2", "k1=-1"])
 def test_an_option_out_of_range_is_one_line(wrong):
-    with pytest.raises(LotteError, match=f"doc2query: {wrong.partition('=')[0]} is "):
+    with pytest.raises(LotteError, match=f"doc2query: {wrong.partition('=')[0]} must be "):
         load("doc2query", [wrong])
 
 

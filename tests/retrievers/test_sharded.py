@@ -93,7 +93,7 @@ def test_a_pruned_search_over_parts_states_its_rule_and_its_recall(place):
     system = registry.load("colbertv2", ["checkpoint=shipped", "search=pruned", "threads=1"])
     facts = system.open(built(place, "colbertv2", 4)).search_facts(QUESTIONS, k=5)
     assert (facts["shards"], facts["shard_rule"]) == (4, sharded.RULE)
-    assert facts["recall_against_exact"]["value"] == 1.0
+    assert facts["recall_against_exact"]["value"] > 0.95  # of 60 documents in four parts
 
 
 @pytest.mark.slow
