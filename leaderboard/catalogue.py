@@ -1,8 +1,8 @@
 """Datasets by name. The folder is the registry: `beir/scifact` is "scifact" in `lotte/benchmarks/beir.py`.
 
-A name may be a pattern, or what several begin with ("beir/cqadupstack"), and a
-folder may stand in its place. Names of datasets that only this disk has, a
-build with topics of its own, count too. Other tools' spellings are understood:
+A name may be a pattern or a prefix of several names ("beir/cqadupstack"), or be
+replaced by a folder. Names of datasets that are only on this disk (a build with
+other topics) count too. Other tools' spellings are understood:
 "trec-dl/2019" is `trecdl/2019`, and so are each benchmark's ALIASES.
 """
 
@@ -84,7 +84,7 @@ def _canonical(name: str) -> str:
 
 
 def match(patterns: Iterable[str], data: Path) -> tuple[list[Dataset], list[str]]:
-    """Return the datasets that are asked for, in order, and names that fit a pattern and are not here.
+    """Return the requested datasets, in order, and names that match a pattern and are not here.
 
     patterns  names, patterns of names, or folders
 
@@ -102,7 +102,7 @@ def match(patterns: Iterable[str], data: Path) -> tuple[list[Dataset], list[str]
             absent |= dict.fromkeys(not_there)
         for dataset in datasets:
             if chosen.setdefault(dataset.name, dataset) is not dataset:
-                raise LotteError(f"{dataset.name} is asked for twice: {given} is not the first to hold it")
+                raise LotteError(f"{dataset.name} was named twice: {given} is not the first to hold it")
     return list(chosen.values()), list(absent)
 
 
@@ -123,7 +123,7 @@ def _present(pattern: str, fitting: list[str], data: Path) -> tuple[list[str], l
     if not fitting:
         raise unknown("dataset", pattern, names(data))
     if fitting == [pattern]:
-        return fitting, []  # asked for by name: if it is not there, loading it says which file
+        return fitting, []  # requested by name: if it is not there, loading it names the file
     local = {*on_disk(data), *(name for name in _further(data) if _is_here(name, data))}
     present = [name for name in fitting if name in local]
     if not present:

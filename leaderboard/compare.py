@@ -1,17 +1,17 @@
 """Whether a difference between two systems is real: paired comparisons over per-query values.
 
-Settled here:
+Decisions:
 
 - The test is the paired randomisation test, two-sided, over all queries that
   are judged; the interval is the percentile bootstrap's (`resample.py`).
 - All pairs of systems of a dataset are one family, and Holm's correction is
-  over it. p is what one pair has by itself, p_holm what may be claimed.
+  over it. p is for one pair alone, p_holm is the corrected value to report.
 - Only records of the same corpus, queries and judgments, by sha256, are
-  compared. A name proves nothing.
+  compared. Equal names are not enough.
 - A difference over several datasets is the mean of theirs (macro), with the
   queries of each dataset resampled within it.
 
-Queries are taken in the order of their ids, so the same values have the same
+Queries are sorted by their ids, so the same values have the same
 p and the same interval, whatever file they came from and whatever the order.
 """
 
@@ -90,7 +90,7 @@ class Comparison:
 
 
 def table(records: Sequence[Record], measure: str, *, names: Sequence[str] | None = None) -> dict[str, Values]:
-    """Return system -> query_id -> value. Systems of one name are told apart by the options that differ.
+    """Return system -> query_id -> value. Systems with the same name are labelled by the options that differ.
 
     Raises  MismatchError if the records are not all of one dataset, by its hashes, or lack the measure;
             LotteError if two of them are of the same system
@@ -119,7 +119,7 @@ def compare_values(
     resamples  of the test and of the bootstrap; by default 10,000, and for the test what `enough` says
     ends       of the interval: "percentile" or "bca"
 
-    Raises  MismatchError if the systems' queries differ; CorruptFileError if a value is no finite number;
+    Raises  MismatchError if the systems' queries differ; CorruptFileError if a value is not a finite number;
             LotteError if there are fewer than 2 queries or more than MOST systems
     """
     return compare_macro({"": values}, resamples=resamples, seed=seed, ends=ends)

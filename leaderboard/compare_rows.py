@@ -1,9 +1,9 @@
-"""Which records are held against each other, and the rows that `lotte board compare` prints of it.
+"""Which records are compared, and the rows that `lotte board compare` prints.
 
-Given records, they are of one dataset. Given folders, one a system, each
-dataset that all of them have is compared, and then their mean: a dataset that
-one of them lacks is said, and left out of it. Asked for topics or communities,
-the questions are grouped as the dataset on this disk says (`lotte.query_groups`).
+Records must be of one dataset. With folders, one per system, each dataset that
+all of them have is compared, and then their mean: a dataset that one of them
+lacks is reported and left out. By topic or community, the queries are grouped
+as the dataset on this disk states (`lotte.query_groups`).
 """
 
 from collections.abc import Mapping, Sequence
@@ -62,7 +62,7 @@ class _Systems:
     def on_one(
         self, dataset: str, measure: str, by: str, data: Path | None, *, needs_groups: bool = True
     ) -> tuple[ComparisonRows, Table]:
-        """Return the rows of a dataset, and the values of the systems that are no repeats."""
+        """Return the rows of a dataset, and the values of the systems that are not repeats."""
         kept = [number for number, first in enumerate(self.firsts) if first == number]
         records = [self.records[number][dataset] for number in kept]
         chosen = measure or records[0].official
@@ -79,7 +79,7 @@ class _Systems:
     def on(
         self, datasets: Sequence[str], measure: str, tables: Sequence[Table], talk: Sequence[str] = ()
     ) -> ComparisonRows:
-        """Return the rows of these datasets, of which these are the values of the systems that are no repeats."""
+        """Return the rows of these datasets, of which these are the values of the systems that are not repeats."""
         again = [
             repeats.row(
                 self.names[first],
@@ -124,7 +124,7 @@ def compare(
     folders = [path.is_dir() for path in paths]
     if any(folders) and not all(folders):
         raise LotteError(
-            f"{paths[folders.index(True)]} is a folder and {paths[folders.index(False)]} is none; "
+            f"{paths[folders.index(True)]} is a folder and {paths[folders.index(False)]} is not; "
             "name records of one dataset, or a folder for each system"
         )
     if any(folders):

@@ -1,7 +1,7 @@
-"""What answers cost: the time of one question, of many together, and the room the index takes.
+"""The cost of a system: the time of one query, of many together, and the size of the index.
 
-Latency is measured one question at a time, with an index that is open and
-warm, and includes everything from the question's text to its ranking.
+Latency is measured one query at a time, with an open and warm index, and
+includes everything from the query's text to its ranking.
 """
 
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ from lotte import Hit, Queries, Run, artifact
 from lotte.progress import Progress
 from retrievers import Index
 
-SAMPLE, WARMUP = 100, 10  # questions asked one by one, and before them for nothing
+SAMPLE, WARMUP = 100, 10  # queries timed one by one, and untimed ones before them
 BATCH = 256  # questions between two looks at the progress
 
 

@@ -1,7 +1,7 @@
-"""The whole road on the sample that ships with the package: build, index, search, score.
+"""All steps on the bundled sample: build, index, search, score.
 
-It uses what a user would use, so it is also the first test of all: a wheel in
-which this works is whole.
+It uses the same code as a user, so it is also the first test: if it works from
+a wheel, the wheel is complete.
 """
 
 from collections.abc import Callable, Iterator
@@ -17,7 +17,7 @@ from lotte.progress import Progress
 from retrievers import Retriever, load
 
 SAMPLE = Path(lotte.__file__).parent / "sample"
-# the floor, the baseline in two versions, and late interaction with the checkpoint that ships
+# the lower bound, the baseline in two versions, and late interaction with the bundled checkpoint
 SYSTEMS = {"overlap": (), "rank_bm25": (), "bm25": (), "colbertv2": ("checkpoint=shipped",)}
 
 

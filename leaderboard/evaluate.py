@@ -1,8 +1,8 @@
-"""A system, or somebody's ranking file, and datasets -> records.
+"""A system, or an existing ranking file, and datasets -> records.
 
-One corpus is indexed once, however many question sets ask it. A record and
-its run are written as soon as a dataset is done, so that what is finished
-stays when the next one fails.
+A corpus is indexed once, however many query sets use it. A record and
+its run are written as soon as a dataset is done, so that finished
+results stay when the next one fails.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -15,14 +15,14 @@ from tempfile import TemporaryDirectory
 from time import perf_counter
 from typing import Any
 
-from leaderboard import cost, machine
+from leaderboard import cost, machine, spread_search
 from leaderboard.interval import METHOD, interval
 from leaderboard.measure import TOOL, Measure, mean, parse, scores
 from leaderboard.record.loaded_dataset import corpus_key
 from leaderboard.record.place import folder_of, require_replaceable, require_run_of, run_files, stem
 from leaderboard.record.schema import Record
 from leaderboard.record.sections import RESCORED, SELF_RUN
-from lotte import Dataset, Run, artifact, lock, ranking
+from lotte import Dataset, Run, artifact, executor, lock, ranking
 from lotte.dataset import Doc, corpus_sha256, identity
 from lotte.errors import LotteError, MismatchError, shown
 from lotte.paths import inside, require_writable
@@ -83,11 +83,11 @@ def evaluate(name: str, system: Retriever, datasets: Iterable[Dataset], order: O
 
     name  of the system, in paths and records
     """
-    groups = _by_corpus(datasets)
+    groups = by_corpus(datasets)
     for dataset in chain.from_iterable(groups):
         _require_possible(name, dataset, order)
     for group in groups:
-        with TemporaryDirectory(prefix="lotte-") as scratch:
+        with TemporaryDirectory(prefix=".lotte-", dir=_common(order)) as scratch:
             opened = _open(name, system, group, order, Path(scratch))
             for dataset in group:
                 yield _ask(name, system, dataset, opened, order)
@@ -126,7 +126,13 @@ def _require_possible(name: str, dataset: Dataset, order: Order) -> None:
     require_replaceable(target, name)
 
 
-def _by_corpus(datasets: Iterable[Dataset]) -> list[list[Dataset]]:
+def _common(order: Order) -> Path | None:
+    """Return where an index that is not kept is made: where all workers see it, if there are several."""
+    return order.out if executor.current().several else None
+
+
+def by_corpus(datasets: Iterable[Dataset]) -> list[list[Dataset]]:
+    """Return datasets in groups that ask the same collection."""
     groups: dict[object, list[Dataset]] = {}
     for dataset in datasets:
         groups.setdefault(corpus_key(dataset.corpus), []).append(dataset)
@@ -161,7 +167,7 @@ def _read_corpus(group: list[Dataset], order: Order) -> str:
                 f"{said}; the first is {shown(doc_id)}, and the first document {_first(dataset)}. "
                 "Judgments and documents must have the same ids."
             )
-        order.say(f"{said}, so nobody can find them; the first is {shown(doc_id)}")
+        order.say(f"{said}, so no query can find them; the first is {shown(doc_id)}")
     return sha256
 
 
@@ -170,7 +176,7 @@ def _tell_depth(dataset: Dataset, depth: int, order: Order) -> None:
     measures = dict.fromkeys((parse(dataset.measure), *order.measures))
     below = [str(measure) for measure in measures if (measure.k or 0) > depth]
     if below and depth < len(dataset.corpus):
-        order.say(f"{dataset.name}: rankings are {depth:,} deep, so {', '.join(below)} can count no more than that")
+        order.say(f"{dataset.name}: rankings are {depth:,} deep, so {', '.join(below)} cannot count more than that")
 
 
 def _first(dataset: Dataset) -> str:
@@ -204,7 +210,7 @@ def _open(name: str, system: Retriever, group: list[Dataset], order: Order, scra
                 f"{path} was built from corpus {str(made_from)[:8]}, and {dataset.name} has corpus {sha256[:8]}. "
                 "Remove the index, or name another --index."
             )
-        order.say(f"{path}: this index is used again")
+        order.say(f"{path}: reusing this index")
         return _Opened(index, path, sha256, meta.get("seconds"), reused=True)
     start = perf_counter()
     index = system.index(dataset.corpus, path)
@@ -222,7 +228,7 @@ def _index_path(name: str, dataset: Dataset, sha256: str, root: Path) -> Path:
     path = inside(inside(root, folder_of(name), "the system"), corpus, "the dataset")
     if not index_folder.is_index(path):
         for meta in sorted((root / folder_of(name)).rglob(artifact.META)):
-            with suppress(LotteError):  # what is no index, or a damaged one, is none of this corpus
+            with suppress(LotteError):  # what is not an index, or a damaged one, is none of this corpus
                 if index_meta.read(meta.parent)["corpus"]["sha256"] == sha256:
                     return meta.parent
     return path
@@ -234,7 +240,7 @@ def _ask(name: str, system: Retriever, dataset: Dataset, opened: _Opened, order:
     if isinstance(system, Fits) and (fitted := system.fitted(dataset.facts)) != system:
         system, index = fitted, fitted.open(opened.path)
     with pipeline.keeping_stages() if order.stages else nullcontext() as kept:
-        ranked, seconds = cost.timed_search(index, dataset.queries, k=depth, title=dataset.name)
+        ranked, seconds = _search(system, index, opened, dataset, depth, order)
     run = dataset.scored_part(ranked).cut(order.k)
     _tell(dataset, ranked, order)
     _tell_depth(dataset, order.k, order)
@@ -265,11 +271,22 @@ def _ask(name: str, system: Retriever, dataset: Dataset, opened: _Opened, order:
     return record
 
 
+def _search(
+    system: Retriever, index: Index, opened: _Opened, dataset: Dataset, depth: int, order: Order
+) -> tuple[Run, float]:
+    """Ask the questions of a dataset, here, or by the workers of the command; stages that are kept are seen here."""
+    how: dict[str, Any] = {"k": depth, "title": dataset.name}
+    if order.stages or not executor.current().several:
+        return cost.timed_search(index, dataset.queries, **how)
+    made_from = opened.corpus_sha256
+    return spread_search.timed_search(system, opened.path, made_from, dataset.queries, folder=order.out, **how)
+
+
 def _keep(kept: pipeline.KeptStages, folder: Path, dataset: Dataset, order: Order) -> None:
     """Write the ranking of each stage where a stage can be named by it: FOLDER/DATASET/SYSTEM.trec."""
     folder = inside(folder, dataset.name, "the dataset")
     if not (runs := kept.runs()):
-        order.say(f"{dataset.name}: there is no stage to keep: the system has none, or they are files of rankings")
+        order.say(f"{dataset.name}: there is no stage to keep: the system has none, or its stages are ranking files")
         return
     with lock.held(folder):
         for spelled, run in runs.items():
@@ -375,10 +392,10 @@ def _contamination(dataset: Dataset, card: Card) -> dict[str, Any]:
 
 
 def _lotte_path(dataset: Dataset, order: Order) -> Path | None:
-    """Return where LoTTE's own scoring script looks for this ranking; None if nobody asked for it."""
+    """Return where LoTTE's own scoring script looks for this ranking; None if it was not requested."""
     if order.rankings is None:
         return None
     match dataset.name.split("/"):
         case ["lotte", topic, split, kind]:
             return order.rankings / split / f"{topic}.{kind}.ranking.tsv"
-    raise LotteError(f"--rankings writes the layout of LoTTE, and {dataset.name} is no part of it")
+    raise LotteError(f"--rankings writes LoTTE's layout, but {dataset.name} is not part of LoTTE")

@@ -1,4 +1,4 @@
-"""Records as tables, for those who work in pandas: one row a record, or one row a query."""
+"""Records as pandas tables: one row per record, or one row per query."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,10 +22,10 @@ _COLUMNS = (
 def results(folder: Path | str = "results") -> "DataFrame":
     """Return every record of a folder as a row: what ran, the official measure with its 95 % interval, what it cost.
 
-    Further columns are the means of all measures that records have, by their names. A file that is no whole record is
-    left out, with a line on stderr.
+    Further columns are the means of all measures that records have, by their names. A file that is not a whole record
+    is left out, with a line on stderr.
 
-    Raises  UnavailableError if it is no folder, or pandas is not installed
+    Raises  UnavailableError if it is not a folder, or pandas is not installed
     """
     pandas = extras.package("pandas", "a frame of records")
     rows = [row(path, record) for path, record in _records(folder)]

@@ -1,10 +1,10 @@
-"""What other tools write, taken in; what they read, written.
+"""Import from other tools' formats, and export to them.
 
 An ir_metadata header goes into the run itself, as comment lines in front of
-it: `# ir_metadata.start`, YAML, `# ir_metadata.end`, and whoever reads a run
-passes over it (`lotte.ranking`): elsewhere a `#` is the first letter of an id.
+it: `# ir_metadata.start`, YAML, `# ir_metadata.end`, and readers of runs
+skip it (`lotte.ranking`): elsewhere a `#` is the first letter of an id.
 The YAML we write is JSON on one line per section, which every YAML reader
-takes. The values by query are `run TAB query TAB measure TAB value`, the mean
+takes. The per-query values are `run TAB query TAB measure TAB value`, the mean
 under the query `all`, as TIRA and trec_eval have them.
 
 Source  ir-metadata.org, schema 0.1 (Breuer et al., SIGIR 2022); repro_eval's MetadataHandler;
@@ -67,19 +67,19 @@ def take_in(
         raise absent(file, "; name a run, or a result of MTEB")
     if _is_json(file) and not dataset:
         if system:
-            raise LotteError(f"{file} is JSON: a result of MTEB names its model, and a run wants --dataset too")
+            raise LotteError(f"{file} is JSON: a result of MTEB names its model; for a run, give --dataset too")
         for record in mteb.read(file):
             yield _stored(_stamped(record, by), file.parent, folder)
         return
     if not dataset:
-        raise LotteError(f"{file} is a run, and a run does not say of what: name it with --dataset")
+        raise LotteError(f"{file} is a run, which does not name its dataset: give --dataset")
     yield _take_in_run(file, folder, _dataset(dataset, data), system, by)
 
 
 def header(file: Path) -> dict[str, Any]:
     """Return what the ir_metadata header of a run says, {} if it has none.
 
-    Raises  CorruptFileError if it is no YAML, or has no end; UnavailableError if PyYAML is needed and not installed
+    Raises  CorruptFileError if it is not YAML, or has no end; UnavailableError if PyYAML is needed and not installed
     """
     text = None if ranking.is_json(file) else ranking.header(file)
     return {} if text is None else _yaml(text, file)
@@ -174,7 +174,7 @@ def _take_in_run(file: Path, folder: Path, dataset: Dataset, system: str, by: st
     name = system or (str(tag) if isinstance(tag, str | int | float) else name_of(file))
     if not is_name(name.replace(":", ".").replace("/", "__")):
         raise CorruptFileError(
-            f"{file} says it is of {name[:60]!r}, which cannot be a name here; give one with --system"
+            f"{file} names the system {name[:60]!r}, which cannot be a name here; give one with --system"
         )
     name = name.replace("/", "__")
     with TemporaryDirectory(prefix="lotte-") as scratch:
@@ -209,7 +209,7 @@ def _dataset(name: str, data: Path) -> Dataset:
     if Path(name).exists():
         datasets, _ = catalogue.match([name], data)
         if len(datasets) != 1:
-            raise LotteError(f"{name} holds {len(datasets)} datasets, and a run is of one; name it: {name}/KIND")
+            raise LotteError(f"{name} holds {len(datasets)} datasets, but a run belongs to one; name it: {name}/KIND")
         return datasets[0]
     try:
         return find(name, data)
@@ -222,7 +222,7 @@ def _stored(record: Record, source: Path, folder: Path) -> Path:
     target = folder / stem_of(record)
     with lock.held(target.parent):  # whether its place is free, and taking it
         if (taken := target.with_name(f"{target.name}.json")).exists():
-            raise MismatchError(f"{taken} is there already; remove it, or name the system otherwise with --system")
+            raise MismatchError(f"{taken} already exists; remove it, or give the system another name with --system")
         return store(record, source, target)
 
 
@@ -259,7 +259,7 @@ def _yaml(text: list[str], file: Path) -> dict[str, Any]:
             sections = _plain(_loaded("\n".join(text), file))
     # PyYAML lets through what its constructors raise: `!!timestamp x` is an AttributeError, `!!bool x` a KeyError
     except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError) as error:
-        raise CorruptFileError(f"{file}: its header is no YAML ({' '.join(str(error).split())[:120]})") from None
+        raise CorruptFileError(f"{file}: its header is not YAML ({' '.join(str(error).split())[:120]})") from None
     if not isinstance(sections, dict):
         raise CorruptFileError(f"{file}: its header is {type(sections).__name__}, and should be sections with names")
     return sections
@@ -297,7 +297,7 @@ def _plain(value: Any) -> Any:
         return [_plain(part) for part in value]
     if value is None or (isinstance(value, int | float) and abs(value) < LARGEST_NUMBER):
         return value
-    return str(value).encode("utf-8", "backslashreplace").decode()  # half a character is no text
+    return str(value).encode("utf-8", "backslashreplace").decode()  # an unpaired surrogate is not text
 
 
 def _known(value: Any) -> Any:

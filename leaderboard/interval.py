@@ -1,8 +1,7 @@
-"""How sure a mean over queries is: its 95 % interval, by bootstrap.
+"""The 95 % interval of a mean over queries, by bootstrap.
 
-The queries are drawn again, as many as there are and with repetition, 10,000
-times; the interval is what the middle 95 % of the means span (the percentile
-bootstrap: Efron 1979; Sakai 2006 for retrieval). The seed is fixed, so that
+The queries are resampled with replacement 10,000 times; the interval spans the
+middle 95 % of the means (the percentile bootstrap: Efron 1979; Sakai 2006 for retrieval). The seed is fixed, so that
 the same values have the same interval.
 """
 

@@ -1,13 +1,13 @@
-"""Ranks and groups: which systems of a board can be told apart, and which share a place.
+"""Ranks and groups: which systems of a board differ significantly, and which share a rank.
 
-Settled here:
+Decisions:
 
 - A system's rank is 1 + the number of systems that are significantly better
-  than it: a higher mean, and p_holm at most alpha. So systems that nothing
-  tells apart share a rank, and a rank is only lost to somebody who is better.
+  than it: a higher mean, and p_holm at most alpha. So systems without
+  a significant difference share a rank, and only a better system lowers a rank.
 - Two systems share a letter exactly if they cannot be told apart (a compact
   letter display: Piepho 2004). Letters are needed beside ranks because "cannot
-  be told apart" does not pass on: a may equal b, b equal c, and a beat c.
+  be told apart" is not transitive: a may equal b, b equal c, and a beat c.
 
 The least number of letters is a hard problem (Gramm et al. 2007), so groups
 are grown greedily, best system first: few, not always fewest, always the same.
@@ -23,7 +23,7 @@ from leaderboard.compare import ALPHA, Comparison
 
 @dataclass(frozen=True, kw_only=True)
 class Standing:
-    """Where a system stands, and which others it is not told apart from: those with a letter of its own."""
+    """A system's rank, and the others that do not differ from it significantly: those that share a letter with it."""
 
     system: str
     mean: float
@@ -62,7 +62,7 @@ def standings(
 
 
 def groups(systems: Sequence[str], told_apart: Collection[frozenset[str]]) -> list[tuple[str, ...]]:
-    """Return groups within which no two systems are told apart; two that are not share at least one group.
+    """Return groups of systems without significant differences; two such systems share at least one group.
 
     systems     in the order of the board, which members and groups keep
     told_apart  pairs

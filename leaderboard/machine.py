@@ -1,7 +1,7 @@
-"""The facts a number travels with: the machine, the versions, and the commit of our code.
+"""The environment of a result: the machine, the package versions, and the commit of our code.
 
-Whatever cannot be found out is None, or left out: a score never fails for want
-of a processor's name.
+Unknown facts are None, or left out: scoring never fails because a processor's
+name is unknown.
 """
 
 import os

@@ -1,8 +1,8 @@
-"""What a ranking is worth. One short function per measure, and a row in MEASURES.
+"""The measures: one short function each, and a row in MEASURES.
 
-pytrec_eval computes what we publish; the function here says what the number
-means, and tests/leaderboard/test_measure.py holds the two to each other for every row.
-Measures of nuggets, which trec_eval has not, are computed here (nuggets.py).
+pytrec_eval computes the published values; the function here defines their
+meaning, and tests/leaderboard/test_measure.py compares the two for every row.
+Measures of nuggets, which trec_eval lacks, are computed here (nuggets.py).
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -203,7 +203,7 @@ def _require_order(query_id: str, hits: Sequence[Hit]) -> None:
     if found != sorted(found, reverse=True):
         raise MismatchError(f"query {shown(query_id)}: hits are not best first; `Run.of` ranks scores")
     if len({hit.doc_id for hit in hits}) < len(hits):
-        raise MismatchError(f"query {shown(query_id)}: a document is there twice; a ranking names it once")
+        raise MismatchError(f"query {shown(query_id)}: a document occurs twice; a ranking names it once")
 
 
 def _grades(relevance: Mapping[str, int]) -> dict[str, int]:

@@ -1,11 +1,11 @@
-"""MTEB's result of a task, `<org__model>/<revision>/<Task>.json`, written and read.
+"""An MTEB task result, `<org__model>/<revision>/<Task>.json`, written and read.
 
 Only published datasets have a task there: a record of another build is refused.
 A task's measure is ours under another name (Success@5 is `hit_rate_at_5`), and
-what MTEB computes beyond our measures is not made up. Read, it is a score
-without a run and without hashes: level `imported`. Results from before MTEB
+MTEB's further measures are left out. An imported result is a score without a
+run and without hashes: level `imported`. Results from before MTEB
 1.11, which have the splits at their top, are read too, and CQADupStack as the
-one score that a leaderboard has. BRIGHT and FreshStack are other data there.
+one score that a leaderboard has. MTEB's BRIGHT and FreshStack are different data.
 
 Source  mteb 2.26.24, mteb/results/task_result.py, mteb/models/model_meta.py and mteb/tasks/retrieval/eng
 """
@@ -106,12 +106,12 @@ def write(records: Iterable[tuple[Path, Record]], out: Path) -> Iterator[Path]:
     for path, record in records:
         name = record.dataset.name
         if record.verification.level == IMPORTED:
-            raise MismatchError(f"{path} was imported, and goes back to nobody as a result of ours")
+            raise MismatchError(f"{path} was imported, so it cannot be exported as a result of this board")
         if (task := task_of(name)) is None:
-            raise MismatchError(f"{path} is of {name}, which is no task of MTEB")
+            raise MismatchError(f"{path} has dataset {name}, which is not a task of MTEB")
         if differences := unpublished_counts(record.dataset, "documents", "queries"):
             shown = "; ".join(f"{key}: {stated}, published {wanted:,}" for key, wanted, stated in differences)
-            raise MismatchError(f"{path} is of other data than MTEB's {task.name}: {shown}")
+            raise MismatchError(f"{path} has other data than MTEB's {task.name}: {shown}")
         model, revision = _model(record)
         folder = out / _part(model.replace("/", "__")) / _part(revision)
         tasks.setdefault(folder / f"{task.name}.json", []).append((task, record))
@@ -139,8 +139,8 @@ def read(path: Path) -> list[Record]:
     scores = result.get("scores")
     if not isinstance(scores, Mapping) or not isinstance(result.get("task_name"), str):
         raise CorruptFileError(
-            f"{path}: no result of MTEB: wanted task_name and scores, found {_names(result)}; if it is a run, say of "
-            "what with --dataset"
+            f"{path}: not an MTEB result: expected task_name and scores, found {_names(result)}; if it is a run, name "
+            "its dataset with --dataset"
         )
     meta_path = path.with_name("model_meta.json")
     meta = _object(meta_path) if meta_path.is_file() else {}
@@ -149,7 +149,7 @@ def read(path: Path) -> list[Record]:
     for split, entries in scores.items():
         for entry in entries if isinstance(entries, list) else [None]:
             if not isinstance(entry, Mapping):
-                raise CorruptFileError(f"{path}: scores.{split[:60]} is no list of objects")
+                raise CorruptFileError(f"{path}: scores.{split[:60]} is not a list of objects")
             dataset = _dataset_of(result["task_name"], str(entry.get("hf_subset", "default")), split)
             if any(record.dataset.name == dataset for record in records):
                 raise CorruptFileError(
@@ -159,7 +159,7 @@ def read(path: Path) -> list[Record]:
                 records.append(_record(path, result, meta, model, dataset, entry))
     if not records:
         raise MismatchError(
-            f"{path}: task {result['task_name'][:60]} is no dataset of ours; `lotte list datasets` shows them"
+            f"{path}: task {result['task_name'][:60]} is not a dataset known here; `lotte list datasets` shows them"
         )
     return records
 
@@ -267,7 +267,7 @@ def _task_result(members: Sequence[tuple[MtebTask, Record]]) -> dict[str, Any]:
             if key := _key(name):
                 entry[key] = round(record.mean(name), 6)
         if task.main not in entry:
-            raise MismatchError(f"{record.dataset.name}: MTEB's {task.name} wants {task.main}, the record has none")
+            raise MismatchError(f"{record.dataset.name}: MTEB's {task.name} needs {task.main}, but the record has none")
         entry |= {"main_score": entry[task.main], "hf_subset": task.subset, "languages": ["eng-Latn"]}
         scores.setdefault(task.split, []).append(entry)
     costs = [record.cost for _, record in members]
@@ -289,7 +289,7 @@ def _timestamp(record: Record) -> float:
         return datetime.fromisoformat(record.created).timestamp()
     except (ValueError, OverflowError):
         said = f"{record.dataset.name} by {record.retriever.name}"
-        raise CorruptFileError(f"{said}: created: wanted a time, found {record.created!r:.60}") from None
+        raise CorruptFileError(f"{said}: created: expected a time, found {record.created!r:.60}") from None
 
 
 def _meta(record: Record) -> dict[str, Any]:
@@ -371,7 +371,7 @@ def _date(value: Any) -> str:
 def _object(path: Path) -> dict[str, Any]:
     try:
         if path.stat().st_size > LARGEST:
-            raise CorruptFileError(f"{path} is larger than {LARGEST >> 20} MB, which no result of a task is")
+            raise CorruptFileError(f"{path} is larger than {LARGEST >> 20} MB, too large for the result of a task")
         return json_object(path, plain=True)
     except OSError:
         raise absent(path, "; name a result of MTEB") from None

@@ -1,4 +1,4 @@
-"""What a ranking is worth where an answer has parts, nuggets, and documents are judged for each of them.
+"""Measures for answers with several parts (nuggets), where documents are judged for each part.
 
 Source  Clarke et al., SIGIR 2008, and trec-web's ndeval.c (alpha-nDCG, alpha = 0.5); Thakur et al. 2025,
         arXiv:2504.13128, section 4 (Coverage)

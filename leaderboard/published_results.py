@@ -1,4 +1,4 @@
-"""A folder of records, to be handed on: the records and runs as they are, two tables of them, a card, checksums."""
+"""A folder of records for publication: the records and runs unchanged, two tables of them, a card, checksums."""
 
 import shutil
 from collections.abc import Callable

@@ -1,9 +1,9 @@
-"""One system that was measured more than once: what differs then is the machine or the code, and no system.
+"""Repeated measurements of one system, which differ by machine or code, not by system.
 
 Two records are of one system if their name, options, model, depth and data are
-the same; where it ran (device, threads) is no matter. Bf16 or other vector
-instructions round otherwise, so a few questions come out otherwise too. If the
-code is the same and the machine is not, what differs is the machine's noise.
+the same; where it ran (device, threads) does not matter. Bf16 or other vector
+instructions round differently, so a few queries get other results. If only the
+machine differs, the difference is noise of the machine.
 """
 
 from collections.abc import Mapping, Sequence

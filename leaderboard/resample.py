@@ -1,9 +1,9 @@
 """Resampling over queries: the paired randomisation test and the paired bootstrap, for all pairs of systems.
 
-Settled here:
+Decisions:
 
 - One set of random signs and one set of bootstrap draws serve all systems of
-  a dataset, so a resample costs one matrix product, and not one a pair.
+  a dataset, so a resample costs one matrix product, not one per pair.
 - Values lie on a grid of 2^-30. Sums of them are whole numbers that float64
   holds exactly, so no order of adding, number of threads or BLAS changes a
   result, and a tie is a tie. float32 would hold them for a few queries only.

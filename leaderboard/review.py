@@ -1,8 +1,8 @@
-"""A stranger's result, as it comes in a pull request: looked at, scored again, and answered.
+"""The review of a result submitted in a pull request: it is checked, scored again, and answered.
 
-What comes is a folder of records beside ours. It may bring one record and its run, and change nothing: whatever else
-it does is said and refused. All of it is data; its names are checked before a file is opened, and no number in it is
-believed. The answer is Markdown: the score from the run, and the paired comparison with every record of the dataset.
+The input is a folder of records, and ours. It may add one record and its run, and change nothing: anything else
+is reported and refused. All of it is data; names are checked before a file is opened, and no number in it is
+trusted. The answer is Markdown: the score from the run, and the paired comparison with every record of the dataset.
 """
 
 import os
@@ -48,11 +48,11 @@ class Review:
 def review(theirs: Path, ours: Path, where: DataPlaces, say: Callable[[str], None]) -> Review:
     """Look at a folder of records that somebody hands in, beside the one of the board.
 
-    Raises  UnavailableError if one of the two is no folder
+    Raises  UnavailableError if one of the two is not a folder
     """
     for folder in (theirs, ours):
         if not folder.is_dir():
-            raise UnavailableError(f"{folder} is no folder; two folders of records are wanted, theirs and ours")
+            raise UnavailableError(f"{folder} is not a folder; two folders of records are needed, theirs and ours")
     try:
         path, problems = _brought(theirs, ours)
         if path is None:

@@ -1,14 +1,13 @@
-"""Suites: several datasets by one name, run without doing anything twice, and averaged only when asked.
+"""Suites: several datasets under one name, run without repeating finished ones, and averaged on demand.
 
 An average is computed from records each time and stored nowhere; one that lacks
-a part is no number but a list of what is missing. LoTTE's is the mean of its
-five topics, search and forum apart, with the pool beside it and never in it.
+a part is not a number but a list of what is missing. LoTTE's is the mean of its
+five topics, search and forum separately, without the pool.
 CQADupStack counts as one dataset of BEIR, the mean of its twelve. BRIGHT,
 FreshStack, NanoBEIR and the decontaminated sets of BEIR are the mean of theirs.
 
-A dataset is finished if its record and run are whole, of the same data by
-their hashes, of the same system with the same settings and model, and made by
-the same code. Code with uncommitted changes is the same if no file of it is
+A dataset is finished if its record and run are complete and have the same data
+(by hash), system, settings, model and code. Code with uncommitted changes is the same if no file of it is
 newer than the record.
 """
 
@@ -139,7 +138,7 @@ def averages(records: Iterable["Record"]) -> list[Average]:
             continue
         measures = dict.fromkeys(measure for measure, _ in present)
         if len(measures) > 1:
-            raise MismatchError(f"{mean.name} would be a mean of {' and '.join(measures)}, which is no number")
+            raise MismatchError(f"{mean.name} would be a mean of {' and '.join(measures)}, which has no meaning")
         missing = tuple(part for part in mean.parts if part not in values)
         value = None if missing else fsum(value for _, value in present) / len(present)
         if value is not None:
@@ -151,7 +150,7 @@ def averages(records: Iterable["Record"]) -> list[Average]:
 def run(suite: str, name: str, system: "Retriever", order: "Order", data: Path) -> Iterator["Record"]:
     """Evaluate a system on a suite. Yields a record for each dataset, those that are finished already first.
 
-    Datasets that are not on this disk are said and left out. One collection is
+    Datasets that are not on this disk are reported and left out. One collection is
     indexed once; a stopped run goes on where it stopped.
 
     Raises  as `evaluate`; UnavailableError if none of the suite is here
@@ -168,7 +167,7 @@ def run(suite: str, name: str, system: "Retriever", order: "Order", data: Path) 
     chosen = [catalogue.load(dataset, data) for dataset in names if dataset in present]
     done, left = divide(name, system, chosen, order)
     if done:
-        order.say(f"finished already: {', '.join(record.dataset.name for record in done)}")
+        order.say(f"already finished: {', '.join(record.dataset.name for record in done)}")
     yield from done
     yield from evaluate(name, system, left, order)
 
@@ -234,7 +233,7 @@ def finished(
     ]
     for what, current, recorded in compared:
         if current != recorded:
-            return None, f"{what} differs: its record has {recorded!r:.80}, and {current!r:.80} is asked for"
+            return None, f"{what} differs: its record has {recorded!r:.80}, but {current!r:.80} was requested"
     names = [loaded.dataset.measure, *map(str, order.measures)]
     if lacking := [measure for measure in names if str(parse(measure)) not in record.measures.aggregate]:
         return None, f"its record has no {lacking[0]}"
@@ -264,7 +263,7 @@ def _other_code(record: "Record") -> str:
         try:
             created = datetime.fromisoformat(record.created).timestamp()
         except ValueError:
-            return f"its record was created at {record.created!r:.40}, which is no time"
+            return f"its record was created at {record.created!r:.40}, which is not a time"
         if newest > created:
             return "the code has changed since, and the change is in no commit"
     return ""

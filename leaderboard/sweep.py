@@ -1,11 +1,11 @@
-"""A grid of options against quality and cost: each cell is a record with its run, made once, whatever stops the rest.
+"""A grid of options against quality and cost: each cell is a record with its run, computed once.
 
-Settled here:
+Decisions:
 
-- `key=1,2,4` are the values of an option; `candidates=probe*4096` is 4,096 times what `probe` has in the same cell. A
-  value with commas in it is set off by semicolons: `weights=0.1,1;0.3,1`.
-- Several systems share a grid: each has the options that it knows, and no two cells are the same.
-- Cells whose indexes are the same share one, and those that differ in bits, centroids or pooling share the documents'
+- `key=1,2,4` are the values of an option; `candidates=probe*4096` is 4,096 times what `probe` has in the same cell.
+  Semicolons separate values that contain commas: `weights=0.1,1;0.3,1`.
+- Several systems share a grid: each uses the options that it has, and no two cells are the same.
+- Cells with identical indexes share one, and those that differ in bits, centroids or pooling share the documents'
   vectors: documents are encoded once. Indexes, vectors and records stay in the sweep's folder.
 """
 
@@ -41,7 +41,7 @@ class Study:
     needs: str = ""  # an option that has to be said, and what it is to be
 
     def changed(self, retrievers: Sequence[str], options: Sequence[str], over: Sequence[str]) -> "Study":
-        """Return the study with other systems, and with options that are said in place of its own."""
+        """Return the study with other systems, and with options that override its own."""
         said = {_key(pair) for pair in (*options, *over)}
         return replace(
             self,
@@ -150,7 +150,7 @@ def keys(chosen: Study) -> list[str]:
 
 
 def cells(chosen: Study, folder: Path, load: Callable[[str, list[str]], "Retriever"]) -> list[Cell]:
-    """Return every cell, its system made: what is wrong with an option is told before anything is run.
+    """Return every cell, with its system: an invalid option is reported before anything is run.
 
     folder  of the sweep, where documents' vectors are kept
     load    returns a retriever by name and options
@@ -202,7 +202,7 @@ def run(chosen: Sequence[Cell], datasets: Sequence[Dataset], order: "Order", fol
 
 
 def plot(swept: Sequence[SweptCell], chosen: Study, path: Path) -> None:
-    """Draw latency against quality into a .png, .svg or .pdf: a panel a dataset, a line for each number of bits."""
+    """Draw latency against quality into a .png, .svg or .pdf: one panel per dataset, a line for each number of bits."""
     names = list(dict.fromkeys(one.record.dataset.name for one in swept))
     figure = picture.figure(path, 1 + 5.5 * len(names), 4.6)
     figure.suptitle(chosen.title)
@@ -259,11 +259,12 @@ def _values(pair: str) -> list[str]:
 
 
 def _settled(swept: Mapping[str, str]) -> dict[str, str]:
-    """Return a cell's options with products worked out. Raises LotteError for a product of what is no whole number."""
+    """Return a cell's options, products computed. Raises LotteError for a product of what is not a whole number."""
     settled = dict(swept)
     for key, value in swept.items():
         if (found := _TIMES.fullmatch(value)) and found[1] in swept:
             if not swept[found[1]].isdecimal():
-                raise LotteError(f"--over {key}={value}: {found[1]} is {shown(swept[found[1]])}, and no whole number")
+                what = f"{found[1]} is {shown(swept[found[1]])}"
+                raise LotteError(f"--over {key}={value}: {what}, which is not a whole number")
             settled[key] = str(int(swept[found[1]]) * int(found[2]))
     return settled

@@ -1,13 +1,13 @@
-"""Every system on every dataset: how good it is, and what it costs, as one table that a command writes.
+"""The table of every system on every dataset, with quality and cost.
 
-Settled here:
+Decisions:
 
-- A row is a system on a dataset, then the mean over the datasets of one measure: of the systems that have all of them,
-  with the queries of each dataset resampled within it. LoTTE's topics are averaged search and forum apart, and its
-  pool is in no mean. Costs are means too, memory is the most of any.
+- A row is a system on a dataset, then the mean over the datasets of one measure: of the systems that have all of
+  them, with the queries of each dataset resampled within it. Search and forum are averaged separately over LoTTE's
+  topics, and its pool is in no mean. Costs are means too, memory is the maximum.
 - The best of a dataset is marked, and every system that is not worse beyond chance: paired, Holm's correction over all
-  pairs, as `lotte board compare` has it. What another tool scored is never marked, nor in a mean.
-- Of two measurements of one system the newer one counts. Records of one name and other data are two datasets.
+  pairs, as `lotte board compare` has it. Imported scores are never marked, nor in a mean.
+- Of two measurements of one system the newer counts. Records with one dataset name but other data are two datasets.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -132,7 +132,7 @@ def require_ending(path: Path) -> None:
 
 
 def _read(paths: Iterable[Path], say: Callable[[str], None]) -> list[Record]:
-    """Return records of files and folders, each once; what is none is said and left out."""
+    """Return records of files and folders, each once; other files are reported and left out."""
     records: dict[str, Record] = {}
     for path in paths:
         for file in record_files(path) if path.is_dir() else [path]:
@@ -171,7 +171,7 @@ def _scored(
 
 
 def _newest(scored: Sequence[_Scored], say: Callable[[str], None]) -> dict[str, list[_Scored]]:
-    """Return dataset -> its systems, each once; datasets of one name and other data have a hash behind it."""
+    """Return dataset -> its systems, each once; datasets of one name and other data have a hash after it."""
     data: dict[str, dict[str, list[_Scored]]] = {}
     for one in sorted(scored, key=lambda one: (one.record.dataset.name, one.record.created, one.record.id)):
         facts = one.record.dataset
@@ -306,13 +306,13 @@ def _marks(
 
 
 def _beside(best: str, pairs: Iterable[Comparison]) -> list[str]:
-    """Return the systems that are not told apart from the best one."""
+    """Return the systems that do not differ significantly from the best one."""
     return [pair.b if pair.a == best else pair.a for pair in pairs if best in (pair.a, pair.b) and pair.p_holm > ALPHA]
 
 
 def _stages(stages: Any) -> str:
     """Return the stages of a pipeline with milliseconds a query, inner ones in brackets. A stranger may have written
-    them, so what is no list of stages is nothing."""
+    them, so what is not a list of stages is nothing."""
     shown = []
     for one in stages if isinstance(stages, list) else ():
         if isinstance(one, dict) and isinstance(one.get("stage"), str):

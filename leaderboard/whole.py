@@ -1,8 +1,8 @@
-"""Whether what lies on a disk is what was written: what `lotte check` looks at.
+"""`lotte check`: whether files on disk are unchanged since they were written.
 
-All of it is read. What it is, its files say: a `manifest.json` is a build's; a
-`meta.json` that of an index, a checkpoint or a state of a training; records
-are JSON files with their runs beside them. Nothing in it is run.
+All files are read. They determine the kind: a `manifest.json` is a build's; a
+`meta.json` that of an index, a checkpoint or a training state; records are JSON
+files with their runs beside them. Nothing in them is run.
 """
 
 from collections.abc import Callable, Iterator
@@ -43,7 +43,7 @@ def look(path: Path, retriever: str, say: Talk) -> Checked:
         if index_folder.is_index(path):
             return _index(path, retriever, say)
         if "digest" not in meta and "sizes" not in meta:
-            say(f"{path / artifact.META} is of before it covered itself: what is changed in it may not be found")
+            say(f"{path / artifact.META} was written before it had a hash of itself: a change in it may go unnoticed")
         damaged = (f"{name}: {problem}" for name, problem in artifact.damaged(path))
         files = len(meta["files"]) if isinstance(meta.get("files"), dict) else 0
         return Checked(damaged, lambda: f"{path}: {files} files, all as they were written", "Fetch it again.")
@@ -83,7 +83,7 @@ def _index(path: Path, retriever: str, say: Talk) -> Checked:
         if system:
             system.open(path)
         if "sizes" not in meta:
-            say(f"{path} was made before an index had hashes of all its files; what it has none of was only opened")
+            say(f"{path} was made before indexes had hashes of all their files; files without a hash were only opened")
         documents = len(index_folder.read(path).doc_ids)
         return f"{path}: an index of {documents:,} documents by {index_folder.spelled(recipe)}, whole"
 
@@ -91,15 +91,15 @@ def _index(path: Path, retriever: str, say: Talk) -> Checked:
 
 
 def _records(path: Path) -> list[Path]:
-    """Return the records that a path is or has; none if it is no folder."""
+    """Return the records that a path is or has; none if it is not a folder."""
     from lotte.builder import manifest
 
     if path.is_file():
         return [path]
     if (path / "config.json").is_file():
         raise UnavailableError(
-            f"{path} has no {artifact.META} with the hashes of its files, which `lotte train` writes; nobody can say "
-            "whether it is what was written"
+            f"{path} has no {artifact.META} with the hashes of its files, which `lotte train` writes; it cannot be "
+            "verified"
         )
     others = (manifest.NAME, artifact.META)  # of a build or an index further down
     return [file for file in record_files(path) if file.name not in others] if path.is_dir() else []

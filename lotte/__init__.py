@@ -25,7 +25,7 @@ _FILE_OF = {name: file for file, names in _FILES.items() for name in names}
 
 
 def __getattr__(name: str) -> Any:
-    """Import a name when it is first asked for: `lotte --help` must not wait for numpy."""
+    """Import a name on its first use: `lotte --help` must not wait for numpy."""
     if name not in _FILE_OF:
         raise AttributeError(f"module 'lotte' has no attribute {name!r}")
     return getattr(import_module(f"lotte.{_FILE_OF[name]}"), name)

@@ -1,17 +1,17 @@
-"""Whether a passage holds an answer, by the rules of DPR, which Open-QA is measured by.
+"""Whether a passage contains an answer, by DPR's rules, which Open-QA uses.
 
 Text and answer are brought to Unicode's NFD and cut into tokens: runs of
 letters, digits and marks, or else single characters that are neither blank
 nor control. Tokens are lower-cased. A passage holds an answer if the answer's
 tokens stand in it side by side. Accents stay: `cafe` is not in `caf\u00e9`.
 
-An answer without a token (only blanks) would be in every passage, as it is to
-DPR. Here it is in none: it is dropped, and counted by who reads the questions.
+An answer without a token (only blanks) matches every passage in DPR. Here it
+matches none: the reader of the questions drops and counts it.
 
-Some question lists have patterns in place of answers. Those are searched by
-the `regex` package, whose dialect they are written in. One that does not
-compile matches nothing. One that runs away is stopped: it matches nothing in
-that passage, and after PATIENCE seconds in all nothing at all.
+Some question lists have patterns in place of answers. They use the dialect of
+the `regex` package, which searches for them. A pattern that does not compile
+matches nothing. One that takes too long is stopped: it matches nothing in that
+passage, and after PATIENCE seconds in total nothing at all.
 
 Source  Karpukhin et al. 2020, arXiv:2004.04906; behaviour of dpr/data/qa_validation.py and dpr/utils/tokenizers.py
 """

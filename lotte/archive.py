@@ -1,7 +1,8 @@
-"""Files out of a .tar, .zip or .gz, into a folder and nowhere else.
+"""Extraction of a .tar, .zip or .gz into one folder and nowhere else.
 
-A name that climbs out of the folder, a link, a device, or more bytes than
-such an archive can honestly hold: all of it is refused, with the name.
+A name that leads out of the folder, a link, a device, or more bytes than
+such an archive plausibly holds: the archive is refused, and the error names the
+entry.
 """
 
 import gzip
@@ -32,7 +33,7 @@ def unpack(
     strip  leading folders of each name that are dropped; what has no more than them is left out
     limit  bytes that it may hold in all; else as many as such an archive honestly may
 
-    Raises  CorruptFileError for an archive that is damaged, climbs out, links, or holds too much
+    Raises  CorruptFileError for an archive that is damaged, leads out of its folder, has links, or holds too much
     """
     folder.mkdir(parents=True, exist_ok=True)
     allowance = Allowance(path, limit)
@@ -112,7 +113,7 @@ def _target(path: Path, name: str, folder: Path, strip: int) -> Path | None:
     """Return where a member goes; None for one to leave out. Raises CorruptFileError if that is outside."""
     parts = PurePosixPath(name).parts
     if not name or name.startswith("/") or ".." in parts or "\\" in name or ":" in name or "\0" in name:
-        raise CorruptFileError(f"{path}: {name!r} climbs out of the archive's folder; the archive is refused")
+        raise CorruptFileError(f"{path}: {name!r} leads out of the archive's folder; the archive is refused")
     if "__MACOSX" in parts or parts[-1:] == (".DS_Store",) or (parts and parts[-1].startswith("._")):
         return None  # what a Mac adds
     kept = parts[strip:]

@@ -1,10 +1,10 @@
-"""A file or folder that is whole or absent, whatever happens on the way.
+"""A file or folder that is complete or absent, whatever interrupts its writing.
 
-Everything is written under a name of its own beside the target and renamed at
-the end; in a folder `meta.json` is written last. So whoever finds the target
-finds all of it, and what a killed process leaves behind is never mistaken for
-a result: it is removed when the step is made again. A folder that replaces
-another takes its place at once: the old one is removed when the new one stands.
+Everything is written under a temporary name beside the target and renamed at
+the end; in a folder `meta.json` is written last. So if the target exists, it is
+complete, and the remains of a killed process are never mistaken for a result:
+they are removed when the step runs again. A folder replaces another in one
+step: the old one is removed after the new one has its name.
 """
 
 import ctypes
@@ -53,7 +53,7 @@ def digest(value: Any) -> str:
 def readable(value: Any, *, ascii: bool = False, nan: bool = False, indent: int = 1, sort: bool = True) -> str:
     """Return JSON to be read by people and compared line by line: indented, keys sorted, one line end at the end.
 
-    ascii  whether every other character is escaped, so that half a character can be written too
+    ascii  whether every other character is escaped, so that an unpaired surrogate can be written too
     nan    whether NaN and infinities are written, which are not JSON
     sort   whether keys are sorted; else they are in the order they have, for a file that another program lays out so
 
@@ -110,7 +110,7 @@ class Writer:
         self.size = 0
         self.closed = False
         self._sha256 = hashlib.sha256()
-        self._part = path.with_name(f".{path.name}{_PARTIAL}")
+        self._part = path.with_name(f".{path.name}{_PARTIAL}-{os.getpid()}")  # a step may be made twice at a time
 
     @property
     def sha256(self) -> str:
@@ -118,11 +118,12 @@ class Writer:
         return self._sha256.hexdigest()
 
     def __enter__(self) -> "Writer":
+        sweep(self.path.parent, self.path.name)
         self._file = self._part.open("wb", buffering=_BLOCK)
         return self
 
     def write(self, content: bytes | memoryview) -> int:
-        """Write bytes behind those before. Returns how many."""
+        """Write bytes after those before. Returns how many."""
         self._sha256.update(content)
         self.size += len(content)
         return self._file.write(content)
@@ -193,13 +194,13 @@ def damaged(path: Path, *, is_ours: Callable[[str], bool] = lambda name: False) 
 
     is_ours  whether a file may be there that is not listed
 
-    Raises  CorruptFileError if `meta.json` is no object, or lists no files
+    Raises  CorruptFileError if `meta.json` is not an object, or lists no files
     """
     text = (path / META).read_bytes()
     meta = json_of(text, path / META)
     files = meta.get("files") if isinstance(meta, dict) else None
     if not isinstance(files, dict) or {*map(type, files.values())} - {str} or any(map(why_not, files)):
-        raise CorruptFileError(f"{path / META} lists no files of its folder with their sha256, found {shown(files)}")
+        raise CorruptFileError(f"{path / META} does not list its files with their sha256, found {shown(files)}")
     known = "digest" in meta or "sizes" in meta  # what was made before it had them is looked at as far as it goes
     sizes = meta.get("sizes") if isinstance(meta.get("sizes"), dict) else {}
     if known and not is_sealed(text, meta.get("digest")):
@@ -296,6 +297,16 @@ def is_left_over(path: Path) -> bool:
     return bool(partial) and name.startswith(".") and not _alive(pid)
 
 
+def final_name(name: str) -> str:
+    """Return the name of the file that a process writes, or wrote, under this one.
+
+    >>> final_name(".a.tsv.partial-17"), final_name("a.tsv")
+    ('a.tsv', 'a.tsv')
+    """
+    begin, partial, pid = name.rpartition(_PARTIAL)
+    return begin.removeprefix(".") if partial and (not pid or pid.removeprefix("-").isdigit()) else name
+
+
 def sweep(folder: Path, name: str = "*") -> None:
     """Remove what processes that are no more left of the file or folder of this name; "*": of any."""
     for left in folder.glob(f".{name if name == '*' else glob.escape(name)}{_PARTIAL}-*"):
@@ -308,7 +319,7 @@ def sweep(folder: Path, name: str = "*") -> None:
 
 
 def meta(path: Path) -> dict[str, Any] | None:
-    """Return what `folder` was told about this folder, or None if there is no whole one."""
+    """Return the record that was given to `folder` for this folder, or None if it is not complete."""
     try:
         record = json_file(path / META)
     except (OSError, LotteError):

@@ -1,4 +1,4 @@
-"""BEIR's layout of a folder, which many benchmarks are published in, read and written.
+"""BEIR's folder layout, in which many benchmarks are published: reader and writer.
 
   corpus.jsonl         _id, title (or none), text
   queries.jsonl        _id, text
@@ -7,7 +7,7 @@
   nuggets/<split>.tsv  query-id, nugget-id, corpus-id, score: what supports each part of an answer, if known
 
 `qrels.tsv` or `qrels.jsonl` beside the corpus are the split "test". Each file
-may be a .gz. Only judged queries are asked, as BEIR's own code does.
+may be a .gz. Only judged queries are used, as in BEIR's own code.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -107,7 +107,7 @@ def read_queries(path: Path) -> dict[str, str]:
     for number, query in objects(path):
         where = f"{path}:{number}"
         if (query_id := ids.of_json(query, "_id", "query", where)) in texts:
-            raise CorruptFileError(f"{where}: query {shown(query_id)} is there a second time")
+            raise CorruptFileError(f"{where}: query {shown(query_id)} occurs a second time")
         texts[query_id] = string(query, "text", where)
     return texts
 
@@ -218,7 +218,7 @@ class BeirCorpus:
     """A `corpus.jsonl`, read where it lies: `_id`, `title`, `text` a line.
 
     Raises  CorruptFileError, when a row is read, for a line that is no such object,
-            and, when the ids are asked for, for an id that is there twice
+            and, when the ids are asked for, for an id that occurs twice
     """
 
     def __init__(self, path: Path) -> None:
@@ -231,7 +231,7 @@ class BeirCorpus:
         rows: dict[str, int] = {}
         for row, doc in enumerate(self):
             if rows.setdefault(doc.doc_id, row) != row:
-                raise CorruptFileError(f"{self.path}:{row + 1}: _id {shown(doc.doc_id)} is there a second time")
+                raise CorruptFileError(f"{self.path}:{row + 1}: _id {shown(doc.doc_id)} occurs a second time")
         return list(rows)
 
     def __len__(self) -> int:

@@ -1,7 +1,7 @@
 """Documents, questions, and which documents answer which question.
 
-These are the words everything else is said in. A dataset carries the measure
-its authors report, so that nobody has to remember which number is the number.
+The data types of everything else. A dataset carries the measure its authors
+report, so that nobody has to remember which one is official.
 """
 
 import hashlib
@@ -46,7 +46,7 @@ class Corpus(Protocol):
 class Docs:
     """A corpus small enough to hold in memory.
 
-    Raises  TypeError for what is no pair of texts, as None or NaN for an empty cell of a table
+    Raises  TypeError for what is not a pair of texts, as None or NaN for an empty cell of a table
     """
 
     docs: tuple[Doc, ...]
@@ -75,7 +75,7 @@ class Docs:
 
 @dataclass(frozen=True, kw_only=True)
 class Dataset:
-    """A corpus, the questions asked of it, and which documents answer them."""
+    """A corpus, its queries, and which documents are relevant to them."""
 
     name: str  # "lotte/science/test/forum"
     corpus: Corpus
@@ -88,13 +88,13 @@ class Dataset:
     excluded: Mapping[str, Collection[str]] = field(default_factory=dict)  # query_id -> documents it may not find
     nuggets: Mapping[str, Mapping[str, Collection[str]]] = field(default_factory=dict)  # query -> part -> documents
     facts: Mapping[str, str] = field(default_factory=dict)  # how its texts were joined, and the like
-    notes: tuple[str, ...] = ()  # what whoever scores it should be told, a line each
+    notes: tuple[str, ...] = ()  # messages for whoever scores it, one per line
 
     def __post_init__(self) -> None:
         """Take whole numbers of numpy and pandas for relevances; refuse what would be scored as something else.
 
-        Raises  TypeError for an id or a text that is no text, or a relevance that is no whole number;
-                CorruptFileError for a query's id that is no word
+        Raises  TypeError for an id or a text that is not text, or a relevance that is not a whole number;
+                CorruptFileError for a query's id that is not a word
         """
         for query_id, text in self.queries.items():
             if not (isinstance(query_id, str) and isinstance(text, str)):
@@ -200,5 +200,5 @@ def _sha256(lines: Iterable[str]) -> str:
         try:
             digest.update(line.encode())
         except UnicodeEncodeError:
-            raise CorruptFileError(f"{shown(line)} has half of a character, which no file can hold") from None
+            raise CorruptFileError(f"{shown(line)} contains an unpaired surrogate, which no file can hold") from None
     return digest.hexdigest()

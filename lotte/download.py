@@ -96,7 +96,7 @@ def download(
         target.parent.mkdir(parents=True, exist_ok=True)
         for url in urls:
             if not url.lower().startswith(("http://", "https://")):
-                raise LotteError(f"{url} is no http or https address")
+                raise LotteError(f"{url} is not an http or https address")
             try:
                 _from_mirror(url, goal, timeout, sleep)
             except _Lost as reason:
@@ -158,7 +158,7 @@ def _connect(url: str, goal: _Goal, timeout: float) -> None:
         goes_on = response.status == 206 and _starts_at(response.headers.get("Content-Range"), done)
         if response.status == 206 and not goes_on:
             goal.forget()
-            raise OSError("the server sent another part than it was asked for")
+            raise OSError("the server sent a different part than requested")
         done = done if goes_on else 0
         total = _total(response, done)
         if total is not None and goal.size is not None and total != goal.size:
@@ -259,7 +259,7 @@ def fetch(name: str, home: Path, *, say: Callable[[str], None] = lambda line: No
     """Download what a dataset needs into the data folder, and return the folder it is in.
 
     name  "beir/scifact", "lotte/science/test/forum", ...
-    say   is told where another way is tried
+    say   is called if another way is tried
 
     What is there already and whole stays. A file that lies there and was not
     fetched is never written over.
@@ -302,7 +302,7 @@ def _fetch_file(file: File, home: Path) -> None:
     for folder, names in file.holds.items():
         for name in names:
             if (path := home / folder / name).exists() and not release.claim(home / folder, [name]):
-                raise LotteError(f"{path} is there already and was not fetched; move it away, then fetch again")
+                raise LotteError(f"{path} already exists and was not fetched; move it away, then fetch again")
     scratch = home / SCRATCH / file.into
     packed = download(file.urls, scratch / file.name, size=file.size, md5=file.md5, sha256=file.sha256)
     staging = scratch / f"{file.name}.unpacked-{os.getpid()}"
@@ -321,7 +321,7 @@ def _fetch_file(file: File, home: Path) -> None:
     for folder, names in file.holds.items():
         if absent := [name for name in names if not (home / folder / name).is_file()]:
             raise CorruptFileError(
-                f"{file.name} does not hold {folder}/{absent[0]}; it was made otherwise than expected"
+                f"{file.name} does not hold {folder}/{absent[0]}; its layout is not the expected one"
             )
         release.mark(home / folder, names, origin)
     packed.unlink(missing_ok=True)
@@ -353,7 +353,7 @@ def _write(published: Release, where: Path, tables: Mapping[str, Iterable[Any]],
     ((_, names),) = published.needs.items()
     for name in names:
         if (path := where / name).exists() and not release.claim(where, [name]):
-            raise LotteError(f"{path} is there already and was not fetched; move it away, then fetch again")
+            raise LotteError(f"{path} already exists and was not fetched; move it away, then fetch again")
     file, _, rest = published.name.partition("/")
     staging = where.with_name(f".{where.name}.partial-{os.getpid()}")
     try:

@@ -45,12 +45,12 @@ def shown(value: object, most: int = 80) -> str:
 def reason(error: BaseException, most: int = 160) -> str:
     """Return what another library says is wrong, as a part of a line: the first of its lines, cut.
 
-    >>> reason(ValueError("no JSON; see the manual\\nline 2")), reason(KeyError()), reason(ValueError("x" * 99), most=3)
-    ('no JSON', 'KeyError', 'xxx...')
+    >>> reason(ValueError("not JSON; see a page\\nline 2")), reason(KeyError()), reason(ValueError("x" * 99), most=3)
+    ('not JSON', 'KeyError', 'xxx...')
     """
     if isinstance(error, RecursionError):
         return "it is nested too deeply"
-    # behind a semicolon Python gives advice to programmers
+    # after a semicolon Python gives advice to programmers
     text = str(error).strip().partition("\n")[0].partition(";")[0].strip().rstrip(".")
     return (text if len(text) <= most else f"{text[:most]}...") or type(error).__name__
 
@@ -87,11 +87,11 @@ def absent(path: Path, hint: str = "") -> UnavailableError:
     """
     if path.exists() and not path.is_dir():
         return UnavailableError(f"{path} is a pipe or a device, and can be read only once; write it to a file")
-    return UnavailableError(f"{path} is {'a folder, and a file is wanted' if path.is_dir() else 'not there'}{hint}")
+    return UnavailableError(f"{path} is {'a folder, but a file is needed' if path.is_dir() else 'not there'}{hint}")
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return a question about the nearest name there is, with a blank behind it; "" if none is near.
+    """Return a question about the nearest name there is, with a blank after it; "" if none is near.
 
     >>> did_you_mean("colbert2", ["bm25", "colbertv2"]), did_you_mean("x", ["bm25"])
     ("did you mean 'colbertv2'? ", '')

@@ -1,9 +1,9 @@
-"""Where a step runs: here, in processes of this machine, or as one part of several.
+"""Where a step runs: here, in processes of this machine, on the workers of a Ray cluster, or as one part of several.
 
 The one place that knows. A step is a function of its own with arguments that
 can be pickled, leaves a whole artifact or nothing, and reads no other step of
 the same round; so it may run anywhere, in any order, and once more if its
-process died. Ray is to be added here and nowhere else.
+process died. What is Ray's own is in `ray_executor`.
 """
 
 import functools
@@ -18,13 +18,16 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from multiprocessing import forkserver
 from multiprocessing.connection import wait as wait_for
 from multiprocessing.queues import SimpleQueue
+from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from lotte.errors import LotteError, UnavailableError, shown
+from lotte.processors import num_processors
 
 T = TypeVar("T")
 Advance = Callable[[int], None]
@@ -45,16 +48,70 @@ class WorkStep:
     task: StepFunction
 
 
+@dataclass(frozen=True)
+class Place:
+    """Where the command line says that steps run.
+
+    Raises  LotteError for options that do not go together
+    """
+
+    executor: str = "local"  # processes of this machine; or ray
+    address: str = ""  # of a Ray cluster that runs; "": one that is started here, and ends with the command
+    step_timeout: float = 0.0  # seconds after which a step is given to another worker; 0: never
+
+    def __post_init__(self) -> None:
+        if self.executor not in ("local", "ray"):
+            raise LotteError(f"--executor is local or ray, not {self.executor!r}")
+        for flag, value in (("--ray-address", self.address), ("--step-timeout", self.step_timeout)):
+            if value and self.executor != "ray":
+                raise LotteError(f"{flag} goes with --executor ray")
+        if not 0 <= self.step_timeout < float("inf"):
+            raise LotteError(f"--step-timeout is a number of seconds, 0 for none, not {self.step_timeout}")
+
+    def count(self, workers: int) -> int:
+        """Return how many workers there are to be, if so many were asked for; 0: one a core, or all a cluster has."""
+        return workers if workers or self.executor == "ray" else num_processors()
+
+
+HERE = Place()
+
+
+class Pool(Protocol):
+    """Processes that run steps."""
+
+    def run(self, steps: "list[WorkStep]", advance: Advance, /) -> None:
+        """Run all steps. Raises what a step raised, once those that run are finished."""
+
+    def end(self) -> None:
+        """End the processes."""
+
+
 class Workers:
     """Where steps run: here, or in processes, which begin when they are first needed and serve every round to come.
 
-    count  processes; with 1, all steps run in this one
-    begin  what each process does first; a function of a module
+    count   processes; with 1, all steps run in this one, unless they run on a cluster, which has 0 for all it has
+    begin   what each process does first; a function of a module
+    place   of the processes
+    folder  that the steps write into: every worker must see it
+    reads   files and folders that the steps read: every worker must see them
     """
 
-    def __init__(self, count: int, begin: Callable[[], None] | None = None) -> None:
-        self.count, self._begin = count, begin
-        self._processes: _Processes | None = None
+    def __init__(
+        self,
+        count: int,
+        begin: Callable[[], None] | None = None,
+        place: Place = HERE,
+        folder: Path | None = None,
+        reads: Iterable[Path] = (),
+    ) -> None:
+        self.count, self._begin, self._place = count, begin, place
+        self._folder, self._reads = folder, [str(path.absolute()) for path in reads]
+        self._processes: Pool | None = None
+
+    @property
+    def several(self) -> bool:
+        """Whether steps run elsewhere, side by side."""
+        return self.count > 1 or self._place.executor == "ray"
 
     def __enter__(self) -> "Workers":
         return self
@@ -77,16 +134,46 @@ class Workers:
         """
         longest_first = sorted(steps, key=lambda step: (-step.weight, step.name))
         few = len(longest_first) <= 1 or sum(step.weight for step in longest_first) <= small
-        if self.count <= 1 or (few and not self._processes):
+        on_cluster = bool(longest_first) and self._place.executor == "ray"
+        if not on_cluster and (self.count <= 1 or (few and not self._processes)):
             for step in longest_first:
                 step.task(advance)
         else:
-            self._processes = self._processes or _Processes(longest_first, self.count, self._begin)
+            self._processes = self._processes or self._started(longest_first)
             try:
                 self._processes.run(longest_first, advance)
             except BaseException:
                 self._end()  # another round gets new ones
                 raise
+
+    def _started(self, steps: list[WorkStep]) -> Pool:
+        if self._place.executor != "ray":
+            return _Processes(steps, self.count, self._begin)
+        from lotte.ray_executor import ClusterRequest, RayPool
+
+        assert self._folder is not None  # of workers of a cluster
+        place, folder = self._place, self._folder.absolute()
+        return RayPool(ClusterRequest(self.count, self._begin, place.address, place.step_timeout, folder, self._reads))
+
+
+_ALONE = Workers(1)
+_current: ContextVar[Workers] = ContextVar("workers")
+
+
+def current() -> Workers:
+    """Return the workers of this command: one, this process, unless it said otherwise."""
+    return _current.get(_ALONE)
+
+
+@contextmanager
+def at_work(workers: Workers) -> Iterator[None]:
+    """Let workers be those of the command until the block ends, and end them then."""
+    token = _current.set(workers)
+    try:
+        with workers:
+            yield
+    finally:
+        _current.reset(token)
 
 
 def shard(items: Sequence[T], weight: Callable[[T], int], part: int, parts: int) -> list[T]:
@@ -124,17 +211,6 @@ def parse_shard(text: str) -> tuple[int, int]:
     return int(part), int(parts)
 
 
-def check_executor(name: str) -> None:
-    """Raise unless this is a place where steps can run today."""
-    if name == "ray":
-        raise UnavailableError(
-            "--executor ray is not there yet: it comes with the work on scale-out. On several machines, give each "
-            "one `--shard i/n` and the same --out, then run the command once more without it."
-        )
-    if name != "local":
-        raise LotteError(f"--executor is local or ray, not {name!r}")
-
-
 _channel: "SimpleQueue[int] | None" = None
 
 
@@ -142,17 +218,20 @@ def _begin(channel: "SimpleQueue[int]", begin: Callable[[], None] | None) -> Non
     """In a new worker: remember where progress goes, and end when the parent does, even by kill -9."""
     global _channel
     _channel = channel
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process; the parent speaks for all
+    end_with(multiprocessing.parent_process())
+    if begin:
+        begin()
+
+
+def end_with(parent: Any) -> None:
+    """End this process when its parent does, even by kill -9; Ctrl-C, which reaches every process, is the parent's."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
     def follow() -> None:
         wait_for([parent.sentinel])
         os._exit(1)
 
     threading.Thread(target=follow, daemon=True).start()
-    if begin:
-        begin()
 
 
 def prepare(modules: Iterable[str]) -> None:
@@ -162,7 +241,7 @@ def prepare(modules: Iterable[str]) -> None:
     """
     if "forkserver" in multiprocessing.get_all_start_methods():
         multiprocessing.get_context("forkserver").set_forkserver_preload(sorted(modules))
-        with _deaf():
+        with deaf():
             forkserver.ensure_running()
 
 
@@ -175,7 +254,7 @@ def _context(steps: list[WorkStep]) -> Any:
 
 
 @contextmanager
-def _deaf() -> Iterator[None]:
+def deaf() -> Iterator[None]:
     """Let a process begin that never hears of Ctrl-C: it goes to all of a terminal, and one of them speaks for all."""
     if threading.current_thread() is not threading.main_thread():
         yield

@@ -114,7 +114,7 @@ def dataset_of_frames(
     for row, (query_id, doc_id, relevance) in enumerate(rows):
         number = _number(relevance, "relevance", row)
         if number != int(number):
-            raise MismatchError(f"row {row} of the frame: relevance {shown(relevance)} is no whole number")
+            raise MismatchError(f"row {row} of the frame: relevance {shown(relevance)} is not a whole number")
         where = f"row {row} of the frame"
         judged.add(_id(query_id, "query", row), _id(doc_id, "document", row), int(number), where)
     return Dataset(name=name, corpus=Docs(tuple(docs)), queries=of_query, qrels=judged, measure=measure, source="local")

@@ -30,7 +30,7 @@ def require_repo(repo: str) -> None:
     except HFValidationError as error:
         raise LotteError(f"--repo: {reason(error)}") from None
     if repo.count("/") != 1:
-        raise LotteError(f"--repo is owner/name, as the hub has it, not {repo!r}")
+        raise LotteError(f"--repo takes owner/name, as on the hub, not {repo!r}")
 
 
 def dry(folder: Path) -> Iterator[UploadedFile]:
@@ -54,7 +54,7 @@ def upload(folder: Path, repo: str, api: Any = None) -> str:
         raise
     except Exception as error:  # the client has dozens of them, and those of an HTTP library
         raise UnavailableError(
-            f"{repo}: the Hugging Face hub could not be reached, or refuses ({reason(error)}); `hf auth login` says "
+            f"{repo}: the Hugging Face hub could not be reached, or refused ({reason(error)}); `hf auth login` says "
             "who you are, and the same command tries again"
         ) from None
     return str(done.commit_url)

@@ -45,7 +45,7 @@ def _newest(repo: str) -> str:
     try:
         return str(hub.HfApi().dataset_info(repo).sha)
     except Exception as error:  # of a dozen kinds: no network, no such repository, not allowed
-        raise UnavailableError(f"{repo}: its revision could not be asked for ({reason(error)})") from error
+        raise UnavailableError(f"{repo}: its revision could not be looked up ({reason(error)})") from error
 
 
 def _loaded(datasets: Any, repo: str, revision: str, config: str, split: str) -> Iterable[Row]:

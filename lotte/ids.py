@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 from lotte.errors import CorruptFileError, shown
 
-# beside white space: control characters, the byte order mark, half a character (which JSON can spell)
+# beside white space: control characters, the byte order mark, an unpaired surrogate (which JSON can spell)
 _ODD = re.compile(r"[\s\x00-\x1f\x7f-\x9f\ufeff\ud800-\udfff]")
 
 

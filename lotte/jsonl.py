@@ -10,7 +10,7 @@ from lotte.parsing import json_of
 
 
 def objects(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Yield (1, first object), (2, second object), ... Raises CorruptFileError for what is no object."""
+    """Yield (1, first object), (2, second object), ... Raises CorruptFileError for what is not an object."""
     for number, line in lines(path):
         yield number, parsed(line, f"{path}:{number}")
 
@@ -24,14 +24,14 @@ def parsed(line: str | bytes, where: str) -> dict[str, Any]:
 
 
 def string(value: dict[str, Any], key: str, where: str) -> str:
-    """Return the string under this key. Raises CorruptFileError if there is none, or half a character."""
+    """Return the string under this key. Raises CorruptFileError if there is none, or an unpaired surrogate."""
     text = value.get(key)
     if not isinstance(text, str):
         raise CorruptFileError(f"{where}: {key!r} must be a string, found {shown(text)}")
     try:
         text.encode()
     except UnicodeEncodeError as error:  # JSON can spell half of a surrogate pair; no file can hold it
-        raise CorruptFileError(f"{where}: {key!r} is no text ({error.reason} at {error.start})") from None
+        raise CorruptFileError(f"{where}: {key!r} is not text ({error.reason} at {error.start})") from None
     return text
 
 

@@ -25,7 +25,7 @@ _COMMON = {str(number): number for number in range(10)}
 def grade(text: str, where: str) -> int:
     """Return the relevance that a text spells, 0 or more.
 
-    Raises  CorruptFileError for what is no whole number, or above LARGEST
+    Raises  CorruptFileError for what is not a whole number, or above LARGEST
 
     >>> grade("2", ""), grade("1.0", ""), grade("-2", "")
     (2, 1, 0)
@@ -33,7 +33,7 @@ def grade(text: str, where: str) -> int:
     if (known := _COMMON.get(text)) is not None:
         return known
     if not _WHOLE(text):
-        raise CorruptFileError(f"{where}: relevance {shown(text)} is no whole number")
+        raise CorruptFileError(f"{where}: relevance {shown(text)} is not a whole number")
     digits = text.partition(".")[0].lstrip("+0")
     if digits.startswith("-") or not digits:
         return 0
@@ -48,14 +48,14 @@ def grade(text: str, where: str) -> int:
 def whole(relevance: Any) -> int:
     """Return a relevance that a program gives, not a file, as an int; numpy's, and 1.0 for 1, are taken too.
 
-    Raises  TypeError for what is no whole number
+    Raises  TypeError for what is not a whole number
 
     >>> whole(True), whole(2.0)
     (1, 2)
     """
     if isinstance(relevance, Real) and isfinite(relevance) and relevance == int(found := float(relevance)):
         return int(found)
-    raise TypeError(f"a relevance is a whole number, not {shown(relevance)}")
+    raise TypeError(f"a relevance must be a whole number, not {shown(relevance)}")
 
 
 class Judgments(dict[str, dict[str, int]]):

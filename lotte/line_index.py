@@ -1,7 +1,7 @@
 """The rows of a file of any size, read where they lie: 8 bytes of memory a row.
 
 A row ends at "\\n" or "\\r\\n" and nowhere else; a byte order mark in front of
-the first is no part of it, and blank lines behind the last row are none, as
+the first is not part of it, and blank lines after the last row are none, as
 in `lines.py`. A file whose name ends in .gz cannot be read where
 it lies: it is unpacked, a piece at a time, into a file without a name in the
 folder for temporary files ($TMPDIR), which is gone when nobody reads it.
@@ -83,7 +83,7 @@ class LineIndex:
         return starts[: last + 1]
 
     def release(self) -> None:
-        """Give back the memory of what was read; it is read again where it is asked for again."""
+        """Give back the memory of what was read; it is read again when it is needed again."""
         mapping = getattr(self._bytes, "_mmap", None)
         if mapping is not None and hasattr(mmap, "MADV_DONTNEED"):
             mapping.madvise(mmap.MADV_DONTNEED)

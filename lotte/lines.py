@@ -26,7 +26,7 @@ def lines(path: Path) -> Iterator[tuple[int, str]]:
     Raises  UnavailableError if there is no such file,
             CorruptFileError if a line is not UTF-8, or a .gz ends too early
     """
-    number = held = 0  # held: blank lines that are rows only if something comes behind them
+    number = held = 0  # held: blank lines that are rows only if something comes after them
     try:
         with opened(path) as file:
             packed = path.suffix == ".gz"  # which may grow without end; a plain file is as long as it is
@@ -77,7 +77,7 @@ def whole_gz(path: Path) -> Iterator[None]:
 
 
 def require_line_ends(only: bytes, path: Path) -> None:
-    """Raise CorruptFileError if the only line of a file is several, each with a carriage return behind it."""
+    """Raise CorruptFileError if the only line of a file is several, each with a carriage return after it."""
     if b"\r" in only.rstrip(b"\r\n"):
         raise CorruptFileError(
             f"{path}:1: its only line has carriage returns in it, as old Mac files end their lines; write it with \\n"

@@ -45,7 +45,7 @@ def exclusive_lock(folder: Path, *, name: str = NAME, shared: bool = False, busy
 
     name    of the file
     shared  whether others may hold it too, if they share it
-    busy    what is said if another process holds it
+    busy    the message if another process holds it
 
     Raises  UnavailableError if another process holds it
     """

@@ -44,7 +44,7 @@ def batches(path: Path, kinds: dict[str, type], *, nulls: bool = False) -> Itera
                     _expect(path, name, batch[name], kind, nulls)
                 yield batch
     except (pa.ArrowException, OSError, ValueError, KeyError, MemoryError) as error:
-        why = f"the file is cut or damaged ({reason(error)}). Make or fetch it again."
+        why = f"the file is truncated or damaged ({reason(error)}). Make or fetch it again."
         raise CorruptFileError(f"{path}: {why}") from None
 
 

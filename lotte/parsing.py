@@ -18,12 +18,12 @@ _WRONG = (ValueError, RecursionError)  # ValueError: not JSON or TOML, not UTF-8
 def unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """Return the pairs of an object by their keys.
 
-    Raises  ValueError if a key is there twice: which of the two counts is another one in another program
+    Raises  ValueError if a key occurs twice: which of the two counts is another one in another program
     """
     by_key = dict(pairs)
     if len(by_key) < len(pairs):
         (twice, _), *_ = Counter(key for key, _ in pairs).most_common(1)
-        raise ValueError(f"the key {twice[:60]!r} is there twice")
+        raise ValueError(f"the key {twice[:60]!r} occurs twice")
     return by_key
 
 
@@ -37,7 +37,7 @@ def json_of(text: str | bytes, where: object) -> Any:
             text = text.decode(json.detect_encoding(text), "surrogatepass")
         return _DECODER.decode(text)
     except _WRONG as error:
-        raise CorruptFileError(f"{where}: no JSON ({reason(error)})") from None
+        raise CorruptFileError(f"{where}: not JSON ({reason(error)})") from None
 
 
 def json_file(path: Path) -> Any:
@@ -59,13 +59,13 @@ def json_object(path: Path, *, plain: bool = False) -> dict[str, Any]:
 
 
 def require_plain(value: Any, where: object) -> None:
-    """Raise CorruptFileError if a text in a value from JSON has half a character."""
+    """Raise CorruptFileError if a text in a value from JSON has an unpaired surrogate."""
     try:
         json.dumps(value, ensure_ascii=False).encode()
     except UnicodeEncodeError:
-        raise CorruptFileError(f"{where}: a text in it has half of a character") from None
+        raise CorruptFileError(f"{where}: a text in it contains an unpaired surrogate") from None
     except RecursionError as error:
-        raise CorruptFileError(f"{where}: no JSON ({reason(error)})") from None
+        raise CorruptFileError(f"{where}: not JSON ({reason(error)})") from None
 
 
 def toml_file(path: Path) -> dict[str, Any]:

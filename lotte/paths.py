@@ -43,7 +43,7 @@ def why_not(name: str) -> str:
         if odd := next((character for character in part if character in "\\:" or not character.isprintable()), ""):
             return f"it has {odd!r} in it"
         if _NO_FILE.fullmatch(part):
-            return f"{part[:80]!r} is no name of a file on Windows"
+            return f"{part[:80]!r} is not a valid file name on Windows"
     return "it is longer than a file system takes" if any(len(p.encode()) > 255 for p in name.split("/")) else ""
 
 
@@ -53,6 +53,6 @@ def require_writable(folder: Path) -> None:
     while not (there.exists() or there.is_symlink()):
         there = there.parent
     if not there.is_dir():
-        raise UnavailableError(f"{there} is no folder, so nothing can be written to {folder}; choose another one")
+        raise UnavailableError(f"{there} is not a folder, so nothing can be written to {folder}; choose another one")
     if not os.access(there, os.W_OK | os.X_OK):
         raise UnavailableError(f"{there} may not be written, so nothing can be to {folder}; choose another one")

@@ -1,6 +1,6 @@
 """A folder to be handed on: files that others read, a card, and a checksum of each.
 
-What is settled here: such a folder is whole or absent, replaces nothing but an older one, and says with SHA256SUMS
+The decision here: such a folder is whole or absent, replaces nothing but an older one, and says with SHA256SUMS
 what is in it (`sha256sum -c SHA256SUMS`). A card begins with what Hugging Face reads: the tables that
 `datasets.load_dataset` knows by name, and their files.
 """
@@ -41,7 +41,7 @@ def folder(out: Path) -> Iterator[Path]:
     """
     empty = not out.exists() or (out.is_dir() and not any(out.iterdir()))
     if not empty and (artifact.meta(out) or {}).get("kind") != KIND:
-        raise MismatchError(f"{out} is there and was not written by `lotte publish`; name a new folder")
+        raise MismatchError(f"{out} exists and was not written by `lotte publish`; name a new folder")
     with writing(out.parent), artifact.folder(out, {"kind": KIND}) as part:
         yield part
         sums = "".join(f"{artifact.sha256(path)}  {path.relative_to(part).as_posix()}\n" for path in files(part))

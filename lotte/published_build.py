@@ -6,7 +6,7 @@
   README.md          the card: counts, licences, attribution, where all came from
   SHA256SUMS
 
-A collection that is no LoTTE has the tables corpus, queries and default, as BEIR has them at Hugging Face.
+A collection that is not a LoTTE has the tables corpus, queries and default, as BEIR has them at Hugging Face.
 """
 
 import re

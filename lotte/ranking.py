@@ -28,7 +28,7 @@ from lotte.ties import equalled, falling
 
 TREC, LOTTE, MSMARCO = 6, 4, 3  # columns
 ENDINGS = (".gz", ".txt", ".tsv", ".trec", ".run", ".json")  # of ranking files
-START, END = "ir_metadata.start", "ir_metadata.end"  # of a header, behind "#"
+START, END = "ir_metadata.start", "ir_metadata.end"  # of a header, after "#"
 _HEADER = 10_000  # lines of one at most; a header that does not end is none
 FORMATS = {TREC: "TREC", LOTTE: "LoTTE", MSMARCO: "MS MARCO"}
 
@@ -103,7 +103,8 @@ def _read_json(path: Path, query_ids: Collection[str], known: Container[str]) ->
             if doc_id not in known:
                 raise _bad_document(where, query_id, doc_id, repeated=False)
             if type(score) not in (int, float) or not -LARGEST <= score <= LARGEST:  # false for NaN too
-                raise CorruptFileError(f"{where}: document {shown(doc_id)} has the score {shown(score)}, no float32")
+                what = f"document {shown(doc_id)} has the score {shown(score)}"
+                raise CorruptFileError(f"{where}: {what}, which is not a float32")
             scores[query_id][doc_id] = float(score)
     return scores
 
@@ -158,9 +159,9 @@ def _read_scores(
         try:  # Python reads 1_0 and digits of other scripts as well, and trec_eval other numbers in them
             score = float(text if "_" not in text and text.isascii() else "")
         except ValueError:
-            raise CorruptFileError(f"{path}:{number}: score {shown(text)} is no number") from None
+            raise CorruptFileError(f"{path}:{number}: score {shown(text)} is not a number") from None
         if not -LARGEST <= score <= LARGEST:  # false for NaN too
-            raise CorruptFileError(f"{path}:{number}: score {shown(text)} is no finite float32, so it has no order")
+            raise CorruptFileError(f"{path}:{number}: score {shown(text)} is not a finite float32, so it has no order")
         by_doc[doc_id] = score
     return scores
 
@@ -200,7 +201,7 @@ def _new_query(where: str, query_id: str, query_ids: Collection[str]) -> dict[st
 def _bad_document(where: str, query_id: str, doc_id: str, *, repeated: bool) -> LotteError:
     if repeated:
         return CorruptFileError(
-            f"{where}: document {shown(doc_id)} is there a second time for query {shown(query_id)}; "
+            f"{where}: document {shown(doc_id)} occurs a second time for query {shown(query_id)}; "
             "a ranking names a document once"
         )
     return MismatchError(

@@ -116,11 +116,11 @@ def read_corpus(path: Path) -> Corpus:
 def read_queries(path: Path) -> dict[str, str]:
     """Return the questions of a file: BEIR's where it is a .jsonl, else `query_id TAB text` a line, plain or .gz.
 
-    Raises  CorruptFileError for another line, an id that is there twice, or a file without a question
+    Raises  CorruptFileError for another line, an id that occurs twice, or a file without a question
     """
     queries = beir_folder.read_queries(path) if ".jsonl" in path.suffixes else lotte.read_queries(path)
     if not queries:
-        raise CorruptFileError(f"{path} holds no question: expected an id and a text with a tab between, a line each")
+        raise CorruptFileError(f"{path} holds no question: expected one id and text per line, with a tab between")
     return queries
 
 
@@ -177,7 +177,7 @@ def _read_colbert(folder: Path, split: str) -> Dataset:
 def _licence(path: Path) -> str:
     try:
         text = " ".join(str(json_object(path).get("licence", "unknown")).split())
-        return text.encode("utf-8", "backslashreplace").decode()  # JSON can spell half of a character, no record can
+        return text.encode("utf-8", "backslashreplace").decode()  # JSON can spell an unpaired surrogate, no record can
     except FileNotFoundError:
         return "unknown"
     except CorruptFileError:

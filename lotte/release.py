@@ -154,7 +154,7 @@ def _marks(folder: Path) -> dict[str, Any] | None:
     except OSError:
         return None
     except (LotteError, ValueError, TypeError, KeyError):
-        raise CorruptFileError(f"{folder / MARK}: no list of fetched files; remove it and fetch again") from None
+        raise CorruptFileError(f"{folder / MARK}: does not list the fetched files; remove it and fetch again") from None
 
 
 def counts_of(dataset: Dataset) -> ReleaseCounts:
@@ -179,7 +179,7 @@ def checked(dataset: D, release: Release, folders: Mapping[Path, Iterable[str]])
     differences = release.counts.differences(counts_of(dataset))
     if source and differences:
         raise CorruptFileError(
-            f"{next(iter(folders))} says it is {release.name} as published, and differs from it: "
+            f"{next(iter(folders))} claims to be {release.name} as published, but differs from it: "
             f"{'; '.join(differences)}. Remove the folder and fetch it again with `lotte fetch {release.name}`"
         )
     same = f"differ from the release ({'; '.join(differences)})" if differences else "those of the release"

@@ -34,7 +34,7 @@ class Questions:
 
 @dataclass(frozen=True)
 class Summary:
-    """One corpus and the questions asked of it."""
+    """One corpus and its query sets."""
 
     name: str
     words: Ints  # of each passage
@@ -88,7 +88,7 @@ class Summary:
 def summarise(folder: Path, name: str) -> Summary:
     """Read one folder in LoTTE's layout: collection.tsv and any of qas.search.jsonl, qas.forum.jsonl.
 
-    Communities are told where attribution.parquet stands beside them, as in our own builds.
+    Communities are known if attribution.parquet is beside them, as in our own builds.
     """
     collection = Collection(folder / "collection.tsv")
     words = np.fromiter((len(doc.text.split()) for doc in collection), dtype=np.int64, count=len(collection))
@@ -103,7 +103,7 @@ def summarise(folder: Path, name: str) -> Summary:
             asked = [(query, pids) for query, pids in lines if isinstance(query, str) and pids]
             if len(asked) < len(lines):
                 raise CorruptFileError(
-                    f"{path}: a line lacks query or answer_pids, or names a passage that is not there"
+                    f"{path}: a line lacks query or answer_pids, or names a passage that does not exist"
                 )
             questions[kind] = Questions(
                 np.array([len(query.split()) for query, _ in asked], dtype=np.int64),

@@ -17,7 +17,7 @@ from typing import Any, TextIO
 
 from lotte.errors import UnavailableError
 
-# C0, DEL, C1; what else ends a line; what turns the order of text; half a character, which no stream can write
+# C0, DEL, C1; what else ends a line; what turns the order of text; an unpaired surrogate, which no stream can write
 _OBEYED = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
@@ -74,7 +74,7 @@ def show(
     head: bool = True,
     number: Callable[[float], str] = str,
 ) -> None:
-    """Print rows of one kind to stdout: TSV with a head, or an object a line.
+    """Print rows of one kind to stdout: TSV with a head, or one object per line.
 
     number  how the TSV has a float; JSON has all digits
     """

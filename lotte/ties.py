@@ -3,7 +3,7 @@
 Other tools order equal scores by the id ascending, by the order of the file,
 or by chance. So where scores are equal in float32, each is written one step of
 float32 below the one above it. Read again, a score that is one step below the
-one above it, with an id that comes behind in our order of ties, is equal to
+one above it, with an id that comes later in our order of ties, is equal to
 it: the order is the same either way, and sums of scores are what they were.
 """
 

@@ -1,4 +1,4 @@
-"""The arrays of an index, mapped from `.npy` files: what is no such file, or has another shape, is named."""
+"""The arrays of an index, memory-mapped from `.npy` files; an error names a file of another format or shape."""
 
 from pathlib import Path
 from typing import Any
@@ -20,9 +20,9 @@ def npy(path: Path) -> NDArray[Any]:
     except FileNotFoundError:
         raise CorruptFileError(f"{path} is missing from the index; {AGAIN}") from None
     except Exception as error:  # a header is read as Python source is, which noise ends in nearly any error
-        raise CorruptFileError(f"{path} is no whole .npy file ({reason(error)}); {AGAIN}") from None
+        raise CorruptFileError(f"{path} is not a complete .npy file ({reason(error)}); {AGAIN}") from None
     if not isinstance(array, np.ndarray) or array.dtype.hasobject:
-        raise CorruptFileError(f"{path} is no .npy file of numbers; {AGAIN}")
+        raise CorruptFileError(f"{path} is not a .npy file of numbers; {AGAIN}")
     return array
 
 

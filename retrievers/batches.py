@@ -1,4 +1,4 @@
-"""Documents, some at a time, as postings: which words they have, and how often each word is in which document.
+"""Documents, in batches, as postings: which words they have, and how often.
 
 A small collection is read by Python. A larger one is read by compiled code
 where numba is installed, a batch on each processor, and Python sees a word
@@ -79,7 +79,7 @@ def _in_threads(parts: Iterator[list[str]], work: Callable[[list[str]], Batch]) 
 
 
 def plain(texts: list[str], analyser: Analyser) -> Batch:
-    """Return a batch. Slow, obvious, and the judge of `_CompiledNumbering`."""
+    """Return a batch. Slow and simple: the reference for `_CompiledNumbering`."""
     numbers: dict[str, int] = {}
     found = [[numbers.setdefault(word, len(numbers)) for word in analyser(text)] for text in texts]
     lengths = np.array([len(words) for words in found], dtype=np.int64)

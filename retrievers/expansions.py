@@ -1,4 +1,4 @@
-"""What documents are expanded with, a JSON object a line: {"id": "7", "predicted_queries": ["what is ...", ...]}.
+"""The expansions of documents, one JSON object per line: {"id": "7", "predicted_queries": ["what is ...", ...]}.
 
 That is how castorini publishes the predictions of doc2query-T5. A file of our own begins with a line that says what
 made it, has the documents in the order of the collection, and grows by batches: what was made once is not made again.
@@ -56,13 +56,13 @@ class OwnExpansions:
         return lock.held(self._path.parent) if self._shared else nullcontext()
 
     def _whole(self, file: Any) -> int:
-        """Cut the file behind its last whole batch, and stay there. Returns how many documents it has."""
+        """Cut the file after its last whole batch, and stay there. Returns how many documents it has."""
         file.seek(0)
         first = file.readline()
         if first != self._header and (first.endswith(b"\n") or not self._header.startswith(first)):
             raise MismatchError(
-                f"{self._path} does not begin as expansions of {self._header.decode().strip()} do; it is left as it "
-                "is: name another file, or say the options that it was made with"
+                f"{self._path} has expansions by other settings than {self._header.decode().strip()}; it is left "
+                "unchanged: name another file, or use the options it was made with"
             )
         end = whole = len(self._header)  # of the lines that were read, and of the last batch that is whole
         done = 0
@@ -128,7 +128,8 @@ class TheirExpansions:
     def each(self, corpus: Corpus, say: Callable[[str], None]) -> Iterator[list[str]]:
         """Give what each document is expanded with; nothing for one that the file lacks, which is counted and said.
 
-        Raises  MismatchError if the file has none of the documents, CorruptFileError for a line that is no expansion
+        Raises  MismatchError if the file has none of the documents; CorruptFileError for a line that is not an
+                expansion
         """
         lacking = 0
         for doc_id in corpus.doc_ids:
@@ -138,7 +139,7 @@ class TheirExpansions:
         if lacking and lacking == len(corpus):
             raise MismatchError(
                 f"{self._path}: none of its ids is a document of the collection, whose first is "
-                f"{shown(corpus.doc_ids[0])}; are they expansions of another collection?"
+                f"{shown(corpus.doc_ids[0])}; do they belong to another collection?"
             )
         if lacking:
             say(f"{lacking:,} of {len(corpus):,} documents have no expansion in {self._path}")

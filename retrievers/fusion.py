@@ -1,4 +1,4 @@
-"""Several rankings of the same queries made one.
+"""Fusion of several rankings of the same queries into one.
 
 A function takes what each run says of one query, doc_id -> score, best first,
 and a weight for each run; it returns doc_id -> score of all that one of them

@@ -1,7 +1,7 @@
-"""The folder an index lives in: how it comes about, whole or not at all, and who made it.
+"""The folder of an index: how it is written, complete or not at all, and which retriever wrote it.
 
-`meta.json` is written last and holds the recipe, so nobody asks an index that
-is half there, or made with other settings than they think.
+`meta.json` is written last and holds the retriever with its options, so nobody
+searches an index that is incomplete, or built with other settings than expected.
 """
 
 import shutil
@@ -37,7 +37,7 @@ FORMER = {
     "making": "write_index",
     "making_on": "resume_index",
     "opened": "open_checked",
-}  # names of before, which somebody's own retriever may still use
+}  # former names, which a user's own retriever may still use
 __all__ = [
     "DOC_IDS", "FORMAT", "NAME", "SEARCH_TIME", "SPOKEN", "exclusive_lock", "is_index", "recipe_of", "spelled",
 ]  # fmt: skip
@@ -74,7 +74,7 @@ def write_index(
 
     history  of an index that is changed; None: its documents are those of one collection
 
-    Raises  MismatchError if something stands there that is no index; UnavailableError if another process is at it
+    Raises  MismatchError if something stands there that is not an index; UnavailableError if another process is at it
     """
     with placing(path, "") as (folder, meta):
         if history:
@@ -92,18 +92,23 @@ def write_index(
 
 
 @contextmanager
-def resume_index(path: Path, recipe: "DataclassInstance", corpus: Corpus) -> Iterator[tuple[Path, dict[str, Any]]]:
+def resume_index(
+    path: Path, recipe: "DataclassInstance", corpus: Corpus, shards: int = 0
+) -> Iterator[tuple[Path, dict[str, Any]]]:
     """Do the same for work of hours: what a stopped build of the same index left is in the folder.
 
     The dict takes what goes into meta.json; `counts` is a key of it. It is full already if the build was stopped when
     all was done but for moving the folder to `path`.
+
+    shards  parts that the index is to have; 0: it is one whole
 
     Raises  as `write_index` does
     """
     check_ids(corpus)
     origin = source_of(corpus, "")
     sha256 = corpus_sha256(corpus)
-    plan = artifact.canonical({"recipe": build_options(recipe_of(recipe), recipe), "corpus": sha256, "format": FORMAT})
+    what = {"recipe": build_options(recipe_of(recipe), recipe), "corpus": sha256, "format": FORMAT}
+    plan = artifact.canonical(what | ({"shards": shards} if shards else {}))
     start = perf_counter()
     with placing(path, plan) as (folder, meta):
         done = bool(meta)
@@ -117,7 +122,7 @@ def placing(path: Path, plan: str) -> Iterator[tuple[Path, dict[str, Any]]]:
     """Give a folder beside `path` and a dict; when the block ends well, it is at `path`, the dict in its meta.json.
 
     plan  says what is made; what a stopped process left of the same is kept then, and a block that fails leaves what it
-          has. "" is no plan: the folder is empty, and is removed if the block fails
+          has. "" is not a plan: the folder is empty, and is removed if the block fails
 
     Raises  as `write_index` does
     """
@@ -157,7 +162,7 @@ def _free(path: Path) -> Path:
     if not path.exists() or (path.is_dir() and not any(path.iterdir())):
         return path
     if not is_index(path):
-        raise MismatchError(f"{path} is there and is no index; choose a folder that is empty or new")
+        raise MismatchError(f"{path} exists and is not an index; choose a folder that is empty or new")
     meta = artifact.meta(path) or {}
     files, parts = meta.get("files") or (), meta.get("parts") or ()
     for entry in sorted(path.iterdir()):
@@ -165,7 +170,7 @@ def _free(path: Path) -> Path:
             continue
         if not entry.is_file() or not (entry.name in files or index_meta.is_ours(entry.name)):
             raise MismatchError(
-                f"{path} has {named(entry.name)}, which is no part of the index; move it, or choose another folder"
+                f"{path} has {named(entry.name)}, which is not part of the index; move it, or choose another folder"
             )
     return path
 
@@ -226,7 +231,7 @@ def fit_ids(doc_ids: Sequence[str], where: str) -> Sequence[str]:
     """Return ids as they came.
 
     Raises  CorruptFileError for one that a ranking cannot hold, MismatchError for one of two documents,
-            TypeError for one that is no text
+            TypeError for one that is not text
     """
     if isinstance(doc_ids, RowIds):
         return doc_ids
@@ -295,13 +300,13 @@ def open_checked(index: Path | IndexFolder, recipe: "DataclassInstance") -> Inde
         made_from = str(folder.meta["corpus"]["sha256"])[:8]
         raise MismatchError(
             f"{folder.path} was built by {spelled(made_by)} from corpus {made_from}; you asked for {spelled(request)}. "
-            "Build it again with `lotte index`, or ask with its own options."
+            "Build it again with `lotte index`, or search with its own options."
         )
     return folder
 
 
 class AbsentDocumentError(MismatchError):
-    """A document that an index was asked for, and has not."""
+    """A requested document that the index does not have."""
 
     def __init__(self, doc_id: str) -> None:
         super().__init__(f"document {shown(doc_id)} is not in the index")

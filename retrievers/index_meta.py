@@ -1,12 +1,12 @@
 """What `meta.json` of an index says, read as data: every value has its type, and a name is a name in that folder.
 
-Anybody may have written it. So nothing here is imported, called or followed
-because the file says so; what it may ask for, `folder.recorded` settles.
+Anybody may have written it. So nothing is imported, called or followed because
+the file says so; `registry` decides what it may name.
 
 An index knows its own bytes: `files` has the sha256 of each file, `sizes` how
-long it is, and `digest` covers `meta.json` itself. An index that was made
-before that has no `digest`, and opens. `sums`, the CRC-32 of what is small, is
-what opening looks at: it takes a third of the time of a sha256.
+long it is, and `digest` covers `meta.json` itself. An index from before
+that has no `digest`, and still opens. Opening checks `sums`, the CRC-32 of the
+small files: this takes a third of the time of a sha256.
 """
 
 import os
@@ -85,13 +85,13 @@ def read(path: Path) -> dict[str, Any]:
     except (FileNotFoundError, NotADirectoryError):
         meta = None
     if not isinstance(meta, dict) or "recipe" not in meta or "corpus" not in meta:
-        raise UnavailableError(f"{path} is no index, or not a whole one. Build it with `lotte index`.")
+        raise UnavailableError(f"{path} is not an index, or an incomplete one. Build it with `lotte index`.")
     if meta.get("format") != FORMAT:
         raise MismatchError(
             f"{path} has format {shown(meta.get('format'), 20)}, this is {FORMAT}. Build it again with `lotte index`."
         )
     if ("digest" in meta or "sizes" in meta) and not artifact.is_sealed(text, meta.get("digest")):
-        raise CorruptFileError(f"{path / META} is not what was written; {AGAIN}")
+        raise CorruptFileError(f"{path / META} differs from what was written; {AGAIN}")
     _check(path / META, meta, _SHAPE | {key: shape for key, shape in _MORE.items() if key in meta}, "")
     if ("digest" in meta or "sizes" in meta) and not {"files", "sizes"} <= meta.keys():
         raise CorruptFileError(f"{path / META}: expected files with their sha256, and sizes; {AGAIN}")
@@ -99,13 +99,13 @@ def read(path: Path) -> dict[str, Any]:
         for name in meta.get(key, ()):
             if not _NAME.fullmatch(name):
                 raise CorruptFileError(
-                    f"{path / META}: {key} names {shown(name)}, which is no file of the index; {AGAIN}"
+                    f"{path / META}: {key} names {shown(name)}, which is not a file of the index; {AGAIN}"
                 )
     return meta
 
 
 def write(folder: Path, meta: Mapping[str, Any]) -> None:
-    """Write `meta.json`, which from then on says what the folder is: files that it does not name are no part of it."""
+    """Write `meta.json`, which from then on says what the folder is: files that it does not name are not part of it."""
     artifact.write_whole(folder / META, artifact.sealed(meta))
 
 

@@ -1,7 +1,7 @@
-"""What the lexical systems have in common: an index of postings, and a search that adds up what words are worth."""
+"""What the lexical systems have in common: an index of postings, and a search that adds up word weights."""
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import chain
 from pathlib import Path
 from types import ModuleType
@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from lotte import Corpus, Queries, Run
+from lotte import Corpus, Queries, Run, executor
 from lotte.progress import Progress
-from retrievers import index_folder, postings
+from lotte.sent_corpus import SentCorpus, sent
+from retrievers import blocks, index_folder, lexical_shards, postings
 from retrievers.analyser import Analyser
 from retrievers.arrays import mapped
-from retrievers.batches import batches
+from retrievers.batches import Batch, batches
 from retrievers.kernels import kernels
 from retrievers.postings import Postings
 from retrievers.topk import FoundHits, Numbers, Scores, best, places
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 WORTH_COMPILED = 0.8  # seconds of NumPy after which compiled code is called; importing it takes as long
+BLOCK = 1 << 15  # documents that a worker reads at once
 ROOM = 1 << 22  # hits that are held while queries are answered
 Found = tuple[NDArray[Any], Scores]  # rows and scores, best first
 
@@ -37,18 +39,26 @@ class AskedQuery(NamedTuple):
 
 def write(
     path: Path, recipe: "DataclassInstance", corpus: Corpus, analyser: Analyser, weigh: postings.Weigh,
-    *, kind: Any = np.float32, distinct: bool = False, history: index_folder.History | None = None,
+    *, kind: Any = np.float32, distinct: bool = False, history: index_folder.History | None = None, shards: int = 0,
 ) -> None:  # fmt: skip
     """Write an index, or nothing.
 
     kind  of number that a weight is
     distinct  whether a word counts once in a document
     history  of an index that is changed
+    shards  parts that it has; 0: it is one whole
     """
     with index_folder.write_index(path, recipe, corpus, history) as (folder, counts):
         title = f"{recipe.name}: indexing"  # type: ignore[attr-defined]
-        counts |= fill(folder, corpus.doc_ids, (doc.text for doc in corpus), analyser, weigh, title=title, kind=kind)
+        if executor.current().several:
+            counts |= _fill_spread(folder, corpus, analyser, weigh, title, kind)
+        else:
+            texts = (doc.text for doc in corpus)
+            counts |= fill(folder, corpus.doc_ids, texts, analyser, weigh, title=title, kind=kind)
         counts |= {"tokens": counts["postings"]} if distinct else {}
+        if shards:
+            lexical_shards.split(folder, corpus.doc_ids, shards, index_folder.recipe_of(recipe))
+            counts |= {"shards": shards}
 
 
 def fill(
@@ -69,6 +79,42 @@ def fill(
         counts = postings.write(folder, batches(counted(), analyser), weigh, kind)
     np.save(folder / "places.npy", places(doc_ids))
     return counts
+
+
+def _fill_spread(
+    folder: Path, corpus: Corpus, analyser: Analyser, weigh: postings.Weigh, title: str, kind: Any
+) -> dict[str, int]:
+    """Do what `fill` does, with the workers of the command: they read the texts, and this process gathers."""
+    with Progress(len(corpus), "passages", title) as progress:
+        task = partial(_read_block, sent(corpus, blocks.folder_for(folder)), analyser)
+        groups = blocks.groups(0, len(corpus), BLOCK)
+        made = blocks.made(folder, "batch", groups, task, progress.advance)
+        counts = postings.write(folder, chain.from_iterable(map(_batches_of, made)), weigh, kind)
+    np.save(folder / "places.npy", places(corpus.doc_ids))
+    blocks.done(folder)
+    return counts
+
+
+def _read_block(
+    corpus: SentCorpus, analyser: Analyser, rows: Sequence[int], path: Path, advance: executor.Advance
+) -> None:
+    """Read some documents, in a worker."""
+    opened = corpus.opened()
+    read = list(batches((opened[row].text for row in rows), analyser))
+    arrays = {f"{number}.{name}": value for number, batch in enumerate(read) for name, value in batch._asdict().items()}
+    for number, batch in enumerate(read):
+        words = "\n".join(batch.words).encode("utf-8", "surrogatepass")  # no word has a blank in it
+        arrays[f"{number}.words"] = np.frombuffer(words, np.uint8)
+    blocks.save(path, **arrays)
+    advance(len(rows))
+
+
+def _batches_of(arrays: blocks.Arrays) -> Iterator[Batch]:
+    """Yield the batches of a block."""
+    for number in range(len(arrays) // len(Batch._fields)):
+        words, *others = (arrays[f"{number}.{name}"] for name in Batch._fields)
+        spelled = words.tobytes().decode("utf-8", "surrogatepass")
+        yield Batch(spelled.split("\n") if spelled else [], *others)
 
 
 class LexicalIndex:
@@ -96,6 +142,11 @@ class LexicalIndex:
     def search(self, queries: Queries, *, k: int) -> Run:
         with index_folder.using(self._path):
             return Run(FoundHits(self._found(queries, k), self._doc_ids))
+
+    def found(self, queries: Queries, k: int) -> Mapping[str, Found]:
+        """Return rows and scores of each query, best first."""
+        with index_folder.using(self._path):
+            return self._found(queries, k)
 
     def search_among(self, queries: Queries, doc_ids: Collection[str], *, k: int) -> Run:
         """Answer every query with at most k of these documents, with the scores that they have among all."""
@@ -141,7 +192,7 @@ class LexicalIndex:
         return known
 
     def _plainly(self, query: AskedQuery, k: int, among: NDArray[np.int64] | None = None) -> Found:
-        """Return what compiled code returns, without it. Slow, obvious, and the judge.
+        """Return what compiled code returns, without it. Slow and simple: the reference.
 
         among  rows that may be found; None: all
         """
@@ -163,7 +214,7 @@ class LexicalIndex:
 
 
 class _CompiledSearch:
-    """The search, compiled. It knows the largest weights of each word that was ever asked for."""
+    """The search, compiled. It caches the largest weights of each word that was searched for."""
 
     def __init__(self, kernels: ModuleType, postings: Postings, place: Numbers) -> None:
         self._kernels, self._postings, self._place = kernels, postings, np.asarray(place)
@@ -216,7 +267,7 @@ class _CompiledSearch:
         return known
 
     def _look_at(self, numbers: set[int]) -> None:
-        """Find the windows of words that were not asked for before."""
+        """Find the windows of words that were not searched for before."""
         if new := sorted(numbers - self._windows.keys()):
             arrays = *self._spans(new), self._postings.rows, self._postings.weights
             most, places = self._kernels.windows(*arrays, len(self._place), self._kernels.WINDOW)

@@ -1,7 +1,7 @@
-"""A lexical index that is changed: documents are put in and taken out, and every weight is as if it was built anew.
+"""Changes to a lexical index: documents are added and deleted, and every weight is that of an index built anew.
 
-What a word is worth depends on all documents, so the index is made again, of the texts: the collection, and what was
-added to it since, must be where they were. The new index takes the place of the old one when it is whole.
+Word weights depend on all documents, so the index is rebuilt from the texts: the collection, and the documents added
+since, must still be at the same paths. The new index replaces the old one when it is complete.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -26,7 +26,7 @@ class WritesIndex(Protocol):
 
 
 class ChangedCorpus:
-    """The documents of an index that stay, in their order, and those that are added behind them."""
+    """The documents of an index that stay, in their order, and those that are added after them."""
 
     def __init__(self, doc_ids: Sequence[str], texts: IndexTexts, added: Corpus | None) -> None:
         self._kept, self._texts, self._added = doc_ids, texts, added
@@ -59,7 +59,7 @@ def change(
     found = index_folder.open_checked(path, recipe)
     request = artifact.digest([sorted(delete), added])
     if delete and added and found.meta.get("changed") == request:
-        say(f"{path} was changed in this way already; nothing is done")  # a command that was stopped at its end
+        say(f"{path} already has this change; nothing to do")  # a command that was stopped at its end
         return
     kept = dict.fromkeys(found.doc_ids)
     for doc_id in dict.fromkeys(delete):
@@ -69,7 +69,7 @@ def change(
     sources = index_folder.sources(found.meta)
     if add is not None:
         if twice := next((doc_id for doc_id in index_folder.check_ids(add) if doc_id in kept), None):
-            raise MismatchError(f"document {twice!r} is in {path} already; --delete it first, or give another id")
+            raise MismatchError(f"document {twice!r} is in {path} already; --delete it first, or use another id")
         sources = sources + index_folder.source_of(add, added)
     corpus = ChangedCorpus(list(kept), _texts(found), add)
     history = index_folder.History(sources, {"changed": request}, _unchanged(path, found.meta))
@@ -83,7 +83,7 @@ def _texts(found: index_folder.IndexFolder) -> IndexTexts:
     if lines:
         what = lines[0].removeprefix("no texts: ")
         raise UnavailableError(
-            f"a changed index of {found.meta['recipe']['retriever']} is made of the texts, and {what}; put the "
+            f"changing an index of {found.meta['recipe']['retriever']} needs the texts, but {what}; put the "
             "collection back, or index the changed collection"
         )
     return texts

@@ -1,4 +1,4 @@
-"""A retriever's options and its name, as its dataclass says them.
+"""A retriever's options and its name, as its dataclass declares them.
 
 The fields are the options, and one of them, `NAME`, says what `--retriever`
 opens an index with: `bm25` for one of `systems/`, `module:function` for anybody
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 NAME = {"name": True}  # metadata of a recipe's field that is its name, and no option
 SEARCH_TIME = {"search_time": True}  # of one that says how to search: any value opens any index
-SPOKEN = {"search_time": True, "spoken": True}  # of one that is said each time, and never written to an index or read
+SPOKEN = {"search_time": True, "spoken": True}  # given each time; neither written to an index nor read from one
 KEPT = {**SPOKEN, "kept": True}  # of one that says where work is kept: no answer depends on it, no record has it
 OURS = "retrievers.systems."
-_ASKED_BY: dict[type, str] = {}  # what somebody's class without a field for its name was last asked for by
+_ASKED_BY: dict[type, str] = {}  # the name by which a user's class without a name field was last loaded
 
 
 def recipe_of(recipe: "DataclassInstance") -> dict[str, Any]:
@@ -30,7 +30,7 @@ def recipe_of(recipe: "DataclassInstance") -> dict[str, Any]:
 
 
 def options_of(recipe: object) -> dict[str, Any]:
-    """Return the options of a recipe: all its fields but the name; none if it is no dataclass."""
+    """Return the options of a recipe: all its fields but the name; none if it is not a dataclass."""
     if not is_dataclass(recipe) or isinstance(recipe, type):
         return {}
     options = asdict(recipe)
@@ -57,7 +57,7 @@ def name_of(recipe: "DataclassInstance") -> str:
 
 
 def with_name(recipe: Any, name: str) -> Any:
-    """Return a recipe under the name it was asked for by, "module:function"; one of `systems/` has its name already."""
+    """Return a recipe under the name it was loaded by, "module:function"; one of `systems/` has its name already."""
     if ":" not in name or name.startswith(OURS) or not is_dataclass(recipe) or isinstance(recipe, type):
         return recipe
     if (field := _name_field(type(recipe))) is None:
@@ -96,7 +96,7 @@ def spelled(recipe: Mapping[str, Any]) -> str:
 def goes_by(recipe: "DataclassInstance", name: str) -> bool:
     """Whether an index under that name may be of this recipe: its name, that of its class, any of its class's module.
 
-    An index of before has the last two: the module's name was all that it said of somebody's class.
+    An older index has the last two: the module's name was all that it said of somebody's class.
     """
     maker = type(recipe)
     return name in (name_of(recipe), _class_name(maker)) or name.startswith(f"{maker.__module__}:")

@@ -1,8 +1,8 @@
-"""Systems made of systems, as one writes them: `hybrid(of=bm25+colbertv2(checkpoint=shipped))`, or `runs/bm25.trec`.
+"""Multi-stage systems, as users write them: `hybrid(of=bm25+colbertv2(checkpoint=shipped))`, or `runs/bm25.trec`.
 
 A stage is a system of `systems/`, with its options in brackets, or a file that
-holds a ranking. A text that was read from a file is held to the same names, so
-that no file makes anything import.
+holds a ranking. A stage that was read from a file may use the same names only,
+so that no file causes an import.
 
 The index of such a system is a folder of whole indexes, its parts, each under
 the name of what made it; see `index_meta`.
@@ -137,7 +137,7 @@ class _Everything(Sequence[str]):
 
 @dataclass(frozen=True)
 class _FileIndex:
-    """A ranking file, asked for the queries that it has."""
+    """A ranking file as a stage, for the queries that it has."""
 
     path: Path
     doc_ids: Sequence[str]
@@ -150,14 +150,14 @@ class _FileIndex:
     def search(self, queries: Queries, *, k: int) -> Run:
         """Return the ranking of queries, found by their ids.
 
-        Raises  MismatchError if the file has none of them, and none that was asked before: one alone may be left out
+        Raises  MismatchError if the file has none of the queries so far: single ones may be missing
         """
         missing = self._run.missing(queries)
         if len(missing) < len(queries):
             self._asked[:] = [True]
         elif queries and not self._asked:
             raise MismatchError(
-                f"{self.path} ranks nothing for query {shown(missing[0])}, nor for any other that is asked; is it a "
+                f"{self.path} ranks nothing for query {shown(missing[0])}, nor for any other query; is it a "
                 "run of another dataset?"
             )
         return Run({query_id: self._run.hits.get(query_id, ()) for query_id in queries}, ties=self._run.ties).cut(k)
@@ -170,7 +170,7 @@ class KeptStages:
         self._hits: dict[str, dict[str, tuple[Hit, ...]]] = {}
 
     def add(self, stage: Stage, run: Run) -> None:
-        """Keep a ranking; of a query that was asked twice, the longer one. A stage that is a file is kept already."""
+        """Keep a ranking; of a query that was searched twice, the longer one. Ranking files are kept already."""
         if isinstance(stage, SystemStage):
             kept = self._hits.setdefault(stage.spelled(), {})
             for query_id, hits in run.hits.items():
@@ -234,7 +234,7 @@ class TimedIndex:
     def facts(self) -> dict[str, Any]:
         """Return what a record says of the stage: what it is, milliseconds a query on average so far, its stages.
 
-        If it found nothing for any query so far, that is said.
+        Reports if it has found nothing for any query so far.
         """
         if self._queries and not self._answered:
             say(f"{self.stage.spelled()} found nothing for any of the queries")
@@ -262,10 +262,10 @@ def stage(text: str, option: str) -> Stage:
         return FileStage(Path(text))
     name, bracket, inner = text.partition("(")
     if bracket and not inner.endswith(")"):
-        raise LotteError(f"{option}: {shown(text, 80)} has a ( without its ) at the end")
+        raise LotteError(f"{option}: {shown(text, 80)} has an opening bracket but does not end with a closing one")
     if (name := name.strip()) not in registry.names():
         raise UnknownNameError(
-            f"{option}: {shown(name, 40)} is no system and no ranking file; systems are "
+            f"{option}: {shown(name, 40)} is neither a system nor a ranking file; systems are "
             f"{', '.join(registry.names())}, and a file ends in {', '.join(ENDINGS)}"
         )
     return SystemStage(registry.load(name, [pair.strip() for pair in _split(inner[:-1], ",", option)]))
@@ -316,7 +316,7 @@ def candidates(ranked: Run, depth: int) -> dict[str, list[str]]:
 
 
 def joined(scores: Mapping[str, float], below: Sequence[Hit]) -> tuple[Hit, ...]:
-    """Return what was ranked again, best first, and what was not in the order it had, each a step lower."""
+    """Return the re-ranked documents, best first, then the others in their old order, each a step lower."""
     again = Run.of({"": scores}, depth=len(scores)).hits[""]
     least = again[-1].score if again else 0.0
     return again + tuple(Hit(hit.doc_id, least - place) for place, hit in enumerate(below, start=1))
@@ -343,7 +343,7 @@ def _split(text: str, separator: str, option: str) -> list[str]:
         else:
             parts[-1] += letter
     if depth:
-        raise LotteError(f"{option}: {shown(text, 80)} has not as many ( as )")
+        raise LotteError(f"{option}: {shown(text, 80)} has unbalanced brackets")
     return [part for part in parts if part.strip()]
 
 

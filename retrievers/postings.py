@@ -1,4 +1,4 @@
-"""Postings: for each word the documents that contain it, and what it is worth in each.
+"""Postings: for each word the documents that contain it, and its weight in each.
 
 Built in two passes, so that memory holds the vocabulary and a few batches of
 documents, however large the corpus: the texts are read once, and the postings

@@ -87,7 +87,7 @@ def recorded(recipe: Mapping[str, Any], where: Path, name: str = "", options: It
     ours = said in names()
     if not ours and ":" not in name:
         raise LotteError(
-            f"{where} says the index was made by {shown(said)}, code that is not ours; if you trust that code, "
+            f"{where} says the index was made by {shown(said)}, code from outside this package; if you trust it, "
             "name it: --retriever module:function"
         )
     if ours and name not in ("", said):
@@ -102,7 +102,7 @@ def recorded(recipe: Mapping[str, Any], where: Path, name: str = "", options: It
             raise CorruptFileError(f"{where}: {said} has no option {shown(key, 40)}: {shown(value, 40)}; {AGAIN}")
         if key not in options and key in naming and (found := pipeline.spoken(value, key)):
             raise LotteError(
-                f"{where} asks for {shown(found, 80)}, which is done only where the command line says it: -o {key}=..."
+                f"{where} asks for {shown(found, 80)}, which is allowed only on the command line: -o {key}=..."
             )
     return make(said, {**kept, **options})
 
@@ -175,7 +175,7 @@ def _recipe(name: str) -> Callable[..., Any]:
             raise extras.lacking(package, name) from None
         if error.name is None or not f"{module}.".startswith(f"{error.name}."):
             raise  # the module is there, and what it imports is not
-        raise UnknownNameError(f"no module is named {error.name!r}, which --retriever {name} asks for") from None
+        raise UnknownNameError(f"no module is named {error.name!r}, which --retriever {name} names") from None
     except AttributeError:
-        raise UnknownNameError(f"module {module} has no {function!r}, which --retriever {name} asks for") from None
+        raise UnknownNameError(f"module {module} has no {function!r}, which --retriever {name} names") from None
     return recipe

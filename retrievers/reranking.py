@@ -1,4 +1,4 @@
-"""The index of a system that ranks again what another one found: the first stage's index, and the texts."""
+"""The index of a re-ranking system: the first stage's index, and the texts."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
@@ -42,7 +42,7 @@ class RerankingIndex(ABC):
         return Run(hits)
 
     def search_facts(self, queries: Queries, *, k: int) -> dict[str, Any]:
-        """Return how deep the first ranking was ranked again, and what that stage is and cost."""
+        """Return how many documents were re-ranked, and the first stage with its cost."""
         return {"depth": self._depth, "stages": self.stages()}
 
     def stages(self) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""The two things every system is: a recipe, and the index the recipe makes."""
+"""The two protocols of every system: a retriever, and the index that it builds."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -58,6 +58,15 @@ class Changeable(Protocol):
 
 
 @runtime_checkable
+class Shards(Protocol):
+    """A recipe whose indexes may be in parts."""
+
+    def index_sharded(self, corpus: Corpus, path: Path, shards: int) -> Index:
+        """Do what `index` does, in so many parts. Raises MismatchError for more parts than documents."""
+        ...
+
+
+@runtime_checkable
 class Adopts(Protocol):
     """A recipe that reads indexes of other programs."""
 
@@ -105,7 +114,7 @@ class Fits(Protocol):
 
 @runtime_checkable
 class SearchesAmong(Protocol):
-    """An index that can be asked of some of its documents alone."""
+    """An index that can be searched within some of its documents."""
 
     def search_among(self, queries: Queries, doc_ids: Collection[str], *, k: int) -> Run:
         """Answer every query with at most k hits, as if the index had no other documents but for what words weigh.

@@ -1,6 +1,6 @@
-"""Scores of pairs in a file, a line a query, as they are made: what was read once is not read again.
+"""Scores of query-document pairs in a file, one line per query, appended as computed, so that none is computed twice.
 
-The first line says what they are scores of, so that those of another model are not taken for them.
+The first line names the model and the collection, so that another model's scores are not mistaken for them.
 """
 
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ class ScoreFile:
     path  None: nothing is kept
     of    what makes the scores: model, corpus, ...
 
-    Raises  MismatchError for a file of another model or corpus, CorruptFileError for a line that is no score
+    Raises  MismatchError for a file of another model or corpus, CorruptFileError for a line that is not a score
     """
 
     def __init__(self, path: Path | None, of: Mapping[str, Any]) -> None:
@@ -54,7 +54,7 @@ class ScoreFile:
             first = file.readline()
             if first != header and not (header.startswith(first) and not first.endswith(b"\n")):
                 raise MismatchError(
-                    f"{path} does not begin as scores of {header.decode().strip()} do; it is left as it is: name "
+                    f"{path} has other scores than those of {header.decode().strip()}; it is left unchanged: name "
                     "another file"
                 )
             content = first + file.read()

@@ -1,4 +1,4 @@
-"""A model from text to text, which samples what a document is expanded with."""
+"""A text-to-text model, which samples the expansions of documents."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -48,23 +48,23 @@ class Seq2Seq:
             )
         except (OSError, RuntimeError, ValueError) as error:
             raise CorruptFileError(
-                f"{found.name} is no model from text to text that transformers can read ({reason(error)})"
+                f"{found.name} is not a text-to-text model that transformers can read ({reason(error)})"
             ) from None
         if lacking := sorted(loading["missing_keys"]):
-            raise CorruptFileError(f"{found.name} lacks the tensor {lacking[0]!r}, which config.json asks for")
+            raise CorruptFileError(f"{found.name} lacks the tensor {lacking[0]!r}, which config.json requires")
         self._model = model.float().eval().to(self._device(device))
 
     def _device(self, name: str) -> str:
         if name == "auto":
             return "cuda" if self._torch.cuda.is_available() else "cpu"
         if name.startswith("cuda") and not self._torch.cuda.is_available():
-            raise MismatchError(f"device={name}: this machine has no GPU that torch can use")
+            raise MismatchError(f"device={name}: torch finds no usable GPU on this machine")
         return name
 
     def sample(self, texts: Sequence[str], how: Sampling) -> list[list[str]]:
         """Return samples of each text. The same texts and seed have the same samples, whatever was drawn before."""
         torch = self._torch
-        # half a character, which no UTF-8 has, becomes a question mark
+        # an unpaired surrogate, which no UTF-8 has, becomes a question mark
         whole = [text.encode("utf-8", "replace").decode() for text in texts]
         tokens = self._tokenizer(
             whole, truncation=True, max_length=how.doc_maxlen, padding=True, return_tensors="pt"

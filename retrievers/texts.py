@@ -1,4 +1,4 @@
-"""The texts behind the ids of an index: it holds none, but knows where its collections were."""
+"""The texts that belong to the ids of an index: it holds none, but knows where its collections were."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from lotte.parsing import json_of
 from lotte.reading import read_corpus
 from retrievers.index_folder import IndexFolder, source_of, sources
 
-TEXTS = "texts.jsonl"  # of a collection that is no file: a text a line, by row
+TEXTS = "texts.jsonl"  # of a collection that is not a file: one text per line, by row
 
 
 def write_texts(folder: Path, corpus: Corpus) -> None:
@@ -27,7 +27,7 @@ def write_texts(folder: Path, corpus: Corpus) -> None:
 
 
 class IndexTexts:
-    """doc_id -> text; empty if the collection is gone or is another one now, which is said once.
+    """doc_id -> text; empty if the collection is missing or has changed, which is reported once.
 
     Where a file was is what the index says, and anybody may have written that: what is shown has the hash of what was
     indexed. The hash is taken again only if the file has another size or time than it had then.
@@ -44,9 +44,9 @@ class IndexTexts:
                 self._corpora.append(corpus)
             else:
                 where = source["path"] if len(source["path"]) <= 400 else f"{source['path'][:400]}..."
-                say(f"no texts: the collection of {folder.path} is not at {where} any more")
+                say(f"no texts: the collection of {folder.path} is no longer at {where}")
         if not origins:
-            say(f"no texts: nobody knows where the collection of {folder.path} is")
+            say(f"no texts: the location of the collection of {folder.path} is unknown")
 
     @property
     def is_gone(self) -> bool:
@@ -75,7 +75,7 @@ def required(folder: IndexFolder, say: Callable[[str], None], reader: str) -> In
     texts = IndexTexts(folder, say)
     if texts.is_gone:
         raise UnavailableError(
-            f"{folder.path}: its collection is gone or is another one now, and {reader} reads the passages; put the "
+            f"{folder.path}: its collection is missing or has changed, but {reader} reads the passages; put the "
             "collection back, or build the index again"
         )
     return texts

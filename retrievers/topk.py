@@ -1,8 +1,8 @@
 """The k best of an array of scores, ties and all.
 
 The order is a run's order (lotte/run.py): by score, then by doc_id, both
-descending. It is kept at the cut as well: of the documents that share the
-last score, those with the larger ids are in. Rows stand for documents here, so
+descending. It holds at the cut-off as well: of the documents that share the
+last score, those with the larger ids are kept. Rows stand for documents here, so
 the order of the ids comes as an array of places.
 """
 
@@ -33,7 +33,7 @@ def places(doc_ids: Sequence[str]) -> NDArray[np.int32]:
 
 
 def topk_reference(scores: Scores, place: Numbers, k: int) -> list[int]:
-    """Return the rows of the k best, best first. Slow, obvious, and the judge of `topk`."""
+    """Return the rows of the k best, best first. Slow and simple: the reference for `topk`."""
     rows = range(len(scores))
     return sorted(rows, key=lambda row: (scores[row], place[row]), reverse=True)[:k]
 
@@ -57,14 +57,14 @@ def topk(scores: Scores, place: Numbers, k: int) -> NDArray[np.int64]:
 
 
 def best(scores: Scores, place: Numbers, k: int) -> tuple[NDArray[np.int64], Scores]:
-    """Return row and score of the k best of the documents that scored at all, best first; a score of 0 is no hit."""
+    """Return row and score of the k best of the documents that scored at all, best first; a score of 0 is not a hit."""
     found = np.flatnonzero(scores)
     rows = found[topk(scores[found], place[found], k)]
     return rows, scores[rows]
 
 
 class FoundHits(Mapping[str, tuple[Hit, ...]]):
-    """query_id -> hits, made when the first is asked for: until then, a hit is 8 bytes and costs no time.
+    """query_id -> hits, created on first use: until then, a hit is 8 bytes and costs no time.
 
     They are made all at once, because the garbage collector would walk over them again and again.
 

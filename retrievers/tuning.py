@@ -1,8 +1,8 @@
-"""The weights of a fusion, chosen on judged questions: of a grid the ones with the best nDCG@10, cross-validated.
+"""The weights of a fusion, tuned on judged queries: those of a grid with the best nDCG@10, cross-validated.
 
-The questions are dealt into folds. Each fold is measured by the weights that are best on the others, which says what is
-to be expected of other questions; a question that is asked and was tuned on is answered by the weights of its own fold,
-which it had no part in. All others get the weights that are best on all questions.
+The queries are split into folds. Each fold is measured with the weights that are best on the others, which estimates
+the quality on new queries; a searched query that was tuned on is ranked with the weights of its own fold, which were
+tuned without it. All other queries get the weights that are best on all tuning queries.
 
 For scores as they are the grid is of shares too: a share is divided by how far the scores of a run are apart, and the
 last run has the weight 1, as in the paper's equation 7.
@@ -60,8 +60,8 @@ def read(path: Path, doc_ids: Sequence[str]) -> Dataset:
     }
     if len(queries) < FOLDS:
         raise MismatchError(
-            f"train={path}: {len(queries)} of {len(data.queries):,} questions have an answer among the documents that "
-            f"are searched, and weights are tuned on {FOLDS} or more; is it of another collection?"
+            f"train={path}: {len(queries)} of {len(data.queries):,} queries have a relevant document among those that "
+            f"are searched, and weights are tuned on {FOLDS} or more; does it belong to another collection?"
         )
     chosen = list(queries)
     if len(chosen) > MOST:

@@ -43,14 +43,14 @@ class Vocabulary(Sequence[bytes]):
     def __len__(self) -> int:
         return len(self.starts) - 1
 
-    def __getitem__(self, number: int) -> bytes:  # type: ignore[override]  # a slice of it is never asked for
+    def __getitem__(self, number: int) -> bytes:  # type: ignore[override]  # it is never sliced
         return self.letters[self.starts[number] : self.starts[number + 1]].tobytes()
 
     def numbers(self, words: Iterable[str]) -> list[int]:
         """Return the number of each word, one for each time it is there; unknown words are left out."""
         found = []
         for word in words:
-            spelled = word.encode("utf-8", "surrogatepass")  # half a character is in no index, and no error
+            spelled = word.encode("utf-8", "surrogatepass")  # an unpaired surrogate is in no index, and no error
             number = bisect_left(self, spelled)
             if number < len(self) and self[number] == spelled:
                 found.append(number)

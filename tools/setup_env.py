@@ -159,7 +159,7 @@ def make_environment(folder, asked):
     if os.path.lexists(str(folder)):
         names = {one.name for one in folder.iterdir()} if folder.is_dir() else {""}
         if "pyvenv.cfg" not in names and names - {"bin", "lib", "lib64", "include", "Scripts", "Lib", "Include"}:
-            raise Stop(f"{folder} is there, and is no virtual environment: move it away, or say VENV=another")
+            raise Stop(f"{folder} exists and is not a virtual environment: move it away, or say VENV=another")
         say(f"{folder} is half made or its Python is gone: it is made anew")
         shutil.rmtree(str(folder))
     code, said = run([python["program"], "-m", "venv", str(folder)])

@@ -1,17 +1,17 @@
 """The page of a benchmark: the datasets that a benchmark's authors report together, side by side, and their mean.
 
-Settled here:
+Decisions:
 
 - LoTTE is one page for each split and kind of question: search and forum are
   never averaged together, and pooled stands beside the mean, not in it.
 - A mean is over what `leaderboard.suite` defines: LoTTE's five topics, BEIR's
   18 sets or ColBERTv2's 13 of them, the three of Open-QA. Without all columns
-  there is no mean. A build of one's own has the topics it has, and the head of
-  the column says how many.
-- A system that lacks a column has no mean: what was not run is not averaged
-  away.
+  there is no mean. A user's own build has its own topics, and the column
+  header says how many.
+- A system that lacks a column has no mean: a missing run is not averaged
+  over.
 - Where a name has several versions, the one with the most systems is the
-  column. The others are boards of their own.
+  column. The others have their own boards.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -76,7 +76,7 @@ class BenchmarkPage:
     measure: str  # "" if its columns have several
     columns: tuple[Column, ...]
     rows: tuple[Row, ...] = field(default_factory=tuple)
-    note: str = ""  # why no system is told apart from another
+    note: str = ""  # why there are no significance groups
 
     @property
     def averaged(self) -> list[Column]:

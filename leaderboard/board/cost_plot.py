@@ -1,9 +1,9 @@
-"""Quality against what it costs, as a drawing: points, and the front of those that nothing beats in both.
+"""Quality against cost, as a plot: points, and the Pareto front.
 
-Times are compared on one machine only, so a front is of the systems that were
-run on the machine most of them were run on; the others stand beside it. The
-drawing is SVG that pages hold themselves. Where the charting library is there,
-a script draws the same points so that they can be pointed at.
+Times are compared on one machine only, so the front is over the systems that ran
+on the most common machine; the others are drawn without it. The plot is inline
+SVG. If the charting library is installed, a script draws the same points
+interactively.
 """
 
 from collections import Counter

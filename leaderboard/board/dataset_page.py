@@ -1,13 +1,13 @@
-"""The page of a dataset: its records, who is better than whom, and how sure that is.
+"""The page of a dataset: its records, their pairwise comparison, and its significance.
 
-Settled here:
+Decisions:
 
 - Records are on one page if they have the same dataset name, the same
   hashes of corpus, questions and judgments, the same level of relevance, the
-  same measure and the same questions. Anything else is another page.
+  same measure and the same questions. Any other record is on another page.
 - Of several records of one system the newest counts; the others are shown as
   repeats of it.
-- What was imported is shown, and has no rank.
+- Imported records are shown without a rank.
 - Comparing all pairs grows with the square of their number, so the COMPARED
   best are compared and the PAIRED best have a page for each pair. The rest
   have no rank, and the page says so.

@@ -1,10 +1,10 @@
-"""A record as the board shows it: with what it is called, which machine it ran on, and whether its test was seen.
+"""A record as the board shows it: with its label, its machine, and its contamination.
 
 Anybody can write a file with a valid id, so a mean must be that of its queries'
-values, and what is wrong is left out with one line.
+values, and an invalid record is left out, with one line.
 
-Of the values of each query only the official measure's are kept: ten thousand
-records stay in memory.
+Of the per-query values only the official measure's are kept, so that ten
+thousand records fit in memory.
 """
 
 from collections.abc import Callable
@@ -78,7 +78,7 @@ class Entry:
 def read_entries(folder: Path, say: Callable[[str], None], *, without: Path | None = None) -> list[Entry]:
     """Return the records of all JSON files below a folder, in the order of their names.
 
-    say      is told of every file that is left out, in one line
+    say      is called with one line for every file that is left out
     without  a folder in it that is not looked at
     """
     files = [file for file in record_files(folder) if without is None or without not in file.parents]

@@ -1,6 +1,6 @@
 """Templates become pages. Everything that comes from a record or a dataset is escaped, here and nowhere else.
 
-Three fences stand one behind the other: the templates escape whatever they
+There are three defences: the templates escape whatever they
 print, data for scripts stands in JSON without a single "<", and each page
 forbids the browser to run, style or fetch anything that is not in the site.
 """
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 HERE = Path(__file__).parent
 STATIC = ("board.css", "board.js", "picture.js")
-_LONGEST = 300  # characters of a name; more is no name
+_LONGEST = 300  # characters of a name; more is not a name
 
 
 def page(template: str, root: str, **context: Any) -> str:
@@ -69,6 +69,7 @@ def _environment() -> "Environment":
         "plain": plain,
         "date": lambda value: str(value)[:16].replace("T", " "),
         "script_json": lambda value: Markup(script_json(value)),  # no character of markup is left
+        "css": Markup,  # of our own, in a page that is one file
     }
     environment.globals |= {"seen": table.SEEN, "page_of": table.page_of}
     return environment

@@ -1,4 +1,4 @@
-"""A page for two systems of one dataset: how sure the difference is, and on which questions they differ."""
+"""The page for two systems on one dataset: the significance of the difference, and the queries on which they differ."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -48,7 +48,7 @@ def write(
 
     titles  slug of a dataset -> what it is called
     folder  of the site
-    say     is told why there are no texts, in one line
+    say     is called with the reason if there are no texts, one line
     """
     pairs = [(dataset, dataset.paired()) for dataset in datasets]
     (folder / "pair").mkdir()

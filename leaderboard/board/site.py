@@ -1,17 +1,17 @@
 """Results become a site: pages that need no server, no network and, to be read, no script.
 
-Settled here:
+Decisions:
 
-- The site stands whole at its place or not at all, and replaces only a site.
+- The site is complete or absent, and replaces only a site.
 - It is a function of the results: no clock, no order of the disk.
-- A record that is wrong is left out with one line, and stops nothing.
-- Texts are shown where the dataset is at hand (`texts.py`), else ids.
+- An invalid record is left out, with one line; the build continues.
+- Texts are shown if the dataset is available (`texts.py`), else ids.
 - The charting library (plotly.js, MIT) is taken from the Python package
   `plotly` when the site is built, and its licence put into NOTICE.txt. Without
-  the package the pictures are drawings that do not move.
+  the package the plots are static.
 - A copy of each record goes with the site while they are small enough.
 
-Comparing systems is matrix products: on a machine that does other things too,
+Comparing systems uses matrix products: on a shared machine,
 start Python with OMP_NUM_THREADS=1 and OPENBLAS_NUM_THREADS=1.
 """
 
@@ -104,12 +104,12 @@ def build(
 
 
 def _require_free(out: Path, results: Path) -> None:
-    """Refuse to replace what is no site."""
+    """Refuse to replace what is not a site."""
     inside = out.resolve() == results.resolve() or out.resolve() in results.resolve().parents
     if inside:
         raise LotteError(f"{out} holds the results, and the site would replace it; name another folder")
     if out.exists() and (not out.is_dir() or any(out.iterdir())) and (artifact.meta(out) or {}).get("kind") != KIND:
-        raise LotteError(f"{out} is there and is no site of ours; name a new folder, or remove it")
+        raise LotteError(f"{out} exists and is not a site of `lotte board build`; name a new folder, or remove it")
 
 
 def _meta(site: Site) -> dict[str, Any]:
@@ -250,7 +250,7 @@ def _write_static(folder: Path, say: Callable[[str], None]) -> None:
         _write(folder / LIBRARY, script.read_bytes())
         notice += f"\n{LIBRARY} is plotly.js, taken from the Python package plotly, under this licence:\n\n{licence}"
     else:
-        say(f"the picture cannot be zoomed without plotly, which is not installed: {extras.hint('plotly')}")
+        say(f"the plot cannot be zoomed without plotly, which is not installed: {extras.hint('plotly')}")
     _write(folder / "NOTICE.txt", notice)
 
 

@@ -1,8 +1,8 @@
-"""A table of the board: one line a system, with what people filter and sort by.
+"""A table of the board: one line per system, with the values to filter and sort by.
 
-The same lines serve a benchmark (a column a dataset, and their mean), one dataset
-(a column a measure) and the list of all records. Cells hold what is shown and
-what it is sorted by, so that no script has to read "1.2 GB".
+The same lines serve a benchmark (one column per dataset, and their mean), one dataset
+(one column per measure) and the list of all records. Cells have a text to show
+and a value to sort by, so that no script has to read "1.2 GB".
 """
 
 from collections.abc import Iterable, Sequence

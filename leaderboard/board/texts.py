@@ -1,12 +1,12 @@
-"""What a page may show of questions and documents: their texts, and what each system put first.
+"""The texts of queries and documents that a page may show, and the first results of each system.
 
-Texts are shown only if the very dataset of the records is here: its name is
-looked up, and the hashes of its questions and documents must be the records'.
+Texts are shown only if the records' dataset is on this disk: its name is
+looked up, and the hashes of its queries and documents must be the records'.
 Otherwise a page shows ids. The first five of a system are read from the run
 beside its record, if that has the hash that the record names.
 
-All of it is text of strangers. It is cut to a length, and escaped where pages
-are made; nothing here is markup.
+All of these texts are untrusted. They are truncated, and escaped when pages are
+written; nothing here is markup.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -81,7 +81,7 @@ def of(dataset: Dataset, query_ids: Iterable[str], doc_ids: set[str]) -> Dataset
 def tops(entry: Entry) -> tuple[Tops, str]:
     """Return the first five of each question, and why there are none, if so."""
     name = entry.record.run.file
-    if name is None or (file := beside(entry.file, name)) is None:  # a name that climbs is no name
+    if name is None or (file := beside(entry.file, name)) is None:  # a name that leads elsewhere is not accepted
         return {}, "the record names no run"
     if not file.is_file():
         return {}, f"the run {name} is not beside the record"

@@ -19,20 +19,20 @@ if TYPE_CHECKING:
     from leaderboard.record.loaded_dataset import LoadedDataset
 
 app = typer.Typer(
-    help="Records: add, verify, compare, pass on, and make the site of them.",
+    help="Add, verify, compare and export records, and build their site.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
 
 app.command()(sweep.sweep)
 
-By = Annotated[str, typer.Option(help="Who does it, for the log; default: the name that git has, or the login.")]
+By = Annotated[str, typer.Option(help="Who runs this, for the log; default: git's user name, or the login.")]
 OfResults = Annotated[Path, typer.Argument(help="The folder of records.")]
-Replace = Annotated[bool, typer.Option("--replace", help="Take the place of a record of the same settings.")]
+Replace = Annotated[bool, typer.Option("--replace", help="Replace a record with the same settings.")]
 Reproduces = Annotated[
-    Path | None, typer.Option(metavar="RECORD", help="Log this one as a repetition of RECORD, by somebody else.")
+    Path | None, typer.Option(metavar="RECORD", help="Log the given record as somebody else's repetition of RECORD.")
 ]
-Tolerance = Annotated[float, typer.Option(min=0, help="How far a repetition may be off in the official measure.")]
+Tolerance = Annotated[float, typer.Option(min=0, help="Largest difference allowed in the official measure.")]
 
 
 class Format(StrEnum):
@@ -45,7 +45,7 @@ class Format(StrEnum):
 
 @app.command()
 def add(
-    records: Annotated[list[Path], typer.Argument(help="Records, their runs beside them.")],
+    records: Annotated[list[Path], typer.Argument(help="Records, with their runs beside them.")],
     results: Results = RESULTS,
     data: Data = None,
     by: By = "",
@@ -83,7 +83,7 @@ def add(
             for line in getattr(error, "problems", None) or [str(error)]:
                 say(f"{path}: {line}")
     if refused:
-        raise LotteError(f"{refused} of {len(records)} records refused; what is wrong stands above")
+        raise LotteError(f"{refused} of {len(records)} records refused; the reasons are listed above")
 
 
 def _reproduce(path: Path, original: Path, dataset: "LoadedDataset", by: str, tolerance: float, as_json: bool) -> None:
@@ -95,7 +95,7 @@ def _reproduce(path: Path, original: Path, dataset: "LoadedDataset", by: str, to
     print_rows(rows, as_json)
     if not agrees:
         raise LotteError(
-            f"{path} differs from {original} by more than {tolerance:g}; the log says so, and its level is what it was"
+            f"{path} differs from {original} by more than {tolerance:g}; this is logged, and its level stays as it was"
         )
     say(f"{original}: reproduced")
 
@@ -104,10 +104,10 @@ def _reproduce(path: Path, original: Path, dataset: "LoadedDataset", by: str, to
 def verify(
     results: OfResults = RESULTS,
     data: Data = None,
-    quick: Annotated[bool, typer.Option("--quick", help="Score nothing again, though the dataset is here.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="Skip scoring, even if the dataset is here.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Check every record and run of a folder: a line for each problem, exit 1 if there is one.
+    """Check every record and run of a folder; print one line per problem, and exit 1 if there is one.
 
     lotte board verify results
     """
@@ -119,21 +119,21 @@ def verify(
     for line in report.lines():
         say(line)
     if report.bad:
-        raise LotteError(f"{report.bad:,} of {report.records:,} records in {results} are not as they should be")
+        raise LotteError(f"{report.bad:,} of {report.records:,} records in {results} have problems, listed above")
 
 
 @app.command()
 def review(
-    theirs: Annotated[Path, typer.Argument(help="A copy of the folder of records with one record and its run more.")],
+    theirs: Annotated[Path, typer.Argument(help="A copy of the folder of records, with one more record and its run.")],
     results: Results = RESULTS,
     data: Data = None,
     fetch: Annotated[bool, typer.Option("--fetch", help="Download the record's dataset if it is not here.")] = False,
     build: Annotated[
-        list[Path] | None, typer.Option(help="A build whose records are scored too, known by its id; repeatable.")
+        list[Path] | None, typer.Option(help="A build, matched by its id, to score records of; repeatable.")
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="Write the answer here too, as Markdown.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Also write the review to this file, as Markdown.")] = None,
 ) -> None:
-    """Score a result that somebody hands in again, and compare it with the records of its dataset; exit 1 if refused.
+    """Score a submitted result again, and compare it with the records of its dataset; exit 1 if it is refused.
 
     lotte board review theirs/results --results results --fetch --out answer.md
     """
@@ -149,21 +149,21 @@ def review(
     for line in done.answer.splitlines():
         put(line)
     if done.problems:
-        raise LotteError(f"{theirs} is not taken: {done.problems[0]}")
+        raise LotteError(f"{theirs} is not accepted: {done.problems[0]}")
 
 
 @app.command()
 def compare(
-    records: Annotated[list[Path], typer.Argument(help="Records of one dataset, or folders of a system each.")],
-    measure: Annotated[str, typer.Option(help="Of the records' measures; default: the dataset's own.")] = "",
-    by: Annotated[str, typer.Option(help="topic or community: count wins and losses by it too.")] = "",
+    records: Annotated[list[Path], typer.Argument(help="Records of one dataset, or one folder per system.")],
+    measure: Annotated[str, typer.Option(help="A measure in the records; default: the dataset's own.")] = "",
+    by: Annotated[str, typer.Option(help="topic or community: also count wins and losses per group.")] = "",
     data: Data = None,
     as_json: AsJson = False,
 ) -> None:
-    """Compare systems pair by pair, over queries: differences, intervals, p, ranks, and who cannot be told apart.
+    """Compare systems pairwise over queries: differences, intervals, p values, ranks, and significance letters.
 
     lotte board compare results/bm25/beir/scifact.json results/colbertv2/beir/scifact.json
-    lotte board compare results/bm25 results/colbertv2      each dataset that both have, and their mean
+    lotte board compare results/bm25 results/colbertv2      every dataset that both have, and their mean
     lotte board compare A.json B.json --by community --data OUT      of the build in OUT
     """
     from leaderboard import compare_rows
@@ -211,12 +211,12 @@ def fresh(
 
 @app.command()
 def paper(
-    table: Annotated[str, typer.Option(help="Only this one: 5, or 5a.")] = "",
+    table: Annotated[str, typer.Option(help="Only this table: 5, or 5a.")] = "",
     name: Annotated[str, typer.Option("--paper", help="colbertv2, colbert or tct_colbert; default: all.")] = "",
     results: Results = RESULTS,
     as_json: AsJson = False,
 ) -> None:
-    """Print the papers' tables with our numbers beside theirs, and the gap.
+    """Print the papers' tables: the printed numbers, ours, and the gap.
 
     lotte board paper --paper colbertv2 --table 5b
     """
@@ -252,12 +252,12 @@ def table(
     results: Annotated[
         list[Path] | None, typer.Argument(help="Folders of records, or records; default: results.")
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="Write it here too: a .md, .tsv or .html.")] = None,
-    measure: Annotated[str, typer.Option(help="One for all datasets; default: each dataset's own.")] = "",
-    dataset: Annotated[list[str] | None, typer.Option(help="Only this one, or a pattern; repeatable.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Also write the table to this .md, .tsv or .html file.")] = None,
+    measure: Annotated[str, typer.Option(help="One measure for all datasets; default: each dataset's own.")] = "",
+    dataset: Annotated[list[str] | None, typer.Option(help="Only this dataset, or pattern; repeatable.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Print every system on every dataset: quality with its interval, what it costs, and the means over datasets.
+    """Print every system on every dataset: quality with its interval, costs, and the means over datasets.
 
     lotte board table results --out table.md
     lotte board table results sweeps/bits --measure nDCG@10 --dataset 'beir/*'
@@ -276,10 +276,10 @@ def table(
 @app.command("export")
 def export_(
     records: Annotated[list[Path], typer.Argument(help="Records, or folders of them.")],
-    format: Annotated[Format, typer.Option(help="What the other side reads.")],
-    out: Annotated[Path, typer.Option(help="Where the files are to lie.")],
+    format: Annotated[Format, typer.Option(help="The format to write.")],
+    out: Annotated[Path, typer.Option(help="The folder to write.")],
 ) -> None:
-    """Write records for other boards: MTEB's results, runs with an ir_metadata header, values by query for TIRA.
+    """Write records for other boards: MTEB results, runs with an ir_metadata header, per-query values for TIRA.
 
     lotte board export results/bm25 --format mteb --out mteb-results
     """
@@ -291,14 +291,14 @@ def export_(
 
 @app.command("import")
 def import_(
-    file: Annotated[Path, typer.Argument(help="A TREC, LoTTE or MS MARCO run, or MTEB's result of a task.")],
-    dataset: Annotated[str, typer.Option(help="What a run is of: a name, or a folder.")] = "",
-    system: Annotated[str, typer.Option(help="What made it; default: what the file says, or is called.")] = "",
+    file: Annotated[Path, typer.Argument(help="A TREC, LoTTE or MS MARCO run, or an MTEB task result.")],
+    dataset: Annotated[str, typer.Option(help="The dataset of the run: a name, or a folder.")] = "",
+    system: Annotated[str, typer.Option(help="The system's name; default: from the file's content or name.")] = "",
     results: Results = RESULTS,
     data: Data = None,
     by: By = "",
 ) -> None:
-    """Take in another tool's run or score. It is marked `imported`, and is never ranked among the others.
+    """Import another tool's run or score. It is marked `imported`, and is not ranked with the other records.
 
     lotte board import run.trec --dataset beir/scifact --system splade
     lotte board import mteb/results/org__model/rev/SciFact.json
@@ -311,11 +311,11 @@ def import_(
 
 @app.command()
 def build(
-    out: Annotated[Path, typer.Option(help="Where the site is to stand.")],
+    out: Annotated[Path, typer.Option(help="The folder to write the site to.")],
     results: Results = RESULTS,
     data: Data = None,
 ) -> None:
-    """Make the site: static files, readable without a server. Texts are shown of datasets that are on this disk.
+    """Build the site: static files that need no server. It shows texts of the datasets that are on this disk.
 
     lotte board build --out site
     """

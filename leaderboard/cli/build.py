@@ -1,4 +1,4 @@
-"""The commands that make a collection and look at one: demo, fetch, build, check, describe."""
+"""The commands that build a collection or inspect one: demo, fetch, build, check, describe."""
 
 import sys
 from collections.abc import Mapping
@@ -7,8 +7,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from leaderboard.cli.options import AsJson, Executor, data_folder
-from leaderboard.cli.output import print_rows, print_value
+from leaderboard.cli import drift
+from leaderboard.cli.options import (
+    AsJson,
+    EstimateOnly,
+    Executor,
+    MadeBy,
+    RayAddress,
+    StepTimeout,
+    WorkerCount,
+    data_folder,
+)
+from leaderboard.cli.output import print_estimate, print_rows, print_value
 from leaderboard.cli.retriever import find_modules
 from lotte.errors import LotteError, UnavailableError
 from lotte.terminal import put, say
@@ -18,8 +28,10 @@ if TYPE_CHECKING:
     from lotte.builder.spec import Spec
 
 
-AllowMissing = Annotated[bool, typer.Option("--allow-missing", help="Build without communities that have no dump.")]
-AsOf = Annotated[str, typer.Option(metavar="DATE", help="Posts, scores and acceptance as of this day, 2021-09-30.")]
+AllowMissing = Annotated[bool, typer.Option("--allow-missing", help="Build without the communities that have no dump.")]
+AsOf = Annotated[
+    str, typer.Option(metavar="DATE", help="Posts, scores and accepted answers as of this day, such as 2021-09-30.")
+]
 Fresh = Annotated[
     bool, typer.Option("--fresh", help="Only what was asked and answered from --since on, without near-duplicates.")
 ]
@@ -30,10 +42,10 @@ Against = Annotated[
 
 
 def demo(
-    out: Annotated[Path, typer.Option(help="Where everything is left, for a closer look.")] = Path("lotte-demo"),
+    out: Annotated[Path, typer.Option(help="The folder for everything that the demo makes.")] = Path("lotte-demo"),
     as_json: AsJson = False,
 ) -> None:
-    """Go the whole road on the sample that ships: build, index, search, score.
+    """Run every step on the bundled sample: build, index, search, score.
 
     lotte demo
     """
@@ -52,15 +64,15 @@ def demo(
         sample.draw(rows)
     else:
         print_rows(rows, as_json, number=str)
-    say(f"the collection, its indexes and a record of each score are in {out}; ask it something:")
+    say(f"the collection, its indexes and a record of each score are in {out}; try a search:")
     say(f'  lotte search {out}/index/bm25/lotte/pooled/test "deleted a big log file but the disk is still full"')
 
 
 def fetch(
-    name: Annotated[str, typer.Argument(help="A dataset, as `lotte list datasets` shows them: beir/scifact.")],
-    data: Annotated[Path | None, typer.Option(help="Where it is to lie, in place of $LOTTE_HOME.")] = None,
+    name: Annotated[str, typer.Argument(help="A dataset's name from `lotte list datasets`, such as beir/scifact.")],
+    data: Annotated[Path | None, typer.Option(help="The folder to store it in; default: $LOTTE_HOME.")] = None,
 ) -> None:
-    """Download a dataset from its authors or a mirror, check it, and put it where the other commands look.
+    """Download a dataset from its authors or a mirror, check it, and store it where the other commands look.
 
     lotte fetch beir/scifact
     """
@@ -70,48 +82,58 @@ def fetch(
 
 
 def build(
-    dumps: Annotated[Path, typer.Option(help="Folder with <site>.7z or <site>/Posts.xml, one for each community.")],
-    out: Annotated[Path, typer.Option(help="Where the collection is to stand; new, or begun by this command.")],
+    dumps: Annotated[Path, typer.Option(help="Folder with <site>.7z or <site>/Posts.xml for each community.")],
+    out: Annotated[Path, typer.Option(help="The folder to write: new, or an unfinished build to resume.")],
     gooaq: Annotated[
-        Path | None, typer.Option(help="gooaq.jsonl, plain or .gz; without it, forum questions only.")
+        Path | None, typer.Option(help="gooaq.jsonl, plain or .gz; without it, only forum questions are built.")
     ] = None,
     spec: Annotated[
         Path | None, typer.Option(help="Topics, communities and options as TOML; default: LoTTE's own.")
     ] = None,
-    topic: Annotated[list[str] | None, typer.Option(help="Only this topic; may be repeated.")] = None,
+    topic: Annotated[list[str] | None, typer.Option(help="Only this topic; repeatable.")] = None,
     split: Annotated[list[str] | None, typer.Option(help="Only dev, or only test.")] = None,
     as_of: AsOf = "",
     fresh: Fresh = False,
     since: Since = "",
     against: Against = None,
-    seed: Annotated[int | None, typer.Option(help="Draws which of several GooAQ questions is taken.")] = None,
-    workers: Annotated[int, typer.Option(min=0, help="Processes; 0 for one per core.")] = 0,
+    seed: Annotated[int | None, typer.Option(help="Random seed for choosing among several GooAQ questions.")] = None,
+    workers: WorkerCount = 0,
     executor: Executor = "local",
+    ray_address: RayAddress = "",
+    step_timeout: StepTimeout = 0.0,
     shard: Annotated[str, typer.Option(metavar="i/n", help="Build only this part of the communities.")] = "",
     allow_missing: AllowMissing = False,
+    estimate: EstimateOnly = False,
     as_json: AsJson = False,
 ) -> None:
-    """Make LoTTE from Stack Exchange dumps and GooAQ.
+    """Build LoTTE from Stack Exchange dumps and GooAQ.
 
     lotte build --dumps ~/dumps --gooaq gooaq.jsonl --out lotte
     lotte build --dumps ~/dumps --fresh --since 2024-01-01 --against lotte --out lotte-fresh
     """
-    from lotte.executor import check_executor, parse_shard, prepare
-    from lotte.processors import num_processors
+    from lotte.executor import Place, parse_shard, prepare
 
-    check_executor(executor)
-    if (count := workers or num_processors()) > 1:
+    place = Place(executor, ray_address, step_timeout)
+    if (count := place.count(workers)) > 1 and executor == "local":
         prepare(["lotte.builder.community", "lotte.builder.topics"])
     from lotte.builder.build import BuildRequest
 
     chosen = _spec(spec, as_of=as_of, since=since, seed=seed).narrowed(topic or [], split or [])
     _require_fresh(fresh, since, against, chosen)
     part = parse_shard(shard) if shard else None
-    _build(BuildRequest(chosen, dumps, out, gooaq, count, part, allow_missing, against), as_json)
+    request = BuildRequest(chosen, dumps, out, gooaq, count, part, allow_missing, against, place)
+    (_estimate if estimate else _build)(request, as_json)
+
+
+def _estimate(request: "BuildRequest", as_json: bool) -> None:
+    """Print what a build takes."""
+    from lotte.builder.estimate import estimate
+
+    print_estimate(estimate(request), request.out, as_json)
 
 
 def _spec(path: Path | None, **asked: Any) -> "Spec":
-    """Return LoTTE's spec, or that of a file, with the days and the seed that were asked for."""
+    """Return LoTTE's spec, or that of a file, with the given days and seed."""
     from lotte.builder import spec
 
     return spec.read(
@@ -146,27 +168,42 @@ def _build(request: "BuildRequest", as_json: bool) -> None:
 
 def check(
     folder: Annotated[Path, typer.Argument(help="A build, an index, a checkpoint, a record, or a folder of records.")],
-    other: Annotated[Path | None, typer.Argument(help="Another one, or a release, to be held beside it.")] = None,
-    retriever: Annotated[
-        str, typer.Option(help="Who made the index, if it was module:function: code that you trust, to open it with.")
-    ] = "",
+    other: Annotated[Path | None, typer.Argument(help="Another build, or a release, to compare it with.")] = None,
+    retriever: MadeBy = "",
+    against: drift.Against = None,
+    dumps: drift.LaterDumps = None,
+    score: drift.Scored = None,
+    page: drift.Page = None,
     as_json: AsJson = False,
 ) -> None:
-    """Check a build, an index, a checkpoint or records against what they say of themselves, to the byte; or two builds.
+    """Check a build, an index, a checkpoint or records against their stored hashes; or compare two builds.
 
     lotte check lotte                 one line for each file that is not as the manifest says
     lotte check index/science         one line for each part that is not what was written
     lotte check checkpoint            the same, of what `lotte train` wrote
     lotte check results               the same, of records and the runs beside them; `lotte board verify` does more
     lotte check lotte-2021 lotte      passages, questions and answers lost, added, changed, by community
+    lotte check lotte-2021 --against lotte --dumps ~/dumps --score bm25     the same one by one, and why; and the scores
     """
-    from leaderboard import whole
-    from lotte.builder import diff
+    if against is not None:
+        if other is not None:
+            raise LotteError(f"{other} and --against {against} are two builds to hold beside {folder}; leave out one")
+        drift.print_drift(folder, against, dumps, score or (), page, as_json)
+    elif dumps or score or page:
+        raise LotteError("--dumps, --score and --page belong to --against, which names the build to hold beside it")
+    elif other is not None:
+        from lotte.builder import diff
 
-    if other is not None:
         print_rows([row._asdict() for row in diff.compare(folder, other)], as_json, number=str)
-        return
-    find_modules(retriever)
+    else:
+        find_modules(retriever)
+        _check_one(folder, retriever, as_json)
+
+
+def _check_one(folder: Path, retriever: str, as_json: bool) -> None:
+    """Print what is not as it was written."""
+    from leaderboard import whole
+
     checked, count = whole.look(folder, retriever, say), 0
     for line in checked.differences:
         count += 1
@@ -181,12 +218,12 @@ def describe(
         Path, typer.Argument(help="A build, a release, one <topic>/<split> of it, or an index of colbertv2.")
     ],
     plot: Annotated[
-        Path | None, typer.Option(help="Draw Figures 4 to 6 of the paper, or 2 of an index: a .png, .svg or .pdf.")
+        Path | None, typer.Option(help="Draw Figures 4 to 6 of the paper (index: Figure 2) to a .png, .svg or .pdf.")
     ] = None,
-    examples: Annotated[int, typer.Option(min=0, help="Clusters of an index whose tokens are shown.")] = 10,
+    examples: Annotated[int, typer.Option(min=0, help="For an index: the number of example clusters.")] = 10,
     as_json: AsJson = False,
 ) -> None:
-    """Count and measure a collection: Tables 1 and 9 of the paper, and the lengths of Figures 4 to 6.
+    """Print statistics of a collection: Tables 1 and 9 of the paper, and the lengths of Figures 4 to 6.
 
     lotte describe lotte --plot lengths.png
     lotte describe index/science --plot clusters.png     what its clusters hold: Figure 2 and Table 6 of the paper
@@ -196,7 +233,7 @@ def describe(
 
     if not folder.is_dir():
         raise UnavailableError(
-            f"{folder} is no folder; `lotte describe` takes a build, a <topic>/<split> of one, or an index"
+            f"{folder} is not a folder; `lotte describe` takes a build, a <topic>/<split> of one, or an index"
         )
     if plot:
         picture.require_ending(plot)
@@ -243,7 +280,7 @@ def _describe_index(folder: Path, plot: Path | None, examples: int, as_json: boo
     texts = IndexTexts(index_folder.read(folder), lambda line: None)
     if texts.is_gone:
         raise UnavailableError(
-            f"{folder}: its collection is gone or is another one now, and which tokens are in a cluster is read from "
+            f"{folder}: its collection is missing or has changed, but the tokens of a cluster are read from "
             "the documents; put the collection back, or build the index again"
         )
     study = clusters.study(opened, texts, examples=examples)

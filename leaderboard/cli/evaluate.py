@@ -8,8 +8,22 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from leaderboard.cli.options import AsJson, Data, Depth, DeviceName, Options, RetrieverName, data_folder
-from leaderboard.cli.output import print_row
+from leaderboard.cli.options import (
+    AsJson,
+    Data,
+    Depth,
+    DeviceName,
+    EncoderCount,
+    EstimateOnly,
+    Executor,
+    Options,
+    RayAddress,
+    RetrieverName,
+    StepTimeout,
+    data_folder,
+    workers_of,
+)
+from leaderboard.cli.output import print_estimate, print_row
 from leaderboard.cli.retriever import load
 from lotte.errors import LotteError
 from lotte.terminal import say
@@ -20,12 +34,13 @@ if TYPE_CHECKING:
     from retrievers import Retriever
 
 DATASETS = ("lotte/*/test*/*",)  # if none is named; a fresh test is test-since-DATE
-Datasets = Annotated[list[str] | None, typer.Argument(help="Names, patterns or folders; default: the LoTTE tests.")]
+Datasets = Annotated[list[str] | None, typer.Argument(help="Names, patterns or folders; default: the LoTTE test sets.")]
+Suite = Annotated[str, typer.Option(help="lotte, beir, bright, freshstack, nanobeir, ...; resumes if stopped.")]
 KeepStages = Annotated[
-    Path | None, typer.Option(help="Write what each stage of a pipeline ranks here, for -o first= and of=.")
+    Path | None, typer.Option(help="Write the ranking of each stage of a pipeline here, for -o first= and of=.")
 ]
 Ranking = Annotated[
-    Path | None, typer.Option(help="Score this ranking: TREC, LoTTE or MS MARCO; --retriever only names it.")
+    Path | None, typer.Option(help="Score this ranking (TREC, LoTTE or MS MARCO); --retriever only names it.")
 ]
 
 
@@ -33,49 +48,75 @@ def eval_(
     datasets: Datasets = None,
     retriever: RetrieverName = "",
     option: Options = None,
-    suite: Annotated[
-        str, typer.Option(help="lotte, beir, bright, freshstack, nanobeir, ...; goes on where it stopped.")
-    ] = "",
+    suite: Suite = "",
     data: Data = None,
-    index: Annotated[Path | None, typer.Option(help="Keep indexes here, and use them again.")] = None,
+    index: Annotated[Path | None, typer.Option(help="Store indexes here, and reuse them.")] = None,
     keep_stages: KeepStages = None,
     k: Depth = 1000,
-    measure: Annotated[list[str] | None, typer.Option(help="A further measure, R@100; repeatable.")] = None,
-    out: Annotated[Path, typer.Option(help="Where results and runs are written.")] = Path("results"),
-    rankings: Annotated[Path | None, typer.Option(help="Write LoTTE's ranking files here as well.")] = None,
+    measure: Annotated[list[str] | None, typer.Option(help="A further measure, such as R@100; repeatable.")] = None,
+    out: Annotated[Path, typer.Option(help="The folder for records and runs.")] = Path("results"),
+    rankings: Annotated[Path | None, typer.Option(help="Also write LoTTE's ranking files here.")] = None,
     run: Ranking = None,
     gzip: Annotated[bool, typer.Option("--gzip", help="Write runs as .trec.gz.")] = False,
     device: DeviceName = None,
+    workers: EncoderCount = 0,
+    executor: Executor = "local",
+    ray_address: RayAddress = "",
+    step_timeout: StepTimeout = 0.0,
+    estimate: EstimateOnly = False,
     as_json: AsJson = False,
 ) -> None:
-    """Score a retriever, or a ranking file: a line for each dataset, with its own measure.
+    """Score a retriever, or a ranking file: one line per dataset, with the dataset's own measure.
 
     lotte eval --retriever bm25 -o k1=1.2 'lotte/science/test/*' beir/scifact
     """
     from leaderboard.evaluate import Order
     from leaderboard.measure import parse
+    from lotte.executor import Place, at_work
 
+    place = Place(executor, ray_address, step_timeout)
     _require_sense(retriever, run, bool(datasets), suite, keep_stages)
+    _require_retriever(estimate, run)
     measures, command = tuple(map(parse, measure or ())), shlex.join(["lotte", *sys.argv[1:]])
     kept = {"rankings": rankings, "index": index, "stages": keep_stages}
     order = Order(out=out, k=k, measures=measures, gzip=gzip, command=command, say=say, **kept)
-    names, folder = datasets or DATASETS, data_folder(data)
-    if run:
-        _print_scores(_rescored(run, retriever, names, folder, order), order, as_json)
-    elif suite:
-        _run_suite(suite, retriever, load(retriever, option, device), order, folder, as_json)
-    else:
-        _run_all(retriever, load(retriever, option, device), names, order, folder, as_json)
+    names, folder, reads = datasets or DATASETS, data_folder(data), filter(Path.exists, filter(None, [index]))
+    if estimate and not run:
+        _estimate(load(retriever, option, device), suite, names, order, folder, as_json)
+        return
+    with at_work(workers_of(workers, place, out, reads)):
+        if run:
+            _print_scores(_rescored(run, retriever, names, folder, order), order, as_json)
+        else:
+            _run(suite, retriever, load(retriever, option, device), names, folder, order, as_json)
 
 
 def _require_sense(retriever: str, run: Path | None, has_datasets: bool, suite: str, keep_stages: Path | None) -> None:
     """Raise LotteError for options that do not go together."""
     if not (retriever or run):
-        raise LotteError("`lotte eval` needs --retriever NAME, or --run FILE with somebody's ranking")
+        raise LotteError("`lotte eval` needs --retriever NAME, or --run FILE with an existing ranking")
     if run and keep_stages:
-        raise LotteError("--keep-stages keeps the stages of a retriever, and --run is somebody's ranking, without any")
+        raise LotteError("--keep-stages needs a retriever with stages, but --run is a ranking without any")
     if suite and (has_datasets or run):
         raise LotteError("--suite names its datasets itself; leave out the datasets and --run")
+
+
+def _require_retriever(estimate: bool, run: Path | None) -> None:
+    if estimate and run:
+        raise LotteError("--estimate is about running a retriever, and --run is a ranking that is there already")
+
+
+def _estimate(system: "Retriever", suite: str, names: Iterable[str], order: "Order", data: Path, as_json: bool) -> None:
+    """Print what running a retriever takes, on a suite or on datasets, those of them that are there."""
+    from leaderboard import catalogue, estimate
+    from leaderboard import suite as suites
+
+    present = set(catalogue.on_disk(data))
+    wanted = [name for name in suites.datasets(suite) if name in present] if suite else names
+    chosen, absent = catalogue.match(wanted, data)
+    if absent:
+        say(f"not in {data}, so left out: {', '.join(absent)}")
+    print_estimate(estimate.evaluation(system, chosen, order), order.out, as_json)
 
 
 def _rescored(run: Path, name: str, names: Iterable[str], data: Path, order: "Order") -> "Record":
@@ -90,6 +131,20 @@ def _rescored(run: Path, name: str, names: Iterable[str], data: Path, order: "Or
     return rescore(run, name or name_of(run), chosen[0], order)
 
 
+def _run(
+    suite: str, name: str, system: "Retriever", names: Iterable[str], data: Path, order: "Order", as_json: bool
+) -> None:
+    """Run a retriever on a suite, or on the datasets that are there, and print its scores; and old beside fresh."""
+    if suite:
+        _run_suite(suite, name, system, order, data, as_json)
+        return
+    records = []
+    for record in _evaluated(name, system, names, data, order):
+        _print_scores(record, order, as_json)
+        records.append(record)
+    _say_twins(records, order.out)
+
+
 def _evaluated(name: str, system: "Retriever", names: Iterable[str], data: Path, order: "Order") -> "Iterator[Record]":
     """Run a retriever on the datasets that are there, and say which are not."""
     from leaderboard import catalogue
@@ -102,18 +157,9 @@ def _evaluated(name: str, system: "Retriever", names: Iterable[str], data: Path,
 
 
 def _print_scores(record: "Record", order: "Order", as_json: bool) -> None:
-    """Print the official measure of a record, and those that were asked for."""
+    """Print the official measure of a record, and those of --measure."""
     for name in dict.fromkeys([record.official, *map(str, order.measures)]):
         print_row({"dataset": record.dataset.name, "measure": name, "value": record.mean(name)}, as_json)
-
-
-def _run_all(name: str, system: "Retriever", names: Iterable[str], order: "Order", data: Path, as_json: bool) -> None:
-    """Run a retriever on all that is named, and say how old and fresh differ where both are."""
-    records = []
-    for record in _evaluated(name, system, names, data, order):
-        _print_scores(record, order, as_json)
-        records.append(record)
-    _say_twins(records, order.out)
 
 
 def _say_twins(records: "Sequence[Record]", out: Path) -> None:
@@ -138,6 +184,6 @@ def _run_suite(suite: str, name: str, system: "Retriever", order: "Order", data:
         records.append(record)
     for average in suites.averages(records):
         if average.value is None:
-            say(f"no {average.name}: {', '.join(average.missing)} are missing")
+            say(f"no {average.name}: {', '.join(average.missing)} missing")
         else:
             print_row({"dataset": average.name, "measure": average.measure, "value": average.value}, as_json)

@@ -1,4 +1,4 @@
-"""Which words of a document answered which words of the question, on a terminal or as rows.
+"""Which words of a document matched which words of the query, on a terminal or as rows.
 
 The stronger an answer, the brighter its background. The special tokens of the
 query that repeat what a word before them said are left out on a terminal.
@@ -21,7 +21,7 @@ SPECIAL = ("[CLS]", "[SEP]", "[MASK]", "[Q]", "[unused0]")
 
 
 def print_answers(answers: Sequence["Answer"], as_json: bool) -> None:
-    """Print answers: an object a line, coloured words on a terminal, else a row a token with a tab in front."""
+    """Print matches: one object per line, coloured words on a terminal, else one row per token after a tab."""
     if as_json:
         for answer in answers:
             print_row(answer._asdict(), True)
@@ -35,7 +35,7 @@ def print_answers(answers: Sequence["Answer"], as_json: bool) -> None:
 
 
 def coloured(answers: Sequence["Answer"]) -> "Text":
-    """Return the words of the question, each beside the word that answered it, in a colour a document word."""
+    """Return the words of the query, each beside its matching word, with one colour per document word."""
     from rich.text import Text
 
     colours: dict[int, str] = {}

@@ -1,18 +1,31 @@
 """`lotte export`: what was made here, written as other packages read it."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
-from leaderboard.cli.options import RESULTS, Results
+from leaderboard.cli.options import RESULTS, MadeIndex, Results
 from lotte.terminal import put, say
 
 if TYPE_CHECKING:
     from retrievers.colbert.model.convert import UsedLengths
 
+
+class Exports(TyperGroup):
+    """`lotte export INDEX --to ENGINE` is `lotte export index INDEX --to ENGINE`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        to = any(word == "--to" or word.startswith("--to=") for word in args)
+        return super().parse_args(ctx, ["index", *args] if to and args[0] not in self.commands else args)
+
+
 app = typer.Typer(
-    help="Write what was made here as other packages read it.", no_args_is_help=True, pretty_exceptions_enable=False
+    cls=Exports,
+    help="Write what was made here as other packages read it.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
 )
 
 
@@ -49,6 +62,28 @@ def checkpoint(
         onnx=onnx,
     )
     put(convert(found, out, wanted, say))
+
+
+@app.command("index")
+def index_(
+    to: Annotated[str, typer.Option(help="vespa, qdrant, lancedb, parquet or fast-plaid.")],
+    index: MadeIndex = Path("index"),
+    out: Annotated[Path | None, typer.Option(help="The folder to write; new, or an older export, replaced.")] = None,
+    url: Annotated[str, typer.Option(help="Of a Qdrant that runs, to put it there: http://localhost:6333.")] = "",
+    collection: Annotated[str, typer.Option(help="Name of the collection, table or schema; default: passages.")] = "",
+    numbers: Annotated[
+        str, typer.Option(help="Of the vectors: float32, float16, bfloat16, int8; default: by engine.")
+    ] = "",
+) -> None:
+    """Write an index as an engine that serves reads it: vectors, ids and, where the collection is there, texts.
+
+    lotte export index index/science --to qdrant --out qdrant
+    lotte export index/science --to vespa --out vespa     the same command, its name left out
+    """
+    from retrievers import exports
+
+    exports.export(to, exports.ExportRequest(index, out, say, numbers=numbers, collection=collection, url=url))
+    put(url or out)
 
 
 def _used(results: Path, sha256: str) -> "list[UsedLengths]":

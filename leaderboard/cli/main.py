@@ -12,7 +12,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from leaderboard.cli import board, build, evaluate, export, index, publish, search, train
+from leaderboard.cli import board, build, doctor, drift, evaluate, export, index, publish, search, train
 from leaderboard.cli.options import AsJson, Data, data_folder
 from leaderboard.cli.output import print_row
 from lotte import extras
@@ -30,12 +30,13 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-for command in (build.demo, build.fetch, build.build, build.check, build.describe, train.train):
+for command in (build.demo, build.fetch, build.build, build.check, drift.date, build.describe, train.train):
     app.command()(command)
 app.command("eval")(evaluate.eval_)
 app.command("index")(index.index_)
 app.command("search")(search.search_)
 app.command()(publish.publish)
+app.command()(doctor.doctor)
 app.add_typer(board.app, name="board")
 app.add_typer(export.app, name="export")
 
@@ -51,7 +52,7 @@ def _say_version(wanted: bool) -> None:
 @app.callback()
 def lotte(
     version: Annotated[
-        bool, typer.Option("--version", callback=_say_version, is_eager=True, help="Print the version, and exit.")
+        bool, typer.Option("--version", callback=_say_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
     """Build LoTTE, run retrievers on it, keep the score."""
@@ -70,7 +71,7 @@ class Kind(StrEnum):
 def list_(
     kind: Annotated[Kind, typer.Argument(help="What to list.")], data: Data = None, as_json: AsJson = False
 ) -> None:
-    """List the names that the other commands take; a retriever's with a line on what it is."""
+    """List the names that other commands accept; retrievers with a one-line description."""
     from leaderboard import catalogue
     from leaderboard.measure import MEASURES
     from lotte.builder import spec
@@ -94,7 +95,7 @@ def main() -> None:
     ended: list[int] = []
 
     def end(number: int, frame: object) -> NoReturn:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # asked once more: at once
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # a second signal stops at once
         ended.append(number)
         raise KeyboardInterrupt  # in order, as after Ctrl-C: temporary folders and workers go
 

@@ -1,4 +1,4 @@
-"""`lotte publish`: a build or a folder of records, in the layout that others read, here or at the hub."""
+"""`lotte publish`: a build or a folder of records, in the layout that other tools read, on disk or at the hub."""
 
 from enum import StrEnum
 from pathlib import Path
@@ -22,15 +22,15 @@ class Target(StrEnum):
 
 
 def publish(
-    source: Annotated[Path, typer.Argument(help="A build, another collection with questions, or records.")],
-    to: Annotated[Target, typer.Option(help="A folder, the Hugging Face hub, or, of records, a site's pages.")],
-    out: Annotated[Path | None, typer.Option(help="The folder to write; for the hub only if it is to stay.")] = None,
-    repo: Annotated[str, typer.Option(help="At the hub: owner/name.")] = "",
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="List what would be sent, and send nothing.")] = False,
+    source: Annotated[Path, typer.Argument(help="A build, another collection with queries, or records.")],
+    to: Annotated[Target, typer.Option(help="A folder, the Hugging Face hub, or (records only) the pages of a site.")],
+    out: Annotated[Path | None, typer.Option(help="The folder to write; with the hub, a copy to keep.")] = None,
+    repo: Annotated[str, typer.Option(help="The hub repository: owner/name.")] = "",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="List what would be uploaded, without uploading.")] = False,
     data: Data = None,
     as_json: AsJson = False,
 ) -> None:
-    """Write what was made here as load_dataset, MTEB and ir_datasets read it, with a card, licences and checksums.
+    """Write a build or records as load_dataset, MTEB and ir_datasets read them, with card, licences and checksums.
 
     lotte publish lotte --to folder --out published
     lotte publish lotte --to hub --repo me/my-lotte --dry-run
@@ -41,7 +41,7 @@ def publish(
     if to is Target.hub and not repo:
         raise LotteError("--to hub needs --repo owner/name")
     if not source.is_dir():
-        raise UnavailableError(f"{source} is no folder; `lotte publish` takes a build, a collection or records")
+        raise UnavailableError(f"{source} is not a folder; `lotte publish` takes a build, a collection or records")
     if to is Target.hub:
         _send(source, out, repo, dry_run, as_json)
     elif to is Target.pages:

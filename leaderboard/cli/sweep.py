@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 def sweep(
     datasets: Annotated[list[str], typer.Argument(help="Names, patterns or folders.")],
-    out: Annotated[Path, typer.Option(help="The sweep's folder; new, or begun by this command.")],
-    retriever: Annotated[list[str] | None, typer.Option(help="A system; repeatable.")] = None,
+    out: Annotated[Path, typer.Option(help="The sweep's folder: new, or an unfinished sweep to resume.")],
+    retriever: Annotated[list[str] | None, typer.Option(help="A retriever; repeatable.")] = None,
     option: Options = None,
     over: Annotated[
         list[str] | None, typer.Option(help="key=value,value,...: an option of the grid; repeatable.")
@@ -29,14 +29,14 @@ def sweep(
         typer.Option(help="colbertv2-figure-3, colbertv2-appendix-b, colbert-table-4, or tct-colbert-table-3."),
     ] = "",
     plot: Annotated[
-        Path | None, typer.Option(help="Draw latency against quality, a line a number of bits: a .png, .svg or .pdf.")
+        Path | None, typer.Option(help="Draw quality against latency, one line per bits, to a .png, .svg or .pdf.")
     ] = None,
     k: Depth = 1000,
     data: Data = None,
     device: DeviceName = None,
     as_json: AsJson = False,
 ) -> None:
-    """Run a grid of options: quality and cost of each cell. Stopped, it goes on with the same command.
+    """Run a grid of options: quality and cost of each cell. If stopped, the same command resumes it.
 
     lotte board sweep beir/scifact --retriever colbertv2 --over bits=1,2,4 --over probe=1,2,4 --out sweeps/scifact
     lotte board sweep lotte/lifestyle/dev/search --study colbertv2-figure-3 --out sweeps/figure3 --plot figure3.png

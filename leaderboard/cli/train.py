@@ -3,16 +3,20 @@
 from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from leaderboard.cli.options import AsJson, EstimateOnly
+from leaderboard.cli.output import print_estimate
 from lotte import extras
 from lotte.errors import LotteError
 from lotte.terminal import put, say
 
 if TYPE_CHECKING:
     from lotte import Dataset
+    from retrievers.training.settings import PairRecipe
+    from retrievers.training.steps import PairTraining
 
 
 class System(StrEnum):
@@ -35,46 +39,48 @@ class Settings(StrEnum):
 
 
 Folders = Annotated[
-    list[Path] | None, typer.Argument(help="Folders with questions and passages to train on; FOLDER/train is a split.")
+    list[Path] | None, typer.Argument(help="Datasets to train on, with queries and passages; FOLDER/train is a split.")
 ]
 Communities = Annotated[
-    list[str] | None, typer.Option(help="Only this community of the build, a whole host; repeatable.")
+    list[str] | None, typer.Option(help="Only this community of the build (its full host name); repeatable.")
 ]
-Dumps = Annotated[Path | None, typer.Option(help="The dumps of the build: every page's title becomes a question.")]
+Dumps = Annotated[Path | None, typer.Option(help="The dumps of the build; every page's title becomes a question.")]
 HeldOut = Annotated[
     list[Path] | None,
-    typer.Option(help="A dataset that is measured on: its questions and answers are left out; repeatable."),
+    typer.Option(help="A test dataset, whose questions and answers are left out; repeatable."),
 ]
 Lines = Annotated[
     Path | None,
-    typer.Option(help="Train on these lines, the original's examples.json or triples, and on nothing else."),
+    typer.Option(help="Train only on these lines: examples.json or triples of the original code."),
 ]
-Changes = Annotated[list[str] | None, typer.Option("--option", "-o", help="key=value, one setting: -o v1.lr=2e-5.")]
+Changes = Annotated[list[str] | None, typer.Option("--option", "-o", help="A setting: -o v1.lr=2e-5; repeatable.")]
 
 
 def train(
     system: Annotated[System, typer.Argument(help="What to train.")],
-    out: Annotated[Path, typer.Option(help="The run's folder; new, or begun by this command.")],
+    out: Annotated[Path, typer.Option(help="The training's folder: new, or an unfinished training to resume.")],
     data: Folders = None,
-    from_build: Annotated[Path | None, typer.Option(help="Train on the communities of this build as well.")] = None,
+    from_build: Annotated[Path | None, typer.Option(help="Also train on the communities of this build.")] = None,
     community: Communities = None,
     split: Annotated[list[str] | None, typer.Option(help="Splits of the build; default: dev.")] = None,
     dumps: Dumps = None,
-    allow_test: Annotated[bool, typer.Option("--allow-test", help="Take communities of the test split, too.")] = False,
+    allow_test: Annotated[bool, typer.Option("--allow-test", help="Allow communities of the test split.")] = False,
     held_out: HeldOut = None,
     examples: Lines = None,
-    settings: Annotated[Settings, typer.Option(help="Settings by name.")] = Settings.small,
+    settings: Annotated[Settings, typer.Option(help="A named set of settings.")] = Settings.small,
     option: Changes = None,
     step: Annotated[str, typer.Option(help="Stop after this step; `--step list` names them.")] = "",
+    estimate: EstimateOnly = False,
+    as_json: AsJson = False,
 ) -> None:
-    """Train a model, from pairs of question and passage to a checkpoint. Stopped, it goes on with the same command.
+    """Train a model from pairs of question and passage. If stopped, the same command resumes it.
 
     lotte train colbertv2 data/squad/train --out runs/mine -o start=sentence-transformers/all-MiniLM-L6-v2
     torchrun --nproc-per-node 4 -m leaderboard.cli train colbertv2 msmarco --out runs/paper --settings paper
     """
     from retrievers.training import settings as runs
 
-    # what is wrong with the words of the command is told before torch is imported, which takes seconds
+    # an invalid command line is reported before torch is imported, which takes seconds
     recipe = runs.changed(runs.RUNS[system][settings](), option or ())
     if from_build is None and (split or community or allow_test or dumps):
         raise LotteError("--split, --community, --allow-test and --dumps are about a build: name it with --from-build")
@@ -84,14 +90,44 @@ def train(
 
     if system is System.crossencoder and isinstance(recipe, runs.Recipe):
         recipe, step = replace(recipe, teacher=""), step or "teacher"
-    build = _of_build(from_build, split, community, allow_test, dumps)
-    sets = [*_read(data), *build]
-    training = run.training(recipe, out, sets, say, held_out=_read(held_out), given=examples)
+    sets = [*_read(data), *_of_build(from_build, split, community, allow_test, dumps)]
+    if estimate:
+        _estimate(recipe, sets, (_read(held_out), examples), step, out, as_json)
+    else:
+        _train(run.training(recipe, out, sets, say, held_out=_read(held_out), given=examples), step)
+
+
+def _train(training: "PairTraining[Any]", step: str) -> None:
+    """Do the steps of a training, or name them."""
     if step == "list":
         for name in training.steps:
             put(name)
         return
     put(training.all(step))
+
+
+def _estimate(
+    recipe: "PairRecipe",
+    sets: "list[Dataset]",
+    beside: "tuple[list[Dataset], Path | None]",
+    step: str,
+    out: Path,
+    as_json: bool,
+) -> None:
+    """Print what a training takes.
+
+    beside  the datasets that are held out, and the lines that somebody made
+    """
+    from retrievers.training.estimate import estimate
+
+    held_out, examples = beside
+    if examples:
+        raise LotteError(
+            "--estimate knows no training on lines that somebody made; leave out --examples, or --estimate"
+        )
+    if not sets:
+        raise LotteError("--estimate needs the data that is trained on: name its folders, or --from-build")
+    print_estimate(estimate(recipe, sets, held_out=held_out, until=step), out, as_json)
 
 
 def _read(paths: list[Path] | None) -> "list[Dataset]":

@@ -1,14 +1,14 @@
 """The tables that the papers print, with our numbers beside theirs.
 
-What was printed is data, one .toml a paper, with the source of each table. A
-cell finds our number by what its table, row and column say together: system,
-options, dataset, measure. So a cell is filled as soon as a record is there,
-and says "not run" until then. Where no system of ours can fill it, `why` says
-so in a word. Imported records fill none.
+The printed numbers are data, one .toml per paper, with the source of each table.
+Table, row and column of a cell determine our number: system, options, dataset,
+measure. So a cell is filled as soon as the record exists, and shows "not run"
+until then. If none of our systems can fill it, `why` states the reason.
+Imported records fill no cell.
 
-A gap is ours minus theirs, and only where both are of the same data: a record
-of another build, or of a part of the collection, is shown without one. What
-depends on their machine has none either.
+A gap is ours minus theirs, and exists only if both use the same data: a record
+of another build, or of a part of the collection, is shown without one.
+Numbers that depend on the machine have none either.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -74,7 +74,7 @@ def tables(records: Iterable[tuple[Path, "Record"]], *, paper: str = "", number:
     paper    one of PAPERS, or all
     number   "5a", or "5" for 5a and 5b, or all
 
-    Raises  UnknownNameError if there is no such paper, or no such table in what was asked for
+    Raises  UnknownNameError if there is no such paper, or no such table
     """
     chosen = [name for name in PAPERS if paper.replace("-", "_") in ("", name)]
     if not chosen:

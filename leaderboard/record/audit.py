@@ -1,4 +1,4 @@
-"""Whether a folder of records is whole: each of them, their places, and that they are of the same data."""
+"""The check of a folder of records: each record, its path, and that all use the same data."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -39,7 +39,7 @@ def audit(folder: Path, data: Path, report: Report, *, quick: bool = False) -> I
     report  is filled in on the way
     quick   inspect only
 
-    Raises  UnavailableError if it is no folder
+    Raises  UnavailableError if it is not a folder
     """
     whole: dict[Path, DatasetFacts] = {}  # of what is without a problem, as far as can be seen without its dataset
     ids: dict[str, Path] = {}

@@ -1,4 +1,4 @@
-"""What a system is called beside others: its name, and the settings that records of that name differ in."""
+"""The label of a system among others: its name, and the settings in which records of that name differ."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,7 +11,7 @@ from lotte import artifact
 def labels(records: Sequence[Record]) -> list[str]:
     """Return a label for each record: colbertv2(bits=1). An option is spelled as in JSON.
 
-    Two models under one name are told apart by the model's id, or its weights' hash.
+    Two models under one name are labelled by the model's id, or its weights' hash.
     """
     namesakes: dict[str, list[dict[str, Any]]] = {}
     settings = [_settings(record) for record in records]

@@ -1,4 +1,4 @@
-"""Where a record and its run stand, and what of somebody else's must not be written over there."""
+"""The paths of a record and its run, and which existing files must not be overwritten."""
 
 from pathlib import Path
 
@@ -46,7 +46,7 @@ def require_replaceable(stem: Path, system: str) -> None:
     A run without a record is what a kill between the two leaves, so it is known by its last column.
     """
     if (there := stem.with_name(f"{stem.name}.json")).is_file() and not is_record(there):
-        raise MismatchError(f"{there} is there and is no record; move it, or choose another --out")
+        raise MismatchError(f"{there} exists and is not a record; move it, or choose another --out")
     for run in run_files(stem):
         require_run_of(run, system, "--out")
 
@@ -58,7 +58,7 @@ def require_run_of(run: Path, system: str, option: str) -> None:
     """
     if run.is_file() and (tag := _tag(run)) not in ("", system, folder_of(system)):
         raise MismatchError(
-            f"{run} is there and is no run of {system}: its first line ends in {shown(tag, 40)}; move it, or "
+            f"{run} exists and is not a run of {system}: its first line ends in {shown(tag, 40)}; move it, or "
             f"choose another {option}"
         )
 

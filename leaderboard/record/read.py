@@ -1,4 +1,4 @@
-"""The file of a record -> the record, and the records of a folder."""
+"""Readers of a record's file and of the records of a folder."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +13,7 @@ LARGEST = 1 << 28  # bytes of a record: the values of 80,000 questions take 15 M
 def read(path: Path) -> Record:
     """Return the record of a file. It is held to its form and its id, and to nothing else.
 
-    Raises  as `parsed`; CorruptFileError if it is no record
+    Raises  as `parsed`; CorruptFileError if it is not a record
     """
     record = parsed(path)
     if isinstance(record, Record):
@@ -24,12 +24,12 @@ def read(path: Path) -> Record:
 def parsed(path: Path) -> Record | list[str]:
     """Return the record of a file, or every problem of its form.
 
-    Raises  UnavailableError if there is no such file, CorruptFileError if it is no JSON, MismatchError if another
+    Raises  UnavailableError if there is no such file, CorruptFileError if it is not JSON, MismatchError if another
             version of us wrote it
     """
     try:
         if path.stat().st_size > LARGEST:
-            raise CorruptFileError(f"{path} is larger than {LARGEST >> 20} MB, which no record is")
+            raise CorruptFileError(f"{path} is larger than {LARGEST >> 20} MB, too large for a record")
         content = json_of(path.read_bytes(), path)
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
         raise absent(path, "; `lotte eval` makes it, a record: SYSTEM/DATASET.json") from None
@@ -45,7 +45,7 @@ def parsed(path: Path) -> Record | list[str]:
 
 
 def readable(folder: Path, say: Callable[[str], None]) -> list[tuple[Path, Record]]:
-    """Return every record below a folder, with its path; one that cannot be read is said, and left out.
+    """Return every record below a folder, with its path; one that cannot be read is reported and left out.
 
     A folder that is not there has no record yet.
     """
@@ -71,9 +71,9 @@ def is_record(path: Path) -> bool:
 def record_files(folder: Path) -> list[Path]:
     """Return every record below a folder, in order of path; files and folders that begin with a dot are none.
 
-    Raises  UnavailableError if it is no folder
+    Raises  UnavailableError if it is not a folder
     """
     if not folder.is_dir():
-        raise UnavailableError(f"{folder} is no folder of records; `lotte eval` and `lotte board add` make one")
+        raise UnavailableError(f"{folder} is not a folder of records; `lotte eval` and `lotte board add` make one")
     names = (path.relative_to(folder) for path in folder.rglob("*.json"))
     return [folder / name for name in sorted(names) if not any(part.startswith(".") for part in name.parts)]

@@ -1,8 +1,7 @@
-"""A record: what a system scored on a dataset, and what it takes to believe it.
+"""A record: the score of a system on a dataset, and everything needed to verify it.
 
-`parse` is the one look at the form of what a file says: it returns a `Record`,
-whose fields are of the types that stand in sections.py, or a line for each that
-is not.
+Only `parse` checks the form of a file's content: it returns a `Record`, whose
+fields have the types of sections.py, or one line for each field that does not.
 
 `content` is the record as JSON has it and is what is written: fields that this
 version has no name for stay, and the bytes do not change. `id` is the sha256 of
@@ -61,8 +60,8 @@ class Record:
         """
         try:
             record = parse({**sections, "schema": SCHEMA, "id": identity(sections)})
-        except (ValueError, RecursionError):  # NaN, or half of a character
-            record = ["a value in it is no number and no text, and cannot be kept"]
+        except (ValueError, RecursionError):  # NaN, or an unpaired surrogate
+            record = ["a value in it is neither a number nor a text, and cannot be kept"]
         if isinstance(record, Record):
             return record
         raise CorruptFileError(f"{where}: {summary(record)}")
@@ -124,8 +123,8 @@ def parse(content: Any) -> Record | list[str]:
     try:
         expected = identity(content)
     except UnicodeEncodeError:
-        return ["a text in it has half of a character"]
-    except ValueError:  # NaN is no JSON, but Python reads it
+        return ["a text in it contains an unpaired surrogate"]
+    except ValueError:  # NaN is not JSON, but Python reads it
         return ["a number in it is not finite"]
     except RecursionError:
         return ["nested too deeply to be a record"]

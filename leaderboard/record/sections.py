@@ -1,4 +1,4 @@
-"""What each section of a record says, field by field.
+"""The sections of a record, field by field.
 
 A field without a default must be there; one with a default may be missing or
 null, and is its default then. Fields that a section may have beyond these are

@@ -1,8 +1,8 @@
-"""Where a record stands in a folder of records, its run beside it.
+"""The path of a record in a folder of records, with its run beside it.
 
-That is SYSTEM/DATASET.json. Names come from strangers, so a name that could
-climb out of the folder, or be markup on a page, is refused. Several settings of
-one system are told apart by an ending: DATASET@1a2b3c4d.json.
+The path is SYSTEM/DATASET.json. Names are untrusted, so a name that could
+lead out of the folder, or be markup on a page, is refused. A suffix
+distinguishes several settings of one system: DATASET@1a2b3c4d.json.
 """
 
 import re
@@ -36,12 +36,12 @@ def stem_of(record: Record) -> Path:
 
 
 def is_name(text: str) -> bool:
-    """Whether this can be a part of a path: it climbs nowhere, is hidden nowhere, and is no markup on a page."""
+    """Whether this can be a part of a path: it leads out of no folder, is not hidden, and is not markup on a page."""
     return len(text) <= _LONGEST and _NAME.fullmatch(text) is not None
 
 
 def beside(path: Path, name: object) -> Path | None:
-    """Return the file of this name in the folder of a record; None if it is no name of a file there."""
+    """Return the file of this name in the folder of a record; None if it is not a valid file name there."""
     if not isinstance(name, str) or "/" in name or why_not(name):
         return None
     return path.parent / name

@@ -1,16 +1,16 @@
-"""How a record comes onto the board: checked against its dataset, scored again, stored with its run, whole.
+"""Adding a record to the board: it is checked against its dataset, scored again, and stored with its run.
 
-What a record says of its own verification is never believed: the board writes
-that section anew. The levels are
+A record's own verification section is never trusted: the board writes it anew.
+The levels are
 
-  self-run    somebody says so; as `lotte eval` writes it
+  self-run    unverified; as `lotte eval` writes it
   rescored    the board computed every value from the run
-  reproduced  somebody else repeated it and came to the same, within a tolerance
-  imported    another tool's run or score; it never rises, and is never ranked among the others
+  reproduced  somebody else repeated it with the same result, within a tolerance
+  imported    another tool's run or score; the level never changes, and the record is not ranked
 
 The log has an entry for each time: who, when, with which commit, and for a
-repetition the difference. What a repetition was is kept beside the record,
-packed, so that it can be looked at.
+repetition the difference. The repetition is kept beside the record,
+compressed, for inspection.
 """
 
 import gzip
@@ -70,7 +70,7 @@ def reproduce(
 
     If the official measure differs by at most `tolerance`, the other's level becomes "reproduced".
 
-    Raises  RefusedError if anything of either does not match; MismatchError if it is no repetition
+    Raises  RefusedError if anything of either does not match; MismatchError if it is not a repetition
     """
     submitted, first = _Submitted(path, _checked(path, loaded), by), _checked(original, loaded)
     with lock.held(original.parent):  # its log is read, and written with one entry more
@@ -105,7 +105,7 @@ def _stored(submitted: _Submitted, target: Path, *, replacing: bool) -> Path:
         if settings(other) == settings(record):
             if not replacing:
                 raise MismatchError(
-                    f"{other_path} is of the same system with the same settings ({other.value:.4f}, this one "
+                    f"{other_path} has the same system and settings ({other.value:.4f}, this one "
                     f"{record.value:.4f}); --replace takes its place, --reproduces {other_path} makes this a repetition"
                 )
             target = other_path.with_suffix("")
@@ -119,7 +119,7 @@ def _stored(submitted: _Submitted, target: Path, *, replacing: bool) -> Path:
 
 
 def _require_repetition(submitted: _Submitted, original: Path, first: Record) -> None:
-    """Raise MismatchError if a record is no repetition, by somebody else, of the first one."""
+    """Raise MismatchError if a record is not a repetition, by somebody else, of the first one."""
     path, record, by = submitted
     if first.verification.level == IMPORTED:
         raise MismatchError(f"{original} was imported, and an imported record stays one; add this one by itself")
@@ -128,11 +128,11 @@ def _require_repetition(submitted: _Submitted, original: Path, first: Record) ->
     repeated, wanted = _what_ran(record), _what_ran(first)
     if odd := sorted(key for key in wanted if repeated[key] != wanted[key]):
         was, now = shown(wanted[odd[0]]), shown(repeated[odd[0]])
-        raise MismatchError(f"{path} is no repetition of {original}: {odd[0]} was {was}, and is {now}")
+        raise MismatchError(f"{path} is not a repetition of {original}: {odd[0]} was {was}, and is {now}")
     if by in (adders := {str(entry.get("by")) for entry in first.verification.log if entry.get("what") == RESCORED}):
         raise MismatchError(
-            f"{original} was added by {by}, and repeating it takes somebody else: name them with --by; "
-            f"on its log stand {', '.join(sorted(adders))}"
+            f"{original} was added by {by}, and a repetition must be by somebody else: name them with --by; "
+            f"its log names {', '.join(sorted(adders))}"
         )
 
 
@@ -191,7 +191,7 @@ def _records_at(target: Path) -> dict[Path, Record]:
     try:
         return {path: read(path) for path in paths if path.is_file()}
     except LotteError as error:
-        raise MismatchError(f"its place is taken by a file that is no record: {error}") from None
+        raise MismatchError(f"its place is taken by a file that is not a record: {error}") from None
 
 
 def _submitted_ids(record: Record) -> list[Any]:

@@ -1,11 +1,11 @@
-"""Whether a record can be believed: what it says against its run, its dataset and itself.
+"""The verification of a record against its run, its dataset and itself.
 
-Two depths. `inspect` needs no dataset: means against values, the run's sha256,
+There are two levels. `inspect` needs no dataset: means against values, the run's sha256,
 counts against the release it claims to be. `rescore` has the dataset: hashes
 and counts of what is on this disk, and every value computed again from the run.
-A number that was sent in is only ever compared.
+Submitted numbers are only compared, never used.
 
-A problem is a line that names what was wanted and what was found. Values agree
+A problem is a line that names the expected and the found value. Values agree
 if they differ by at most TOLERANCE: other machines add in another order.
 """
 

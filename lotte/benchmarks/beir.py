@@ -1,17 +1,17 @@
 """BEIR: many small retrieval tasks in one layout, judged with grades, measured by nDCG@10.
 
-As its authors' code does, only judged queries are asked, and of a published
-set a document with its query's own id is left out of the ranking: in ArguAna
-and Quora the queries are documents too. In a folder of somebody's own such an
-id says nothing, and the document stays. CQADupStack is twelve sets, and its number the mean
-of theirs. Touche-2020 was published twice: `webis-touche2020` is what every
-table since has, with the judgments of 2,214 pairs; `webis-touche2020/v1` is
+As in its authors' code, only judged queries are used, and in a published set
+a document with its query's own id is left out of the ranking: in ArguAna and
+Quora the queries are documents too. In a user's own folder such an id means
+nothing, and the document stays. CQADupStack is twelve sets, and its score is their
+mean. Touche-2020 was published twice: `webis-touche2020` is the one in
+later tables, with the judgments of 2,214 pairs; `webis-touche2020/v1` is
 the older one, and `v3` MTEB's, with the short arguments taken out. (ir_datasets
 calls the first of them `webis-touche2020/v2`.)
 
-`beir/fiqa` is the split "test"; `beir/fiqa/dev` and `/train` are asked for by
-name. `beir/arguana/decontaminated` is LightOn's copy without what training
-sets of today's models hold.
+`beir/fiqa` is the split "test"; `beir/fiqa/dev` and `/train` must be
+named. `beir/arguana/decontaminated` is LightOn's copy, without texts that are
+in training sets of current models.
 
 Source  Thakur et al. 2021, arXiv:2104.08663; beir/datasets/data_loader.py, beir/retrieval/evaluation.py;
         counts: ir_datasets/etc/metadata.json; sizes and md5: ir_datasets/etc/downloads.json

@@ -1,8 +1,9 @@
 """BRIGHT: questions that take reasoning, twelve domains, each with a collection of its own, measured by nDCG@10.
 
-Eight of the domains are asked of whole web pages too: `bright/biology-long`.
-A question may name documents that say its answer in so many words, such as the
-problem it was made of: they are left out of its ranking, as its authors do.
+Eight of the domains also have a collection of whole web pages:
+`bright/biology-long`. A question may list documents that state its answer
+literally, such as the problem it was made from: they are left out of its
+ranking, as in the authors' code.
 LeetCode, AoPS and TheoremQA have such lists, of thousands of documents each.
 
 The names are those of ir_datasets, and so are the files: bytes and md5 of the

@@ -7,8 +7,8 @@ counts a nugget less each time it comes again, Coverage@20, the share of the
 nuggets that are found, and R@50.
 
 Names of files are ids there; a blank in one is written `%20`. No revision of
-its two repositories is published: `lotte fetch` takes the newest, holds it to
-the published counts, and writes down which it was.
+its two repositories is published: `lotte fetch` takes the newest, compares it
+with the published counts, and records which it was.
 
 Source  Thakur et al. 2025, arXiv:2504.13128, table 1; freshstack 0.0.6, datasets/data_loader.py
 """

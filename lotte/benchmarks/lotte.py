@@ -1,13 +1,13 @@
 """LoTTE as released with ColBERTv2: five topics and their pool, two splits, two kinds of question.
 
 Success@5 is its authors' measure (Santhanam et al. 2022, section 4). The pool
-is a collection of its own and not the union of the others' results. A build
-of ours has the same layout, and may have any topics. A fresh build says so in
-the names of its datasets, "lotte/science/test-since-2024-01-01/forum", and in their
-facts: the day, and the name of the dataset that it is the fresh twin of.
+is a collection of its own and not the union of the others' results. Builds of
+`lotte build` have the same layout, and may have any topics. A fresh build says
+so in the names of its datasets, "lotte/science/test-since-2024-01-01/forum",
+and in their facts: the day, and the dataset that it is the fresh twin of.
 
 The authors host one archive, and the same files at Hugging Face, which is much
-the quicker of the two. There they are labelled Apache-2.0; the paper says
+faster. There they are labelled Apache-2.0; the paper says
 CC BY-SA 4.0, and so do the posts.
 
 Source  counts: ir_datasets/etc/metadata.json, equal to the paper's tables 1 and 9; size and md5: its downloads.json
@@ -174,7 +174,7 @@ def read_queries(path: Path) -> dict[str, str]:
                 f"{path}:{number}: expected a number and a question with a tab between, found {len(texts) + 1} fields"
             )
         if query_id in queries:
-            raise CorruptFileError(f"{path}:{number}: query {named(query_id)} is there a second time")
+            raise CorruptFileError(f"{path}:{number}: query {named(query_id)} occurs a second time")
         queries[ids.checked(query_id, "query", f"{path}:{number}")] = texts[0]
     return queries
 
@@ -191,7 +191,7 @@ def _judgments(path: Path, queries: dict[str, str], questions: str, num_passages
         if query_id not in queries:
             raise CorruptFileError(f"{where}: query {named(query_id)} has no line in {questions}")
         if query_id in judgments:
-            raise CorruptFileError(f"{where}: query {named(query_id)} is there a second time")
+            raise CorruptFileError(f"{where}: query {named(query_id)} occurs a second time")
         if "query" in answer and not _same(string(answer, "query", where), queries[query_id]):
             others.append(
                 f"{where}: query {named(query_id)} is {shown(answer['query'])} here, and {shown(queries[query_id])} in "
@@ -224,7 +224,7 @@ def _manifest(root: Path) -> dict[str, Any] | None:
     except OSError:
         return None
     except (CorruptFileError, ValueError, RecursionError):
-        raise CorruptFileError(f"{path}:1: no JSON object; build it again") from None
+        raise CorruptFileError(f"{path}:1: not a JSON object; build it again") from None
 
 
 def _mark(record: Mapping[str, Any] | None) -> str:
@@ -243,5 +243,5 @@ def _build(root: Path) -> tuple[dict[str, Any], str]:
     try:
         build_id = manifest.id_of(root, record)
     except (ValueError, RecursionError):
-        raise CorruptFileError(f"{root / manifest.NAME}:1: no JSON object; build it again") from None
+        raise CorruptFileError(f"{root / manifest.NAME}:1: not a JSON object; build it again") from None
     return {"source": f"build:{build_id[:16]}", "licence": str(record.get("licence", "unknown"))}, _mark(record)

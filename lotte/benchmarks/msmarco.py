@@ -2,10 +2,10 @@
 
 `dev` is the small development set, 6,980 questions, that every paper reports.
 `eval-local` is the 5,000 further questions of the development set that
-ColBERT's authors chose among for their own tests. Both are measured by
+ColBERT's authors sampled for their own tests. Both are measured by
 MRR@10, over all questions; R@50, R@200 and R@1000 stand beside it.
 
-The files lie in the folder `msmarco` under their published names.
+The files are in the folder `msmarco` under their published names.
 
 Source  Nguyen et al. 2016, arXiv:1611.09268; ColBERT/data/5k-eval.*.tsv
 """

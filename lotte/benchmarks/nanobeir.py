@@ -1,6 +1,6 @@
 """NanoBEIR: thirteen sets of BEIR cut down to 50 queries and some thousand documents, measured by nDCG@10.
 
-Made to look at a model while it is trained; its numbers are not BEIR's. No
+It is meant for evaluation during training; its scores are not BEIR's. No
 document is left out for having its query's id, as in its authors' evaluator.
 The files are the authors' own at Hugging Face, known by their md5.
 

@@ -1,14 +1,14 @@
-"""Open-QA: questions with answer strings, over the passages of 100 words that DPR cut Wikipedia into.
+"""Open-QA: questions with answer strings, over DPR's passages of 100 words from Wikipedia.
 
-A passage is relevant if an answer stands in it, title included, by the rules
+A passage is relevant if it contains an answer, title included, by the rules
 of `lotte/answer_match.py`; so judgments are made for each run, and Success@5 is the
 share of all questions with an answer among the first five passages. A passage
 is `title | text`, as ColBERT's authors give it to their model and match it.
 
 `nq`, `tq` and `squad` are the development sets that ColBERTv2's paper reports;
 `/test` are DPR's test lists. The file of squad's development set is DPR's
-training file for it. Questions have no ids: theirs is their line, from 0.
-Files lie in the folder `openqa` under their published names.
+training file for it. Questions have no ids: the line number is used, from 0.
+Files are in the folder `openqa` under their published names.
 
 Source  Karpukhin et al. 2020, arXiv:2004.04906, table 1; Santhanam et al. 2022, appendix F
 """
@@ -203,7 +203,7 @@ def read_local(folder: Path, split: str) -> OpenQA:
         where = f"{source}:{number}"
         query_id = ids.of_json(row, "qid", "query", where)
         if query_id in asked:
-            raise CorruptFileError(f"{where}: query {named(query_id)} is there a second time")
+            raise CorruptFileError(f"{where}: query {named(query_id)} occurs a second time")
         asked[query_id] = _question(row.get("query"), row.get("answers"), where)
     return _dataset(f"{folder.resolve().name}/{split}.answers", corpus, asked, False, "title + ' ' + text")
 
@@ -218,7 +218,7 @@ def _dataset(
         name=name,
         corpus=corpus,
         queries={query_id: text for query_id, (text, _) in asked.items()},
-        qrels={query_id: {} for query_id in asked},  # every question counts; what is relevant, `judge` says
+        qrels={query_id: {} for query_id in asked},  # every question counts; `judge` decides what is relevant
         measure="Success@5",
         source="local",
         facts={
@@ -271,7 +271,7 @@ def _listed(path: Path) -> Iterator[tuple[str, tuple[str, ...]]]:
         rows = json_of(file.read(), path)
     for number, row in enumerate(rows):
         if not isinstance(row, dict):
-            raise CorruptFileError(f"{path}: question {number} is no object")
+            raise CorruptFileError(f"{path}: question {number} is not an object")
         yield _question(row.get("question"), row.get("answers"), f"{path}: question {number}")
 
 
@@ -283,5 +283,5 @@ def _question(question: Any, answers: Any, where: str) -> tuple[str, tuple[str, 
     try:
         "".join((question, *answers)).encode()
     except UnicodeEncodeError:  # JSON can spell half of a surrogate pair; no file can hold it
-        raise CorruptFileError(f"{where}: half a character in the question or an answer") from None
+        raise CorruptFileError(f"{where}: an unpaired surrogate in the question or an answer") from None
     return question, tuple(answers)

@@ -1,11 +1,11 @@
 """PeerQA: questions that reviewers asked about a scientific paper, answered by paragraphs of that paper.
 
-A question is asked of its own paper only: its authors rank the paragraphs of
-one paper, about a hundred. Here all papers are one corpus, and `within` takes
-the other papers out of a ranking, as BEIR's own document is taken out; so ask
-for deep rankings. Measured by MRR, with R@10 beside it.
+A question concerns its own paper only: the authors rank the paragraphs of one
+paper, about a hundred. Here all papers are one corpus, and `within` removes
+the other papers from a ranking, as a query's own document is removed in BEIR;
+so rankings must be deep. Measured by MRR, with R@10 beside it.
 
-In the folder `peerqa` lie the published `qa.jsonl`, `papers.jsonl` and
+The folder `peerqa` has the published `qa.jsonl`, `papers.jsonl` and
 `qrels-paragraphs.jsonl`. A paragraph's id is `paper_id/number`.
 
 Source  Baumgaertner et al. 2025, arXiv:2502.13668; huggingface.co/datasets/UKPLab/PeerQA
@@ -97,7 +97,7 @@ def _questions(path: Path) -> dict[str, str]:
         where = f"{path}:{number}"
         query_id = _query_id(row, where)
         if query_id in texts:
-            raise CorruptFileError(f"{where}: question {shown(query_id)} is there a second time")
+            raise CorruptFileError(f"{where}: question {shown(query_id)} occurs a second time")
         texts[query_id] = string(row, "question", where)
     return texts
 

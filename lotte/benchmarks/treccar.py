@@ -1,11 +1,11 @@
-"""TREC CAR 2017: Wikipedia's paragraphs, asked for by the titles and headings that they stood under.
+"""TREC CAR 2017: Wikipedia's paragraphs; the queries are the titles and headings above them.
 
 `test` is benchmarkY1test with the automatic judgments: a paragraph is relevant
 to the heading it was taken from. Measured by AP, and MRR@10 beside it, as
 ColBERT's paper prints them. The text of a query is its id: the page's title
 and the headings down to the section.
 
-In the folder `treccar` lie the published qrels and either `paragraphs.tsv`
+The folder `treccar` has the published qrels and either `paragraphs.tsv`
 (`id TAB text`) or the CBOR file `dedup.articles-paragraphs.cbor`, of which
 `paragraphs` makes that table.
 
@@ -113,7 +113,7 @@ def _paragraphs(file: IO[bytes], path: Path) -> Iterator[tuple[str, str]]:
             text = "".join(str(body[1] if body[0] == 0 else body[-1]) for body in bodies)
             name = doc_id.decode() if isinstance(doc_id, bytes) else str(doc_id)
         except (TypeError, ValueError, IndexError):
-            raise CorruptFileError(f"{path}: value {count} is no paragraph: {str(value)[:80]!r}") from None
+            raise CorruptFileError(f"{path}: value {count} is not a paragraph: {str(value)[:80]!r}") from None
         yield name, text
         count += 1
 

@@ -1,12 +1,12 @@
 """TREC Deep Learning 2019 and 2020, passages: MS MARCO's collection, few questions, judged in depth with grades 0 to 3.
 
-Only judged questions are asked: 43 and 54 of 200 each. nDCG@10 takes the
-grades as gains. Where a measure wants a verdict (MRR, AP, R), the track calls
-a passage relevant from grade 2 on; the fact `relevance_level` says so, and a
-scorer that ignores it prints too high a number.
+Only judged queries are used: 43 and 54 of 200 each. nDCG@10 takes the
+grades as gains. For measures of binary relevance (MRR, AP, R), the track counts
+a passage as relevant from grade 2 on; the fact `relevance_level` states this, and
+a scorer that ignores it gives too high a score.
 
-The collection is the one of `msmarco`, so that it is indexed once. Questions
-and judgments lie in the folder `trecdl` under their published names.
+The collection is the one of `msmarco`, so that it is indexed once. Queries
+and judgments are in the folder `trecdl` under their published names.
 
 Source  Craswell et al., TREC 2019 and 2020 overviews
 """

@@ -1,1 +1,1 @@
-"""Make LoTTE from Stack Exchange dumps and GooAQ."""
+"""Build LoTTE from Stack Exchange dumps and GooAQ."""

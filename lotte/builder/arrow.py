@@ -57,7 +57,7 @@ class Gathered:
 
 
 def joined(*pieces: Any) -> pa.Array:
-    """Return the strings of each row one behind the other; a piece is a column or the same for all."""
+    """Return the strings of each row one after the other; a piece is a column or the same for all."""
     strings = [
         pa.scalar(piece, pa.large_string()) if isinstance(piece, str) else pc.cast(piece, pa.large_string())
         for piece in pieces
@@ -161,7 +161,7 @@ def batches(path: Path, rows: int = BATCH) -> Iterator[Any]:
 
 
 def lines(*pieces: Any) -> Any:
-    """Return the bytes of each row's pieces, one behind the other, all rows in one piece of memory."""
+    """Return the bytes of each row's pieces, one after the other, all rows in one piece of memory."""
     strings = [pa.scalar(piece, pa.large_string()) if isinstance(piece, str) else piece for piece in pieces]
     joined = pc.binary_join_element_wise(*strings, pa.scalar("", pa.large_string()))
     offsets = np.frombuffer(joined.buffers()[1], dtype=np.int64)

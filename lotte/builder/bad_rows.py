@@ -1,4 +1,4 @@
-"""Bad rows of a file: each is counted, the first are named with their line, and too many are the file's fault."""
+"""Bad rows of a file: each is counted, the first ones are reported with their line, and too many are a file error."""
 
 from pathlib import Path
 

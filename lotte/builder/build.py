@@ -1,11 +1,11 @@
-"""`lotte build`: the steps in order, each of which can be stopped and is not done twice.
+"""`lotte build`: the steps in order, each of which can be stopped and runs only once.
 
   1  every community, and GooAQ, into folders of their own under OUT/.work
   2  the questions of each topic, and of the pools, are chosen
   3  the files of each topic, and of the pools, are written
-  4  manifest.json, and OUT/.work goes
+  4  manifest.json is written, and OUT/.work removed
 
-A folder with a manifest is whole. The manifest names no path, no day and no
+A folder with a manifest is complete. The manifest names no path, date or
 machine, so it too is the same for the same dumps, spec and seed.
 """
 
@@ -57,6 +57,7 @@ class BuildRequest:
     shard: tuple[int, int] | None = None  # number of the part, from 1, and of all parts
     allow_missing: bool = False
     against: Path | None = None  # questions of an older test, which a fresh build is not to ask again
+    place: executor.Place = executor.HERE  # where steps run
 
     @property
     def workplace(self) -> Path:
@@ -74,7 +75,7 @@ class BuildRequest:
 
 
 @dataclass(frozen=True)
-class _Inputs:
+class Inputs:
     """What there is to build from: the dump of each community of the spec, and those that have none."""
 
     dumps: dict[str, dump.Dump]
@@ -82,16 +83,16 @@ class _Inputs:
 
 
 def build(request: BuildRequest, show: Show, say: Callable[[str], None]) -> dict[str, Any] | None:
-    """Build what is asked for. Returns the manifest, or None after a part of the communities.
+    """Run the build request. Returns the manifest, or None after a part of the communities.
 
     show  gives a progress bar for a total in bytes and a title
     say   takes a line for the user
 
     Raises  a LotteError, in one line; what was finished by then is kept
     """
-    inputs = _inputs(request)
+    inputs = find_inputs(request)
     if (whole := _whole(request, inputs, show)) is not None:
-        say(f"{request.out} is whole already: the same dumps, spec and seed. Nothing to do.")
+        say(f"{request.out} is already complete: same dumps, spec and seed. Nothing to do.")
         artifact.sweep(request.out)
         shutil.rmtree(request.workplace, ignore_errors=True)
         return whole
@@ -102,29 +103,35 @@ def build(request: BuildRequest, show: Show, say: Callable[[str], None]) -> dict
         writing(request.out),
         # parts of one build may work in the same folder together
         lock.exclusive_lock(request.workplace, name="lock", shared=bool(request.shard), busy=busy),
-        executor.Workers(request.workers, begin=arrow.without_pandas) as workers,
+        _workers(request) as workers,
     ):
         readings = _readings(request, inputs)
         if request.shard:
             readings = executor.shard(readings, lambda reading: reading.step.weight, *request.shard)
         left = [reading.step for reading in readings if not reading.is_done()]
         if len(left) < len(readings):
-            say(f"{len(readings) - len(left)} of {len(readings)} steps were finished before and are kept")
+            say(f"{len(readings) - len(left)} of {len(readings)} steps are already finished and are kept")
         with show(sum(step.weight for step in left), "reading dumps") as progress:
             workers.run(left, small=_SMALL, advance=progress.advance)
         if request.shard:
             part, parts = request.shard
-            say(f"part {part} of {parts} is done; after the others, run the command once more without --shard")
+            say(f"part {part} of {parts} is done; when all parts are done, run the command once more without --shard")
             return None
         record = _assembled(request, inputs, workers, show)
         _report(record, request, say)
         return record
 
 
-def _inputs(request: BuildRequest) -> _Inputs:
+def _workers(request: BuildRequest) -> executor.Workers:
+    reads = [request.dumps, *([request.gooaq] if request.gooaq else ())]
+    return executor.Workers(request.workers, arrow.without_pandas, request.place, request.workplace, reads)
+
+
+def find_inputs(request: BuildRequest) -> Inputs:
+    """Return what there is to build from. Raises UnavailableError where it lacks what the spec names."""
     if not request.dumps.is_dir():
         raise UnavailableError(
-            f"{request.dumps} is no folder; --dumps takes one with <site>.7z or <site>/Posts.xml in it"
+            f"{request.dumps} is not a folder; --dumps takes one with <site>.7z or <site>/Posts.xml in it"
         )
     if request.gooaq is not None and not request.gooaq.is_file():
         raise absent(request.gooaq, "; --gooaq takes gooaq.jsonl, plain or .gz")
@@ -138,12 +145,12 @@ def _inputs(request: BuildRequest) -> _Inputs:
         raise UnavailableError(
             f"{request.dumps} lacks {len(missing)} of the {len(sites)} communities of spec {request.spec.name}: "
             f"{', '.join(missing)}. Put <site>.7z or a folder <site>/ with Posts.xml there"
-            + (", or build from what is there with --allow-missing." if dumps else ".")
+            + (", or build without them with --allow-missing." if dumps else ".")
         )
-    return _Inputs(dumps, missing)
+    return Inputs(dumps, missing)
 
 
-def _sites(spec: Spec) -> dict[str, str]:
+def sites_of(spec: Spec) -> dict[str, str]:
     """Return host -> community for every name that a link may carry."""
     return {name: site for site in reversed(spec.sites()) for name in reversed(spec.names(site))}
 
@@ -161,7 +168,7 @@ class _Reading:
         return (artifact.meta(self.folder) or {}).get("key") == self.key
 
 
-def _readings(request: BuildRequest, inputs: _Inputs) -> list[_Reading]:
+def _readings(request: BuildRequest, inputs: Inputs) -> list[_Reading]:
     """Return step 1: every community, and GooAQ."""
     options, readings = request.spec.options, []
     for site, its_dump in inputs.dumps.items():
@@ -170,14 +177,14 @@ def _readings(request: BuildRequest, inputs: _Inputs) -> list[_Reading]:
         step = executor.WorkStep(site, its_dump.size, task)
         readings.append(_Reading(step, folder, community.key(its_dump, options, request.against)))
     if request.gooaq:
-        sites = _sites(request.spec)
+        sites = sites_of(request.spec)
         task = partial(gooaq.read, request.gooaq, sites, options, request.gooaq_folder)
         step = executor.WorkStep("gooaq", request.gooaq.stat().st_size, task)
         readings.append(_Reading(step, request.gooaq_folder, gooaq.key(request.gooaq, sites, options)))
     return readings
 
 
-def _assembled(request: BuildRequest, inputs: _Inputs, workers: executor.Workers, show: Show) -> dict[str, Any]:
+def _assembled(request: BuildRequest, inputs: Inputs, workers: executor.Workers, show: Show) -> dict[str, Any]:
     """Do steps 2 to 4: from the communities' folders to a whole collection. Returns the manifest."""
     spec, chosen = request.spec, ChosenCounts()
     folders = {site: request.community_folder(site) for site in inputs.dumps}
@@ -283,11 +290,11 @@ def _report(record: dict[str, Any], request: BuildRequest, say: Callable[[str], 
     for line in fresh.told(record.get("fresh"), has_search=request.gooaq is not None):
         say(line)
     if not request.gooaq:
-        say("no --gooaq: only forum questions were made")
+        say("no --gooaq: only forum questions were built")
     of_topics = record["spec"]["topics"].values()
     in_test = {site for splits in of_topics for site in splits.get("test", [])}
     for site in (site for splits in of_topics for site in splits.get("dev", []) if site in in_test):
-        say(f"{site} is in dev and in test: what is tuned on dev has seen the test passages")
+        say(f"{site} is in dev and in test: a system tuned on dev has seen test passages")
     say(LICENCE)
 
 
@@ -317,7 +324,7 @@ def _is_written(receipt: Path, key: str, out: Path) -> bool:
 def _sweep(out: Path, files: Collection[str]) -> None:
     """Remove the files of ours that an unfinished build with another spec, or with GooAQ, left here."""
     for path in sorted(out.glob("*/*/*")):
-        final = path.name.removeprefix(".").removesuffix(".partial")
+        final = artifact.final_name(path.name)
         if path.relative_to(out).as_posix() not in files and path.is_file() and final in topics.NAMES:
             path.unlink()
             for folder in (path.parent, path.parent.parent):
@@ -325,7 +332,7 @@ def _sweep(out: Path, files: Collection[str]) -> None:
                     folder.rmdir()
 
 
-def _whole(request: BuildRequest, inputs: _Inputs, show: Show) -> dict[str, Any] | None:
+def _whole(request: BuildRequest, inputs: Inputs, show: Show) -> dict[str, Any] | None:
     """Return the manifest if this very build stands at OUT, None if nothing does.
 
     Raises  MismatchError if something else stands there
@@ -333,7 +340,7 @@ def _whole(request: BuildRequest, inputs: _Inputs, show: Show) -> dict[str, Any]
     out = request.out
     if not (out / manifest.NAME).is_file():
         if out.exists() and not (out.is_dir() and (request.workplace.is_dir() or not any(out.iterdir()))):
-            raise MismatchError(f"{out} is there and is no build of ours; choose an --out that is empty or new")
+            raise MismatchError(f"{out} exists and is not a build; choose an --out that is empty or new")
         return None
     built = manifest.read(out)
     try:

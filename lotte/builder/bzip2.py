@@ -1,15 +1,15 @@
-"""The blocks of a bzip2 stream, decoded side by side: what reading a dump waits for.
+"""The blocks of a bzip2 stream, decoded in parallel, because decompression limits the speed of reading a dump.
 
 A bzip2 stream is blocks of at most 900 kB that know nothing of each other, but
 they begin at any bit and nothing lists them. Each begins with the same 48 bits,
-so they are found by those, cut out, and given a head and a foot of their own,
-which makes each a whole small stream for Python's own `bz2`. That runs outside
-of Python's lock.
+so they are found by those, cut out, and given a header and a footer,
+which makes each a complete small stream for Python's own `bz2`, which releases
+the interpreter lock.
 
 The 48 bits may stand in a block by chance (once in some 35 TB), and a
-file may be damaged. Then, and wherever anything else is unexpected, the plain
-way takes over from the first byte that was not given out: `plain` says what a
-stream holds, and what is wrong with it.
+file may be damaged. Then, and if anything else is unexpected, the plain decoder
+takes over from the first byte not yet returned: `plain` defines the content of
+a stream, and reports its errors.
 
 Source  the format: its head, the marks of a block and of the end, and the check sums, as in bzip2 1.0.8 (compress.c)
 """

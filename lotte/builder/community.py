@@ -1,8 +1,8 @@
-"""One community: its dump -> passages, questions, and everything the topics need, in a folder of its own.
+"""One community: its dump -> passages, questions, and everything the topics need, in its own folder.
 
-This is the step that takes the time, and it knows nothing of other
-communities: it runs in any process, on any machine, in any order. Texts are
-written as they come and never held; the rest of a post is a few numbers in a
+This step takes most of the time, and is independent of other communities: it
+runs in any process, on any machine, in any order. Texts are written as they
+come and never held in memory; the rest of a post is a few numbers in a
 column, so the largest community fits into some hundred megabytes.
 
 The folder
@@ -78,7 +78,11 @@ def build(
 def key(dump: Dump, options: BuildOptions, older_test: Path | None = None) -> str:
     """Return what must be equal for a finished folder to be used again."""
     facts = {"format": FORMAT, "dump": dump.stamp(), "options": record(options)}
-    return artifact.digest(facts | ({"against": against.identity(older_test)} if older_test else {}))
+    if options.as_of:
+        facts["history"] = [history.FORMAT, *dump.names]
+    if older_test:
+        facts["against"] = against.identity(older_test)
+    return artifact.digest(facts)
 
 
 def record(options: BuildOptions) -> dict[str, Any]:
@@ -161,7 +165,7 @@ class _Builder:
         if not (tables := history.tables(self.dump, self.options)):
             return None
         self._scratch = self.folder / "history"
-        past = history.Past(self.options.as_of, self._scratch)
+        past = history.Past(self.options.as_of, self._scratch, self.dump.names)
         for name, blocks in self.dump.read(tables, lambda used: None):
             rows = self._rows(name, blocks)
             past.read(name, rows)
@@ -194,6 +198,7 @@ class _Builder:
             # of none pyarrow would guess no type
             column = pa.array([accepted.get(question_id, 0) for question_id in question_ids], pa.int64())
             all_questions = all_questions.set_column(3, _QUESTIONS.field("accepted"), column)
+            self.notes += past.told(self.dump.where("PostHistory.xml"), self.counts)
             self._scratch.unlink()
         self._pages(all_answers, arrow.ints(all_questions["accepted"]))
         return all_questions, answers.close()
@@ -278,7 +283,7 @@ class _Builder:
         ids, starts = np.unique(parents[order], return_index=True)
         ends = np.append(starts[1:], len(order))
         all_ids = arrow.ints(questions["question_id"])
-        # the first row of an id counts, should a question stand there twice
+        # the first row of an id counts, should a question occur twice
         first = np.unique(all_ids, return_index=True)
         questions = questions.take(first[1][np.searchsorted(first[0], ids)])
         self.counts.questions_with_passages = len(questions)

@@ -1,7 +1,7 @@
-"""What a build counts: of a community's dump, of GooAQ's file, and of the rows of GooAQ that become questions.
+"""The counts of a build: of a community's dump, of GooAQ's file, and of the GooAQ rows that become questions.
 
-Steps count into fields, and hand them on as fields. `spelled` is the one place where a count becomes the English
-that a manifest has.
+Steps count into fields, and pass them on as fields. Only `spelled` turns a count into the English text
+in a manifest.
 """
 
 from collections import Counter
@@ -44,6 +44,9 @@ class CommunityCounts:
     later: int = _if_any("later")
     earlier: int = _if_any("earlier")
     undated: int = _if_any("without a date")
+    deleted_then: int = _if_any("deleted on the day")
+    old_texts: int = _if_any("texts of an older revision")
+    newer_texts: int = _if_any("texts newer than the day")
     questions: int = _always("questions")
     answers: int = _always("answers")
     low_score: int = _always("low score")

@@ -50,14 +50,13 @@ def compare(before: Path, after: Path) -> Iterator[Difference]:
     """Give a row for each community and kind of thing; rows in which all is the same too."""
     names = sorted({*parts(before), *parts(after)})
     for name in names:
-        old, new = _part(before / name), _part(after / name)
-        if old and new and old.has_posts != new.has_posts:
-            old, new = old.without_posts(), new.without_posts()
-        kinds = sorted({*(old.things if old else ()), *(new.things if new else ())}, key=_ORDER.index)
-        for what in kinds:
-            ours, theirs = (part.things.get(what, {}) if part else {} for part in (old, new))
-            for site in sorted({*ours, *theirs}):
-                yield _row(name, site, what, ours.get(site, {}), theirs.get(site, {}))
+        old, new = part_in(before / name), part_in(after / name)
+        by_post = all(part.posts is not None for part in (old, new) if part)
+        ours, theirs = (part.things(by_post=by_post) if part else {} for part in (old, new))
+        for what in sorted({*ours, *theirs}, key=_ORDER.index):
+            old_sites, new_sites = ours.get(what, {}), theirs.get(what, {})
+            for site in sorted({*old_sites, *new_sites}):
+                yield _row(name, site, what, old_sites.get(site, {}), new_sites.get(site, {}))
 
 
 _ORDER = ["passages", "search questions", "search answers", "forum questions", "forum answers"]
@@ -70,38 +69,66 @@ def _row(part: str, site: str, what: str, old: Mapping[Any, Any], new: Mapping[A
     return Difference(part, site, what, len(both) - changed, lost, added, changed)
 
 
-class _Part:
-    """What one topic and split holds: kind -> site -> key -> what may change about it."""
+class PartQuestion(NamedTuple):
+    """A question and the rows of the passages that answer it."""
 
-    def __init__(self, folder: Path, *, use_posts: bool = True) -> None:
+    kind: str  # "search" or "forum"
+    query_id: str
+    query: str
+    url: str  # of GooAQ, "" if none is given
+    rows: list[int]
+
+
+class BuildPart:
+    """What one topic and split holds: its passages, whose posts they are, and what is asked.
+
+    posts  (site, post id) of each passage; None if no attribution says so
+    pages  passage -> id of the question it answers, as far as metadata.jsonl says so
+    """
+
+    def __init__(self, folder: Path) -> None:
         self.folder = folder
-        attribution = folder / "attribution.parquet"
-        self.has_posts = use_posts and attribution.is_file()
-        texts = [_hash(doc.text) for doc in Collection(folder / "collection.tsv")]
-        if self.has_posts:
-            table = parquet.columns(attribution, {"site": str, "post_id": int})
-            self.posts = list(zip(table["site"], table["post_id"], strict=True))
-            if len(self.posts) != len(texts):
-                raise UnavailableError(
-                    f"{folder}: {len(texts)} passages, {len(self.posts)} attributions; build it again"
-                )
-        else:
-            self.posts = [(UNKNOWN_SITE, key) for key in _numbered(texts)]
-        self.things: dict[str, dict[str, dict[Any, Any]]] = defaultdict(lambda: defaultdict(dict))
-        for (site, post_id), text in zip(self.posts, texts, strict=True):
-            self.things["passages"][site][post_id] = text
-        pages = self._pages()
-        for kind in ("search", "forum"):
-            if (folder / f"qas.{kind}.jsonl").is_file():
-                self._questions(kind, pages)
+        self.collection = Collection(folder / "collection.tsv")
+        self.hashes = [_hash(doc.text) for doc in self.collection]
+        self.posts = self._posts(folder / "attribution.parquet")
+        self.pages = self._pages()
+        self.asked = [
+            asked
+            for kind in ("search", "forum")
+            if (folder / f"qas.{kind}.jsonl").is_file()
+            for asked in self._questions(kind)
+        ]
 
-    def without_posts(self) -> "_Part":
-        return _Part(self.folder, use_posts=False)
+    def things(self, *, by_post: bool) -> dict[str, dict[str, dict[Any, Any]]]:
+        """Return kind -> site -> key -> what may change about it; passages are known by their text if not by_post."""
+        posts = self.posts if by_post and self.posts else [(UNKNOWN_SITE, key) for key in _numbered(self.hashes)]
+        pages = self.pages if by_post else {}
+        things: dict[str, dict[str, dict[Any, Any]]] = defaultdict(lambda: defaultdict(dict))
+        for (site, post_id), text in zip(posts, self.hashes, strict=True):
+            things["passages"][site][post_id] = text
+        for kind, _, query, url, rows_of in self.asked:
+            golds = [posts[row] for row in rows_of]
+            site, page = golds[0][0], pages.get(rows_of[0], query)
+            key = (page, url, query) if kind == "search" else page
+            things[f"{kind} questions"][site][key] = query
+            for gold in golds:
+                things[f"{kind} answers"][site][key, gold] = True
+        return things
+
+    def _posts(self, attribution: Path) -> list[tuple[str, Any]] | None:
+        if not attribution.is_file():
+            return None
+        table = parquet.columns(attribution, {"site": str, "post_id": int})
+        posts = list(zip(table["site"], table["post_id"], strict=True))
+        if len(posts) != len(self.hashes):
+            raise UnavailableError(
+                f"{self.folder}: {len(self.hashes)} passages, {len(posts)} attributions; build it again"
+            )
+        return posts
 
     def _pages(self) -> dict[int, Any]:
-        """Return pid -> id of the question it answers, as far as metadata.jsonl says so."""
         path = self.folder / "metadata.jsonl"
-        if not (self.has_posts and path.is_file()):
+        if not (self.posts and path.is_file()):
             return {}
         pages: dict[int, Any] = {}
         for number, line in objects(path):
@@ -112,25 +139,21 @@ class _Part:
                 pages |= dict.fromkeys(pids, integer(line.get("question_id"), "question_id", where))
         return pages
 
-    def _questions(self, kind: str, pages: Mapping[int, Any]) -> None:
+    def _questions(self, kind: str) -> Iterator[PartQuestion]:
         path = self.folder / f"qas.{kind}.jsonl"
         for number, line in objects(path):
-            pids, query, url = rows(line, "answer_pids", len(self.posts)), line.get("query"), line.get("url", "")
+            pids, query, url = rows(line, "answer_pids", len(self.hashes)), line.get("query"), line.get("url", "")
             if not (pids and isinstance(query, str) and isinstance(url, str)):
                 raise CorruptFileError(
                     f"{path}:{number}: expected query and answer_pids of passages that are there, "
                     f"found {str(line)[:60]}"
                 )
-            golds = [self.posts[pid] for pid in pids]
-            site, page = golds[0][0], pages.get(pids[0], query)
-            key = (page, url, query) if kind == "search" else page
-            self.things[f"{kind} questions"][site][key] = query
-            for gold in golds:
-                self.things[f"{kind} answers"][site][key, gold] = True
+            yield PartQuestion(kind, str(line.get("qid")), query, url, pids)
 
 
-def _part(folder: Path) -> _Part | None:
-    return _Part(folder) if (folder / "collection.tsv").is_file() else None
+def part_in(folder: Path) -> BuildPart | None:
+    """Return the topic and split in a folder; None if there is none."""
+    return BuildPart(folder) if (folder / "collection.tsv").is_file() else None
 
 
 def _numbered(items: Iterable[K]) -> Iterator[tuple[K, int]]:

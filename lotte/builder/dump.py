@@ -5,15 +5,14 @@
   <site>/Posts.xml, or .xml.gz    a folder; the archives of a table may lie in it too
 
 Nothing is unpacked to disk and nothing is held. Names of tables may be in
-lower case. Which form a dump has makes no difference to anybody else: all of
-them build the same bytes.
+lower case. The form of a dump does not matter elsewhere: all forms build the same bytes.
 """
 
 import gzip
 import hashlib
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -27,7 +26,7 @@ READ = (POSTS, "Users.xml")  # what every build reads
 _ARCHIVES = (".7z", ".zip")
 _ZIP_METHODS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA}
 
-Advance = Callable[[int], None]  # told how many bytes of the dump on disk have been used up
+Advance = Callable[[int], None]  # called with the bytes of the dump on disk that were read
 
 
 @dataclass(frozen=True)
@@ -56,11 +55,15 @@ class DumpPart:
 
 @dataclass(frozen=True)
 class Dump:
-    """One community: `site` is its host, `path` the archive or the folder, or one of several archives."""
+    """One community: `site` is its host, `path` the archive or the folder, or one of several archives.
+
+    names  every host it is or was known by, its own first
+    """
 
     site: str
     path: Path
     parts: tuple[DumpPart, ...] = field(compare=False)
+    names: tuple[str, ...] = field(default=(), compare=False)
 
     @property
     def tables(self) -> dict[str, int | None]:
@@ -122,18 +125,23 @@ class Hashed:
 def find(dumps: Path, names: Sequence[str]) -> Dump | None:
     """Return the dump of a community under one of its names (the first is the one it goes by).
 
-    Raises  CorruptFileError if an archive cannot be read, holds a path that climbs out of it, or a table is there twice
+    Raises  CorruptFileError if an archive cannot be read, holds a path that leads out of it, or a table occurs twice
     """
-    for name in names:
-        folder = inside(dumps, name, "community")
-        if found := _in_folder(names[0], folder, name):
-            return found
-        for ending in _ARCHIVES:
-            archive = folder.with_name(f"{folder.name}{ending}")
-            if archive.is_file():
-                return _whole(Dump(names[0], archive, (_archive(archive),)), archive)
-        if parts := _archives_of_tables(dumps, name):
-            return _whole(Dump(names[0], parts[0].path, tuple(parts)), parts[0].path)
+    found = next(filter(None, (_named(dumps, names[0], name) for name in names)), None)
+    return found and replace(found, names=tuple(names))
+
+
+def _named(dumps: Path, site: str, name: str) -> Dump | None:
+    """Return the dump of a community that lies under this name."""
+    folder = inside(dumps, name, "community")
+    if found := _in_folder(site, folder, name):
+        return found
+    for ending in _ARCHIVES:
+        archive = folder.with_name(f"{folder.name}{ending}")
+        if archive.is_file():
+            return _whole(Dump(site, archive, (_archive(archive),)), archive)
+    if parts := _archives_of_tables(dumps, name):
+        return _whole(Dump(site, parts[0].path, tuple(parts)), parts[0].path)
     return None
 
 
@@ -178,7 +186,7 @@ def _whole(dump: Dump, path: Path) -> Dump:
     """Return a dump that has posts, and each table once. Raises CorruptFileError for another."""
     names = [name for part in dump.parts for name in part.tables]
     if twice := [name for name in names if names.count(name) > 1]:
-        raise CorruptFileError(f"{path}: {twice[0]} is there more than once; leave one of them")
+        raise CorruptFileError(f"{path}: {twice[0]} occurs more than once; keep one of them")
     if POSTS not in names:
         raise CorruptFileError(f"{path}: holds no {POSTS}, but {sorted(names) or 'nothing'}; is it a dump?")
     return dump
@@ -192,10 +200,10 @@ def _archive(path: Path) -> DumpPart:
     tables = within(path, ((member.filename, member.file_size) for member in members))
     for member in members:
         if member.flag_bits & 1:
-            raise CorruptFileError(f"{path}: is locked with a password; a dump is not. Fetch it again.")
+            raise CorruptFileError(f"{path}: is encrypted with a password; dumps are not. Fetch it again.")
         if member.compress_type not in _ZIP_METHODS:
             raise UnavailableError(
-                f"{path}: is packed by method {member.compress_type}, which is not unpacked here. Unpack it and give "
+                f"{path}: is compressed with method {member.compress_type}, which is not supported. Unpack it and pass "
                 "the folder, or pack it again."
             )
     return DumpPart(path, "zip", tables)

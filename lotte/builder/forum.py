@@ -1,4 +1,4 @@
-"""Forum questions: titles of posts, so many of each community.
+"""Forum questions: titles of posts, with a quota per community.
 
 The decisions here (spec B.4, 16 to 20): a community's share of the topic is
 its share of the questions with passages, rounded up, at least 50; and within

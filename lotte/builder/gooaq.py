@@ -1,15 +1,14 @@
 """Search questions: rows of GooAQ whose answer came from a post of a community.
 
-The decisions here: which URL names a post (spec B.4, 22), and which of several
-rows about the same answer is taken (24, 25). A row's place in the shuffle is a
-hash of the seed and the row, so it does not depend on which other communities
-are built, on how many processes read, or on the version of Python.
+The decision here: which of several rows about the same answer is taken (spec
+B.4, 24 and 25). A row's place in the shuffle is a hash of the seed and the
+row, so it does not depend on which other communities are built, on how many
+processes read, or on the version of Python.
 """
 
 import gzip
 import hashlib
 import json
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,54 +17,13 @@ from lotte import artifact
 from lotte.builder.bad_rows import BadRows
 from lotte.builder.counts import ChosenCounts, GooaqCounts, NoLink
 from lotte.builder.dump import Advance
+from lotte.builder.links import link
 from lotte.builder.post import search_text
 from lotte.builder.spec import BuildOptions
 from lotte.errors import CorruptFileError, UnavailableError, absent, writing
 
 FORMAT = 2
 _LONGEST = 16 << 20
-
-_URL = re.compile(r"https?://(?:www\.)?([a-z0-9.-]+)(?::80|:443)?(/[^?#]*)?(?:[?#].*)?", re.I | re.S | re.A).fullmatch
-_PATH = re.compile(
-    r"/(?:questions/([0-9]{1,12})(?:/[^/]*(?:/([0-9]{1,12}))?)?|q/([0-9]{1,12})(?:/[0-9]+)?|a/([0-9]{1,12})(?:/[0-9]+)?)/?"
-).fullmatch
-_NETWORK = re.compile(
-    r"(?:.*\.)?(?:stackexchange\.com|stackoverflow\.com|superuser\.com|serverfault\.com|askubuntu\.com|mathoverflow\.net"
-    r"|stackapps\.com)"
-).fullmatch
-
-
-class Link(NamedTuple):
-    """A URL that names a post; 0 for the part of it that the URL does not say."""
-
-    site: str
-    question_id: int
-    answer_id: int
-
-
-def link(url: str, sites: Mapping[str, str]) -> Link | NoLink:
-    """Return the post that a URL names, or why it names none.
-
-    sites  host -> community, for every name of every community that is built
-
-    >>> link("https://coffee.stackexchange.com/questions/12/how-hot/34#34", {"coffee.stackexchange.com": "coffee"})
-    Link(site='coffee', question_id=12, answer_id=34)
-    >>> print(link("https://coffee.stackexchange.com/questions/tagged/12", {"coffee.stackexchange.com": "coffee"}))
-    no post
-    """
-    parts = _URL(url)
-    if parts is None:
-        return NoLink.ELSEWHERE
-    host = parts[1].lower()
-    if host not in sites:
-        if not _NETWORK(host):
-            return NoLink.ELSEWHERE
-        return NoLink.META_SITE if "meta" in host.split(".") else NoLink.NOT_BUILT
-    path = _PATH(parts[2] or "/")
-    if path is None:
-        return NoLink.NO_POST
-    question_id, answer_id = int(path[1] or path[3] or 0), int(path[2] or path[4] or 0)
-    return Link(sites[host], question_id, answer_id) if question_id or answer_id else NoLink.NO_POST
 
 
 def read(gooaq: Path, sites: Mapping[str, str], options: BuildOptions, path: Path, advance: Advance) -> None:
@@ -267,5 +225,5 @@ class _Lines:
             except (OSError, EOFError) as error:
                 if not packed:
                     raise
-                raise CorruptFileError(f"{self.path}: is cut or damaged ({error}). Fetch it again.") from None
+                raise CorruptFileError(f"{self.path}: is truncated or damaged ({error}). Fetch it again.") from None
             self._advance(raw.tell() - position)

@@ -6,11 +6,11 @@ in a browser becomes a blank, an inline one nothing. Entities are decoded once,
 after the tags are gone, and every run of white space and control characters
 is one blank (spec B.4, decisions 7 to 9).
 
-`text_of_reference` says it with BeautifulSoup. `text_of_value` is the same and
+`text_of_reference` defines this with BeautifulSoup. `text_of_value` is the same and
 many times faster: posts are clean HTML made from Markdown, so one regular
 expression splits nearly all of them, and it does so in the attribute as it
-stands in the file, where "<" is "&lt;". It takes no part in deciding what odd
-HTML means: whatever it does not know to the letter goes to the reference.
+stands in the file, where "<" is "&lt;". It does not interpret
+unusual HTML: whatever it does not recognise exactly goes to the reference.
 """
 
 import re
@@ -36,7 +36,7 @@ BLOCK = frozenset(
 )
 
 # The tags that Markdown makes, as it spells them, as an attribute of XML spells that:
-# lower case, quoted values, nothing else. The shapes behind a name stand there by how often they occur
+# lower case, quoted values, nothing else. The shapes after a name stand there by how often they occur
 _ATTRIBUTE = rb"(?: [a-z-]+=&quot;[^&]*(?:&amp;[^&]*)*&quot;)"
 _TAG = re.compile(
     rb"&lt;(/[a-z][a-z0-9]*(?=&gt;)|[a-z][a-z0-9]*)"
@@ -51,7 +51,7 @@ _NUMBER = "3[2-9]|[4-9][0-9]|1[01][0-9]|12[0-6]|1[6-9][0-9]|[2-9][0-9]{2}|[1-9][
 _RARE = re.compile(f"&(?:quot|gt|amp;(?:{'|'.join(sorted(name2codepoint))}|#(?:{_NUMBER})));".encode())
 _KNOWN = (INLINE | BLOCK) - {"br", "hr", "col", "wbr", "option", "optgroup"}
 # What stands in a tag's place. An inline one leaves a mark until the entities are decoded, lest
-# "&<b>lt;</b>" becomes one of them; the mark is no character of XML, so it is nowhere else
+# "&<b>lt;</b>" becomes one of them; the mark is not a character of XML, so it is nowhere else
 _MARK = b"\x01"
 _BLANK = {(slash + name).encode(): b" " if name in BLOCK else _MARK for name in _KNOWN for slash in ("", "/")} | {
     b"br": b" ",
@@ -123,7 +123,7 @@ def one_line(text: str) -> str:
 
 
 def text_of_reference(html: str) -> str:
-    """Return the same from the HTML itself, by way of a tree. Slow, obvious, and the judge of it."""
+    """Return the same from the HTML itself, by way of a tree. Slow and simple: the reference for it."""
     from bs4 import BeautifulSoup, MarkupResemblesLocatorWarning
     from bs4.element import NavigableString, RubyParenthesisString, RubyTextString, Tag
 

@@ -1,8 +1,8 @@
-"""A build's manifest: what a folder must hold to be what it says it is.
+"""A build's manifest: the files that a complete build must have.
 
-It covers itself too: `digest` is the sha256 of all else in it, and its bytes
-are the one way in which that is written. Builds made before it had one are
-checked by what of it can be counted again.
+It also covers itself: `digest` is the sha256 of everything else in it, in one
+canonical spelling. Builds from before it had a digest are checked by the counts
+that can be recomputed.
 """
 
 import hashlib
@@ -33,7 +33,7 @@ def write(folder: Path, record: dict[str, Any]) -> dict[str, Any]:
 def read(folder: Path) -> dict[str, Any]:
     """Return the manifest of a build.
 
-    Raises  UnavailableError if there is none, CorruptFileError if it is no JSON or lists no files,
+    Raises  UnavailableError if there is none, CorruptFileError if it is not JSON or lists no files,
             MismatchError if another version wrote it
     """
     path = folder / NAME
@@ -41,7 +41,7 @@ def read(folder: Path) -> dict[str, Any]:
         manifest = json_file(path)
     except FileNotFoundError:
         raise UnavailableError(
-            f"{folder} has no {NAME}, so it is no whole build. Run the `lotte build` that began it once more."
+            f"{folder} has no {NAME}, so it is not a complete build. Run the `lotte build` that began it once more."
         ) from None
     except (OSError, LotteError) as error:
         raise CorruptFileError(f"{path} cannot be read: {error}. Build again.") from None
@@ -50,7 +50,7 @@ def read(folder: Path) -> dict[str, Any]:
         raise MismatchError(f"{path} has format {shown(stated)}, this is {FORMAT!r}; build again, or use its version")
     files = manifest.get("files")
     if not isinstance(files, dict) or {*map(type, files.values())} - {str} or any(map(why_not, files)):
-        raise CorruptFileError(f"{path} lists no files of its folder with their sha256. Build again.")
+        raise CorruptFileError(f"{path} does not list the files of its folder with their sha256. Build again.")
     return manifest
 
 
@@ -108,7 +108,7 @@ def _own(folder: Path, manifest: dict[str, Any]) -> Iterator[str]:
             yield f"changed\t{NAME}\tit holds {shown(odd[0])}, which no build writes"
         elif DIGEST not in manifest:
             yield from _recounted(folder, manifest)
-    except (ValueError, RecursionError):  # NaN, or half a character
+    except (ValueError, RecursionError):  # NaN, or an unpaired surrogate
         yield f"changed\t{NAME}\tit holds what no build writes"
 
 

@@ -1,12 +1,12 @@
-"""What a `.7z` is packed by, looked up before any of it is unpacked: the methods of dumps, and no other.
+"""The compression method of a `.7z`, checked before anything is unpacked: only the methods of dumps are accepted.
 
-A method is code that reads whatever bytes there are, and not all of it stands
-that: PPMd's decoder ends the process on some. Stack Exchange packs by LZMA,
-LZMA2 and BZip2; what anybody else may pack a dump by is Deflate, or nothing.
+A decoder must survive arbitrary bytes, and not all do: PPMd's decoder ends the
+process on some. Stack Exchange uses LZMA, LZMA2 and BZip2; repacked dumps may
+also use Deflate, or no compression.
 
-An archive's header is mostly packed itself. By what, its first bytes say, and
-they are read here; what the files are packed by, py7zr reads from the header
-and `check` is asked again.
+An archive's header is usually compressed itself. Its first bytes name the
+method, and are read here; py7zr reads the methods of the files from the
+header, and calls `check` again.
 
 Source  7zFormat.txt and Methods.txt of the LZMA SDK
 """
@@ -34,12 +34,12 @@ def check(path: Path, methods: Iterable[bytes]) -> None:
     """Raise UnavailableError if a dump is packed by something else than dumps are."""
     for method in methods:
         if method == _AES:
-            raise CorruptFileError(f"{path}: is locked with a password; a dump is not. Fetch it again.")
+            raise CorruptFileError(f"{path}: is encrypted with a password; dumps are not. Fetch it again.")
         if method not in _READ:
             name = _OTHERS.get(method, f"method {method.hex()}")
             raise UnavailableError(
-                f"{path}: is packed by {name}, which is not unpacked here: dumps are packed by LZMA, LZMA2, BZip2, "
-                "Deflate, or not at all. Unpack it and give the folder, or pack it again."
+                f"{path}: is compressed with {name}, which is not supported: dumps use LZMA, LZMA2, BZip2, "
+                "Deflate, or no compression. Unpack it and pass the folder, or pack it again."
             )
 
 
@@ -52,7 +52,7 @@ def check_header(path: Path) -> None:
         start = file.read(_START)
         offset, size = int.from_bytes(start[12:20], "little"), int.from_bytes(start[20:28], "little")
         if start[:6] != _SIGNATURE or len(start) < _START or _START + offset + size > os.fstat(file.fileno()).st_size:
-            raise CorruptFileError(f"{path}: the archive is cut or damaged, or is no .7z. Fetch it again.")
+            raise CorruptFileError(f"{path}: the archive is truncated or damaged, or is no .7z. Fetch it again.")
         file.seek(_START + offset)
         header = BytesIO(file.read(min(size, 1 << 20)))
     if header.read(1) == bytes([_ENCODED]):

@@ -1,8 +1,8 @@
 """Posts of one community: rows of `Posts.xml` -> the questions and the answers that may become passages.
 
-Which post is left out, and under which name it is counted, is decided here. A
-row that lacks what every post has is bad (see xml_rows.py); a post that is whole
-but not wanted is counted by the reason.
+This module decides which posts are left out, and under which name they are
+counted. A row without a field that every post has is bad (see xml_rows.py); a
+valid post that is left out is counted by the reason.
 """
 
 import re
@@ -17,7 +17,7 @@ from lotte.builder.fresh import FreshPosts
 from lotte.builder.history import Past
 from lotte.builder.html import one_line, text_of_reference, text_of_value
 from lotte.builder.spec import BuildOptions
-from lotte.builder.xml_rows import XmlRow, XmlRows, decode, whole
+from lotte.builder.xml_rows import XmlRow, XmlRows, decode, encode, whole
 
 _ID, _TYPE, _PARENT, _ACCEPTED = b" Id=", b" PostTypeId=", b" ParentId=", b" AcceptedAnswerId="
 _SCORE, _VIEWS, _BODY, _TITLE = b" Score=", b" ViewCount=", b" Body=", b" Title="
@@ -77,7 +77,7 @@ def read(
     With `include_accepted`, answers of every score are given, because which ones are accepted is known later.
 
     counts  takes how many rows there were of each kind
-    pages   takes, for every answer whatever becomes of it, its id and its question's, one behind the other
+    pages   takes, for every answer whatever becomes of it, its id and its question's, one after the other
     past    what scores and texts were on the day of `as_of`
     fresh   says what is new enough, and takes its words
     """
@@ -147,12 +147,17 @@ class _Reader:
         if (owner := row.get(_OWNER)) in self._dropped:
             counts.owners[self._dropped[owner]] += 1
             return None
+        if past:
+            past.check(post_id, created, score)
         if (self._until and created[: len(self._until)] > self._until) or (past and past.is_later(created)):
             counts.later += 1
             return None
         if self._fresh and not self._fresh.takes(post_id, kind == b"1", created):
             return None
         if past:
+            if past.was_deleted(post_id):
+                counts.deleted_then += 1
+                return None
             score = past.score(post_id)
         owner_id = NOBODY if owner is None else whole(owner)
         owner_name = decode(row[_OWNER_NAME]) if _OWNER_NAME in row else ""
@@ -191,7 +196,7 @@ class _Reader:
         if changed is None:
             text, licence = self._text_of(body), self._licence(row.get(_LICENCE), created)
         else:  # the attribute is about the newest revision, so it says nothing of an older one
-            text, licence = text_of_reference(changed), licence_on(created)
+            text, licence = self._text_of(encode(changed)), licence_on(created)
         if self._form != "none":
             text = unicodedata.normalize(self._form, text)
         if self._quotes:

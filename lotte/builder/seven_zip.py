@@ -1,9 +1,9 @@
 """An archive of a dump, `.7z`: its tables as streams of bytes, in the order in which it holds them.
 
-Nothing is unpacked to disk and nothing is held: a table is a few blocks in
-flight. An archive is read once, front to back, by a thread of its own (its
-decompression runs outside of Python's lock); one packed by bzip2, as Stack
-Exchange's are, is decompressed by several threads (`bzip2.py`).
+Nothing is unpacked to disk or held in memory: a table is a few blocks in
+flight. An archive is read once, front to back, by its own thread (decompression
+releases the interpreter lock); a bzip2 archive, as Stack Exchange publishes
+them, is decompressed by several threads (`bzip2.py`).
 """
 
 import queue
@@ -25,13 +25,13 @@ _THREADS = 4  # that decompress, at most: more than a reader keeps up with
 _BZIP2 = b"\x04\x02\x02"  # the method's number in a .7z
 _PACKED = 1 << 20  # bytes read of an archive at once
 
-Advance = Callable[[int], None]  # told how many bytes of the dump on disk have been used up
+Advance = Callable[[int], None]  # called with the bytes of the dump on disk that were read
 
 
 def listed(path: Path) -> dict[str, int]:
     """Return the tables of an archive, and how many bytes each is, unpacked.
 
-    Raises  CorruptFileError if it cannot be read, or holds a path that climbs out of it or a table twice
+    Raises  CorruptFileError if it cannot be read, or holds a path that leads out of it or a table twice
     """
     import py7zr
 
@@ -40,7 +40,7 @@ def listed(path: Path) -> dict[str, int]:
         if streams := archive.header.main_streams:
             method.check(path, (coder["method"] for folder in streams.unpackinfo.folders for coder in folder.coders))
         if archive.needs_password():
-            raise CorruptFileError(f"{path}: is locked with a password; a dump is not. Fetch it again.")
+            raise CorruptFileError(f"{path}: is encrypted with a password; dumps are not. Fetch it again.")
         members = archive.list()
     return within(path, ((member.filename, member.uncompressed) for member in members if not member.is_directory))
 
@@ -71,7 +71,7 @@ class SevenZip:
                     yield self._head[0], blocks
                     for _ in blocks:  # what the reader left of it
                         pass
-                advance(self.path.stat().st_size - self._position)  # the tables behind the last one wanted
+                advance(self.path.stat().st_size - self._position)  # the tables after the last one wanted
             finally:
                 self.stopped.set()
                 while thread.is_alive():
@@ -199,7 +199,7 @@ class _Bzip2:
                     left, total = left - len(block), zlib.crc32(block, total)
                     put((name, block))
                 if member.crc32 is not None and total != member.crc32:
-                    raise ValueError(f"{name} has another check sum than the archive says")
+                    raise ValueError(f"{name} does not have the checksum that the archive states")
                 if member.filename == last:
                     return True
         return False

@@ -1,4 +1,4 @@
-"""What to build: topics, splits, communities in collection order, and every choice that was open.
+"""What to build: topics, splits, communities in collection order, and every choice that the paper leaves open.
 
 The defaults are LoTTE's own, as far as the paper and the released files tell;
 `docs/build.md` gives the evidence for each. A spec file changes single ones.
@@ -38,7 +38,7 @@ _TOPIC = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*").fullmatch
 
 @dataclass(frozen=True, kw_only=True)
 class BuildOptions:
-    """The choices of spec B.4; the number of the decision stands behind each."""
+    """The choices of spec B.4; the number of the decision stands after each."""
 
     # which posts
     until: str = ""  # 1: leave out posts created after this day, "" for none
@@ -130,7 +130,7 @@ class Spec:
         }
         kept = {topic: chosen for topic, chosen in kept.items() if chosen}
         if not kept:
-            raise MismatchError(f"spec {self.name}: nothing is left of it with these topics and splits")
+            raise MismatchError(f"spec {self.name}: no community is left with these topics and splits")
         return Spec(self.name, kept, self.options, self.aliases)
 
     def record(self) -> dict[str, Any]:
@@ -216,13 +216,13 @@ def _topics(table: dict[str, Any], path: Path) -> dict[str, dict[str, tuple[str,
             for site in sites:
                 if not _HOST(site):
                     raise MismatchError(
-                        f"{path}: {topic}.{split}: {shown(site)} is not a host; write it whole, "
+                        f"{path}: {topic}.{split}: {shown(site)} is not a host; write the full name, "
                         "'coffee.stackexchange.com'"
                     )
                 if (split, site) in seen:
                     raise MismatchError(
-                        f"{path}: {site} stands in {seen[split, site]} and in {topic}.{split}; in one split a "
-                        "community has one place, or its passages would be there twice"
+                        f"{path}: {site} is in {seen[split, site]} and in {topic}.{split}; within a split, a "
+                        "community can be in one topic only, or its passages would occur twice"
                     )
                 seen[split, site] = f"{topic}.{split}"
             topics[topic][split] = tuple(sites)
@@ -245,7 +245,7 @@ def _typed(key: str, value: Any, kind: Any, path: object) -> Any:
     if get_origin(kind) is Literal:
         if value not in get_args(kind):
             known = ", ".join(map(repr, get_args(kind)))
-            raise MismatchError(f"{path}: option {key} is one of {known}, not {shown(value)}")
+            raise MismatchError(f"{path}: option {key} must be one of {known}, not {shown(value)}")
         return value
     if get_origin(kind) is tuple:
         inner = get_args(kind)[0]

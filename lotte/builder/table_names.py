@@ -35,14 +35,14 @@ def within(path: Path, members: Iterable[tuple[str, int]]) -> dict[str, int]:
 
     members  names of files in it, and their sizes
 
-    Raises  CorruptFileError for a path that climbs out of it, or a table that is there twice
+    Raises  CorruptFileError for a path that leads out of it, or a table that occurs twice
     """
     tables: dict[str, int] = {}
     for member, size in members:
         name = PurePosixPath(member.replace("\\", "/"))
         if name.is_absolute() or ".." in name.parts or ":" in name.parts[0]:
             raise CorruptFileError(
-                f"{path}: holds {member!r}, a path that climbs out of the archive. No dump does; it is refused."
+                f"{path}: holds {member!r}, a path that leads out of the archive. No dump does; it is refused."
             )
         if not (table := table_of(member)).lower().endswith(".xml"):
             continue
@@ -60,9 +60,9 @@ def reading(path: Path) -> Iterator[None]:
     except (CorruptFileError, UnavailableError, Stopped):
         raise
     except MemoryError as error:
-        raise CorruptFileError(f"{path}: asks for more memory than there is here, or is damaged") from error
+        raise CorruptFileError(f"{path}: needs more memory than this machine has, or is damaged") from error
     except Exception as error:
         what = str(error) or type(error).__name__
         raise CorruptFileError(
-            f"{path}: the archive is cut or damaged ({type(error).__name__}: {what[:120]}). Fetch it again."
+            f"{path}: the archive is truncated or damaged ({type(error).__name__}: {what[:120]}). Fetch it again."
         ) from error

@@ -1,7 +1,7 @@
 """Communities -> the files of a topic, and topics -> the pool, with pids and qids that run through.
 
-A topic is its communities one behind the other, the pool its topics one behind
-the other; so both are the same thing, a TopicSplit, and are written by the same
+A topic is its communities one after the other, the pool its topics one after
+the other; so both are a TopicSplit, and are written by the same
 function, some files by one process and some by another. Texts go from Arrow's
 memory to the file as they are: Arrow joins lines, a batch at a time.
 """
@@ -136,7 +136,7 @@ class FileSet:
         return sum((block.path / FILES[self.files]).stat().st_size for block in self.split.blocks)
 
     def receipt(self, workplace: Path) -> Path:
-        """Return where it is told that all of it was written."""
+        """Return the path of the file that says that all of it was written."""
         return workplace / "parts" / f"{self.split.topic}-{self.split.split}.{self.files}.json"
 
 

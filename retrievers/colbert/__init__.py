@@ -1,7 +1,7 @@
 """The late-interaction engine: token vectors, compressed and searched by MaxSim.
 
-From the ground floor up: `kernels` (arithmetic), `model` (text to vectors), `index` (a folder on disk), `search`, and
-`retriever` on top. What stands here is the Python API; it is imported when it is asked for, as it needs numba.
+From the lowest layer up: `kernels` (arithmetic), `model` (text to vectors), `index` (a folder on disk), `search`, and
+`retriever` on top. This module is the Python API; it is imported on first use, because it needs numba.
 """
 
 from importlib import import_module

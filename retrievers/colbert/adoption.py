@@ -1,7 +1,7 @@
-"""An index of another program becomes ours: its arrays, the ids of its documents, and where their texts are.
+"""Import of another program's index: its arrays, the ids of its documents, and the location of their texts.
 
-The ids are those of a map that stands beside it; else those of the collection
-that it was made of, in the same order; else the places of the documents.
+The ids come from a map beside the index; else from the collection that was
+indexed, in the same order; else they are the positions of the documents.
 """
 
 from collections.abc import Callable, Sequence

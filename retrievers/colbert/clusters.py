@@ -1,8 +1,8 @@
 """What the clusters of an index hold: how many tokens share one, over how many a token is spread, and which they are.
 
 An index knows the centroid of each token and not which token it is, so its documents are read and tokenised again.
-Beside it stand random vectors: the same tokens dealt out to clusters of the same sizes, so that a cluster says nothing
-about a token. What is counted goes through files of a few million tokens each, by cluster, so memory does not grow with
+The baseline is random: the same tokens assigned at random to clusters of the same sizes, so that a cluster says nothing
+about a token. The counts go through files of a few million tokens each, by cluster, so memory does not grow with
 the collection.
 
 Source  Santhanam et al. 2022, arXiv:2112.01488, appendix A: Figure 2, Table 6

@@ -1,14 +1,14 @@
 """FAISS's IVFPQ over the token vectors of a collection: the first stage of ColBERT v1's search end to end.
 
-A token is in the partition whose centre is nearest, and is kept there as s bytes, one for each of the s parts into
-which what is left of it is cut. A query token looks into its `nprobe` nearest partitions and takes the `depth` tokens
-that are nearest there; the documents of all that all query tokens took are the candidates. FAISS measures L2, whatever
-the second stage does: over vectors of length 1 the order by L2 is the order by cosine.
+A token is assigned to its nearest partition; its residual is cut into s sub-vectors, stored as one byte each. A query
+token probes its `nprobe` nearest partitions and retrieves the `depth` nearest tokens there; the candidates are the
+documents of all tokens retrieved by all query tokens. FAISS uses L2, whatever the second stage uses: over vectors of
+length 1 the order by L2 is the order by cosine.
 
-The files are plain arrays: FAISS's own file is not read, because FAISS believes whatever stands in it. The same vectors
-make the same files on one machine: one thread trains, so how many there are has no part in it. A collection with fewer
+The files are plain arrays: FAISS's own file is not read, because FAISS reads it without checks. The same vectors
+give the same files on one machine: one thread trains, so the number of threads does not matter. A collection with fewer
 vectors than 39 for each partition, or than 256 in all, which FAISS cannot train, gets fewer partitions or shorter
-codes, and that is said.
+codes, which is reported.
 
 Legend  N tokens  H numbers in a vector  P partitions  s parts of a vector  B bytes of a code
 Source  Khattab & Zaharia 2020, arXiv:2004.12832, section 3.6; FAISS 1.15, faiss/IndexIVFPQ.h
@@ -48,7 +48,7 @@ class Shape:
 
     @classmethod
     def fitting(cls, vectors: int, partitions: int, parts: int) -> "Shape":
-        """Return what so many vectors can train of what is asked for."""
+        """Return the requested shape, reduced to what so many vectors can train."""
         bits = min(BITS, max(1, vectors.bit_length() - 1))
         return cls(max(1, min(partitions, vectors // LEAST)), parts, bits)
 
@@ -108,7 +108,7 @@ class TokenIndex:
         ids, ends = mapped(folder / IDS, np.int64, tokens), mapped(folder / ENDS, np.int64, shape.partitions + 1)
         spans(folder / ENDS, ends, tokens)
         if (np.diff(ends) < 0).any() or not 0 <= ids.min(initial=0) <= ids.max(initial=0) < max(tokens, 1):
-            raise CorruptFileError(f"{folder}: a partition has tokens that are none; {AGAIN}")
+            raise CorruptFileError(f"{folder}: a partition lists tokens that do not exist; {AGAIN}")
         self._index = _empty(dim, shape)  # of sizes that the files have
         self._index.quantizer.add(np.array(centres))
         faiss.copy_array_to_vector(np.array(codebook).reshape(-1), self._index.pq.centroids)

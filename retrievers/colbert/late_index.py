@@ -1,6 +1,6 @@
-"""An index of late interaction as it is asked: questions in, hits out, and which words answered which.
+"""A late-interaction index as its users see it: queries in, hits out, and which words matched which.
 
-A question is encoded by the recipe's model, and searched as the recipe says.
+A query is encoded by the retriever's model, and searched with the retriever's settings.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     from retrievers.colbert.model.encoder import Encoder
     from retrievers.colbert.search.gpu import GpuIndex
 
-QUERIES_AT_ONCE = 256  # encoded and asked together
+QUERIES_AT_ONCE = 256  # queries encoded and searched together
 DOCUMENTS_AT_ONCE = 4096  # read again together
-RECALL_SAMPLE = 20  # queries that are asked again with an exact search, to say what the pruning costs
+RECALL_SAMPLE = 20  # queries that are searched again exactly, to measure the recall of the pruning
 RECALL_LEAST = 5  # of them, where a search looks at many tokens
 RECALL_TOKENS = 200_000_000  # that they may look at together, before they are fewer
 

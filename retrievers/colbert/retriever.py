@@ -1,7 +1,7 @@
-"""A recipe of late interaction as the rest of the house knows one: a corpus makes an index, an index answers queries.
+"""Late interaction as a retriever: it builds an index of a corpus, and the index answers queries.
 
-What is settled here: which options make an index and which only ask it, how
-many threads work, and what a result says of both.
+The decisions here: which options belong to an index and which only to a search,
+how many threads work, and what a record states of both.
 """
 
 import shutil
@@ -11,18 +11,19 @@ from functools import cache, partial
 from math import inf
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from lotte import Corpus
+from lotte import Corpus, executor, sent_corpus
 from lotte.collection import OwnIds, RowIds
 from lotte.dataset import corpus_sha256
 from lotte.errors import MismatchError, UnavailableError, shown
 from lotte.processors import num_processors
 from lotte.progress import clock
 from lotte.terminal import say
-from retrievers import index_folder
+from retrievers import blocks, index_folder, index_meta, sharded
+from retrievers.colbert import sharding
 from retrievers.colbert.adoption import Adoption
 from retrievers.colbert.index import build, foreign, foreign_ids, update
 from retrievers.colbert.index import folder as folders
@@ -75,23 +76,24 @@ class LateInteraction:
     device: str = field(default="auto", metadata=SEARCH_TIME)
     precision: str = field(default="auto", metadata=SEARCH_TIME)
     threads: int = field(default=0, metadata=SEARCH_TIME)  # 0: all there are
+    replicas: int = field(default=0, metadata=KEPT)  # processes that hold each shard of an index; 0: this one holds all
     vectors: str = field(default="", metadata=KEPT)  # a folder that keeps documents' vectors for the next index
     name: str = field(default="", kw_only=True, metadata=NAME)  # "": that of the class
 
     def __post_init__(self) -> None:
         if self.search not in ALGORITHMS:
-            raise ValueError(f"search is one of {', '.join(ALGORITHMS)}, not {shown(self.search)}")
+            raise ValueError(f"search must be one of {', '.join(ALGORITHMS)}, not {shown(self.search)}")
         if self.assignment not in ASSIGNMENTS:
-            raise ValueError(f"assignment is one of {', '.join(ASSIGNMENTS)}, not {shown(self.assignment)}")
+            raise ValueError(f"assignment must be one of {', '.join(ASSIGNMENTS)}, not {shown(self.assignment)}")
         if self.bits not in BITS:
-            raise ValueError(f"bits are 1, 2 or 4, not {self.bits}")
-        for name in ("query_maxlen", "doc_maxlen", "centroids", *STAGE_SIZES, "threads", "seed"):
+            raise ValueError(f"bits must be 1, 2 or 4, not {self.bits}")
+        for name in ("query_maxlen", "doc_maxlen", "centroids", *STAGE_SIZES, "threads", "seed", "replicas"):
             if getattr(self, name) < 0:
-                raise ValueError(f"{name} is 0 or more, not {getattr(self, name)}")
+                raise ValueError(f"{name} must be 0 or more, not {getattr(self, name)}")
         if not (self.pool == 0 or 1 <= self.pool < inf):
-            raise ValueError(f"pool is 1 or more, or 0 for what the checkpoint says, not {self.pool}")
+            raise ValueError(f"pool must be 1 or more, or 0 for the checkpoint's, not {self.pool}")
         if self.iterations < 1:
-            raise ValueError(f"iterations are 1 or more, not {self.iterations}")
+            raise ValueError(f"iterations must be 1 or more, not {self.iterations}")
 
     @property
     def encoder(self) -> "Encoder":
@@ -108,7 +110,7 @@ class LateInteraction:
 
     @property
     def num_threads(self) -> int:
-        """How many threads build and search: as many as there are processors, if no number was asked for."""
+        """How many threads build and search: as many as there are processors, if no number was given."""
         return self.threads or num_processors()
 
     @property
@@ -161,20 +163,38 @@ class LateInteraction:
         encoder = self._ready()
         packed_width(encoder.dim, self.bits)
         if len(corpus) > FEW:
-            _announce(self, corpus, path)
+            _announce(self.measure(corpus), len(corpus), path)
         with index_folder.resume_index(path, self, corpus) as (folder, meta):
             if not meta:  # else all was done when a build was stopped, but for moving the folder
                 origin = getattr(corpus, "path", None)
                 made = build.build(
                     folder,
-                    self._source(corpus),
+                    self._source(corpus, folder),
                     self.codec_config,
                     threads=self.num_threads,
                     say=say,
                     gpu=self.gpu,
                     paths=[str(origin.resolve())] if origin else [],
                 )
+                blocks.done(folder)
                 meta |= {"counts": made.counts.json(), "segments": [made.segment.json()], "model": self.model}
+        return self.open(path)
+
+    def index_sharded(self, corpus: Corpus, path: Path, shards: int) -> LateIndex:
+        """Leave an index in parts: see `sharding`."""
+        sharded.bounds(len(corpus), shards)
+        packed_width(self._ready().dim, self.bits)
+        if len(corpus) > FEW:
+            _announce(self.measure(corpus), len(corpus), path)
+        with index_folder.resume_index(path, self, corpus, shards) as (folder, meta):
+            if not meta:
+                said = {"recipe": index_folder.recipe_of(self), "model": self.model}
+                made = sharding.write(
+                    folder, self._source(corpus, folder), self.codec_config, corpus.doc_ids, shards, said,
+                    threads=self.num_threads, say=say, gpu=self.gpu,
+                )  # fmt: skip
+                blocks.done(folder)
+                meta |= {"counts": made, "model": self.model}
         return self.open(path)
 
     def open(self, path: Path) -> LateIndex:
@@ -182,11 +202,14 @@ class LateInteraction:
 
     def open_described(self, folder: index_folder.IndexFolder) -> LateIndex:
         whole = index_folder.open_checked(folder, self)
+        if sharded.count(whole.meta):
+            return sharding.open_parts(self, whole, self.replicas)
         meta = IndexMeta.parse(whole.meta, whole.path / META)
         return LateIndex(self, meta, whole.doc_ids, folders.open_arrays(whole.path, meta))
 
     def change(self, path: Path, *, delete: Sequence[str], add: Corpus | None) -> None:
         """Take documents out of an index and put others in: see `update.change`."""
+        sharded.require_whole(path)
         addition = None if add is None else Addition(add, partial(self._encoding, add), self.num_threads, self.gpu)
         update.change(path, self, delete=delete, add=addition)
 
@@ -211,7 +234,25 @@ class LateInteraction:
 
     def damaged(self, path: Path) -> Iterator[str]:
         """Read all of an index; yield a line for everything that is not as it was written."""
-        yield from folders.verify(path)
+        meta = index_meta.read(path)
+        if sharded.count(meta):
+            yield from sharded.differences(path, meta)
+        else:
+            yield from folders.verify(path)
+
+    def measure(self, corpus: Corpus) -> "Measured":
+        """Return how much disk, memory and time an index takes, by encoding a few documents."""
+        some = range(0, len(corpus), max(1, len(corpus) // 64))
+        texts = [corpus[row].text for row in some]
+        start = perf_counter()
+        self.encoder.docs(texts[:4])  # the first batch pays for what is set up once
+        loaded = perf_counter()
+        lengths = np.diff(pooled(self.encoder.docs(texts), self.pooling).starts) if texts else np.zeros(1)
+        total = (perf_counter() - loaded) / max(1, len(texts)) * len(corpus)
+        plan = build.plan(len(corpus), float(lengths.mean()), self.encoder.dim, self.codec_config)
+        if not self.gpu:  # there, next to nothing
+            total += plan.products / build.assignment_rate(self.encoder.dim) / self.num_threads
+        return Measured(plan, float(lengths.mean()), loaded - start, total)
 
     def _ready(self) -> "Encoder":
         """Return the encoder. Raises UnavailableError before minutes of encoding if a GPU cannot be used."""
@@ -219,11 +260,18 @@ class LateInteraction:
             gpu.device()
         return self.encoder
 
-    def _source(self, corpus: Corpus) -> build.VectorSource:
-        """Return what encodes a collection, or has its vectors where they are kept."""
+    def _source(self, corpus: Corpus, folder: Path) -> build.VectorSource:
+        """Return what encodes a collection, or has its vectors where they are kept.
+
+        folder  where a corpus is written that other processes could not open
+        """
         encoder = self.encoder
         if not self.vectors:
-            return build.Encoding(encoder, corpus, self.pooling)
+            sent = None
+            if executor.current().several:
+                alike = replace(self, precision=encoder.precision)  # whatever "auto" would be elsewhere
+                sent = partial(_elsewhere, alike, sent_corpus.sent(corpus, blocks.folder_for(folder)))
+            return build.Encoding(encoder, corpus, self.pooling, sent)
         of = {"corpus": corpus_sha256(corpus), **encoder.facts_of_docs()}
         plain = build.Encoding(encoder, corpus, Pooling())
         return KeptVectors(Path(self.vectors), plain, of, encoder.numbers, self.pooling)
@@ -252,8 +300,8 @@ def build_index(
     threads     0: all there are
     gpu         what torch calls a GPU that looks for the nearest centroids; None: the threads do
 
-    Raises  ValueError if the ids are not as many as the documents; CorruptFileError for an id that is no word
-            MismatchError if something stands at `path` that is no index, or an id is there twice
+    Raises  ValueError if the ids are not as many as the documents; CorruptFileError for an id that is not a word
+            MismatchError if something stands at `path` that is not an index, or an id occurs twice
     """
     config = config or CodecConfig()
     if doc_ids is not None and len(doc_ids) != len(source):
@@ -268,6 +316,11 @@ def build_index(
 
     _place(Path(path), made, lambda counts: index_folder.recipe_of(recipe) | {"retriever": SYSTEM})
     return folders.open_index(path)
+
+
+def _elsewhere(recipe: LateInteraction, corpus: sent_corpus.SentCorpus) -> build.Encoding:
+    """Return what encodes a collection, in a worker."""
+    return build.Encoding(recipe._ready(), corpus.opened(), recipe.pooling)
 
 
 def _place(
@@ -333,29 +386,26 @@ def _encoder(
     return made
 
 
-def _announce(recipe: LateInteraction, corpus: Corpus, path: Path) -> None:
-    """Say how much disk, memory and time an index will take, by encoding a few documents.
+class Measured(NamedTuple):
+    """What an index will take, as a sample of its documents was encoded here and now."""
 
-    Raises  UnavailableError if the disk has not that much left
-    """
-    some = range(0, len(corpus), max(1, len(corpus) // 64))
-    texts = [corpus[row].text for row in some]
-    recipe.encoder.docs(texts[:4])  # the first batch pays for what is set up once
-    start = perf_counter()
-    lengths = np.diff(pooled(recipe.encoder.docs(texts), recipe.pooling).starts) if texts else np.zeros(1)
-    seconds = (perf_counter() - start) / max(1, len(texts))
-    plan = build.plan(len(corpus), float(lengths.mean()), recipe.encoder.dim, recipe.codec_config)
-    total = seconds * len(corpus)  # and next to nothing for what a GPU multiplies
-    if not recipe.gpu:
-        total += plan.products / build.assignment_rate(recipe.encoder.dim) / recipe.num_threads
+    plan: build.Plan
+    tokens: float  # of a document
+    loading: float  # seconds
+    seconds: float  # of encoding and compressing
+
+
+def _announce(measured: Measured, documents: int, path: Path) -> None:
+    """Say how much disk, memory and time an index will take. Raises UnavailableError if the disk has not that much."""
+    plan = measured.plan
     say(
-        f"{len(corpus):,} documents of about {lengths.mean():.0f} tokens, {plan.centroids:,} centroids: about "
+        f"{documents:,} documents of about {measured.tokens:.0f} tokens, {plan.centroids:,} centroids: about "
         f"{plan.disk / 1e6:,.0f} MB on disk ({plan.scratch / 1e6:,.0f} MB more while it is built), "
-        f"{plan.memory / 1e6:,.0f} MB of memory beside the model, {clock(total)}"
+        f"{plan.memory / 1e6:,.0f} MB of memory beside the model, {clock(measured.seconds)}"
     )
     parent = next(folder for folder in (path.resolve().parent, *path.resolve().parents) if folder.exists())
     if (free := shutil.disk_usage(parent).free) < plan.disk + plan.scratch:
         raise UnavailableError(
-            f"{parent} has {free / 1e6:,.0f} MB left, and the index takes {(plan.disk + plan.scratch) / 1e6:,.0f} MB "
+            f"{parent} has {free / 1e6:,.0f} MB free, but the index needs {(plan.disk + plan.scratch) / 1e6:,.0f} MB "
             "while it is built; make room, or choose another folder"
         )

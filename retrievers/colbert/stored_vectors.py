@@ -1,9 +1,9 @@
 """Every token's vector on disk, in 16 or 32 bits, and MaxSim of a query with some documents in full: ColBERT v1's.
 
 ColBERT v1 has no mask in its scores: a document is padded with vectors of zeros, punctuation that is left out is one as
-well, and both take part in the maximum. So a query token is worth 0 (cosine) or -1 (L2) at least, if the document has
-such a vector: if it is shorter than `doc_maxlen`, or has a token that is left out. There a batch was padded to its
-longest document; here what stands beside a document has no part in its score.
+well, and both take part in the maximum. So a query token scores at least 0 (cosine) or -1 (L2) if the document has
+such a vector: if it is shorter than `doc_maxlen`, or has a token that is left out. The original pads a batch to its
+longest document; here the other documents of a batch do not affect a score.
 
 Products are one chain of fused steps each, so equal documents have equal scores, on every processor.
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from retrievers.colbert.model.encoder import Encoder
 
 VECTORS, STARTS, ZEROS, JOURNAL = "vectors.npy", "starts.npy", "zeros.npy", "stored.jsonl"
-CHUNK = 4096  # documents that are encoded at once; a build that is stopped goes on behind its last whole chunk
+CHUNK = 4096  # documents that are encoded at once; a build that is stopped resumes after its last whole chunk
 AT_ONCE = 1 << 14  # tokens that are scored at once: with 128 numbers each, 8 MB
 SIMILARITIES = ("l2", "cosine")
 KINDS = {2: np.dtype(np.float16), 4: np.dtype(np.float32)}  # bytes of a number
@@ -58,8 +58,8 @@ class StoredVectors:
         return cls(vectors, starts, mapped(folder / ZEROS, np.bool_, documents))
 
     def scores(self, query_QH: Floats, rows: Integers, similarity: str) -> Floats:
-        """Return (C,), the score of a query with each of some documents. Raises ValueError if one is no number."""
-        query_QH = query_QH[query_QH.any(axis=1)]  # what stands behind a query that is shorter than others
+        """Return (C,), the score of a query with each of some documents. Raises ValueError if one is not a number."""
+        query_QH = query_QH[query_QH.any(axis=1)]  # what stands after a query that is shorter than others
         weights, squares_Q = FloatWeights(query_QH, None), np.square(query_QH).sum(axis=1)
         parts = []
         for some in self._parts(rows):

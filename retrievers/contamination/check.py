@@ -1,9 +1,9 @@
-"""How much of a dataset a model has seen in training: questions and relevant passages held against a fingerprint.
+"""How much of a dataset a model has seen in training: queries and relevant passages compared with a fingerprint.
 
 A question is found if its words are those of a training question, or if 8 of
 them in a row are; a relevant passage by runs of 13. A paraphrase is not found.
-What the start of a training has seen cannot be held against anything: it is
-said, and the level is then never "none".
+The data of the start checkpoint cannot be compared with anything: this is
+stated, and the level is then never "none".
 """
 
 from dataclasses import asdict, dataclass
@@ -125,7 +125,7 @@ class Seen:
     def read(cls, folder: Path) -> "Seen | None":
         """Return what {"data": [{"name": ...}], "start": {"id": ..., "seen": [...]}} says; None if it says nothing.
 
-        Raises  CorruptFileError if the file is no JSON object, or a list in it is of something else
+        Raises  CorruptFileError if the file is not a JSON object, or a list in it is of something else
         """
         path = folder / TRAINING
         if not path.is_file():

@@ -129,7 +129,7 @@ class Fingerprint:
             zipfile.BadZipFile,
             zlib.error,
         ) as error:
-            why = f"is no fingerprint of training data ({reason(error)}); fetch it again"
+            why = f"is not a fingerprint of training data ({reason(error)}); fetch it again"
             raise CorruptFileError(f"{path} {why}") from None
         return cls(**counts, **sets)
 

@@ -1,1 +1,1 @@
-"""One vector for each passage: how texts become vectors, how these are kept, and how the nearest are found."""
+"""One vector for each passage: how texts become vectors, how these are stored, and how the nearest are found."""

@@ -1,4 +1,4 @@
-"""Texts to vectors, one a text, by any bi-encoder that sentence-transformers or transformers has."""
+"""Texts to vectors, one per text, with any bi-encoder that sentence-transformers or transformers has."""
 
 from collections.abc import Sequence
 from functools import cache
@@ -90,7 +90,7 @@ def network(checkpoint: str, revision: str, trust: bool, pooling: str, precision
         place = next(place for place, module in enumerate(model) if type(module).__name__ == "Pooling")
         model[place] = type(model[place])(model[0].get_embedding_dimension(), pooling_mode=pooling)
     elif not source.kinds:
-        say(f"{source.name} does not say what becomes one vector: it is the mean of all tokens; -o pooling says it")
+        say(f"{source.name} specifies no pooling: using the mean of all tokens; set another with -o pooling=")
     longest = source.longest(model)
     dim = _encoded(model, source, ["a"], "", longest, 1, False).shape[1]
     return Network(source, model, dim, longest)
@@ -126,9 +126,9 @@ def require_encoder(source: ModelFolder, pooling: str) -> None:
 def said_similarity(source: ModelFolder) -> str:
     """Return the similarity that a model was made for: what it says, or what is usual for its kind.
 
-    Raises  MismatchError for one that is no product
+    Raises  MismatchError for one that is not a product
     """
     said = source.settings.get("similarity_fn_name") or ("cosine" if source.kinds else "dot")
     if said not in SIMILARITIES:
-        raise MismatchError(f"{source.name} is made for similarity {shown(said)}; say -o similarity=dot, or cosine")
+        raise MismatchError(f"{source.name} uses similarity {shown(said)}; set -o similarity=dot or cosine")
     return str(said)

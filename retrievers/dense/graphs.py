@@ -1,4 +1,4 @@
-"""FAISS's indexes that look at a part of the vectors: HNSW and IVF. What they find is scored exactly again."""
+"""FAISS's approximate indexes: HNSW and IVF. Their results are scored again exactly."""
 
 from collections.abc import Iterator
 from math import sqrt
@@ -52,7 +52,7 @@ def num_lists(count: int, lists: int) -> int:
 
 
 class Graph:
-    """An index of FAISS that is asked for rows that are near."""
+    """A FAISS index that is searched for near rows."""
 
     def __init__(self, kind: str, folder: Path, shape: tuple[int, ...], *, ef: int, probe: int, threads: int) -> None:
         faiss, path = extras.package("faiss", f"search={kind}"), folder / f"{kind}.faiss"
@@ -61,7 +61,7 @@ class Graph:
         try:
             self._index = faiss.read_index(str(path))
         except RuntimeError as error:
-            raise CorruptFileError(f"{path} is no index that FAISS can read ({reason(error)}); {AGAIN}") from None
+            raise CorruptFileError(f"{path} is not an index that FAISS can read ({reason(error)}); {AGAIN}") from None
         if (self._index.ntotal, self._index.d) != shape:
             raise CorruptFileError(f"{path} has {self._index.ntotal:,} vectors of {self._index.d} numbers; {AGAIN}")
         self._kind, self._ef, self._threads, self._faiss = kind, ef, threads, faiss

@@ -1,10 +1,10 @@
-"""What a model for one vector a text, or for weights of words, is found to be before a weight of it is read.
+"""The kind of a dense or sparse model, determined before its weights are read.
 
 A model of sentence-transformers says in `modules.json` what it is made of; a folder of transformers says in
-`config.json` which head it was trained with. What is another kind of model is told here, in one line, before hours of
-work: loaded as something that it is not, it would get random weights without a word.
+`config.json` which head it was trained with. Another kind of model is refused here, in one line, before hours of
+work: loaded as the wrong kind, it would silently get random weights.
 
-Nothing of a model is executed: its modules are the library's own, and weights are safetensors unless `trust` is said.
+Nothing of a model is executed: its modules are the library's own, and weights are safetensors unless `trust` is set.
 """
 
 import json
@@ -70,7 +70,7 @@ class ModelFolder:
         kinds = [kind for kind, _ in config.modules(self.folder)]
         for entry in config.read_json(path, kind=list):
             if not str(entry["type"]).startswith(OURS) and str(entry["type"]).partition(".")[0] != "pylate":
-                raise MismatchError(f"{path} lists {shown(entry['type'])}, code that is not run")
+                raise MismatchError(f"{path} lists {shown(entry['type'])}, custom code, which is not run")
         return kinds
 
     @property
@@ -89,19 +89,20 @@ class ModelFolder:
         """Raise MismatchError for a model that is made of other modules, with the system that takes it."""
         kinds = self.kinds
         if "MultiVectorMask" in kinds or (self.folder / config.METADATA).exists() or "ColBERT" in kinds:
-            raise MismatchError(f"{self.name} is a late-interaction model, and {what} is wanted; colbertv2 takes it")
+            raise MismatchError(f"{self.name} is a late-interaction model, but {what} is needed; use it with colbertv2")
         if other := [kind for kind in kinds if kind not in allowed]:
             taker = {"SpladePooling": "; splade takes it", "Pooling": "; dense takes it"}.get(other[0], "")
             raise MismatchError(f"{self.name} has a module {named(other[0])}, and {what} has none{taker}")
         for word, taker in _HEADS.items():
             if not kinds and word in self.head:
                 takes = f"; {taker} takes one" if taker else ""
-                raise MismatchError(f"{self.name} ends in {self.head}, and {what} is wanted{takes}")
+                raise MismatchError(f"{self.name} ends in {self.head}, but {what} is needed{takes}")
 
     def require_length(self, maxlen: int) -> None:
         """Raise MismatchError if the model has not so many positions."""
         if "max_position_embeddings" in self.found.described and maxlen > self.found.positions:
-            raise MismatchError(f"{self.name} has {self.found.positions} positions, and {maxlen} tokens are asked for")
+            positions = self.found.positions
+            raise MismatchError(f"{self.name} has {positions} positions, but a text may have {maxlen} tokens")
 
     def longest(self, model: Any) -> int:
         """Return how many tokens of a text a model of sentence-transformers reads."""
@@ -130,7 +131,7 @@ class ModelFolder:
         """
         library = extras.package("sentence_transformers", self.name)
         torch, device = extras.package("torch", self.name), device_of(device)
-        _ = self.found.weights  # none, or a pickle, is told by name
+        _ = self.found.weights  # missing weights or a pickle are reported by name
         kinds = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
         arguments = {"dtype": kinds[precision], **({} if self.trust else {"use_safetensors": True})}
         with _quiet(), self._readable() as folder, reported(f"{self.folder}: sentence-transformers cannot read it"):
@@ -151,7 +152,7 @@ class ModelFolder:
             yield self.folder
             return
         if self.found.described.get("projection_dim"):
-            raise MismatchError(f"{self.folder / 'config.json'}: projection_dim is not 0, which we do not do")
+            raise MismatchError(f"{self.folder / 'config.json'}: projection_dim is not 0, which is not supported")
         from safetensors.numpy import save_file
 
         state, prefix = self.found.tensors(), "bert_model."
@@ -181,7 +182,7 @@ class ModelFolder:
         for name, value in state.items():
             is_spare = "position_ids" in name or "pooler." in name if with_head else checkpoint.is_spare(name)
             if not is_stored(name) and value.data_ptr() not in shared and not is_spare:
-                raise CorruptFileError(f"{self.name} lacks the tensor {name!r}, which config.json asks for")
+                raise CorruptFileError(f"{self.name} lacks the tensor {name!r}, which config.json requires")
 
 
 def device_of(device: str) -> str:
@@ -190,12 +191,12 @@ def device_of(device: str) -> str:
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     if device.startswith("cuda") and not torch.cuda.is_available():
-        raise MismatchError(f"device={device}: this machine has no GPU that torch can use")
+        raise MismatchError(f"device={device}: torch finds no usable GPU on this machine")
     return device
 
 
 def whole_characters(text: str) -> str:
-    """Return a text with ? for each half of a character, which a tokenizer does not take."""
+    """Return a text with ? for each unpaired surrogate, which a tokenizer does not take."""
     return text.encode("utf-8", "replace").decode()
 
 
@@ -223,7 +224,7 @@ def keep_if_same(folder: Path, facts: Mapping[str, Any], name: str) -> None:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Leave to us what is said: both libraries warn of what is settled here."""
+    """Silence both libraries, which warn of settings that are decided here."""
     from transformers.utils import logging as transformers_logging
 
     transformers_logging.set_verbosity_error()

@@ -1,4 +1,4 @@
-"""A recipe of one vector a passage as the rest of the house knows one: a corpus makes an index, an index answers."""
+"""Dense retrieval as a retriever: it builds an index of a corpus, and the index answers queries."""
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
@@ -24,12 +24,12 @@ from retrievers.options import NAME, SEARCH_TIME, SPOKEN
 from retrievers.retriever import Card
 from retrievers.topk import FoundHits, places
 
-RECALL_SAMPLE = 100  # queries that are also asked exactly
+RECALL_SAMPLE = 100  # queries that are also searched exactly
 
 
 @dataclass(frozen=True)
 class DenseRetriever:
-    """The options of every system with one vector a passage; 0 and "" are rules in words, beside them."""
+    """The options of every system with one vector per passage; 0 and "" are rules in words, beside them."""
 
     checkpoint: str  # a folder, or a name on the Hugging Face hub
     query_checkpoint: str = field(default="", metadata=SEARCH_TIME)  # of a model with two towers; "": the same
@@ -61,10 +61,11 @@ class DenseRetriever:
         }  # fmt: skip
         for name, known in choices.items():
             if getattr(self, name) not in known:
-                raise ValueError(f"{name} is one of {', '.join(filter(None, known))}, not {shown(getattr(self, name))}")
+                one_of = ", ".join(filter(None, known))
+                raise ValueError(f"{name} must be one of {one_of}, not {shown(getattr(self, name))}")
         for name in ("query_maxlen", "doc_maxlen"):
             if getattr(self, name) < 0:
-                raise ValueError(f"{name} is 1 or more, or 0 for what the checkpoint says, not {getattr(self, name)}")
+                raise ValueError(f"{name} must be 1 or more, or 0 for the checkpoint's, not {getattr(self, name)}")
         for name, least in {
             "m": 2,
             "ef_construction": 1,
@@ -75,7 +76,7 @@ class DenseRetriever:
             "threads": 0,
         }.items():
             if getattr(self, name) < least:
-                raise ValueError(f"{name} is {least} or more, not {getattr(self, name)}")
+                raise ValueError(f"{name} must be {least} or more, not {getattr(self, name)}")
 
     @property
     def doc_encoder(self) -> BiEncoder:
@@ -96,7 +97,7 @@ class DenseRetriever:
 
     @property
     def num_threads(self) -> int:
-        """How many threads search: as many as there are processors, if no number was asked for."""
+        """How many threads search: as many as there are processors, if no number was given."""
         return self.threads or num_processors()
 
     @property
@@ -157,7 +158,7 @@ class DenseRetriever:
         if docs.dim != queries.dim:
             raise MismatchError(
                 f"{queries.source.name} makes vectors of {queries.dim} numbers, and {docs.source.name} of {docs.dim}: "
-                "they are no two towers of one model"
+                "they are not two towers of one model"
             )
 
 
@@ -168,7 +169,7 @@ class DenseIndex:
         self._recipe, self._folder, self._doc_ids = recipe, folder, folder.doc_ids
         self._longest, said = stored.longest(folder), folder.meta["vectors"]
         if said.get("similarity") not in SIMILARITIES:
-            raise CorruptFileError(f"{folder.path / META} does not say what the vectors are; {AGAIN}")
+            raise CorruptFileError(f"{folder.path / META} does not describe its vectors; {AGAIN}")
         self._said, self._vectors = said, stored.opened(folder.path, len(folder.doc_ids))
         self._graph: Graph | None = None
         if recipe.search in GRAPHS:

@@ -1,8 +1,8 @@
-"""The rows of a matrix that have the largest products with a query, all looked at, in bounded memory.
+"""The rows of a matrix with the largest dot products with a query, by exhaustive search in bounded memory.
 
 A block of rows is multiplied with many queries at once by BLAS, or by a GPU, and the few rows that may be among the
-best are multiplied again exactly (`kernels.nearest`). So every way gives the same scores, to the last bit, and the
-same order of ties.
+best are multiplied again exactly (`kernels.nearest`). So every device and batch size gives the same scores, to the
+last bit, and the same order of ties.
 
 Shapes
   N  rows      H  numbers in a vector      Q  queries      R  rows of a block      K  hits
@@ -21,7 +21,7 @@ from lotte import extras
 from retrievers.kernels import kernels
 from retrievers.topk import Numbers, Scores, topk
 
-QUERIES = 256  # that are asked at once
+QUERIES = 256  # searched at once
 BLOCK = 1 << 23  # bytes of the products of a block
 ROWS = 1 << 13  # of a block at least, and of one that is turned into float32 at most
 MARGIN = 2.0**-24  # how much rounding makes of each step of a product
@@ -33,7 +33,7 @@ Found = tuple[NDArray[np.int64], Scores]  # rows and scores, best first
 
 
 class ExactSearch:
-    """A matrix that is asked for its nearest rows.
+    """A matrix that is searched for its nearest rows.
 
     vectors  (N, H) float32 or float16, mapped or not
     place    of each row; of two rows with one score the larger place is better
@@ -64,7 +64,7 @@ class ExactSearch:
                 yield from _OnProcessors(self, nearest, some_QH, depth).found()
 
     def plainly(self, query_H: Floats, k: int) -> Found:
-        """Return what `found` does for one query. Slow, obvious, and the judge."""
+        """Return what `found` does for one query. Slow and simple: the reference."""
         scores = np.concatenate(
             [
                 (self._vectors[row : row + ROWS].astype(np.float64) @ query_H.astype(np.float64)).astype(np.float32)
@@ -111,11 +111,11 @@ class ExactSearch:
     def _require_finite(self, queries_QH: Floats) -> None:
         largest = float(np.abs(queries_QH).max(initial=0)) * queries_QH.shape[1] * self._longest
         if not isfinite(largest) or largest > float(np.finfo(np.float32).max):
-            raise ValueError("a query's vector is too large, or holds what is no number")
+            raise ValueError("a query's vector is too large, or holds a value that is not a number")
 
 
 class _OnProcessors:
-    """Some queries, asked by BLAS and compiled code."""
+    """Some queries, searched with BLAS and compiled code."""
 
     def __init__(self, search: ExactSearch, nearest: ModuleType, queries_QH: Floats, depth: int) -> None:
         self._search, self._nearest, self._queries, self._depth = search, nearest, queries_QH, depth
@@ -181,7 +181,7 @@ class _OnProcessors:
 
 
 class _OnGpu:
-    """Some queries, asked by a GPU: more than is wanted of its rounded products, and these multiplied exactly."""
+    """Some queries, searched on a GPU: more rows than needed by rounded products, and these multiplied exactly."""
 
     SPARE = 64  # rows more than are wanted, of which most are nearly as good as the last
 

@@ -1,4 +1,4 @@
-"""The vectors of a collection on disk: written a block at a time, so that what a stopped build made stays.
+"""The vectors of a collection on disk: written a block at a time, so that a stopped build can resume.
 
 Shapes
   N  documents      H  numbers in a vector
@@ -93,7 +93,7 @@ def longest(folder: IndexFolder) -> float:
     value = said.get("longest") if isinstance(said, dict) else None
     if isinstance(value, int | float) and 0 <= value < float("inf"):
         return float(value)
-    raise CorruptFileError(f"{folder.path / META} does not say what the vectors are; {AGAIN}")
+    raise CorruptFileError(f"{folder.path / META} does not describe its vectors; {AGAIN}")
 
 
 def _longest(vectors: NDArray[Any]) -> float:

@@ -1,4 +1,4 @@
-"""An interaction model with its words: made from texts, trained, kept in a folder, asked for scores."""
+"""An interaction model with its words: built from texts, trained, stored in a folder, used to score pairs."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -34,7 +34,7 @@ class InteractionModel(nn.Module):
         """Return a model that was not trained, with the words of these passages and vectors learnt from them."""
         words = Words.of(texts)
         if not words.known:
-            raise MismatchError(f"{kind}: no word is in two of the {len(texts):,} passages, so there is none to learn")
+            raise MismatchError(f"{kind}: no word is in two of the {len(texts):,} passages, so none can be learned")
         return cls(kind, words, vectors(words, texts, dim, seed))
 
     @classmethod
@@ -55,7 +55,7 @@ class InteractionModel(nn.Module):
         said = json_object(folder / CONFIG)
         if said.get("kind") != kind:
             raise MismatchError(
-                f"{folder} holds {shown(said.get('kind', 'another model'), 40)}, and {kind} is asked for"
+                f"{folder} holds {shown(said.get('kind', 'another model'), 40)}, but {kind} was requested"
             )
         artifact.whole(folder)
         try:

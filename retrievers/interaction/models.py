@@ -1,4 +1,4 @@
-"""K-NRM, Conv-KNRM and Duet: how well a query and a passage fit, from the vectors of their words.
+"""K-NRM, Conv-KNRM and Duet: the relevance of a passage to a query, from the vectors of their words.
 
 Shapes
   N  pairs    Q, D  words of a query and of a passage, padding too    H  numbers of a word's vector
@@ -93,7 +93,7 @@ class ConvKNRMNet(nn.Module):
         return score_N
 
     def _grams(self, ids_NL: Tensor) -> list[Tensor]:
-        """Return (N, L, F) for n-grams of each length, the one that begins at each word; behind the text is padding."""
+        """Return (N, L, F) for n-grams of each length, the one that begins at each word; padding follows the text."""
         vector_NHL = self.vectors(ids_NL).transpose(1, 2)
         return [
             F.normalize(F.relu(conv(F.pad(vector_NHL, (0, words)))).transpose(1, 2), dim=-1)

@@ -1,4 +1,4 @@
-"""An interaction model as a retriever: it ranks again what another system found."""
+"""An interaction model as a retriever: it re-ranks another system's results."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -28,16 +28,16 @@ class InteractionRetriever:
 
     checkpoint: str = field(metadata=SEARCH_TIME)  # a folder that `lotte train` made
     first: str = field(default="bm25", metadata={**SEARCH_TIME, **STAGES})  # a system, or a ranking file
-    depth: int = field(default=1000, metadata=SEARCH_TIME)  # of the first ranking that is ranked again
+    depth: int = field(default=1000, metadata=SEARCH_TIME)  # documents of the first ranking that are re-ranked
 
     def __post_init__(self) -> None:
         pipeline.require_one(self.first)
         if self.depth < 1:
-            raise ValueError(f"depth is 1 or more, not {self.depth}")
+            raise ValueError(f"depth must be 1 or more, not {self.depth}")
 
     @property
     def stage(self) -> Stage:
-        """Return the system whose ranking is ranked again."""
+        """Return the system whose ranking is re-ranked."""
         return pipeline.stage(self.first, "first")
 
     @property

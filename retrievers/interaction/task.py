@@ -1,4 +1,4 @@
-"""The task of an interaction model: the labelled passage of a line before the others."""
+"""The training objective of an interaction model: rank the relevant passage of a line first."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -36,7 +36,7 @@ class InteractionTask:
         return {"first": losses.first_wins(score_BW)}
 
     def validate(self) -> float:
-        """Return the mean reciprocal rank at 10 over the candidates of every question that is kept aside."""
+        """Return the mean reciprocal rank at 10 over the candidates of every question that is held out."""
         values = [
             reciprocal_rank(list(scores.values()), list(scores), self._pairs.positives[qid])
             for qid, scores in self.model.scored(self._pairs, dict(sorted(self._ranking.items())))

@@ -1,9 +1,9 @@
 """The training of K-NRM, Conv-KNRM and Duet: the triples of ColBERT's first step, and word vectors from its passages.
 
-pairs       datasets -> one collection, questions, labels; some questions kept aside
+pairs       datasets -> one collection, questions, labels; some questions held out
 negatives   BM25 over every set's passages
 net         vectors of the passages' words, then the model on triples
-checkpoint  the model with its papers: data, settings, losses, a fingerprint of what was seen
+checkpoint  the model with its provenance: data, settings, losses, a fingerprint of the training data
 """
 
 from dataclasses import asdict
@@ -20,7 +20,7 @@ from retrievers.training.steps import PairTraining
 
 
 class InteractionTraining(PairTraining[InteractionRecipe]):
-    """A training of a reranker over word vectors; `system` is which of them."""
+    """A training of a re-ranker over word vectors; `system` is which of them."""
 
     @property
     def steps(self) -> list[str]:

@@ -1,4 +1,4 @@
-"""The words that an interaction model knows: which number each has, how rare it is, and a vector to begin with."""
+"""The vocabulary of an interaction model: each word's number, its rarity, and its initial vector."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -54,7 +54,7 @@ class Words:
         return FIRST + len(self.known)
 
     def numbers(self, texts: Sequence[str], longest: int) -> NDArray[np.int64]:
-        """Return (N, L), the numbers of the first `longest` words of N texts at most, padded behind to the longest.
+        """Return (N, L), the numbers of the first `longest` words of N texts at most, padded at the end to the longest.
 
         L is 1 or more.
         """

@@ -1,1 +1,1 @@
-"""Weights of words, for passages and queries: made by a model, or in a file that somebody else made."""
+"""Word weights of passages and queries: computed by a model, or read from a file."""

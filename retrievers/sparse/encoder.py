@@ -81,7 +81,7 @@ def vocabulary(source: ModelFolder) -> list[str]:
     size = source.found.words
     if sorted(numbers.values()) != list(range(size or 0)):
         raise MismatchError(
-            f"{source.name} has {size or 'no'} words in its config.json and {len(numbers)} in its tokenizer; it is to "
+            f"{source.name} has {size or 'no'} words in its config.json and {len(numbers)} in its tokenizer; it must "
             "give a weight to each of these"
         )
     return sorted(numbers, key=numbers.__getitem__)

@@ -1,9 +1,9 @@
-"""Weights of words that somebody else made: Anserini's JsonVectorCollection, an object a line.
+"""Word weights from other programs: Anserini's JsonVectorCollection, one object per line.
 
     {"id": "7", "contents": "the text, which is not read", "vector": {"moon": 31, "tide": 4.5}}
 
-A file, or a folder of such files; plain or .gz; the lines in any order. Queries come in the same form. A line that is
-anything else is named.
+A file, or a folder of such files; plain or .gz; the lines in any order. Queries have the same format. An error names
+any other line.
 """
 
 import re
@@ -36,7 +36,7 @@ class WeighedText(NamedTuple):
 
 
 def words(text: str) -> list[str]:
-    """Return the words of a text that is asked of such an index: as they are written, without case, each sign alone.
+    """Return the words of a query text for such an index: as they are written, without case, each sign alone.
 
     >>> words("What's RAM?")
     ['what', "'", 's', 'ram', '?']
@@ -56,7 +56,7 @@ def by_id(path: Path) -> dict[str, dict[str, float]]:
     found: dict[str, dict[str, float]] = {}
     for where, text_id, weights in read(path):
         if text_id in found:
-            raise CorruptFileError(f"{where}: id {shown(text_id)} is there twice")
+            raise CorruptFileError(f"{where}: id {shown(text_id)} occurs twice")
         found[text_id] = weights
     return found
 
@@ -64,7 +64,7 @@ def by_id(path: Path) -> dict[str, dict[str, float]]:
 def in_order(path: Path, doc_ids: Sequence[str]) -> Iterator[dict[str, float]]:
     """Yield the weights of each document of a collection, in its order.
 
-    Raises  CorruptFileError as `read`, and for an id that is there twice;
+    Raises  CorruptFileError as `read`, and for an id that occurs twice;
             MismatchError for an id that the collection lacks, or a document without a line
     """
     texts = read(path)
@@ -122,7 +122,7 @@ def _parsed(value: Mapping[str, Any], where: str) -> WeighedText:
                 f"{where}: the weight of {shown(word, 40)} must be 0 or more, found {shown(weight, 40)}"
             )
         if not word or any("\ud800" <= letter <= "\udfff" for letter in word):
-            raise CorruptFileError(f"{where}: {shown(word, 40)} is no word")
+            raise CorruptFileError(f"{where}: {shown(word, 40)} is not a word")
     return WeighedText(where, str(text_id), {word: float(weight) for word, weight in weights.items() if weight})
 
 
@@ -135,10 +135,10 @@ def _looked_up(path: Path, doc_ids: Sequence[str], begin: int) -> Iterator[dict[
         for line, value in jsonl.objects(file):
             where, text_id, _ = _parsed(value, f"{file}:{line}")
             if text_id not in (doc_ids if row_of is None else row_of):
-                raise MismatchError(f"{where}: id {shown(text_id)} is no document of the collection")
+                raise MismatchError(f"{where}: id {shown(text_id)} is not a document of the collection")
             row = int(text_id) if row_of is None else row_of[text_id]
             if file_of[row] >= 0:
-                raise CorruptFileError(f"{where}: id {shown(text_id)} is there twice")
+                raise CorruptFileError(f"{where}: id {shown(text_id)} occurs twice")
             file_of[row], line_of[row] = number, line
     if len(lacking := np.flatnonzero(file_of < 0)):
         raise MismatchError(

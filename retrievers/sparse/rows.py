@@ -1,4 +1,4 @@
-"""Weights of passages on their way to an index of postings: kept as they are made, then read a part at a time.
+"""Weights of passages before they become postings: stored as they are computed, then read a part at a time.
 
 A batch of postings has counts of words, as whole numbers of 32 bits; here these are the bits of weights, and `as_made`
 turns them back.
@@ -16,7 +16,7 @@ from lotte.progress import Progress
 from retrievers.batches import Batch, Integers
 from retrievers.postings import Totals, Weights
 
-ENCODED = ".encoded.partial-0"  # is no part of an index
+ENCODED = ".encoded.partial-0"  # is not part of an index
 CHUNK = 2048  # passages that are encoded together; a build that was stopped goes on with the next
 
 

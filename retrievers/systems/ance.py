@@ -1,4 +1,4 @@
-"""ANCE: RoBERTa trained on MS MARCO with negatives that the model in training itself finds.
+"""ANCE: RoBERTa trained on MS MARCO with negatives retrieved by the model during training.
 
 The first token's vector, a projection and a layer norm, as the port by sentence-transformers has them; inner product.
 Queries of 64 tokens (Xiong et al. 2020, arXiv:2007.00808).

@@ -1,4 +1,4 @@
-"""BM25 with Lucene's formula and English analysis: the baseline that every paper has.
+"""BM25 with Lucene's formula and English analyzer: the baseline of every paper.
 
 Text is read as Lucene's EnglishAnalyzer reads it, weights are Lucene's but for
 its one-byte document lengths, k1 and b are Anserini's. Held against Anserini's
@@ -11,7 +11,7 @@ With `weights`, what words are worth is read from a file that DeepCT, DeepImpact
 `weights_as=tf`, BM25's with a weight in place of how often a word is there.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from math import inf
 from pathlib import Path
@@ -23,11 +23,12 @@ from numpy.typing import NDArray
 from lotte import Corpus, Queries
 from lotte.errors import MismatchError, UnavailableError, shown
 from lotte.progress import Progress
-from retrievers import index_folder, lexical, lexical_change, postings
+from retrievers import index_folder, index_meta, lexical, lexical_change, postings, sharded
 from retrievers.analyser import ENGLISH, english
 from retrievers.batches import Integers
 from retrievers.lexical import AskedQuery, LexicalIndex
-from retrievers.options import NAME, SPOKEN
+from retrievers.lexical_shards import ShardedLexicalIndex
+from retrievers.options import KEPT, NAME, SPOKEN
 from retrievers.postings import Postings, Totals, Weights
 from retrievers.retriever import Card
 from retrievers.sparse import files, rows
@@ -72,43 +73,57 @@ class BM25:
     weights: str = ""  # a file, or a folder of them, with weights of all words; "": the texts are read
     weights_as: str = ""  # impact, tf; "": impact, what a word is worth
     query_weights: str = field(default="", metadata=SPOKEN)  # a file of queries with weights; "": their texts are read
+    replicas: int = field(default=0, metadata=KEPT)  # processes that hold each shard of an index; 0: this one holds all
     name: str = field(default="bm25", kw_only=True, metadata=NAME)
 
     def __post_init__(self) -> None:
         if not 0 <= self.k1 < inf:
-            raise ValueError(f"k1 is 0 or more, not {self.k1}")
+            raise ValueError(f"k1 must be 0 or more, not {self.k1}")
         if not 0 <= self.b <= 1:
-            raise ValueError(f"b is from 0 to 1, not {self.b}")
+            raise ValueError(f"b must be from 0 to 1, not {self.b}")
         if self.weights_as not in ("", "impact", "tf"):
-            raise ValueError(f"weights_as is impact or tf, not {shown(self.weights_as)}")
+            raise ValueError(f"weights_as must be impact or tf, not {shown(self.weights_as)}")
+        if self.replicas < 0:
+            raise ValueError(f"replicas must be 0 or more, not {self.replicas}")
         if (self.weights_as or self.query_weights) and not self.weights:
-            raise ValueError("weights_as and query_weights are of an index of weights: say -o weights=FILE too")
+            raise ValueError("weights_as and query_weights need an index of weights: set -o weights=FILE too")
 
     @property
     def card(self) -> Card:
         family = {"family": "learned-sparse"} if self.weights else {"family": "lexical", "training_data": []}
         return Card(index={"type": "inverted"}, search={"exact": True}, **family)
 
-    def index(self, corpus: Corpus, path: Path) -> LexicalIndex:
+    def index(self, corpus: Corpus, path: Path) -> LexicalIndex | ShardedLexicalIndex:
         if self.weights:
             self._write_weights(corpus, path)
         else:
             self._write(corpus, path)
         return self.open(path)
 
+    def index_sharded(self, corpus: Corpus, path: Path, shards: int) -> ShardedLexicalIndex:
+        """Leave an index in parts: see `sharded`."""
+        if self.weights:
+            raise UnavailableError("an index of a file of weights has no shards; leave out --shards")
+        sharded.bounds(len(corpus), shards)
+        lexical.write(path, self, corpus, ENGLISH, self.weigh, shards=shards)
+        return ShardedLexicalIndex(self, index_folder.open_checked(path, self), self.replicas)
+
     def change(self, path: Path, *, delete: Sequence[str], add: Corpus | None) -> None:
         """Take documents out of an index and put others in: see `lexical_change.change`."""
         if self.weights:
-            raise UnavailableError("an index of a file of weights is built whole; index the changed collection again")
+            raise UnavailableError("an index of a weights file cannot be changed; index the changed collection again")
+        sharded.require_whole(path)
         lexical_change.change(path, self, delete=delete, add=add, write=self._write)
 
     def _write(self, corpus: Corpus, path: Path, *, history: index_folder.History | None = None) -> None:
         lexical.write(path, self, corpus, ENGLISH, self.weigh, history=history)
 
-    def open(self, path: Path) -> LexicalIndex:
+    def open(self, path: Path) -> LexicalIndex | ShardedLexicalIndex:
         return self.open_described(index_folder.described(path))
 
-    def open_described(self, found: index_folder.IndexFolder) -> LexicalIndex:
+    def open_described(self, found: index_folder.IndexFolder) -> LexicalIndex | ShardedLexicalIndex:
+        if sharded.count(found.meta):
+            return ShardedLexicalIndex(self, index_folder.open_checked(found, self), self.replicas)
         words = files.words if self.weights else english
         weighed = self._weighed() if self.query_weights else None
         return LexicalIndex(index_folder.open_checked(found, self), Postings.open(found.path), words, weighed=weighed)
@@ -123,6 +138,10 @@ class BM25:
             read = files.batches(Path(self.weights), corpus.doc_ids, progress.advance, lengths_are_sums=as_counts)
             counts |= postings.write(folder, read, self._weigh_counts if as_counts else rows.as_made)
             np.save(folder / "places.npy", places(corpus.doc_ids))
+
+    def damaged(self, path: Path) -> Iterator[str]:
+        """Read all of an index; yield a line for everything that is not as it was written."""
+        yield from sharded.differences(path, index_meta.read(path))
 
     def _weigh_counts(self, totals: Totals) -> Weights:
         as_made, weigh = rows.as_made(totals), self.weigh(totals)

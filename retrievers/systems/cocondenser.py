@@ -1,4 +1,4 @@
-"""coCondenser: BERT trained on the texts of MS MARCO to gather a passage in its first token, then as a retriever.
+"""coCondenser: BERT pretrained on MS MARCO texts to encode a passage in its first token, then trained as a retriever.
 
 The first token's vector, inner product. The port by sentence-transformers of Luyu/co-condenser-marco-retriever; its
 authors put a passage's title before it, which MS MARCO's own files do not have (Gao and Callan 2021, arXiv:2108.05540).

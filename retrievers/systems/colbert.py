@@ -1,4 +1,4 @@
-"""ColBERT, the first version: MaxSim in full over every token's vector, of what FAISS or another system found.
+"""ColBERT, the first version: exact MaxSim over uncompressed token vectors, for candidates of FAISS or another system.
 
     lotte eval --retriever colbert -o checkpoint=runs/v1/checkpoint                           # FAISS finds, end to end
     lotte eval --retriever colbert -o checkpoint=runs/v1/checkpoint -o first=bm25 -o depth=1000   # ranks BM25's again
@@ -6,7 +6,7 @@
 Any late-interaction checkpoint: one that `lotte train colbert` made, or colbert-ir/colbertv1.9 of the hub. The settings
 are the paper's: 2,000 partitions, of which a token of a query looks into 10 and takes 1,000 tokens, 16 bytes a token in
 FAISS, and vectors of 2 bytes a number on disk for the second stage. Punctuation has vectors unless it is left out with
-`mask_punctuation=true`, as in its code. An index that was made with `first` has no FAISS and can only rank again.
+`mask_punctuation=true`, as in its code. An index that was made with `first` has no FAISS and can only re-rank.
 """
 
 from collections.abc import Mapping, Sequence
@@ -65,7 +65,7 @@ PUBLISHED: dict[str, float] = {
     **{f"beir/{name}": value for name, value in _BEIR.items()},
 }
 
-QUERIES_AT_ONCE = 64  # encoded and asked together
+QUERIES_AT_ONCE = 64  # queries encoded and searched together
 _COUNTED = ("partitions", "sub_vectors", "code_bits")  # what an index says of its FAISS
 
 
@@ -82,7 +82,7 @@ class ColBERT:
     sub_vectors: int = 16  # into which FAISS cuts a vector, a byte each: the paper's s
     seed: int = 0
     first: str = field(default="", metadata={**SEARCH_TIME, **STAGES})  # a system, or a ranking file; "": FAISS
-    depth: int = field(default=1000, metadata=SEARCH_TIME)  # of the first ranking that is ranked again
+    depth: int = field(default=1000, metadata=SEARCH_TIME)  # documents of the first ranking that are re-ranked
     similarity: str = field(default="l2", metadata=SEARCH_TIME)  # l2, cosine
     nprobe: int = field(default=10, metadata=SEARCH_TIME)  # partitions that a token of a query looks into
     faiss_depth: int = field(default=1000, metadata=SEARCH_TIME)  # tokens that it takes there: the paper's k'
@@ -100,21 +100,21 @@ class ColBERT:
         if self.first:
             pipeline.require_one(self.first)
         if self.similarity not in SIMILARITIES:
-            raise ValueError(f"similarity is one of {', '.join(SIMILARITIES)}, not {shown(self.similarity)}")
+            raise ValueError(f"similarity must be one of {', '.join(SIMILARITIES)}, not {shown(self.similarity)}")
         if self.bytes not in KINDS:
-            raise ValueError(f"bytes are 2 or 4, not {self.bytes}")
+            raise ValueError(f"bytes must be 2 or 4, not {self.bytes}")
         for name in ("partitions", "sub_vectors", "depth", "nprobe", "faiss_depth"):
             if getattr(self, name) < 1:
-                raise ValueError(f"{name} is 1 or more, not {getattr(self, name)}")
+                raise ValueError(f"{name} must be 1 or more, not {getattr(self, name)}")
         for name in ("query_maxlen", "doc_maxlen", "seed", "threads"):
             if getattr(self, name) < 0:
-                raise ValueError(f"{name} is 0 or more, not {getattr(self, name)}")
+                raise ValueError(f"{name} must be 0 or more, not {getattr(self, name)}")
         if self.nprobe > self.partitions:
-            raise ValueError(f"nprobe is at most the number of partitions, {self.partitions}, not {self.nprobe}")
+            raise ValueError(f"nprobe must be at most the number of partitions, {self.partitions}, not {self.nprobe}")
 
     @property
     def stages(self) -> list[Stage]:
-        """Return the system whose ranking is ranked again, if there is one."""
+        """Return the system whose ranking is re-ranked, if there is one."""
         return [pipeline.stage(self.first, "first")] if self.first else []
 
     @property
@@ -165,7 +165,7 @@ class ColBERT:
 
     def index(self, corpus: Corpus, path: Path) -> "V1Index":
         encoder = self.encoder
-        if not self.first:  # told before hours of encoding
+        if not self.first:  # checked before hours of encoding
             ivfpq.package()
             ivfpq.require_parts(encoder.dim, self.sub_vectors)
         with index_folder.resume_index(path, self, corpus) as (folder, meta):
@@ -187,7 +187,7 @@ class ColBERT:
         shape = ivfpq.Shape.fitting(tokens, self.partitions, self.sub_vectors)
         if (shape.partitions, shape.bits) != (self.partitions, ivfpq.BITS):
             say(
-                f"{tokens:,} vectors are few: {shape.partitions:,} partitions, of {self.partitions:,} asked for, and "
+                f"only {tokens:,} vectors: using {shape.partitions:,} partitions instead of {self.partitions:,}, and "
                 f"{shape.bits} bits for each of {shape.parts} parts of a vector"
             )
         ivfpq.write(folder, np.load(folder / stored_vectors.VECTORS, mmap_mode="r"), shape, self.seed, say)
@@ -275,7 +275,7 @@ class V1Index:
         made = [counts.get(name) for name in _COUNTED]
         if made == [None] * len(made):
             raise MismatchError(
-                f"{self._folder.path} was made to rank another system's documents again (first), and has no FAISS; say "
+                f"{self._folder.path} was built for re-ranking (first), without a FAISS index; set "
                 "first= as well, or build it again without"
             )
         if not all(type(one) is int and one > 0 for one in made) or dim % made[1] or made[2] > ivfpq.BITS:

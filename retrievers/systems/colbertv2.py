@@ -1,7 +1,7 @@
-"""ColBERTv2: a vector for every token in 36 bytes or less, and for every query token its best answer in a document.
+"""ColBERTv2: late interaction (MaxSim) over compressed token vectors, at most 36 bytes each.
 
 The checkpoint is the published one, colbert-ir/colbertv2.0, unless another is
-named; where it cannot be had, the small one that ships with the package
+named; if it is not available, the small one in the package
 (`shipped`, retrievers/weights/README.md). Which of the two it is, is settled
 when the recipe is made and written into every index and record. Document length
 300 as the authors use for LoTTE and BEIR. Search as in the paper is `search=paper`, the default for small indexes.
@@ -46,7 +46,7 @@ CHECKPOINT = "colbert-ir/colbertv2.0"
 
 @dataclass(frozen=True)
 class ColBERTv2(LateInteraction):
-    checkpoint: str = ""  # "": the published one, or the one that ships
+    checkpoint: str = ""  # "": the published one, or the bundled one
     name: str = field(default="colbertv2", kw_only=True, metadata=NAME)
 
     def __post_init__(self) -> None:
@@ -57,13 +57,13 @@ class ColBERTv2(LateInteraction):
 
 @cache
 def reachable() -> str:
-    """Return the published checkpoint's name if it is here or can be fetched, else that of the one that ships."""
+    """Return the published checkpoint's name if it is here or can be fetched, else that of the bundled one."""
     from retrievers.colbert.model import checkpoint
 
     try:
         checkpoint.find(CHECKPOINT)
     except UnavailableError:
-        say(f"{CHECKPOINT} cannot be reached: using the small checkpoint that ships; name another with -o checkpoint=")
+        say(f"{CHECKPOINT} cannot be reached: using the small bundled checkpoint; name another with -o checkpoint=")
         return SHIPPED
     return CHECKPOINT
 

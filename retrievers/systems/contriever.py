@@ -1,4 +1,4 @@
-"""Contriever: BERT trained without judgments on pieces of one text, then on MS MARCO.
+"""Contriever: BERT trained without judgments on spans of one text, then on MS MARCO.
 
 The mean of all tokens, inner product, nothing put before a text (Izacard et al. 2021, arXiv:2112.09118). The published
 weights are a pickle, which is opened with -o trust=true alone. `facebook/contriever` is the one without judgments.

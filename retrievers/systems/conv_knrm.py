@@ -1,4 +1,4 @@
-"""Conv-KNRM: ranks again by soft counts of how similar the n-grams of a query and a passage are.
+"""Conv-KNRM: a re-ranker that soft-counts similar n-grams of query and passage.
 
     lotte train conv_knrm data/squad/train --out runs/conv_knrm
     lotte eval --retriever conv_knrm -o checkpoint=runs/conv_knrm/checkpoint -o first=bm25 -o depth=1000

@@ -1,4 +1,4 @@
-"""A cross-encoder that ranks again what another system found: it reads a query and a passage together.
+"""A cross-encoder that re-ranks another system's results: it reads query and passage together.
 
     lotte eval --retriever crossencoder -o checkpoint=runs/teacher/checkpoint -o first=bm25 -o depth=100
     lotte eval --retriever crossencoder -o checkpoint=cross-encoder/ms-marco-MiniLM-L6-v2 -o first=runs/bm25.trec
@@ -45,9 +45,9 @@ class CrossEncoderRetriever:
     def __post_init__(self) -> None:
         pipeline.require_one(self.first)
         if self.depth < 1 or self.maxlen < 0:
-            raise ValueError(f"depth is 1 or more and maxlen 0 or more, not {self.depth} and {self.maxlen}")
+            raise ValueError(f"depth must be 1 or more and maxlen 0 or more, not {self.depth} and {self.maxlen}")
         if self.precision not in ("fp32", "bf16"):
-            raise ValueError(f"precision is fp32 or bf16, not {shown(self.precision)}")
+            raise ValueError(f"precision must be fp32 or bf16, not {shown(self.precision)}")
 
     @property
     def stage(self) -> Stage:
@@ -145,7 +145,7 @@ def _model(checkpoint: str, maxlen: int, precision: str, device: str) -> "CrossE
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     elif device.startswith("cuda") and not torch.cuda.is_available():
-        raise MismatchError(f"device={device}: this machine has no GPU that torch can use")
+        raise MismatchError(f"device={device}: torch finds no usable GPU on this machine")
     return model.to(device)
 
 

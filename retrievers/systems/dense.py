@@ -1,4 +1,4 @@
-"""One vector a passage, by any bi-encoder of sentence-transformers or Hugging Face, searched exactly or by FAISS.
+"""Dense retrieval with any bi-encoder of sentence-transformers or Hugging Face, searched exactly or with FAISS.
 
     lotte eval DATASET --retriever dense -o checkpoint=sentence-transformers/all-MiniLM-L6-v2
     lotte eval DATASET --retriever dense -o checkpoint=DIR -o pooling=cls -o similarity=dot -o search=hnsw

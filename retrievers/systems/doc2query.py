@@ -1,4 +1,4 @@
-"""doc2query-T5: documents are expanded with the queries that a model predicts for them, and BM25 searches.
+"""doc2query-T5: BM25 over documents expanded with predicted queries.
 
     lotte eval --retriever doc2query -o expansions=kept.jsonl                    # made once, kept, gone on with
     lotte eval --retriever doc2query -o expansions=d2q.jsonl.gz                  # somebody else's, as castorini's
@@ -24,6 +24,7 @@ from retrievers import index_folder, lexical, seq2seq
 from retrievers.analyser import ENGLISH
 from retrievers.expansions import OwnExpansions, TheirExpansions, is_ours
 from retrievers.lexical import LexicalIndex
+from retrievers.lexical_shards import ShardedLexicalIndex
 from retrievers.options import NAME, SEARCH_TIME, SPOKEN
 from retrievers.retriever import Card
 from retrievers.systems.bm25 import BM25
@@ -57,7 +58,7 @@ class Doc2Query(BM25):
         super().__post_init__()
         for name in ("samples", "top_k", "maxlen", "doc_maxlen"):
             if getattr(self, name) < 1:
-                raise ValueError(f"{name} is 1 or more, not {getattr(self, name)}")
+                raise ValueError(f"{name} must be 1 or more, not {getattr(self, name)}")
 
     @property
     def has_theirs(self) -> bool:
@@ -78,7 +79,7 @@ class Doc2Query(BM25):
         model = {"id": found.name, "revision": found.revision, "sha256": found.sha256}
         return Card(family="lexical", model=model, training_data=None, checkpoint=found.folder, **facts)
 
-    def index(self, corpus: Corpus, path: Path) -> LexicalIndex:
+    def index(self, corpus: Corpus, path: Path) -> LexicalIndex | ShardedLexicalIndex:
         with index_folder.resume_index(path, self, corpus) as (folder, meta):
             if not meta:
                 file = Path(self.expansions) if self.expansions else folder / KEPT
@@ -94,9 +95,13 @@ class Doc2Query(BM25):
 
     def change(self, path: Path, *, delete: Sequence[str], add: Corpus | None) -> None:
         """Refuse: further documents would need expansions."""
-        raise UnavailableError("an index of doc2query is built whole; index the changed collection again")
+        raise UnavailableError("an index of doc2query cannot be changed; index the changed collection again")
 
-    def open_described(self, found: index_folder.IndexFolder) -> LexicalIndex:
+    def index_sharded(self, corpus: Corpus, path: Path, shards: int) -> ShardedLexicalIndex:
+        """Refuse: expansions are made for a collection as a whole."""
+        raise UnavailableError("an index of doc2query has no shards; leave out --shards")
+
+    def open_described(self, found: index_folder.IndexFolder) -> LexicalIndex | ShardedLexicalIndex:
         opened = super().open_described(found)
         self._require_unchanged(found)
         return opened

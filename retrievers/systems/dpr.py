@@ -1,4 +1,4 @@
-"""DPR: one BERT for questions and one for passages, trained on questions with their Wikipedia passages.
+"""DPR: one BERT for queries and one for passages, trained on questions with their Wikipedia passages.
 
 The first token's vector of each, inner product. The encoders of all question sets together, as ported by
 sentence-transformers (Karpukhin et al. 2020, arXiv:2004.04906). A folder of transformers' DPR classes is read as well.

@@ -1,4 +1,4 @@
-"""Duet: ranks again by exact matches of rare words and by vectors of whole texts, learnt together.
+"""Duet: a re-ranker that combines exact matches of rare words with learned text vectors.
 
     lotte train duet data/squad/train --out runs/duet
     lotte eval --retriever duet -o checkpoint=runs/duet/checkpoint -o first=bm25 -o depth=1000

@@ -1,4 +1,4 @@
-"""Two or more systems, or ranking files, made one ranking.
+"""Two or more systems or ranking files, fused into one ranking.
 
     lotte eval --retriever hybrid -o 'of=bm25+colbertv2(checkpoint=shipped)'
     lotte eval --retriever hybrid -o of=runs/bm25.trec+runs/dense.trec -o method=scores -o weights=0.1,1
@@ -7,7 +7,7 @@
 Which method is good where is measured in Bruch, Gai and Ingber 2023 (arXiv:2210.11934): convex combination, where a
 little is known of which weight is good; reciprocal ranks ask for nothing. So the default is a convex combination:
 lexical systems have 0.3 of the weights and models 0.7, which on the collections of `results/` is nowhere worse than the
-better of BM25 and ColBERTv2 beyond chance, as reciprocal ranks are; systems of one kind, and ranking files, have equal
+better of BM25 and ColBERTv2 beyond chance, and reciprocal ranks are; systems of one kind, and ranking files, have equal
 weights. `scores` with the weights 0.1 and 1 is how
 TCT-ColBERT is combined with BM25 (Lin et al. 2020, arXiv:2010.11386, equation 7; 0.24 with doc2query-T5). Weights that
 are `tuned` are the best of a grid on the judged questions of `train`, a folder whose answers are in the collection.
@@ -50,15 +50,16 @@ class Hybrid:
 
     def __post_init__(self) -> None:
         if len(self.stages) < 2:
-            raise ValueError(f"of names two systems or more, with + between them, not {shown(self.of)}")
+            raise ValueError(f"of must name two or more systems joined by +, not {shown(self.of)}")
         if self.method not in METHODS:
-            raise ValueError(f"method is one of {', '.join(METHODS)}, not {shown(self.method)}")
+            raise ValueError(f"method must be one of {', '.join(METHODS)}, not {shown(self.method)}")
         if self.depth < 1:
-            raise ValueError(f"depth is 1 or more, not {self.depth}")
+            raise ValueError(f"depth must be 1 or more, not {self.depth}")
         if self.tuned != bool(self.train):
-            raise ValueError("weights=tuned goes with train=FOLDER, the judged questions that they are tuned on")
+            raise ValueError("weights=tuned needs train=FOLDER, the judged queries to tune them on")
         if self.weights and not self.tuned and len(self.numbers) != len(self.stages):
-            raise ValueError(f"weights are {len(self.stages)} numbers, one for each of {self.of}, not {self.weights}")
+            count = len(self.stages)
+            raise ValueError(f"weights must be {count} numbers, one for each of {self.of}, not {self.weights}")
 
     @property
     def stages(self) -> list[Stage]:
@@ -72,18 +73,18 @@ class Hybrid:
 
     @cached_property
     def numbers(self) -> list[float]:
-        """Return the weights, in the order of the stages. Raises ValueError for what is no weight."""
+        """Return the weights, in the order of the stages. Raises ValueError for what is not a weight."""
         if not self.weights:
-            return self._unsaid()
+            return self._default_weights()
         try:
             weights = [float(text) for text in self.weights.split(",")]
         except ValueError:
             weights = []
         if not weights or not all(isfinite(weight) and weight >= 0 for weight in weights) or not any(weights):
-            raise ValueError(f"weights are numbers of 0 or more, not all 0, as in 0.1,1, not {shown(self.weights)}")
+            raise ValueError(f"weights must be numbers of 0 or more, not all 0, as in 0.1,1, not {shown(self.weights)}")
         return weights
 
-    def _unsaid(self) -> list[float]:
+    def _default_weights(self) -> list[float]:
         """Return the weights where none are given: equal, or shares of the two kinds of systems."""
         families = [stage.card.family for stage in self.stages]
         words = families.count("lexical")
@@ -130,7 +131,7 @@ class HybridIndex:
         """Return weights chosen on the training questions, which no record's milliseconds count."""
         recipe = self._recipe
         data = tuning.read(Path(recipe.train), self._folder.doc_ids)
-        say(f"tuning weights on {len(data.queries):,} questions of {data.name}")
+        say(f"tuning weights on {len(data.queries):,} queries of {data.name}")
         return tuning.tune(
             data, lambda queries: [one.search(queries, k=recipe.depth) for one in self._indexes], recipe.method
         )

@@ -1,4 +1,4 @@
-"""K-NRM: ranks again by soft counts of how similar the words of a query and a passage are.
+"""K-NRM: a re-ranker that soft-counts similar words of query and passage.
 
     lotte train knrm data/squad/train --out runs/knrm
     lotte eval --retriever knrm -o checkpoint=runs/knrm/checkpoint -o first=bm25 -o depth=1000

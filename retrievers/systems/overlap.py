@@ -1,7 +1,7 @@
 """Word overlap: the share of a query's distinct words that a document contains.
 
-The floor. A system that does not beat it is broken, and a test suite that has
-it needs no weights and no GPU.
+The lower bound: a system that does not beat it is broken. With it, tests need
+neither weights nor a GPU.
 """
 
 from collections.abc import Sequence

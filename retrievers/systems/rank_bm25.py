@@ -1,4 +1,4 @@
-"""BM25 as the rank_bm25 library has it: BM25Okapi with its defaults, over lower-cased words between blanks.
+"""BM25 as in the rank_bm25 library: BM25Okapi with its defaults, over lower-cased words between blanks.
 
 That is how its README uses it, and so what people mean by it: no stop words,
 no stemming, punctuation stays on. The library looks at every document for every
@@ -41,11 +41,11 @@ class RankBM25:
 
     def __post_init__(self) -> None:
         if not 0 < self.k1 < inf:
-            raise ValueError(f"k1 is above 0, not {self.k1}")
+            raise ValueError(f"k1 must be above 0, not {self.k1}")
         if not 0 <= self.b < 1:  # at 1 the library divides by the length of an empty document
-            raise ValueError(f"b is 0 or more, and below 1, not {self.b}")
+            raise ValueError(f"b must be 0 or more, and below 1, not {self.b}")
         if not 0 <= self.epsilon < inf:
-            raise ValueError(f"epsilon is 0 or more, not {self.epsilon}")
+            raise ValueError(f"epsilon must be 0 or more, not {self.epsilon}")
 
     @property
     def card(self) -> Card:

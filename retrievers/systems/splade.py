@@ -1,4 +1,4 @@
-"""SPLADE: weights for all words of a model's vocabulary, those that a text lacks too, in an inverted index.
+"""SPLADE: learned weights for all words of a model's vocabulary, in an inverted index.
 
     lotte eval DATASET --retriever splade -o checkpoint=naver/splade-v3
     lotte eval DATASET --retriever splade -o query_terms=10
@@ -59,7 +59,7 @@ PUBLISHED: dict[str, float] = {
     **{f"beir/{name}": value for name, value in _BEIR.items()},
 }
 
-RECALL_SAMPLE = 100  # queries that are also asked with all their words
+RECALL_SAMPLE = 100  # queries that are also searched with all their words
 
 
 @dataclass(frozen=True)
@@ -81,12 +81,12 @@ class Splade:
 
     def __post_init__(self) -> None:
         if self.precision not in PRECISIONS:
-            raise ValueError(f"precision is one of {', '.join(PRECISIONS)}, not {shown(self.precision)}")
+            raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}, not {shown(self.precision)}")
         for name in ("query_maxlen", "doc_maxlen", "query_terms", "doc_terms"):
             if getattr(self, name) < 0:
-                raise ValueError(f"{name} is 1 or more, or 0, not {getattr(self, name)}")
+                raise ValueError(f"{name} must be 1 or more, or 0, not {getattr(self, name)}")
         if self.batch < 1:
-            raise ValueError(f"batch is 1 or more, not {self.batch}")
+            raise ValueError(f"batch must be 1 or more, not {self.batch}")
 
     @property
     def doc_encoder(self) -> SparseTextEncoder:
@@ -121,7 +121,7 @@ class Splade:
     def index(self, corpus: Corpus, path: Path) -> "SpladeIndex":
         docs = self.doc_encoder
         if self.query_checkpoint and self.query_encoder.words != docs.words:  # before hours of work
-            raise MismatchError(f"{self.query_checkpoint} and {self.checkpoint} have not the same vocabulary")
+            raise MismatchError(f"{self.query_checkpoint} and {self.checkpoint} do not share one vocabulary")
         with index_folder.resume_index(path, self, corpus) as (folder, meta):
             if not meta:
                 keep_if_same(folder, docs.facts(), rows.ENCODED)

@@ -1,4 +1,4 @@
-"""TAS-B: DistilBERT taught on MS MARCO by two teachers, its batches balanced by topic and by difficulty.
+"""TAS-B: DistilBERT distilled on MS MARCO from two teachers, with batches balanced by topic and difficulty.
 
 The first token's vector, inner product, nothing put before a text (Hofstätter et al. 2021, arXiv:2104.06967).
 """

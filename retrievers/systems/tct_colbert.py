@@ -1,11 +1,11 @@
-"""TCT-ColBERT: one vector a passage, from a student that a ColBERT taught; all passages are looked at.
+"""TCT-ColBERT: one vector per passage, distilled from a ColBERT teacher; the search is exhaustive.
 
     lotte eval --retriever tct_colbert -o trust=true                       # castorini/tct_colbert-msmarco of the hub
     lotte eval --retriever tct_colbert -o checkpoint=runs/tct/checkpoint   # one that `lotte train tct_colbert` made
     lotte eval --retriever hybrid -o of=bm25+tct_colbert -o method=scores -o weights=0.1,1
 
 The search is exact, as the paper's IndexFlatIP of FAISS is; ties have the order of a run. Lengths are the paper's: 36
-tokens of a query and 154 of a passage, with the four that are before each text. The published weights are a pickle,
+tokens of a query and 154 of a passage, including the four tokens before each text. The published weights are a pickle,
 which is opened with `trust=true` only. With a sparse system it makes the paper's hybrids (its equation 7): alpha 0.10
 for bm25, 0.24 for doc2query-T5.
 """
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 PUBLISHED: dict[str, float] = {"msmarco/dev": 0.335, "trecdl/2019": 0.670}
 
 CHECKPOINT = "castorini/tct_colbert-msmarco"
-QUERIES_AT_ONCE = 64  # encoded and asked together
+QUERIES_AT_ONCE = 64  # queries encoded and searched together
 
 
 @dataclass(frozen=True)
@@ -54,9 +54,9 @@ class TctColBERT:
     def __post_init__(self) -> None:
         for name in ("query_maxlen", "doc_maxlen"):
             if getattr(self, name) <= 4:
-                raise ValueError(f"{name} is 5 or more, as 4 tokens are before each text, not {getattr(self, name)}")
+                raise ValueError(f"{name} must be 5 or more (4 tokens precede each text), not {getattr(self, name)}")
         if self.threads < 0:
-            raise ValueError(f"threads is 0 or more, not {self.threads}")
+            raise ValueError(f"threads must be 0 or more, not {self.threads}")
 
     @property
     def encoder(self) -> "TctEncoder":

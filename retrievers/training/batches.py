@@ -1,7 +1,7 @@
-"""The order of the examples, and batches in that order: one is read while the one before it is trained on.
+"""The order of the examples, and batches in that order: the next one is read while the current one is trained on.
 
-The order follows from the seed and the number of the step alone, so a training
-that was stopped goes on with the examples that it would have come to.
+The order depends only on the seed and the step number, so a resumed training
+continues with the examples that would have come next.
 """
 
 from collections.abc import Iterator, Sequence

@@ -1,4 +1,4 @@
-"""The settings that a run's folder was begun with: a training goes on with those, and says so in one line."""
+"""The settings that a training folder was started with: a training resumes only with these."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -27,8 +27,8 @@ def settle(folder: Path, recipe: PairRecipe, *, new: bool) -> None:
         had, has = (_flat(lasting(_as_first_written(either))) for either in (begun, settings))
         if other := [key for key in has if had.get(key) != has[key]]:
             raise MismatchError(
-                f"{folder} was begun with {_spelled(had, other)}, and is asked for {_spelled(has, other)}"
-                "; a training goes on with what it began with. Change it back, or name another --out"
+                f"{folder} was begun with {_spelled(had, other)}, but is now given {_spelled(has, other)}"
+                "; a training run resumes with the settings it was started with. Change it back, or name another --out"
             )
         if begun == settings:
             return
@@ -46,7 +46,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _as_first_written(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return settings as runs have them that were begun before a start's projection was kept unless told otherwise."""
+    """Return settings as of trainings started before a start's projection was kept by default."""
     projection = str(settings["projection"]).removeprefix("own-or-")
     return {**settings, "projection": projection, "dim": settings["dim"] or DIM}
 

@@ -1,4 +1,4 @@
-"""Numbers among settings that no training can have: below 0, NaN, without end."""
+"""Numbers that no training setting can have: below 0, NaN, infinite."""
 
 from collections.abc import Collection
 from typing import Any

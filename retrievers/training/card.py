@@ -1,8 +1,8 @@
-"""The papers of a checkpoint: what it was trained on, by which settings, what it had seen before, and every number.
+"""The provenance of a checkpoint: its training data, settings, the data of its start, and every figure.
 
-They are written twice: training.json for programs, README.md for people. A
-fingerprint of the training texts lies beside them, so that any dataset can be
-held against them later.
+It is written twice: training.json for programs, README.md for people. A
+fingerprint of the training texts is written beside them, so that any dataset
+can be compared with these texts later.
 """
 
 import platform

@@ -1,9 +1,9 @@
-"""A line that is trained on, and the one reader of it: which question, which passages, which scores.
+"""A training line, and its only reader: which question, which passages, which scores.
 
 A line is `[qid, pid+, pid-, ...]`, or `[qid, [pid, score], ...]` with a
 teacher's scores; the first passage is the positive. MS MARCO's
 `qid TAB pid+ TAB pid-` is read too. An id is a whole number, or its digits as
-text, as some programs write JSON; 3.0 and true are none.
+text, as some programs write JSON; 3.0 and true are not ids.
 
 Source  ColBERT, colbert/data/examples.py, evaluation/loaders.py; MS MARCO's qidpidtriples.train
 """
@@ -44,13 +44,13 @@ def parsed(line: bytes | str, where: str) -> Example:
 
 
 def no_line(where: str, expected: str, line: str, error: Exception) -> CorruptFileError:
-    """Return the error for a line that is none, with the id or score that is none, which may stand far behind in it."""
+    """Return the error for a line that is none, with the id or score that is none, which may stand far into it."""
     why = f" ({error})" if isinstance(error, NoNumberError) and len(line) > SHOWN else ""
     return CorruptFileError(f"{where}: expected {expected}, found {line[:SHOWN]!r}{why}")
 
 
 class NoNumberError(ValueError):
-    """A value of a line is no id, or no score."""
+    """A value of a line is not an id, or no score."""
 
 
 def question(line: bytes, where: str) -> int:
@@ -61,15 +61,15 @@ def question(line: bytes, where: str) -> int:
 
 def whole(value: Any) -> int:
     """Return an id of a line: a whole number, or its digits as text. ValueError for 3.0, true, or what no id is."""
-    if type(value) is int and abs(value) < _LARGEST_ID:  # one below 0 is no number of a line, and is told by name
+    if type(value) is int and abs(value) < _LARGEST_ID:  # a negative one is not a line number, and is reported by name
         return value
     if isinstance(value, str) and value.isascii() and value.isdecimal() and len(value) < 19:
         return int(value)
-    raise NoNumberError(f"{shown(value, 60)} is no id")
+    raise NoNumberError(f"{shown(value, 60)} is not an id")
 
 
 def finite(value: Any) -> float:
     """Return a score of a line; ValueError for text, true, NaN, or more than a float32 holds: weights would be none."""
     if type(value) not in (int, float) or not abs(value) <= LARGEST:
-        raise NoNumberError(f"{shown(value, 60)} is no finite score")
+        raise NoNumberError(f"{shown(value, 60)} is not a finite score")
     return float(value)

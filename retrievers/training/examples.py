@@ -1,9 +1,9 @@
-"""What a model is trained on: pairs of question and passage, and lines that set one passage against others.
+"""Training data: pairs of question and passage, and lines of one positive and several negatives.
 
-Pairs come as datasets, the way everything else reads them. `gather` puts
-several into one collection with whole numbers as ids, because that is what the
-files of ColBERT's training know; which numbers came from which set is kept
-beside it, so that negatives come from a set's own passages.
+Pairs are read as datasets. `gather` combines several into one collection with
+integer ids, because the files of ColBERT's training have these; it also stores
+which ids came from which dataset, so that negatives come from the dataset's
+own passages.
 
 Source  ColBERT, colbert/data/examples.py
 """
@@ -117,7 +117,7 @@ def gather(
     if (folder / SETS).exists():
         if _json(folder / SETS)["sha256"] != sha256:
             raise MismatchError(
-                f"{folder} holds other pairs than these; a training goes on with the data it began with. "
+                f"{folder} holds other pairs than these; a training run resumes with the data it was started with. "
                 "Name the same data, or another --out"
             )
         return Pairs(folder)
@@ -193,7 +193,7 @@ class _Gathered:
         """Return the questions that are kept from training, the same share of every set."""
         total, kept = self._num_questions, list[int]()
         if count >= total:
-            raise MismatchError(f"validation={count} of {total} questions leaves none to train on; keep fewer aside")
+            raise MismatchError(f"validation={count} of {total} questions leaves none to train on; hold out fewer")
         for begin, end in (part["qids"] for part in self.sets):
             share = round(count * (end - begin) / total)
             kept += sorted((begin + draw.permutation(end - begin)[:share]).tolist())
@@ -293,7 +293,7 @@ class Examples(Sequence[Example]):
         if len(example.pids) < max(2, nway):
             raise CorruptFileError(
                 f"{where}: question {example.qid} has {max(0, len(example.pids) - 1)} negatives, and "
-                f"{max(1, nway - 1)} are wanted; mine deeper, or train with a smaller nway"
+                f"{max(1, nway - 1)} are needed; mine deeper, or train with a smaller nway"
             )
         if self._pairs:
             self._check(example, nway, where)

@@ -1,11 +1,11 @@
 """Training pairs from a LoTTE build: its questions, or every page's title, with the passages that answer them.
 
-A dataset is made of each topic and split, dev unless another is asked for, of
-search and forum questions together. What belongs to the test split is refused:
-a community that stands in both splits too, and a question that is asked in
-test as well is left out and counted. A build keeps the titles of its forum
-questions only, so the other pages need the dumps it was made from (`dumps`);
-without them there are the questions that were chosen, 2,000 a topic.
+Each topic and split (dev by default) becomes one dataset, with search and
+forum questions together. Communities of the test split are refused, also those
+in both splits, and a question that is in test too is left out and counted. A
+build stores only the titles of its forum questions, so the other pages need the
+dumps it was built from (`dumps`); without them there are only the chosen
+questions, 2,000 per topic.
 """
 
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
@@ -108,18 +108,18 @@ class _Build:
                 sites_of[part] = chosen
         taken = {site for sites in sites_of.values() for site in sites}
         test = {part: sites for part, sites in self.parts.items() if part.endswith("/test")}
-        # asked for by split or by name, and those that stand in both splits
+        # requested by split or by name, and those in both splits
         forbidden = [site for sites in test.values() for site in sites if site in taken or site in communities]
         if forbidden and not allow_test:
             parts = [part for part, sites in test.items() if not set(sites).isdisjoint(forbidden)]
             raise MismatchError(
                 f"{self.folder}: {', '.join(forbidden)} belong{'s' * (len(forbidden) == 1)} to the test split "
-                f"({', '.join(parts)}), and what is trained on it cannot be measured there. Name other communities, "
+                f"({', '.join(parts)}), so a model trained on it cannot be evaluated there. Name other communities, "
                 "or allow it with --allow-test; the checkpoint's card will say so"
             )
         if absent := [site for site in communities if site not in taken]:
             raise MismatchError(
-                f"{self.folder}: {', '.join(absent)} stands in no part of {' or '.join(splits)}; ask for its split too"
+                f"{self.folder}: {', '.join(absent)} is in no part of {' or '.join(splits)}; name its split too"
             )
         if not sites_of:
             raise MismatchError(
@@ -128,7 +128,7 @@ class _Build:
         return sites_of
 
     def test_questions(self) -> set[str]:
-        """Return the words of every question that is asked in a test split."""
+        """Return the words of every question of a test split."""
         questions: set[str] = set()
         for part in self.parts:
             if part.endswith("/test"):
@@ -180,11 +180,11 @@ def _dataset(
     queries = {query_id: text for query_id, text in pairs.queries.items() if normalised(text) not in asked_in_test}
     if left_out := len(pairs.queries) - len(queries):
         say(
-            f"{part}: {left_out:,} of {len(pairs.queries):,} questions are asked in the test split too; "
+            f"{part}: {left_out:,} of {len(pairs.queries):,} questions are in the test split too; "
             "they are left out of training"
         )
     if not queries:
-        say(f"{part}: no question of {', '.join(sites)} is left; nothing is taken from it")
+        say(f"{part}: no question of {', '.join(sites)} is left; this part is skipped")
         return None
     return Dataset(
         name=f"from-build/{part}",

@@ -1,8 +1,8 @@
-"""Lines that somebody else made: the original's examples.json or triples, with the collection they speak of.
+"""Training lines from outside: the original's examples.json or triples, with the collection that they refer to.
 
 ColBERT's published 64-way lines of MS MARCO are such a file. Its ids are those
 of the dataset: pid is the number of a passage's line, qid the question's own.
-The last lines are kept from training, to choose the best checkpoint by.
+The last lines are held out, to select the best checkpoint.
 """
 
 from collections.abc import Sequence

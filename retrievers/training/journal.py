@@ -1,4 +1,4 @@
-"""The numbers of a training, step by step: log.jsonl, and TensorBoard's files where it is installed."""
+"""The training log, step by step: log.jsonl, and TensorBoard files if it is installed."""
 
 from collections.abc import Mapping
 from contextlib import suppress

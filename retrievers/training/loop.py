@@ -1,4 +1,4 @@
-"""The training loop: it can be killed at any step, and goes on along the same loss curve."""
+"""The training loop: it can be killed at any step, and resumes with the same loss curve."""
 
 import signal
 from collections.abc import Callable, Iterator, Sequence
@@ -34,7 +34,7 @@ def fit(
     trainer = _begun(task, len(examples), folder, config, data)
     steps, ranks = trainer.steps, trainer.ranks
     if trainer.step:
-        say(f"{title}: going on at step {trainer.step} of {steps}")
+        say(f"{title}: resuming at step {trainer.step} of {steps}")
     with (
         _stopping() as stopped,
         Progress(steps, "steps", title, done=trainer.step) as progress,
@@ -49,7 +49,7 @@ def fit(
             progress.advance()
             if trainer.is_due(config.validate_every):
                 mrr = _validate(trainer, journal)
-                say(f"{title}: MRR@10 {mrr:.4f} on the questions kept aside, after {trainer.step} of {steps} steps")
+                say(f"{title}: MRR@10 {mrr:.4f} on the validation questions, after {trainer.step} of {steps} steps")
             stop = ranks.any(bool(stopped))  # a signal comes to one process a step before it comes to another
             if trainer.is_due(config.save_every) or stop:
                 trainer.save(folder)
@@ -64,7 +64,7 @@ def _begun(task: TrainingTask, count: int, folder: Path, config: Fit, data: str)
     """Return the trainer for so many examples, at the step that the folder's state has."""
     ranks = Ranks.here()
     if config.batch % ranks.count:
-        raise MismatchError(f"a batch of {config.batch} cannot be dealt out to {ranks.count} processes; change batch")
+        raise MismatchError(f"a batch of {config.batch} cannot be divided among {ranks.count} processes; change batch")
     folder.mkdir(parents=True, exist_ok=True)
     steps = config.steps or count // config.batch
     if not steps or count < config.batch:
@@ -84,7 +84,7 @@ def _validate(trainer: Trainer, journal: Journal | None) -> float:
 
 @contextmanager
 def _stopping() -> Iterator[list[int]]:
-    """Give a list that is no longer empty once somebody asked to stop: the step is finished, and its state saved."""
+    """Give a list that is no longer empty after a request to stop: the step is finished, and its state saved."""
     signals: list[int] = []
 
     def ask(number: int, frame: FrameType | None) -> None:

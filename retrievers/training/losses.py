@@ -1,7 +1,7 @@
-"""What training makes small: cross-entropy over a line, distillation from a teacher, in-batch negatives.
+"""The training losses: cross-entropy over a line, distillation from a teacher, in-batch negatives.
 
-Functions of scores, and the late interaction that makes the scores; a plain
-NumPy twin of each stands in tests/retrievers/test_losses.py, and values worked out by hand.
+Functions of scores, and the late interaction that computes the scores; tests/retrievers/test_losses.py has a
+plain NumPy version of each, and hand-computed values.
 
 Shapes
   B  questions in a batch    W  passages of a line, the positive first    N = B * W  passages in a batch
@@ -52,7 +52,7 @@ def xtr_scores(query_BQH: Tensor, doc_NLH: Tensor, kept_NL: Tensor, *, top: int)
             equation 4
     """
     flat_QH = query_BQH.reshape(-1, query_BQH.shape[-1])
-    asked_Q = flat_QH.detach().any(-1)  # not what stands behind a question that is shorter than others
+    asked_Q = flat_QH.detach().any(-1)  # not what stands after a question that is shorter than others
     least_Q1 = flat_QH.new_empty(len(flat_QH), 0)
     with torch.no_grad():
         for sim_QnL in _similarities(flat_QH, doc_NLH, kept_NL):

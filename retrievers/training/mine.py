@@ -1,8 +1,8 @@
-"""Negatives that look right: what BM25 finds, and what the model itself finds in an index of the training passages.
+"""Hard negatives: the results of BM25, and of the model itself in an index of the training passages.
 
-A set's negatives come from its own passages. What is mined is a file of one
-line a question, `[qid, pid, pid, ...]`, best first; it is written set by set,
-so that work that is stopped goes on with the next set.
+A dataset's negatives come from its own passages. The output is a file with one
+line per question, `[qid, pid, pid, ...]`, best first; it is written dataset by
+dataset, so that stopped work resumes with the next dataset.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -71,7 +71,7 @@ def _write(path: Path, mined: Mapping[int, Sequence[int]]) -> None:
 
 
 def read(path: Path) -> Mined:
-    """Return what was mined, by question. Raises CorruptFileError for a line that is no list of numbers."""
+    """Return what was mined, by question. Raises CorruptFileError for a line that is not a list of numbers."""
     mined: Mined = {}
     for number, line in lines(path):
         try:

@@ -1,4 +1,4 @@
-"""The task of a late-interaction student: lines of passages, with a teacher's scores or without."""
+"""The training objective of a late-interaction student: lines of passages, with or without a teacher's scores."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -47,7 +47,7 @@ class LateTask:
         return query_BQH, doc_NLH, kept_NL
 
     def _queries(self, tokens: Tokens) -> Tensor:
-        """Return (B, Q, H), zeros behind a question that is shorter than the others: they add nothing to MaxSim."""
+        """Return (B, Q, H), zeros after a question that is shorter than the others: they add nothing to MaxSim."""
         query_BQH, kept_BQ = self.model.encode(tokens)
         return query_BQH * kept_BQ[..., None]
 
@@ -91,7 +91,7 @@ class LateTask:
         return own_BW, score_BN, ranks
 
     def validate(self) -> float:
-        """Return the mean reciprocal rank at 10 over the candidates of every question that is kept aside."""
+        """Return the mean reciprocal rank at 10 over the candidates of every question that is held out."""
         values = []
         questions = sorted(self._ranking)
         for begin in range(0, len(questions), RANKED_AT_ONCE):

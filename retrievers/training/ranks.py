@@ -1,4 +1,4 @@
-"""Several processes that train together, one a GPU, as the standard launcher (torchrun) starts them."""
+"""Distributed training: several processes, one per GPU, as torchrun starts them."""
 
 import atexit
 import os

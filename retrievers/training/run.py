@@ -1,18 +1,18 @@
-"""ColBERTv2's training from pairs to a checkpoint: steps, each of which is done once and never again.
+"""ColBERTv2's training from pairs to a checkpoint: steps, each of which runs only once.
 
-  pairs       datasets -> one collection, questions, labels; some questions kept aside
+  pairs       datasets -> one collection, questions, labels; some questions held out
   negatives   BM25 over every set's passages
   v1          ColBERT v1 on triples: the start of everything that follows
-  teacher     a cross-encoder from pairs and negatives, unless one is named; on what v1 finds it comes after mine-1
-  then, round after round:
-  mine-R      the last model's index, with compression, and what it finds for every question
-  score-R     the teacher's scores of that; with teacher=hybrid those of the last model and of BM25 are added up
+  teacher     a cross-encoder from pairs and negatives, unless one is named; with mined negatives it comes after mine-1
+  then, in each round:
+  mine-R      the last model's compressed index, and its ranking for every question
+  score-R     the teacher's scores of these; with teacher=hybrid the sum of the last model's and BM25's
   tuples-R    lines of one positive and nway - 1 others, with scores
   distil-R    KL to the teacher, cross-entropy to in-batch negatives
-  checkpoint  the last model with its papers: data, settings, losses, what was seen
+  checkpoint  the last model with its provenance: data, settings, losses, earlier training data
 
-Everything is a file in the run's folder, so a run that was killed goes on where
-it was, and a step can be run by itself.
+Every result is a file in the training folder, so a killed training resumes
+where it was, and a step can be run by itself.
 
 Source  Santhanam et al. 2022, arXiv:2112.01488, section 3.2 and appendix F
 """
@@ -92,7 +92,7 @@ class Training(PairTraining[Recipe]):
             checkpoint.find(named)
         if not recipe.v1_passes and not checkpoint.find(recipe.start).projection():
             raise MismatchError(
-                f"v1_passes=0 begins the rounds with {recipe.start}, which is no late-interaction checkpoint: "
+                f"v1_passes=0 begins the rounds with {recipe.start}, which is not a late-interaction checkpoint: "
                 "it has no projection; leave v1_passes out"
             )
 

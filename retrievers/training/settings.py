@@ -1,8 +1,8 @@
-"""The settings of a whole training, by name: `paper` is what the paper did, `small` fits a laptop.
+"""The settings of a whole training, by name: `paper` is as in the paper, `small` fits a laptop.
 
 A run is a function that returns its settings; to try a variant, write another
-one, or change single settings with `-o v1.lr=2e-5`. There are those of ColBERT,
-those of ColBERTv2 and of its teacher, and those of TCT-ColBERT; all begin alike.
+one, or change single settings with `-o v1.lr=2e-5`. There are settings for ColBERT,
+for ColBERTv2 and its teacher, and for TCT-ColBERT, with a common base.
 """
 
 import re
@@ -45,7 +45,7 @@ def _require_words(settings: Any) -> None:
     for name, known in _WORDS.items():
         value = getattr(settings, name, known[0])
         if not is_dataclass(value) and value not in known:
-            raise LotteError(f"{name} is {' or '.join(map(repr, known))}, not {value!r:.60}")
+            raise LotteError(f"{name} must be {' or '.join(map(repr, known))}, not {value!r:.60}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,16 +132,16 @@ class PairRecipe:
         """Raise LotteError for a word that names nothing, and for a number that no training can have."""
         _require_words(self)
         if not re.fullmatch("auto|cpu|cuda(:[0-9]{1,3})?", self.device):
-            raise LotteError(f"device is 'auto', 'cpu', 'cuda' or 'cuda:0', not {self.device!r:.60}")
+            raise LotteError(f"device must be 'auto', 'cpu', 'cuda' or 'cuda:0', not {self.device!r:.60}")
         if not self.start:
-            raise LotteError("start is a folder, or a name on the Hugging Face hub, and not empty")
+            raise LotteError("start must be a folder or a name on the Hugging Face hub, and cannot be empty")
         above_0 = {name for name in _ABOVE_0 if hasattr(self, name)} - self._may_be_0
         require_bounds(self, above_0=sorted(above_0))
 
 
 @dataclass(frozen=True, kw_only=True)
 class ColBERTRecipe(PairRecipe):
-    """The settings of ColBERT's training; its code leaves punctuation in unless it is told otherwise."""
+    """The settings of ColBERT's training; its code keeps punctuation by default."""
 
     mask_punctuation: bool = False
 
@@ -186,12 +186,12 @@ class TctRecipe(PairRecipe):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.gamma > 1:
-            raise LotteError(f"gamma is from 0 to 1, not {self.gamma}")
+            raise LotteError(f"gamma must be from 0 to 1, not {self.gamma}")
 
 
 @dataclass(frozen=True, kw_only=True)
 class InteractionRecipe(PairRecipe):
-    """The settings of a reranker over word vectors, which starts from no checkpoint."""
+    """The settings of a re-ranker over word vectors, which starts from no checkpoint."""
 
     model: str = "knrm"  # or conv_knrm, duet: what is trained
     dim: int = 300  # numbers in a word's vector
@@ -267,7 +267,7 @@ def tct_small() -> TctRecipe:
 
 
 def interaction(model: str) -> Mapping[str, Callable[[], PairRecipe]]:
-    """The settings of a reranker over word vectors, by name: those of its paper, and those for two cores.
+    """The settings of a re-ranker over word vectors, by name: those of its paper, and those for two cores.
 
     Source  the learning rate of Xiong et al. 2017 and Dai et al. 2018; Mitra and Craswell 2019 for Duet's triples
     """

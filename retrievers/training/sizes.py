@@ -1,4 +1,4 @@
-"""Whether there are as many questions and passages as the settings of a training ask for, before anything is mined."""
+"""Checks, before mining, that there are enough questions and passages for the settings of a training."""
 
 import sys
 from collections.abc import Container, Iterable, Sequence
@@ -71,7 +71,7 @@ def require(recipe: PairRecipe, questions: int, passages: int, steps: Container[
                 f"smaller batch, or more {passes}"
             )
         if fit.batch % (count := Ranks.here().count):
-            raise MismatchError(f"{name}.batch={fit.batch} cannot be dealt out to {count} processes; change it")
+            raise MismatchError(f"{name}.batch={fit.batch} cannot be divided among {count} processes; change it")
 
 
 def require_lines(path: Path, count: int, nway: int) -> None:

@@ -1,9 +1,9 @@
-"""What every training here is made of: a run in a folder, whose steps are done once, and the steps that all begin with.
+"""The base of every training: a run in a folder, whose steps run once, and the first steps, which all trainings share.
 
-pairs       datasets -> one collection, questions, labels; some questions kept aside
+pairs       datasets -> one collection, questions, labels; some questions held out
 negatives   BM25 over every set's passages
-v1          ColBERT on triples; `given`, if somebody made the lines that are trained on
-checkpoint  the last model with its papers: data, settings, losses, what was seen
+v1          ColBERT on triples; `given`, if the training lines come from outside
+checkpoint  the last model with its provenance: data, settings, losses, earlier training data
 """
 
 import os
@@ -234,7 +234,7 @@ class PairTraining(ABC, Generic[Settings]):
         if self._device.startswith("cuda"):
             count, number = torch.cuda.device_count(), int(self._device.partition(":")[2] or 0)
             if number >= count:
-                raise UnavailableError(f"device={self._device} is asked for, and this machine has {count} GPUs for it")
+                raise UnavailableError(f"device={self._device} was requested, but this machine has {count} GPUs for it")
         if (self.v1 / "config.json").exists():
             return
         self._require()
@@ -248,7 +248,7 @@ class PairTraining(ABC, Generic[Settings]):
     def _projection(self, say: Say = lambda line: None) -> str:
         """Return which projection the first model begins with: its start's "own", a "random" or the "principal" one.
 
-        Raises  MismatchError if it cannot be had in the width that is asked for
+        Raises  MismatchError if it is not available with the requested dimensions
         """
         from retrievers.training import student
 
@@ -260,13 +260,13 @@ class PairTraining(ABC, Generic[Settings]):
             own_HI = student.own_projection(start)
             if own_HI is not None and recipe.dim not in (0, len(own_HI)):
                 raise MismatchError(
-                    f"{start.name} gives vectors of {len(own_HI)} numbers, and dim={recipe.dim} is asked for; leave "
+                    f"{start.name} gives vectors of {len(own_HI)} dimensions, but dim={recipe.dim} was set; leave "
                     "dim out, or have another projection made with -o projection=principal or -o projection=random"
                 )
             if own_HI is not None:
                 return "own"
         elif start.projection():
-            say(f"the projection of {start.name} is not used: projection={chosen} makes another one")
+            say(f"the projection of {start.name} is not used: projection={chosen} creates a new one")
         if chosen == "principal" and (dim := recipe.dim or DIM) > start.width:
             raise MismatchError(
                 f"{start.name} has {start.width} numbers in a hidden state, and projection=principal cannot make "

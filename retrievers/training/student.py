@@ -1,4 +1,4 @@
-"""The model in training: a transformer and a projection, in float32, computed in bf16 if asked.
+"""The model in training: a transformer and a projection, in float32, optionally computed in bf16.
 
 The weights that are trained stay float32; every forward pass rounds them once,
 and gradients flow back through the rounding. On a CPU this is twice as fast as
@@ -34,7 +34,7 @@ def reader_of(start: Checkpoint, settings: ModelConfig) -> TextTokens:
     longest = max(settings.query_maxlen, settings.doc_maxlen)
     if longest > start.positions:
         raise MismatchError(
-            f"{start.name} has {start.positions} positions, and {longest} tokens of a text are asked for"
+            f"{start.name} has {start.positions} positions, but a text may have {longest} tokens"
         )
     return TextTokens(start.tokenizer, settings)
 

@@ -1,15 +1,15 @@
-"""TCT-ColBERT's training: a student of one vector a text, and the ColBERT that tells it, batch by batch, what is near.
+"""TCT-ColBERT's training: a student with one vector per text, and its ColBERT teacher, which scores every batch.
 
   v1          the teacher, unless one is named
-  student     begun from the teacher's weights; the teacher stays as it is, and scores every pair of the batch
-  checkpoint  the student with its papers
+  student     initialised with the teacher's weights; the frozen teacher scores every pair of the batch
+  checkpoint  the student with its provenance
 
 The loss is (1 - gamma) KL(teacher || student) + gamma times the cross-entropy of the right passages, over all passages
-of the batch (`distil=batch`). With `triplet` the teacher speaks of a question's own line alone, with `none` not at all,
-and the cross-entropy has the weight 1. The paper's equation 6 has a minus before its sum, with which KL would be made
-large; here both terms are made small. Its release trains on KL alone: `gamma=0`. There the tokens of the teacher's
-questions had any length, and a similarity of exactly 0 counted as -15, for padding; here they have length 1, as
-ColBERT's have, and padding does not count.
+of the batch (`distil=batch`). With `triplet` the teacher scores only a question's own line; with `none` it is not used,
+and the cross-entropy has the weight 1. The paper's equation 6 has a minus before its sum, which would maximise KL;
+here both terms are minimised. The released code trains on KL alone: `gamma=0`. In it, the teacher's question vectors
+are not normalised, and a similarity of exactly 0 counts as -15, for padding; here they have length 1, as in ColBERT,
+and padding is masked.
 
 Source  Lin et al. 2020, arXiv:2010.11386, equations 5 and 6 and table 3; castorini/tct_colbert, train/model_fn.py
 """
@@ -39,7 +39,7 @@ from retrievers.training.student import PRECISIONS, TOKENS_AT_ONCE, Student, cas
 
 
 class TctStudent(nn.Module):
-    """A model of one vector a text that is trained."""
+    """A model of one vector per text that is trained."""
 
     def __init__(self, body: Any, settings: ModelConfig, start: Checkpoint, *, dropout: float, precision: str) -> None:
         super().__init__()
@@ -151,7 +151,7 @@ class TctTask:
         return {"kl": (1 - recipe.gamma) * kl, "first": recipe.gamma * right}
 
     def validate(self) -> float:
-        """Return the mean reciprocal rank at 10 over the candidates of every question that is kept aside."""
+        """Return the mean reciprocal rank at 10 over the candidates of every question that is held out."""
         values = []
         for qid, pids in sorted(self._ranking.items()):
             query_1I = self.model.encode(self.model.tokens.queries([self._pairs.questions[qid]]))
@@ -182,12 +182,13 @@ class TctTraining(PairTraining[TctRecipe]):
         TctTokens(named.tokenizer, settings)
         if settings.doc_maxlen > named.positions:
             raise MismatchError(
-                f"{named.name} has {named.positions} positions, and the student asks for {settings.doc_maxlen}: "
+                f"{named.name} has {named.positions} positions, but the student needs {settings.doc_maxlen}: "
                 f"doc_maxlen and the {MARKED} tokens before a text"
             )
         if self.recipe.teacher and not named.steps():
             raise MismatchError(
-                f"{named.name} has no projection, so it is no ColBERT that could teach; `lotte train colbert` makes one"
+                f"{named.name} has no projection, so it is not a ColBERT that could teach; "
+                "`lotte train colbert` makes one"
             )
 
     @property

@@ -1,9 +1,9 @@
-"""The teacher: a cross-encoder that reads a question and a passage together and says how well they fit.
+"""The teacher: a cross-encoder that reads a question and a passage together and scores their relevance.
 
 Any Hugging Face model for sequence classification with one output will do;
-`CrossTask` trains one where none can be had. Scores are raw logits, written in
-the form of the original's scorer, `[qid, [[score, pid], ...]]`, a line a
-question, as they are made: work that is stopped goes on at the next question.
+`CrossTask` trains one if none is given. Scores are raw logits, written in the
+format of the original's scorer, `[qid, [[score, pid], ...]]`, one line per
+question, as they are computed: stopped work resumes with the next question.
 
 Source  ColBERT, colbert/distillation/ranking_scorer.py: length 180, raw logits
 """
@@ -86,7 +86,7 @@ class CrossEncoder(nn.Module):
             ) from None
         if not fresh and (lacking := sorted(loading["missing_keys"])):
             raise CorruptFileError(
-                f"{start.name} lacks the tensor {lacking[0]!r}: it is no cross-encoder that was trained"
+                f"{start.name} lacks the tensor {lacking[0]!r}: it is not a trained cross-encoder"
             )
         return cls(model.float(), tokens, maxlen=maxlen, precision=precision)
 
@@ -138,7 +138,7 @@ class CrossEncoder(nn.Module):
 
 
 def _whole_characters(text: str) -> str:
-    """Return a text with ? for each half of a character, which a tokenizer does not take."""
+    """Return a text with ? for each unpaired surrogate, which a tokenizer does not take."""
     return text.encode("utf-8", "replace").decode()
 
 
@@ -151,7 +151,7 @@ def require_fit(start: Checkpoint, *, maxlen: int, fresh: bool) -> None:
             f"{start.name} has {has}, and a cross-encoder has one: the score of a question with a passage"
         )
     if -(-maxlen // STEP) * STEP > start.positions:
-        raise MismatchError(f"{start.name} has {start.positions} positions, and pairs of {maxlen} tokens are asked for")
+        raise MismatchError(f"{start.name} has {start.positions} positions, but pairs have {maxlen} tokens")
 
 
 def _begun(start: Checkpoint) -> Any:

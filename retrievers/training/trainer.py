@@ -1,14 +1,14 @@
-"""What a training's state is made of: model, optimiser, step. It makes a step, validates, saves and goes on.
+"""The state of a training: model, optimiser, step; it runs a step, validates, saves and resumes.
 
-A state is written beside the one before it and renamed, so there is always a
-whole one. A step over several parts of a batch, or over several GPUs, has the
+A new state is written beside the old one and renamed, so there is always a
+complete one. A step over several parts of a batch, or over several GPUs, has the
 gradient of the whole batch (of a GPU's whole batch, for in-batch negatives, as
 in the reference).
 
 Parts of a batch: every part is encoded without a gradient, the loss of the
 whole batch gives the gradient of each vector, and every part is encoded once
-more to carry it on. So a part's memory is what counts, and in-batch negatives
-still see the whole batch.
+more to carry it on. So memory is that of one part, and in-batch negatives
+still come from the whole batch.
 
 Source  Gao et al. 2021, arXiv:2101.06983 (GradCache)
 """
@@ -186,8 +186,8 @@ class Trainer:
             if (lasting(begun) if isinstance(begun, Mapping) else begun) != asked:
                 had, wants = _difference(begun, asked)
                 raise MismatchError(
-                    f"{path.parent} was begun with {key} {had}, and is asked to go on with {wants}; a training goes on "
-                    "with what it began with. Change it back, or name another --out"
+                    f"{path.parent} was begun with {key} {had}, but is now given {wants}; a training run resumes "
+                    "with the settings it was started with. Change it back, or name another --out"
                 )
         try:
             tensors = load_file(path / "state.safetensors")

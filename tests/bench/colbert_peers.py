@@ -209,7 +209,7 @@ def main() -> None:
             record |= {"version": version(args.peer), "torch": torch.__version__} | work()
         except (KeyboardInterrupt, SystemExit):
             raise
-        except BaseException as error:  # a panic in Rust is no Exception
+        except BaseException as error:  # a panic in Rust is not an Exception
             failed, record["error"] = True, f"{type(error).__name__}: {error}"[:500]
         print(show(record), flush=True)
         old = json.loads(args.out.read_text()) if args.out.exists() else []

@@ -4,9 +4,9 @@
 #   tests/bench/make_table.sh WORK
 #
 # WORK takes models, indexes, records with their runs, and table.md. What was stopped goes on with the same command.
-# LOTTE is that of a virtual environment. The cross-encoder re-ranks 20 passages and skips SQuAD; K-NRM, Conv-KNRM and
-# Duet re-rank 100: all of them would take hours of two cores. doc2query and SPLADE are not in it: no weights of theirs
-# are here.
+# LOTTE is that of a virtual environment, SETS the folders of fewer collections, STEPS how many steps are trained. The
+# cross-encoder re-ranks 20 passages and skips SQuAD; K-NRM, Conv-KNRM and Duet re-rank 100: all of them would take hours
+# of two cores. doc2query and SPLADE are not in it: no weights of theirs are here.
 set -euo pipefail
 work=$(realpath -m "$1")
 cd "$(dirname "$0")/../.."
@@ -16,10 +16,11 @@ mkdir -p "$work"
 
 [ -e "$work/lotte/manifest.json" ] ||
   "$lotte" build --dumps $dumps --spec tests/bench/shipped_test.toml --out "$work/lotte"
-sets=($ir/scifact/test $ir/cranfield/test $ir/nq_qed/dev $ir/tldr_commands/test $ir/squad_dev11/dev
+all=($ir/scifact/test $ir/cranfield/test $ir/nq_qed/dev $ir/tldr_commands/test $ir/squad_dev11/dev
       "$work/lotte/pooled/test/forum")
+read -ra sets <<< "${SETS:-${all[*]}}"
 kept=()
-for set in "${sets[@]}"; do kept+=(--held-out "$set"); done
+for set in "${all[@]}"; do kept+=(--held-out "$set"); done
 pairs=($ir/{squad_train_parts,nq_qed,scifact,tldr_commands}/train "${kept[@]}"
        -o limit=2000 -o passages=4000 -o validation=100 -o validation_depth=20)
 
@@ -30,7 +31,7 @@ train() { # SYSTEM NAME -o ...
     "$lotte" train "$system" "${pairs[@]}" --out "$work/$name" "$@"
 }
 
-student=(-o start=$weights -o teacher=$weights -o student.steps=${STEPS:-150} -o student.batch=16
+student=(-o start=$weights -o teacher=$weights -o "student.steps=${STEPS:-150}" -o student.batch=16
          -o student.lr=5e-5 -o student.warmup=15 -o student.validate_every=0 -o student.save_every=50 -o doc_maxlen=110)
 for condition in none triplet batch; do
   train tct_colbert tct-$condition "${student[@]}" -o distil=$condition
@@ -52,12 +53,12 @@ score() { # NAME RETRIEVER -o ...
 
 for system in overlap rank_bm25 bm25; do score $system $system; done
 score colbertv2 colbertv2 -o checkpoint=shipped
-score hybrid hybrid -o 'of=bm25+colbertv2(checkpoint=shipped)' -o weights=0.4,1
+score hybrid hybrid -o 'of=bm25+colbertv2(checkpoint=shipped)'
 score colbert colbert -o checkpoint=shipped -o mask_punctuation=true -o first=bm25 -o depth=100
 for condition in none triplet batch; do
   score tct-$condition tct_colbert -o "checkpoint=$work/tct-$condition/checkpoint"
 done
-score tct-batch-bm25 hybrid -o "of=tct_colbert(checkpoint=$work/tct-batch/checkpoint)+bm25" -o weights=1,0.1
+score tct-batch-bm25 hybrid -o "of=tct_colbert(checkpoint=$work/tct-batch/checkpoint)+bm25" -o method=scores -o weights=1,0.1
 for model in knrm conv_knrm duet; do
   score $model $model -o "checkpoint=$work/$model/checkpoint" -o first=bm25 -o depth=100
 done

@@ -143,7 +143,7 @@ def asked(site, gooaq, pids, parent_of, seed):
 
 
 def pooled(parts):
-    """Return the parts one behind the other, with pids that run through."""
+    """Return the parts one after the other, with pids that run through."""
     pool = {"collection": [], "metadata": [], "forum": [], "search": []}
     for some in parts:
         first = len(pool["collection"])

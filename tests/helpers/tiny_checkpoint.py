@@ -210,7 +210,7 @@ def cross_encoder(folder: Path) -> Path:
 
 
 def interaction(kind, folder):
-    """Write a reranker over word vectors that was not trained. Returns the folder."""
+    """Write a re-ranker over word vectors that was not trained. Returns the folder."""
     from retrievers.interaction.model import InteractionModel
 
     words = ["sky", "blue", "moon", "yeast", "bread", "router"]

@@ -71,7 +71,7 @@ def late(folder: Path, config, *, precision="fp32"):
 
 
 def tct(folder: Path, config, *, distil: str = "batch", **settings):
-    """Return TCT-ColBERT's task: the start teaches a student of one vector a text, which begins with its weights."""
+    """Return TCT-ColBERT's task: the start teaches a student of one vector per text, which begins with its weights."""
     from retrievers.colbert.model.config import ModelConfig
     from retrievers.training.settings import TctRecipe
     from retrievers.training.student import Student

@@ -27,7 +27,7 @@ BESIDE = {
     "tensorboard",
 }  # of no extra, or of what an extra brings
 IMPORTED_AS = {"bs4": "beautifulsoup4", "markdown_it": "markdown-it-py", "Stemmer": "pystemmer", "yaml": "pyyaml",
-               "pytrec_eval": "pytrec-eval-terrier", "markupsafe": "jinja2",
+               "pytrec_eval": "pytrec-eval-terrier", "qdrant_client": "qdrant-client", "markupsafe": "jinja2",
                "faiss": "faiss-cpu", "sentence_transformers": "sentence-transformers",
                "llvmlite": "numba", "huggingface_hub": "tokenizers"}  # fmt: skip
 

@@ -51,7 +51,7 @@ def test_arrows_point_down(file):
     assert not upward, f"{room} may not import {', '.join(upward)}; see the table in docs/architecture.md"
 
 
-# the engine, from the ground floor up; what is no folder is the top floor
+# the engine, from the ground floor up; what is not a folder is the top floor
 FLOORS = ("kernels", "model", "index", "search")
 ENGINE = HOUSE / "retrievers" / "colbert"
 

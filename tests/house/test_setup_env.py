@@ -237,7 +237,7 @@ def test_a_folder_of_somebodys_is_not_removed(house):
     shutil.rmtree(house / "venv")
     (house / "venv").mkdir()
     (house / "venv" / "thesis.tex").write_text("")
-    assert "is no virtual environment: move it away" in error(setup(house))
+    assert "is not a virtual environment: move it away" in error(setup(house))
 
 
 @pytest.mark.slow

@@ -42,7 +42,7 @@ def evil_data(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def evil_results(tmp_path_factory, evil_data) -> Path:
-    """Results: systems that were really run, a whole LoTTE of made ones, attacks, and files that are no records."""
+    """Results: systems that were really run, a whole LoTTE of made ones, attacks, and files that are not records."""
     folder = tmp_path_factory.mktemp("results")
     datasets = reading.read(evil_data / "evil")
     for number, (system, options) in enumerate([("overlap", []), ("bm25", []), ("bm25", ["k1=0"])]):

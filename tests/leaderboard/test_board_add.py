@@ -76,7 +76,7 @@ def test_the_same_settings_again_need_a_word_and_other_settings_a_place_of_their
     first = submit.add(record, results, truth, by="me")
     again = make(tmp_path / "again")
     rewrite(again, lambda old: replace(old, created="2026-12-01T00:00:00+00:00"))
-    with pytest.raises(MismatchError, match="is of the same system with the same settings"):
+    with pytest.raises(MismatchError, match="has the same system and settings"):
         submit.add(again, results, truth, by="me")
     assert submit.add(again, results, truth, by="me", replacing=True) == first
     assert read(first).created == "2026-12-01T00:00:00+00:00"
@@ -177,8 +177,8 @@ def test_a_record_that_claims_the_release_has_its_counts(record):
 @pytest.mark.parametrize(
     ("line", "problem"),
     [
-        ("0 Q0 3 1 nan t\n", "score 'nan' is no finite float32, so it has no order"),
-        ("0 Q0 3 1 2.0 t\n0 Q0 3 2 1.0 t\n", "document '3' is there a second time for query '0'; a ranking names a document once"),
+        ("0 Q0 3 1 nan t\n", "score 'nan' is not a finite float32, so it has no order"),
+        ("0 Q0 3 1 2.0 t\n0 Q0 3 2 1.0 t\n", "document '3' occurs a second time for query '0'; a ranking names a document once"),
         ("0 Q0 99 1 2.0 t\n", "document '99' is not in the collection; is this a run of another dataset?"),
         ("77 Q0 3 1 2.0 t\n", "query '77' is not one of the dataset's 3; is this a run of another dataset?"),
     ],
@@ -251,7 +251,7 @@ def test_somebody_else_can_reproduce_a_record_and_the_difference_is_on_its_log(t
         submit.reproduce(record, stored, truth, by="you")
     again = make(tmp_path / "again")
     rewrite(again, lambda old: replace(old, created="2026-12-01T00:00:00+00:00"))
-    with pytest.raises(MismatchError, match="was added by me, and repeating it takes somebody else"):
+    with pytest.raises(MismatchError, match="was added by me, and a repetition must be by somebody else"):
         submit.reproduce(again, stored, truth, by="me")
     entry, agrees = submit.reproduce(again, stored, truth, by="you")
     assert agrees and entry["difference"]["Success@5"] == 0 and entry["same_values"] == 1
@@ -271,7 +271,7 @@ def test_somebody_else_can_reproduce_a_record_and_the_difference_is_on_its_log(t
 def test_a_repetition_that_differs_is_logged_and_raises_no_level(tmp_path, record, truth):
     stored = submit.add(record, tmp_path / "results", truth, by="me")
     again = make(tmp_path / "again", lowercase="false")
-    with pytest.raises(MismatchError, match=r"no repetition of .*: options was"):
+    with pytest.raises(MismatchError, match=r"not a repetition of .*: options was"):
         submit.reproduce(again, stored, truth, by="you")
     worse = make(tmp_path / "worse")
     run = worse.with_suffix(".trec")
@@ -359,12 +359,12 @@ def test_the_commands_as_they_are_typed(tmp_path):
     (tmp_path / "results" / "overlap" / f"{NAME}.trec").write_text("")
     done = board("verify", cwd=tmp_path, home=TINY)
     assert (done.returncode, done.stdout.count("\n")) == (1, 1)
-    assert done.stderr.splitlines()[-1] == "error: 1 of 1 records in results are not as they should be"
+    assert done.stderr.splitlines()[-1] == "error: 1 of 1 records in results have problems, listed above"
     done = board("add", "results/overlap/lotte/science/test/search.json", cwd=tmp_path, home=TINY)
     assert done.returncode == 1
-    assert done.stderr.splitlines()[-1] == "error: 1 of 1 records refused; what is wrong stands above"
+    assert done.stderr.splitlines()[-1] == "error: 1 of 1 records refused; the reasons are listed above"
     assert board("verify", "nowhere", cwd=tmp_path).stderr == (
-        "error: nowhere is no folder of records; `lotte eval` and `lotte board add` make one\n"
+        "error: nowhere is not a folder of records; `lotte eval` and `lotte board add` make one\n"
     )
 
 
@@ -395,4 +395,4 @@ def test_the_board_asks_for_nothing_heavy_before_it_works():
 @pytest.mark.parametrize("words", [["add", "FOLDER"], ["add", "RECORD", "--reproduces", "FOLDER"], ["import", "FOLDER"]])
 def test_a_folder_in_place_of_a_record_is_said_to_be_one(tmp_path, record, words):
     words = [{"FOLDER": str(tmp_path), "RECORD": str(record)}.get(word, word) for word in words]
-    assert error("board", *words, "--data", TINY).startswith(f"{tmp_path} is a folder, and a file is wanted; ")
+    assert error("board", *words, "--data", TINY).startswith(f"{tmp_path} is a folder, but a file is needed; ")

@@ -71,7 +71,7 @@ def test_what_is_not_there_is_one_line(pattern, kind, message):
 
 def test_two_folders_of_one_name_are_not_mixed_up(tmp_path):
     shutil.copytree(TINY, tmp_path / "other")
-    with pytest.raises(LotteError, match="lotte/science/test/search is asked for twice"):
+    with pytest.raises(LotteError, match="lotte/science/test/search was named twice"):
         named(str(TINY), str(tmp_path / "other"))
 
 

@@ -61,7 +61,7 @@ def test_out_rankings_index_data_and_k_are_where_they_are_said_to_be(typed, tmp_
         "lotte eval --retriever overlap 'lotte/science/test/*' --data "
     )
     again = typed("eval", "--retriever", "overlap", "lotte/science/test/forum", "--index", tmp_path / "i")
-    assert again.stderr == f"{tmp_path / 'i'}/overlap/lotte/science/test: this index is used again\n"
+    assert again.stderr == f"{tmp_path / 'i'}/overlap/lotte/science/test: reusing this index\n"
 
 
 def test_without_a_dataset_the_lotte_tests_are_meant_and_the_absent_are_named(typed):
@@ -104,15 +104,15 @@ def test_somebodys_ranking_is_scored_without_a_retriever(typed, tmp_path, text):
             "`lotte list datasets` shows all 117",
         ),
         (["--retriever", "overlap", "-o", "lowercase=maybe"], "overlap: lowercase takes bool, not 'maybe'"),
-        (["--retriever", "bm25", "-o", "b=2"], "bm25: b is from 0 to 1, not 2.0"),
+        (["--retriever", "bm25", "-o", "b=2"], "bm25: b must be from 0 to 1, not 2.0"),
         (
             ["--retriever", "bm25", "--measure", "Success"],
             "measure 'Success' needs a cut-off of 1 or more, as in 'Success@5'",
         ),
-        ([SCIENCE], "`lotte eval` needs --retriever NAME, or --run FILE with somebody's ranking"),
+        ([SCIENCE], "`lotte eval` needs --retriever NAME, or --run FILE with an existing ranking"),
         ([SCIENCE, "--run", "x"], "--run is a ranking for one dataset, and 2 were named"),
         (["lotte/science/test/forum", "--run", "x"], "x is not there"),
-        (["--retriever", "nowhere:make"], "no module is named 'nowhere', which --retriever nowhere:make asks for"),
+        (["--retriever", "nowhere:make"], "no module is named 'nowhere', which --retriever nowhere:make names"),
     ],
 )
 def test_an_error_is_one_line(typed, words, message):
@@ -134,7 +134,7 @@ def test_a_place_that_cannot_be_written_is_one_line(typed, tmp_path):
     (tmp_path / "file").write_text("")
     done = typed("eval", "--retriever", "overlap", SCIENCE, "--out", tmp_path / "file")
     assert done.returncode == 1
-    assert done.stderr.count("\n") == 1 and done.stderr.startswith(f"error: {tmp_path}/file is no folder")
+    assert done.stderr.count("\n") == 1 and done.stderr.startswith(f"error: {tmp_path}/file is not a folder")
 
 
 def test_a_command_line_that_cannot_be_read_exits_2(typed):

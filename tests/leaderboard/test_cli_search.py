@@ -54,17 +54,17 @@ def test_a_collection_that_is_gone_costs_the_texts_and_nothing_else(typed, tmp_p
     done = typed("search", tmp_path / "i", "moon")
     assert done.stdout.split("\t")[::2] == ["1", "0"] and done.stdout.endswith("\t\n")
     assert done.stderr == (
-        f"no texts: the collection of {tmp_path / 'i'} is not at {tmp_path / 'topic' / 'collection.tsv'} any more\n"
+        f"no texts: the collection of {tmp_path / 'i'} is no longer at {tmp_path / 'topic' / 'collection.tsv'}\n"
     )
 
 
 def test_an_index_serves_eval_too(typed, index):
     done = typed("eval", "--retriever", "bm25", "-o", "k1=1.2", "lotte/science/test/forum", "--index", index)
     assert done.stdout == "lotte/science/test/forum\tSuccess@5\t1.0000\n"
-    assert done.stderr == f"{index}: this index is used again\n"
+    assert done.stderr == f"{index}: reusing this index\n"
 
 
-WHOLE = "an index of hybrid is built whole; index the changed collection again"
+WHOLE = "an index of hybrid cannot be changed; index the changed collection again"
 
 
 @pytest.mark.parametrize(
@@ -83,17 +83,11 @@ def test_what_an_index_cannot_do_yet_is_one_line(typed, tmp_path, words, message
     assert not (tmp_path / "i").exists()
 
 
-def test_ray_is_told_to_come_later(typed, tmp_path):
-    done = typed("index", "--retriever", "bm25", TINY, "--out", tmp_path / "i", "--executor", "ray")
-    assert done.returncode == 1 and done.stderr.startswith("error: --executor ray is not there yet")
-    assert done.stderr.count("\n") == 1
-
-
 def test_what_is_no_index_is_one_line(typed, tmp_path):
     done = typed("search", tmp_path, "moon")
-    assert done.stderr == f"error: {tmp_path} is no index, or not a whole one. Build it with `lotte index`.\n"
+    assert done.stderr == f"error: {tmp_path} is not an index, or an incomplete one. Build it with `lotte index`.\n"
     done = typed("index", "--retriever", "bm25", "lotte/science/test", "--out", tmp_path)
-    assert done.stderr == f"error: {tmp_path} is there and is no index; choose a folder that is empty or new\n"
+    assert done.stderr == f"error: {tmp_path} exists and is not an index; choose a folder that is empty or new\n"
 
 
 def test_questions_from_a_stdin_that_is_closed_are_none(index):

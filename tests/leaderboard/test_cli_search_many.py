@@ -57,13 +57,13 @@ def test_an_index_that_cannot_be_asked_of_some_says_so(typed, made, tmp_path):
     (tmp_path / "ids").write_text("a\n")
     index = made("hybrid", "-o", "of=bm25+overlap")
     done = typed("search", index, "ice", "--among", tmp_path / "ids")
-    assert done.stderr == "error: --among: an index of hybrid cannot be asked of some of its documents alone\n"
+    assert done.stderr == "error: --among: an index of hybrid cannot be searched within some of its documents\n"
 
 
 def test_a_file_of_no_ids_is_one_line(typed, made, tmp_path):
     (tmp_path / "ids").write_text("\n")
     done = typed("search", made("bm25"), "ice", "--among", tmp_path / "ids")
-    assert done.stderr == f"error: --among: {tmp_path / 'ids'} has no ids; write one a line, or leave the option out\n"
+    assert done.stderr == f"error: --among: {tmp_path / 'ids'} has no ids; write one per line, or leave the option out\n"
 
 
 @pytest.mark.parametrize(
@@ -91,10 +91,10 @@ def test_a_run_has_the_hits_that_each_question_has_alone(typed, made, tmp_path, 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--queries", "q.tsv"], "--queries FILE and --out RUN go together: what is asked, and where the answers are written"),
-        (["ice", "--out", "run"], "--queries FILE and --out RUN go together: what is asked, and where the answers are written"),
-        (["ice", "--queries", "q.tsv", "--out", "run"], "--queries writes a run, so leave out the question, --explain and --json"),
-        ([], "`lotte search` needs a question; - reads questions from standard input, --queries FILE --out RUN a file"),
+        (["--queries", "q.tsv"], "--queries FILE and --out RUN go together: the queries, and the run to write"),
+        (["ice", "--out", "run"], "--queries FILE and --out RUN go together: the queries, and the run to write"),
+        (["ice", "--queries", "q.tsv", "--out", "run"], "--queries writes a run, so leave out the query, --explain and --json"),
+        ([], "`lotte search` needs a query; - reads queries from standard input, --queries FILE --out RUN from a file"),
     ],
 )  # fmt: skip
 def test_words_that_do_not_go_together_are_one_line(typed, tmp_path, words, message):
@@ -105,7 +105,7 @@ def test_words_that_do_not_go_together_are_one_line(typed, tmp_path, words, mess
 def test_a_file_without_a_question_is_one_line(typed, made, tmp_path):
     (tmp_path / "q.tsv").write_text("")
     done = typed("search", made("bm25"), "--queries", tmp_path / "q.tsv", "--out", tmp_path / "run")
-    assert done.stderr == f"error: {tmp_path / 'q.tsv'} holds no question: expected an id and a text with a tab between, a line each\n"
+    assert done.stderr == f"error: {tmp_path / 'q.tsv'} holds no question: expected one id and text per line, with a tab between\n"
     assert not (tmp_path / "run").exists()
 
 
@@ -113,7 +113,7 @@ def test_somebody_elses_file_is_not_written_over(typed, made, tmp_path):
     (tmp_path / "q.tsv").write_text("q1\tice\n")
     (tmp_path / "thesis.tex").write_text("a year of work\n")
     done = typed("search", made("bm25"), "--queries", tmp_path / "q.tsv", "--out", tmp_path / "thesis.tex")
-    assert done.returncode == 1 and "thesis.tex is there and is no run of bm25" in done.stderr
+    assert done.returncode == 1 and "thesis.tex exists and is not a run of bm25" in done.stderr
     assert (tmp_path / "thesis.tex").read_text() == "a year of work\n"
 
 
@@ -128,7 +128,7 @@ def test_a_terminal_without_a_question_is_asked_for_some(made):
     os.write(ours, b"moon of\n\nfloats\n\x04")
     out, err = process.communicate(timeout=60)
     os.close(ours)
-    assert process.returncode == 0 and "a question a line; Ctrl-D ends" in err, err
+    assert process.returncode == 0 and "one query per line; Ctrl-D ends" in err, err
     assert "1\t" in out and "\td\ta moon of ice\n" in out and "\tc\tice floats on salt water\n" in out
 
 

@@ -105,7 +105,7 @@ def test_p_of_three_queries_is_a_count(a, b, p):
 
 
 def test_sums_that_rounding_tears_apart_are_ties():
-    """.1 + .2 is no .3 in floats; as differences of three queries they are as extreme as each other."""
+    """.1 + .2 is not .3 in floats; as differences of three queries they are as extreme as each other."""
     found = pair([0.1, 0.2, 0.3, 0.0], [0.0, 0.0, 0.0, 0.3])
     sums = [abs(x + 2 * y + 3 * z + 3 * w) for x in (1, -1) for y in (1, -1) for z in (1, -1) for w in (1, -1)]
     assert found.p == sum(total >= 3 for total in sums) / 16

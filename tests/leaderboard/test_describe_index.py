@@ -57,7 +57,7 @@ def test_texts_that_are_gone_are_one_line(typed, index, topic):
     done = typed("describe", index)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == (
-        f"error: {index}: its collection is gone or is another one now, and which tokens are in a cluster is read from "
+        f"error: {index}: its collection is missing or has changed, but the tokens of a cluster are read from "
         "the documents; put the collection back, or build the index again\n"
     )
 

@@ -160,7 +160,7 @@ def test_an_index_is_kept_and_used_again(order, tiny, tmp_path):
     first, second = (next(evaluate("mine", counting, [tiny], kept)) for _ in range(2))
     path = tmp_path / "kept" / "mine" / "lotte/science/test"
     assert (path / "meta.json").is_file() and len(counting.corpora) == 1
-    assert said == [f"{path}: this index is used again"]
+    assert said == [f"{path}: reusing this index"]
     assert (first.cost.index_reused, second.cost.index_reused) == (False, True)
     assert second.cost.index_seconds is not None
     assert first.retriever.index == second.retriever.index
@@ -175,7 +175,7 @@ def test_an_index_is_used_again_by_another_dataset_that_asks_the_same_corpus(ord
     for name in ("passages/dev", "trec/2019"):
         next(evaluate("mine", counting, [replace(tiny, name=name)], kept))
     assert len(counting.corpora) == 1
-    assert said == [f"{tmp_path / 'kept' / 'mine' / 'passages/dev'}: this index is used again"]
+    assert said == [f"{tmp_path / 'kept' / 'mine' / 'passages/dev'}: reusing this index"]
 
 
 def test_the_hash_of_an_index_does_not_depend_on_where_the_corpus_lies(order, tiny, tmp_path):
@@ -215,7 +215,7 @@ def test_lottes_layout_is_written_for_lotte_and_refused_for_others_before_the_wo
     counting = Counting()
     with pytest.raises(LotteError) as raised:
         list(evaluate("mine", counting, [tiny, mirrored], asked))
-    assert str(raised.value) == "--rankings writes the layout of LoTTE, and beir/mirror is no part of it"
+    assert str(raised.value) == "--rankings writes LoTTE's layout, but beir/mirror is not part of LoTTE"
     assert not counting.corpora
 
 
@@ -272,7 +272,7 @@ def test_a_dataset_without_judgments_is_refused_before_any_work(order, tiny):
 
 def test_a_place_that_cannot_be_written_is_refused_before_any_work(order, tiny, tmp_path):
     (tmp_path / "taken").write_text("by a file")
-    with pytest.raises(UnavailableError, match="taken is no folder, so nothing can be written to"):
+    with pytest.raises(UnavailableError, match="taken is not a folder, so nothing can be written to"):
         list(evaluate("overlap", NeverIndexed(), [tiny], replace(order, out=tmp_path / "taken")))
 
 

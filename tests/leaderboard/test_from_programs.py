@@ -67,7 +67,7 @@ def test_a_relevance_that_is_a_whole_number_is_that_number(one):
 
 @pytest.mark.parametrize("odd", [0.5, float("nan"), float("inf"), "1", None], ids=repr)
 def test_a_relevance_that_is_no_whole_number_is_refused(odd):
-    with pytest.raises(TypeError, match="a relevance is a whole number"):
+    with pytest.raises(TypeError, match="a relevance must be a whole number"):
         dataset(qrels={"q": {"a": odd}})
 
 
@@ -80,7 +80,7 @@ def test_two_documents_of_one_id_are_refused_before_anything_is_scored(name, tmp
 
 
 def test_half_a_character_is_a_line():
-    with pytest.raises(CorruptFileError, match="half of a character"):
+    with pytest.raises(CorruptFileError, match="an unpaired surrogate"):
         corpus_sha256([Doc("a", "\ud800")])
 
 
@@ -92,10 +92,10 @@ def hits(*pairs):
     ("run", "message"),
     [
         (hits(("b", 0.1), ("a", 0.9)), "not best first"),
-        (hits(("b", 0.9), ("a", 0.5), ("a", 0.4)), "is there twice"),
+        (hits(("b", 0.9), ("a", 0.5), ("a", 0.4)), "occurs twice"),
         (hits(("b", float("nan")), ("a", 0.4)), "NaN or infinite"),
         (hits(("b", float("inf")), ("a", 0.4)), "NaN or infinite"),
-        (Run.of_ranks({"q": ["b", "a", "a"]}), "is there twice"),
+        (Run.of_ranks({"q": ["b", "a", "a"]}), "occurs twice"),
     ],
     ids=["order", "twice", "nan", "inf", "ranks"],
 )

@@ -70,7 +70,7 @@ def test_mteb_gets_a_result_of_the_task_with_its_subset(tmp_path, record):
 
 
 def test_other_data_than_the_tasks_go_nowhere(tmp_path, record):
-    with pytest.raises(MismatchError, match="is of other data than MTEB's LoTTE: documents: 4, published 1,694,164"):
+    with pytest.raises(MismatchError, match="has other data than MTEB's LoTTE: documents: 4, published 1,694,164"):
         list(interchange.export([record], "mteb", tmp_path / "out"))
     assert not (tmp_path / "out").exists()
 
@@ -98,7 +98,7 @@ def test_mtebs_result_comes_in_marked_and_without_a_run(tmp_path, record):
         "1 records: 1 without a problem, 0 with; 0 scored again from their runs",
         "1 not scored again: their scores were imported without a run",
     ]
-    with pytest.raises(MismatchError, match="is there already"):
+    with pytest.raises(MismatchError, match="already exists"):
         list(interchange.take_in(file, tmp_path / "results", TINY))
     done = board("compare", stored, record)
     assert done.returncode == 1 and "Traceback" not in done.stderr
@@ -107,11 +107,11 @@ def test_mtebs_result_comes_in_marked_and_without_a_run(tmp_path, record):
 @pytest.mark.parametrize(
     ("text", "kind", "message"),
     [
-        ("{", CorruptFileError, "no JSON"),
+        ("{", CorruptFileError, "not JSON"),
         ("[1]", CorruptFileError, "expected a JSON object"),
-        ('{"a": 1}', CorruptFileError, "no result of MTEB: wanted task_name and scores, found a; if it is a run, say of what with --dataset"),
-        ('{"task_name": "LoTTE", "scores": {"test": 3}}', CorruptFileError, "scores.test is no list of objects"),
-        ('{"task_name": "Banking77", "scores": {"test": [{"hf_subset": "default"}]}}', MismatchError, "task Banking77 is no dataset of ours"),
+        ('{"a": 1}', CorruptFileError, "not an MTEB result: expected task_name and scores, found a; if it is a run, name its dataset with --dataset"),
+        ('{"task_name": "LoTTE", "scores": {"test": 3}}', CorruptFileError, "scores.test is not a list of objects"),
+        ('{"task_name": "Banking77", "scores": {"test": [{"hf_subset": "default"}]}}', MismatchError, "task Banking77 is not a dataset known here"),
         ('{"task_name": "LoTTE", "scores": {"test": [{"hf_subset": "science_search", "hit_rate_at_5": NaN}]}}', CorruptFileError, "is nan, and a measure is a share"),
         ('{"task_name": "LoTTE", "scores": {"test": [{"hf_subset": "science_search", "ndcg_at_10": 0.5}]}}', CorruptFileError, "is measured by Success@5, and the file has nDCG@10"),
     ],
@@ -154,11 +154,11 @@ def test_a_run_with_somebodys_header_comes_in_scored_and_marked(tmp_path, record
     ("text", "message"),
     [
         ("# ir_metadata.start\n# tag: x\n0 Q0 3 1 2.0 t\n", "has no ir_metadata.end"),
-        ("# ir_metadata.start\n# a: [\n# ir_metadata.end\n0 Q0 3 1 2.0 t\n", "its header is no YAML"),
+        ("# ir_metadata.start\n# a: [\n# ir_metadata.end\n0 Q0 3 1 2.0 t\n", "its header is not YAML"),
         ("# ir_metadata.start\n# - a\n# ir_metadata.end\n0 Q0 3 1 2.0 t\n", "its header is list"),
         ("# ir_metadata.start\n# tag: ../../x\n# ir_metadata.end\n0 Q0 3 1 2.0 t\n", "which cannot be a name here; give one with --system"),
-        ("0 Q0 3 1 nan t\n", "r.trec:1: score 'nan' is no finite float32"),
-        ("# ir_metadata.start\n# tag: x\n# ir_metadata.end\n0 Q0 3 1 nan t\n", r"/r.trec:4: score 'nan' is no finite"),
+        ("0 Q0 3 1 nan t\n", "r.trec:1: score 'nan' is not a finite float32"),
+        ("# ir_metadata.start\n# tag: x\n# ir_metadata.end\n0 Q0 3 1 nan t\n", r"/r.trec:4: score 'nan' is not a finite"),
         ("# ir_metadata.start\n# tag: x\n# ir_metadata.end\n0 3 2\n", r"/r.trec:4: found rank '2'"),
         ("# ir_metadata.start\n# tag: x\n# ir_metadata.end\n", r"/r.trec:4: found 0 columns"),
     ],
@@ -176,7 +176,7 @@ def test_yaml_of_strangers_makes_no_objects(tmp_path):
     file.write_text(
         "# ir_metadata.start\n# a: !!python/object/apply:os.system ['true']\n# ir_metadata.end\n0 Q0 3 1 1 t\n"
     )
-    with pytest.raises(CorruptFileError, match="its header is no YAML"):
+    with pytest.raises(CorruptFileError, match="its header is not YAML"):
         interchange.header(file)
 
 
@@ -184,7 +184,7 @@ def test_yaml_of_strangers_makes_no_objects(tmp_path):
 def test_a_header_that_names_a_key_twice_is_refused(tmp_path, header):
     file = tmp_path / "r.trec"
     file.write_text(f"# ir_metadata.start\n{header}# ir_metadata.end\n0 Q0 3 1 1 t\n")
-    with pytest.raises(CorruptFileError, match=r"its header is no YAML \(the key '[ac]' is there twice\)"):
+    with pytest.raises(CorruptFileError, match=r"its header is not YAML \(the key '[ac]' occurs twice\)"):
         interchange.header(file)
 
 
@@ -193,7 +193,7 @@ def test_the_commands_as_they_are_typed(tmp_path, record):
     assert (done.returncode, done.stdout) == (0, f"out/overlap/{NAME}.tsv\n")
     run = record.with_suffix(".trec")
     done = board("import", run, cwd=tmp_path, home=TINY)
-    assert done.stderr == f"error: {run} is a run, and a run does not say of what: name it with --dataset\n"
+    assert done.stderr == f"error: {run} is a run, which does not name its dataset: give --dataset\n"
     done = board("import", run, "--dataset", NAME, "--system", "theirs", "--by", "me", cwd=tmp_path, home=TINY)
     assert (done.returncode, done.stdout) == (0, f"results/theirs/{NAME}.json\n"), done.stderr
     done = board("compare", f"results/theirs/{NAME}.json", record, "--measure", "MRR@10", "--json", cwd=tmp_path)

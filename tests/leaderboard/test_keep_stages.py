@@ -54,7 +54,7 @@ def test_a_stage_that_is_a_file_is_not_written_again(kept, tiny, tmp_path):
     said = []
     order = Order(out=tmp_path / "again", stages=tmp_path / "more", say=said.append)
     list(evaluate("hybrid", load("hybrid", [f"of={inner}+{inner}"]), [tiny], order))
-    assert f"{SEARCH}: there is no stage to keep: the system has none, or they are files of rankings" in said
+    assert f"{SEARCH}: there is no stage to keep: the system has none, or its stages are ranking files" in said
     assert not list((tmp_path / "more").rglob("*.trec"))
 
 
@@ -64,7 +64,7 @@ def test_somebodys_run_is_not_written_over(typed, tmp_path):
     mine.write_text("0 Q0 3 1 2.0 mine\n")
     done = typed("eval", SEARCH, "--retriever", "hybrid", "-o", "of=bm25+overlap", "--keep-stages", tmp_path / "kept")
     assert done.returncode == 1 and mine.read_text() == "0 Q0 3 1 2.0 mine\n"
-    assert f"error: {mine} is there and is no run of bm25: its first line ends in 'mine'" in done.stderr
+    assert f"error: {mine} exists and is not a run of bm25: its first line ends in 'mine'" in done.stderr
 
 
 def test_the_command_says_where_they_are(typed, tmp_path):
@@ -77,7 +77,7 @@ def test_the_command_says_where_they_are(typed, tmp_path):
 
 def test_a_ranking_of_somebody_has_no_stages(typed, tmp_path):
     done = typed("eval", SEARCH, "--run", "x.trec", "--keep-stages", tmp_path / "kept")
-    assert done.stderr == "error: --keep-stages keeps the stages of a retriever, and --run is somebody's ranking, without any\n"
+    assert done.stderr == "error: --keep-stages needs a retriever with stages, but --run is a ranking without any\n"
 
 
 def test_documents_are_encoded_once_for_all_question_sets_of_a_collection(tmp_path, monkeypatch):

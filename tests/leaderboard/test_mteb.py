@@ -81,7 +81,7 @@ def test_the_one_score_of_cqadupstack_is_a_record_that_every_command_takes(tmp_p
 def test_a_score_that_is_missing_in_an_old_result_is_one_line(tmp_path):
     with pytest.raises(CorruptFileError, match="beir/scifact is measured by nDCG@10, and the file has MRR@10"):
         taken(tmp_path, "SciFact", before("SciFact", test={"mrr_at_10": 0.5}))
-    with pytest.raises(MismatchError, match="task SciFact is no dataset of ours"):
+    with pytest.raises(MismatchError, match="task SciFact is not a dataset known here"):
         taken(tmp_path, "None", before("SciFact"), folder="other__model/r1")
 
 

@@ -45,7 +45,7 @@ HARD = [  # answer, text, whether DPR finds it there
     ("\u4e2d\u56fd", "\u4e2d\u56fd", True),
     ("\u0391\u03a3", "\u03b1\u03c2 \u03b2", True),  # a small sigma at the end of a word
     ("\u0391\u03a3", "\u0391\u03a3'\u0391", True),
-    ("STRASSE", "stra\u00dfe", False),  # lower case is no case folding
+    ("STRASSE", "stra\u00dfe", False),  # lower case is not case folding
     ("\U0001f600", "so \U0001f600!", True),
     ("\u00bd", "\u00bd cup", True),
     ("", "anything", False),  # DPR: True, in every passage
@@ -198,7 +198,7 @@ def test_a_byte_order_mark_is_no_part_of_a_list_of_questions(tmp_path, text):
         ("q\t'a'\n", ":1: expected a question and a list of answer strings, found 'a'"),
         ("q\t['a']\nq\t[1]\n", ":2: expected a question and a list of answer strings, found '[1]'"),
         ('{"question": "q"}\n', ":1: expected a question and a list of answer strings, found 'None'"),
-        ('{"question": "q", "answer": ["\\ud800"]}\n', ":1: half a character in the question or an answer"),
+        ('{"question": "q", "answer": ["\\ud800"]}\n', ":1: an unpaired surrogate in the question or an answer"),
     ],
 )  # fmt: skip
 def test_what_is_no_question_is_named_by_its_line(tmp_path, line, message):

@@ -159,4 +159,4 @@ def test_the_command_prints_a_line_for_each_cell(tmp_path):
     assert "ColBERTv2\t5b\tNQ-dev\tColBERTv2\tpercent\t68.9\t\t\tnot run\t" in done.stdout
     (tmp_path / "results" / "bad.json").write_text("{")
     done = board("paper", "--table", "3", "--json", cwd=tmp_path)
-    assert "left out: results/bad.json: no JSON" in done.stderr
+    assert "left out: results/bad.json: not JSON" in done.stderr

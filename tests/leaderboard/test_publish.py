@@ -106,7 +106,7 @@ def test_what_stands_there_is_not_replaced_unless_it_is_an_older_one(science_bui
     out = tmp_path / "out"
     out.mkdir()
     (out / "thesis.tex").write_text("a year of work")
-    with pytest.raises(MismatchError, match="out is there and was not written by `lotte publish`"):
+    with pytest.raises(MismatchError, match="out exists and was not written by `lotte publish`"):
         published_build.write(science_build, out)
     (out / "thesis.tex").unlink()
     assert published_build.write(science_build, out) == published_build.write(science_build, out)
@@ -174,7 +174,7 @@ def test_the_hub_is_given_every_file_in_one_commit(results, tmp_path):
 def test_a_hub_that_cannot_be_reached_is_one_line(results, tmp_path):
     pytest.importorskip("huggingface_hub", reason="needs lotte-bench[colbert]")
     folder = published_results.write(results, tmp_path / "out")
-    with pytest.raises(UnavailableError, match=r"^me/mine: the Hugging Face hub could not be reached, or refuses \(no route to host\); `hf auth login`"):
+    with pytest.raises(UnavailableError, match=r"^me/mine: the Hugging Face hub could not be reached, or refused \(no route to host\); `hf auth login`"):
         hub.upload(folder, "me/mine", Api(OSError("no route to host\nand more")))
 
 
@@ -192,7 +192,7 @@ def test_a_dry_run_lists_what_would_be_sent(typed, results):
         (("--to", "folder"), "--to folder writes a folder: name it with --out, and leave out --repo and --dry-run"),
         (("--to", "pages", "--out", "x", "--dry-run"), "--to pages writes a folder: name it with --out, and leave out --repo and --dry-run"),
         (("--to", "hub"), "--to hub needs --repo owner/name"),
-        (("--to", "hub", "--repo", "mine"), "--repo is owner/name, as the hub has it, not 'mine'"),
+        (("--to", "hub", "--repo", "mine"), "--repo takes owner/name, as on the hub, not 'mine'"),
     ],
 )  # fmt: skip
 def test_words_that_do_not_go_together_are_one_line(typed, tmp_path, words, message):
@@ -209,4 +209,4 @@ def test_a_folder_of_nothing_is_one_line(typed, tmp_path):
     done = typed("publish", tmp_path, "--to", "folder", "--out", tmp_path / "out")
     assert done.returncode == 1 and "holds no questions" in done.stderr and done.stderr.count("\n") == 1
     done = typed("publish", tmp_path / "nowhere", "--to", "folder", "--out", tmp_path / "out")
-    assert done.stderr == f"error: {tmp_path / 'nowhere'} is no folder; `lotte publish` takes a build, a collection or records\n"
+    assert done.stderr == f"error: {tmp_path / 'nowhere'} is not a folder; `lotte publish` takes a build, a collection or records\n"

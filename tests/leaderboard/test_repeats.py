@@ -1,4 +1,4 @@
-"""Two records of one system are no two systems: what differs is said to be the machine's, or the code's."""
+"""Two records of one system are not two systems: what differs is said to be the machine's, or the code's."""
 
 import pytest
 from board import board

@@ -85,7 +85,7 @@ def test_a_number_changed_by_hand_is_noticed(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "message"), [("{", "no JSON"), ("[]", "has schema None"), ('{"schema": []}', "schema")]
+    ("text", "message"), [("{", "not JSON"), ("[]", "has schema None"), ('{"schema": []}', "schema")]
 )
 def test_a_file_of_something_else(tmp_path, text, message):
     (tmp_path / "r.json").write_text(text)
@@ -96,7 +96,7 @@ def test_a_file_of_something_else(tmp_path, text, message):
 
 
 def test_nan_is_in_no_record():
-    with pytest.raises(CorruptFileError, match=r"^the record: a value in it is no number and no text, and cannot be kept$"):
+    with pytest.raises(CorruptFileError, match=r"^the record: a value in it is neither a number nor a text, and cannot be kept$"):
         RESULT.changed(cost={"seconds": float("nan")})
 
 

@@ -200,7 +200,7 @@ def test_the_command_says_no_with_one_line_and_an_answer(folders, tmp_path):
     a_loss(theirs)
     done = board("review", theirs, "--results", ours, "--data", TINY, "--out", tmp_path / "answer.md")
     assert done.returncode == 1
-    assert done.stderr == f"error: {theirs} is not taken: overlap/{NAME}.json is taken away\n"
+    assert done.stderr == f"error: {theirs} is not accepted: overlap/{NAME}.json is taken away\n"
     assert (tmp_path / "answer.md").read_text().startswith("### Not taken as it is")
 
 

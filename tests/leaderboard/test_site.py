@@ -159,7 +159,7 @@ def test_a_site_replaces_a_site_and_nothing_else(tmp_path):
             site.build(folder, out)
     assert (tmp_path / "home" / "thesis.txt").read_text() == "years"
     inside = folder / "site"
-    assert site.build(folder, inside) == site.build(folder, inside)  # its own files are no records
+    assert site.build(folder, inside) == site.build(folder, inside)  # its own files are not records
 
 
 def test_no_records_are_one_line(tmp_path):

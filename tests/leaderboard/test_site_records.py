@@ -31,13 +31,13 @@ def test_a_broken_record_is_one_line_and_the_rest_stands(evil_site_says, evil_si
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda text: text[:200], "no JSON"),
+        (lambda text: text[:200], "not JSON"),
         (lambda text: text.replace("lotte-result/1", "lotte-result/9"), "has schema"),
         (lambda text: text.replace("a CPU", "another"), "was changed after it was written"),
         (lambda text: text.replace('"q1": 0.0', '"q1": NaN'), "not finite"),
         (lambda text: "[" * 100_000, "nested too deeply"),
         (lambda text: "[]", "has schema None"),
-        (lambda text: "\x00\xff", "no JSON"),
+        (lambda text: "\x00\xff", "not JSON"),
     ],
 )
 def test_a_file_that_is_no_record_is_named(tmp_path, change, message):
@@ -95,7 +95,7 @@ def test_a_record_with_a_valid_id_is_not_believed_for_that(tmp_path, sections, m
     | st.lists(st.none() | st.dictionaries(st.sampled_from(["level", "evidence"]), st.integers())),
 )
 def test_whatever_stands_in_the_other_fields_a_page_can_be_made(sections, contamination):
-    """Texts that are no text, numbers that are lists: of a record that has a form, and of what is none, lines."""
+    """Texts that are not text, numbers that are lists: of a record that has a form, and of what is none, lines."""
     from leaderboard.board.pages import page
 
     one = parse(content_of(**sections, contamination=contamination))

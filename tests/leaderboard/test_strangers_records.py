@@ -46,13 +46,13 @@ def test_the_spelling_of_json_is_no_matter(tmp_path, record):
 
 
 @pytest.mark.parametrize(("old", "new", "said"), [
-    ('"created":', '"created": "2001", "created":', "the key 'created' is there twice"),
-    ('"depth":', '"depth": 3, "depth":', "the key 'depth' is there twice"),
+    ('"created":', '"created": "2001", "created":', "the key 'created' occurs twice"),
+    ('"depth":', '"depth": 3, "depth":', "the key 'depth' occurs twice"),
     ('"depth": 3', '"depth": 1e999', "a number in it is not finite"),
     ('"depth": 3', '"depth": NaN', "a number in it is not finite"),
-    ('"depth": 3', '"depth": ' + "9" * 5000, "no JSON"),
+    ('"depth": 3', '"depth": ' + "9" * 5000, "not JSON"),
     ('"depth": 3', '"depth": ' + "[" * 100_000, "nested too deeply"),
-    ('"depth": 3', '"depth": "\\ud800"', "a text in it has half of a character"),
+    ('"depth": 3', '"depth": "\\ud800"', "a text in it contains an unpaired surrogate"),
 ])  # fmt: skip
 def test_what_two_programs_would_read_otherwise_is_one_line(record, old, new, said):
     text = record.read_text()
@@ -134,7 +134,7 @@ def test_an_id_may_begin_with_the_sign_of_a_comment(tmp_path, head):
 @pytest.mark.parametrize("line", ["tag: !!timestamp x", "tag: !!bool x", 'tag: !!int ""', "a: &a [*a]", "a: &a 1\n# b: *a", "tag: 0x" + "f" * 5000, "a: " + "[" * 5000])  # fmt: skip
 def test_a_header_that_is_no_plain_yaml_is_one_line(tmp_path, line):
     (tmp_path / "run.trec").write_text(f"# ir_metadata.start\n# {line}\n# ir_metadata.end\n0 Q0 3 1 2.0 t\n")
-    with pytest.raises(CorruptFileError, match="its header is no YAML") as told:
+    with pytest.raises(CorruptFileError, match="its header is not YAML") as told:
         interchange.header(tmp_path / "run.trec")
     assert "\n" not in str(told.value)
 

@@ -78,7 +78,7 @@ def test_cqadupstack_counts_as_one_of_the_eighteen():
 def test_an_average_takes_one_system_one_measure_and_nothing_imported():
     with pytest.raises(MismatchError, match="two records are of openqa/nq"):
         suite.averages([result("openqa/nq", 0.7), result("openqa/nq", 0.8)])
-    with pytest.raises(MismatchError, match=r"openqa would be a mean of Success@5 and nDCG@10, which is no number"):
+    with pytest.raises(MismatchError, match=r"openqa would be a mean of Success@5 and nDCG@10, which has no meaning"):
         suite.averages([result("openqa/nq", 0.7), result("openqa/tq", 0.8, "nDCG@10")])
     assert suite.averages([result("openqa/nq", 0.7, level="imported")]) == []
 
@@ -101,17 +101,17 @@ def test_what_is_finished_is_not_run_again(order):
     before = {path: path.stat().st_mtime_ns for path in order.out.rglob("*.*")}
     assert list(suite.run("lotte", "overlap", load("overlap"), order, TINY)) == first
     assert {path: path.stat().st_mtime_ns for path in order.out.rglob("*.*")} == before
-    assert said(order)[-1] == "finished already: lotte/science/test/search, lotte/science/test/forum"
+    assert said(order)[-1] == "already finished: lotte/science/test/search, lotte/science/test/forum"
 
 
 @pytest.mark.parametrize(
     ("spoil", "why"),
     [
         (lambda path, old: path.with_suffix(".trec").write_text(""), "run.sha256: the record says"),
-        (lambda path, old: path.write_text("{"), "no JSON"),
+        (lambda path, old: path.write_text("{"), "not JSON"),
         (lambda path, old: old.changed(dataset={**old.content["dataset"], "qrels_sha256": "0" * 64}).write(path), "qrels_sha256 differs"),
         (lambda path, old: old.changed(retriever={**old.content["retriever"], "options": {"lowercase": False}}).write(path), "an option differs"),
-        (lambda path, old: old.changed(retriever={**old.content["retriever"], "search": {"k": 5}}).write(path), "k differs: its record has 5, and 1000 is asked for"),
+        (lambda path, old: old.changed(retriever={**old.content["retriever"], "search": {"k": 5}}).write(path), "k differs: its record has 5, but 1000 was requested"),
         (lambda path, old: old.changed(implementation={**old.content["implementation"], "commit": "b" * 40}).write(path), "it was made by commit bbbbbbbb, and this is aaaaaaaa"),
         (lambda path, old: old.changed(implementation={**old.content["implementation"], "dirty": True}, created="2001-01-01T00:00:00+00:00").write(path), "the code has changed since, and the change is in no commit"),
     ],

@@ -99,7 +99,7 @@ def test_a_path_names_no_folder_and_is_still_a_cell(tmp_path):
         ("k1", "--over takes an option and its values, as in bits=1,2,4, not 'k1'"),
         ("k1=1,,2", "--over takes an option and its values, as in bits=1,2,4, not 'k1=1,,2'"),
         ("k9=1", f"bm25 has no option 'k9'; it takes {registry._signature(BM25)}"),
-        ("b=2", "bm25: b is from 0 to 1, not 2.0"),
+        ("b=2", "bm25: b must be from 0 to 1, not 2.0"),
     ],
 )
 def test_what_is_wrong_with_the_grid_is_told_before_anything_is_run(tmp_path, over, message):
@@ -109,7 +109,7 @@ def test_what_is_wrong_with_the_grid_is_told_before_anything_is_run(tmp_path, ov
 
 
 def test_a_multiple_of_what_is_no_whole_number_is_one_line():
-    with pytest.raises(LotteError, match=r"--over b=k1\*2: k1 is '0.5', and no whole number"):
+    with pytest.raises(LotteError, match=r"--over b=k1\*2: k1 is '0.5', which is not a whole number"):
         grid("k1=0.5", "b=k1*2")
 
 

@@ -60,7 +60,7 @@ def test_no_list_is_named_that_there_is_not():
 
 def test_measures_below_the_depth_of_a_ranking_are_said(typed, tmp_path):
     done = typed("eval", "--retriever", "overlap", SCIENCE, "--k", 2, "--measure", "R@3", "--out", tmp_path)
-    assert done.stderr == f"{SCIENCE}: rankings are 2 deep, so Success@5, R@3 can count no more than that\n"
+    assert done.stderr == f"{SCIENCE}: rankings are 2 deep, so Success@5, R@3 cannot count more than that\n"
 
 
 def test_nothing_is_said_of_a_depth_that_takes_in_the_whole_collection(typed, tmp_path):
@@ -75,7 +75,7 @@ def test_a_file_that_is_no_record_is_not_written_over(typed, text, tmp_path):
     mine.write_text(text)
     done = typed("eval", "--retriever", "overlap", SCIENCE, "--out", tmp_path)
     assert (done.returncode, mine.read_text()) == (1, text)
-    assert done.stderr == f"error: {mine} is there and is no record; move it, or choose another --out\n"
+    assert done.stderr == f"error: {mine} exists and is not a record; move it, or choose another --out\n"
 
 
 @pytest.mark.parametrize("ending", [".trec", ".trec.gz"])
@@ -87,7 +87,7 @@ def test_a_run_of_another_system_is_not_written_over(typed, ending, tmp_path):
     done = typed("eval", "--retriever", "overlap", SCIENCE, "--out", tmp_path)
     assert (done.returncode, theirs.read_bytes()) == (1, kept)
     assert done.stderr == (
-        f"error: {theirs} is there and is no run of overlap: its first line ends in 'theirs'; move it, or choose "
+        f"error: {theirs} exists and is not a run of overlap: its first line ends in 'theirs'; move it, or choose "
         "another --out\n"
     )
 
@@ -119,7 +119,7 @@ def test_a_damaged_record_is_written_anew(typed, harm, tmp_path):
 
 
 def test_a_folder_in_place_of_a_file_is_called_one(tmp_path):
-    with pytest.raises(UnavailableError, match="is a folder, and a file is wanted"):
+    with pytest.raises(UnavailableError, match="is a folder, but a file is needed"):
         next(lines(tmp_path))
 
 
@@ -161,8 +161,8 @@ def said_of(found, path):
 def test_a_file_without_a_length_is_not_read_because_an_index_names_it(index, tmp_path, monkeypatch):
     (tmp_path / "endless").touch()
     monkeypatch.setattr("lotte.artifact.sha256", lambda path: pytest.fail(f"{path} was read"))
-    assert said_of(index, tmp_path / "endless") == [f"no texts: the collection of {index.path} is not at "
-                                                    f"{tmp_path / 'endless'} any more"]  # fmt: skip
+    assert said_of(index, tmp_path / "endless") == [f"no texts: the collection of {index.path} is no longer at "
+                                                    f"{tmp_path / 'endless'}"]  # fmt: skip
 
 
 def test_a_long_path_that_an_index_names_is_cut(index):

@@ -73,7 +73,7 @@ def test_of_two_that_import_to_one_place_the_second_is_told(tmp_path, monkeypatc
 
     while_waiting(monkeypatch, lambda: None)
     left = while_waiting(monkeypatch, take_in)
-    with pytest.raises(MismatchError, match="is there already"):
+    with pytest.raises(MismatchError, match="already exists"):
         take_in()
     assert not left
 

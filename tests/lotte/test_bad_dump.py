@@ -62,7 +62,7 @@ def test_a_path_that_climbs_out_of_the_archive_is_refused(name, place):
     path.write_bytes(forged)
     message = error(*words(place))
     shown = name.replace("\\", "/")  # as the archive's reader gives it
-    assert message.startswith(f"{path}: holds {shown!r}, a path that climbs out of the archive"), message
+    assert message.startswith(f"{path}: holds {shown!r}, a path that leads out of the archive"), message
 
 
 def _renamed(path: Path, old: str, new: str) -> bytes:
@@ -93,7 +93,7 @@ def test_an_archive_with_a_password_or_without_posts_is_refused(place):
     path = place / "dumps" / f"{SITE}.7z"
     with py7zr.SevenZipFile(path, "w", password="secret") as file:
         file.writef(io.BytesIO(table(QUESTION)), "Posts.xml")
-    assert error(*words(place)) == f"{path}: is locked with a password; a dump is not. Fetch it again."
+    assert error(*words(place)) == f"{path}: is encrypted with a password; dumps are not. Fetch it again."
     path.unlink()
     archive(path, {"Users.xml": table(root="users")})
     assert error(*words(place)) == f"{path}: holds no Posts.xml, but ['Users.xml']; is it a dump?"
@@ -108,7 +108,7 @@ def test_what_was_built_is_kept_when_another_community_fails(place):
     error(*words(place, "--workers", 1))
     posts(place, table(QUESTION, ANSWER))
     done = lotte(*words(place, "--workers", 1))
-    assert done.returncode == 0 and "1 of 2 steps were finished before and are kept" in done.stderr
+    assert done.returncode == 0 and "1 of 2 steps are already finished and are kept" in done.stderr
 
 
 @pytest.mark.parametrize("line", ["[1, 2]", '"text"', "7", "null", "{", "not json", '{"question": 7, "answer_url": "x"}',
@@ -137,7 +137,7 @@ def test_gooaq_cut_in_its_gzip(place):
     posts(place, table(QUESTION, ANSWER))
     path = place / "gooaq.jsonl.gz"
     path.write_bytes(gzip.compress(GOOAQ.read_bytes())[:-20])
-    assert error(*words(place, "--gooaq", path)).startswith(f"{path}: is cut or damaged")
+    assert error(*words(place, "--gooaq", path)).startswith(f"{path}: is truncated or damaged")
 
 
 def test_gooaq_that_is_not_there(place):
@@ -152,7 +152,7 @@ def test_every_missing_community_is_named(place):
     posts(place, table(QUESTION, ANSWER))
     assert error(*words(place)) == (
         f"{place}/dumps lacks 2 of the 3 communities of spec spec: b.example.com, a.example.com. Put <site>.7z or a folder "
-        "<site>/ with Posts.xml there, or build from what is there with --allow-missing."
+        "<site>/ with Posts.xml there, or build without them with --allow-missing."
     )
     done = lotte(*words(place, "--allow-missing"))
     assert done.returncode == 0
@@ -171,7 +171,7 @@ def test_lottes_own_spec_wants_every_community(tmp_path):
     [
         (("--shard", "3/2"), "--shard takes the number of a part and of all parts, as in 1/4, not '3/2'"),
         (("--shard", "x"), "--shard takes the number of a part and of all parts, as in 1/4, not 'x'"),
-        (("--executor", "ray"), "--executor ray is not there yet: it comes with the work on scale-out."),
+        (("--ray-address", "a:1"), "--ray-address goes with --executor ray"),
         (("--executor", "dask"), "--executor is local or ray, not 'dask'"),
         (("--topic", "foot"), "spec: no topic is named 'foot'; did you mean 'food'? there are food"),
         (("--split", "tset"), "spec: no split is named 'tset'; did you mean 'test'? there are dev, test"),
@@ -188,7 +188,7 @@ def test_an_out_that_holds_something_else_is_left_alone(place):
     (place / "out").mkdir()
     (place / "out" / "thesis.tex").write_text("years of work")
     assert error(*words(place)) == (
-        f"{place}/out is there and is no build of ours; choose an --out that is empty or new"
+        f"{place}/out exists and is not a build; choose an --out that is empty or new"
     )
     assert (place / "out" / "thesis.tex").read_text() == "years of work"
 
@@ -225,6 +225,6 @@ def test_a_full_device_is_one_line_and_can_be_gone_on_from(tmp_path):
         subprocess.run(["mount", "-o", "remount,size=20m", full], check=True)
         done = lotte("build", "--dumps", DUMPS, "--gooaq", GOOAQ, "--spec", SPEC, "--out", full / "out", "--workers", 1)
         assert done.returncode == 0, done.stderr
-        assert "steps were finished before and are kept" in done.stderr
+        assert "steps are already finished and are kept" in done.stderr
     finally:
         subprocess.run(["umount", full])

@@ -134,7 +134,7 @@ def test_what_claims_to_be_the_release_and_differs_is_refused(tmp_path):
     with pytest.raises(CorruptFileError) as raised:
         beir.load("scifact", tmp_path)
     assert str(raised.value) == (
-        f"{folder} says it is beir/scifact as published, and differs from it: documents: 2, published 5,183; "
+        f"{folder} claims to be beir/scifact as published, but differs from it: documents: 2, published 5,183; "
         "queries: 1, published 300; judgments: 1, published 339. Remove the folder and fetch it again with "
         "`lotte fetch beir/scifact`"
     )
@@ -150,7 +150,7 @@ def test_a_topic_of_lotte_that_claims_to_be_the_release_is_counted(tmp_path):
     (search, _) = reading.read(folder)
     assert search.facts["counts"].startswith("differ from the release (documents: ")
     mark(folder, [path.name for path in folder.iterdir()], {"source": "release"})
-    with pytest.raises(CorruptFileError, match="says it is lotte/science/test/search as published, and differs"):
+    with pytest.raises(CorruptFileError, match="claims to be lotte/science/test/search as published, but differs"):
         reading.read(folder)
 
 

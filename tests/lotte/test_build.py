@@ -154,7 +154,7 @@ def test_parts_of_the_work_done_apart_make_the_same_bytes(sample_build, tmp_path
         assert done.returncode == 0, done.stderr
         assert not (out / "manifest.json").exists()
     done = lotte(*SAMPLE_WORDS, "--out", out)
-    assert "5 of 5 steps were finished before and are kept" in done.stderr
+    assert "5 of 5 steps are already finished and are kept" in done.stderr
     assert tree(out) == tree(sample_build)
 
 
@@ -162,7 +162,7 @@ def test_a_second_command_finds_everything_done(sample_build):
     before = {path: path.stat().st_mtime_ns for path in sample_build.rglob("*")}
     done = lotte(*SAMPLE_WORDS, "--out", sample_build)
     assert (done.returncode, done.stdout) == (0, f"{sample_build}\n")
-    assert done.stderr == f"{sample_build} is whole already: the same dumps, spec and seed. Nothing to do.\n"
+    assert done.stderr == f"{sample_build} is already complete: same dumps, spec and seed. Nothing to do.\n"
     assert {path: path.stat().st_mtime_ns for path in sample_build.rglob("*")} == before
 
 
@@ -225,7 +225,7 @@ def test_two_builds_do_not_write_the_same_folder(tmp_path):
 def test_without_gooaq_there_are_forum_questions_only_and_it_says_so(tmp_path):
     out = tmp_path / "out"
     done = lotte("build", "--dumps", DUMPS, "--spec", SPEC, "--out", out)
-    assert "no --gooaq: only forum questions were made" in done.stderr
+    assert "no --gooaq: only forum questions were built" in done.stderr
     assert sorted(path.name for path in (out / "science" / "test").iterdir()) == [
         "attribution.parquet", "collection.tsv", "metadata.jsonl", "qas.forum.jsonl", "questions.forum.tsv"
     ]  # fmt: skip

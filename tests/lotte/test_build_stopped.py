@@ -76,7 +76,7 @@ def test_killed_inside_each_step_and_started_again_it_ends_in_the_same_bytes(ste
     assert again.returncode == 0, again.stderr
     assert tree(out) == tree(sample_build)
     if finished:
-        assert f"{len(finished)} of 5 steps were finished before and are kept" in again.stderr
+        assert f"{len(finished)} of 5 steps are already finished and are kept" in again.stderr
 
 
 def test_a_worker_that_is_killed_is_one_line_and_nothing_is_lost(sample_build, tmp_path):

@@ -48,7 +48,7 @@ def test_every_difference_is_a_line_and_the_exit_is_1(copy):
 
 def test_a_folder_without_a_manifest_is_no_build(tmp_path, copy):
     assert error("check", tmp_path) == (
-        f"{tmp_path} has no manifest.json, so it is no whole build. Run the `lotte build` that began it once more."
+        f"{tmp_path} has no manifest.json, so it is not a complete build. Run the `lotte build` that began it once more."
     )
     (copy / "manifest.json").write_text("{")
     assert error("check", copy).startswith(f"{copy}/manifest.json cannot be read")
@@ -126,7 +126,7 @@ def test_an_answer_that_is_no_passage_is_one_line(built, copy):
         "found {'qid': 0, 'query': 'x', 'answer_pids': [75]}"
     )
     assert error("describe", copy / "science" / "test") == (
-        f"{path}: a line lacks query or answer_pids, or names a passage that is not there"
+        f"{path}: a line lacks query or answer_pids, or names a passage that does not exist"
     )
 
 

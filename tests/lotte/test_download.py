@@ -163,7 +163,7 @@ def test_pauses_double_and_nobody_there_is_one_line(tmp_path):
 
 @pytest.mark.parametrize("url", ["file:///etc/passwd", "ftp://host/x", "/etc/passwd"])
 def test_only_the_web_is_read(tmp_path, url):
-    with pytest.raises(LotteError, match="is no http or https address"):
+    with pytest.raises(LotteError, match="is not an http or https address"):
         download.download([url], tmp_path / "f")
 
 

@@ -104,7 +104,7 @@ def test_a_build_of_one_form_is_whole_to_another(tmp_path):
     for form in ("folder of .xml.gz", ".zip"):
         FORMS[form](place / "dumps")
         done = lotte(*words(place))
-        assert "is whole already: the same dumps" in done.stderr, (form, done.stderr)
+        assert "is already complete: same dumps" in done.stderr, (form, done.stderr)
         shutil.rmtree(place / "dumps" / SITE, ignore_errors=True)
 
 
@@ -165,13 +165,13 @@ def other_method(dumps):
 @pytest.mark.parametrize(
     ("made", "message"),
     [
-        (twice, "Posts.xml is there more than once; leave one of them"),
-        (climbing, r"holds '../Posts.xml', a path that climbs out of the archive"),
-        (locked, "is locked with a password; a dump is not"),
-        (other_method, "is packed by method 9, which is not unpacked here"),
+        (twice, "Posts.xml occurs more than once; keep one of them"),
+        (climbing, r"holds '../Posts.xml', a path that leads out of the archive"),
+        (locked, "is encrypted with a password; dumps are not"),
+        (other_method, "is compressed with method 9, which is not supported"),
         (lambda dumps: zipped(dumps / f"{SITE}.zip", {"data.csv": b"a,b"}), r"holds no Posts.xml, but nothing; is it a dump\?"),
         (lambda dumps: archive(dumps / f"{SITE}-Users.7z", {"Users.xml": b""}), r"-Users.7z: holds no Posts.xml, but \['Users.xml'\]"),
-        (lambda dumps: (dumps / f"{SITE}.zip").write_bytes(b"PK no zip"), "the archive is cut or damaged"),
+        (lambda dumps: (dumps / f"{SITE}.zip").write_bytes(b"PK no zip"), "the archive is truncated or damaged"),
     ],
 )  # fmt: skip
 def test_an_archive_that_is_no_dump_is_one_line(made, message, tmp_path):
@@ -190,8 +190,8 @@ def test_a_packed_table_cut_or_changed_at_any_byte_is_one_line(form, ending, tmp
         for damaged in (whole[:end], whole[:end] + bytes([whole[end] ^ 8]) + whole[end + 1 :]):
             path.write_bytes(damaged)
             try:
-                assert found(tmp_path)["Posts.xml"] == TABLES["Posts.xml"]  # what was changed is no content
+                assert found(tmp_path)["Posts.xml"] == TABLES["Posts.xml"]  # what was changed is not content
             except CorruptFileError as error:
                 assert "\n" not in str(error)
             except LotteError as error:
-                assert "is packed by method" in str(error)
+                assert "is compressed with method" in str(error)

@@ -58,7 +58,7 @@ def test_what_lies_there_already_is_not_written_over(monkeypatch, server, tmp_pa
     own.write_text("mine")
     with pytest.raises(LotteError) as raised:
         download.fetch("beir/scifact", tmp_path)
-    assert str(raised.value) == f"{own} is there already and was not fetched; move it away, then fetch again"
+    assert str(raised.value) == f"{own} already exists and was not fetched; move it away, then fetch again"
     assert own.read_text() == "mine" and server.asked == []
 
 
@@ -125,7 +125,7 @@ def test_a_row_without_a_text_is_named(tmp_path):
 
 def test_a_damaged_parquet_is_named(tmp_path):
     (tmp_path / "no.parquet").write_bytes(b"PAR1 no")
-    with pytest.raises(CorruptFileError, match=r"no.parquet: the file is cut or damaged"):
+    with pytest.raises(CorruptFileError, match=r"no.parquet: the file is truncated or damaged"):
         list(huggingface.rows(tmp_path / "no.parquet"))
 
 

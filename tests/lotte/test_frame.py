@@ -117,7 +117,7 @@ def test_a_title_is_joined_in_front_of_its_text():
     [
         ("corpus", "text", float("nan"), "row 0 of the frame: expected a text, found nan"),
         ("queries", "text", 7, "row 0 of the frame: expected a text, found 7"),
-        ("qrels", "relevance", 0.5, "row 0 of the frame: relevance 0.5 is no whole number"),
+        ("qrels", "relevance", 0.5, "row 0 of the frame: relevance 0.5 is not a whole number"),
     ],
 )
 def test_a_cell_that_cannot_be_is_one_line(part, column, value, message):

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lotte.builder.counts import ChosenCounts, CommunityCounts, spelled
-from lotte.builder.gooaq import Candidate, Link, chosen, link, read, shuffle_key
+from lotte.builder.gooaq import Candidate, chosen, read, shuffle_key
+from lotte.builder.links import Link, link
 from lotte.builder.spec import BuildOptions
 from lotte.errors import CorruptFileError
 

@@ -207,7 +207,7 @@ def test_where_no_revision_is_published_the_newest_is_taken_and_written_down(mon
 
 def test_a_hub_that_cannot_be_reached_is_one_line(monkeypatch, tmp_path):
     put_in_place(monkeypatch, Hubs({}, sha=""))
-    with pytest.raises(UnavailableError, match=r"queries-oct-2024: its revision could not be asked for .*unreachable"):
+    with pytest.raises(UnavailableError, match=r"queries-oct-2024: its revision could not be looked up .*unreachable"):
         download.fetch("freshstack/yolo", tmp_path)
     put_in_place(monkeypatch, Hubs({}))
     with pytest.raises(UnavailableError, match=r"orionweller/LIMIT at 48142cc741b0: corpus/corpus could not be loaded"):
@@ -220,7 +220,7 @@ def test_what_moved_since_it_was_counted_is_refused(monkeypatch, tmp_path):
     put_in_place(monkeypatch, Hubs(NANO, splits={"corpus": ["corpus"], "queries": ["queries"], "default": ["test"], "qrels": ["test"]}))  # fmt: skip
     monkeypatch.setitem(NANO, "default", NANO["qrels"])
     download.fetch("limit/small", tmp_path)
-    with pytest.raises(CorruptFileError, match="as published, and differs from it: documents: 2, published 46"):
+    with pytest.raises(CorruptFileError, match="as published, but differs from it: documents: 2, published 46"):
         limit.load("small", tmp_path)
 
 

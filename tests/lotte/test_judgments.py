@@ -25,7 +25,7 @@ def test_a_whole_number_is_a_grade_and_below_zero_is_zero(text, value):
 
 @pytest.mark.parametrize("text", ["", "x", "1.5", "1e2", "1_0", "\u0661", "nan", "inf", "0x1", "--1", " 1", "True"])
 def test_anything_else_is_none(text):
-    with pytest.raises(CorruptFileError, match=r"^f:1: relevance .* is no whole number$"):
+    with pytest.raises(CorruptFileError, match=r"^f:1: relevance .* is not a whole number$"):
         grade(text, "f:1")
 
 
@@ -176,7 +176,7 @@ def test_answers_that_the_collection_lacks_are_counted(tmp_path):
     said = []
     order = Order(out=tmp_path / "out", say=said.append)
     list(evaluate("overlap", retriever(), [asked({"q": {"1": 1, "9": 1}})], order))
-    assert said == ["1 of the 2 relevant documents of mine are not in its collection, so nobody can find them; the first is '9'"]
+    assert said == ["1 of the 2 relevant documents of mine are not in its collection, so no query can find them; the first is '9'"]
 
 
 def test_judgments_of_other_ids_altogether_are_refused_before_anything_is_indexed(tmp_path):

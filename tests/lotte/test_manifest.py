@@ -87,7 +87,7 @@ def test_a_manifest_that_names_files_elsewhere_is_refused(name, tmp_path):
     record = json.loads((folder / manifest.NAME).read_text())
     record["files"][name] = "0" * 64
     (folder / manifest.NAME).write_text(json.dumps(record))
-    with pytest.raises(CorruptFileError, match="lists no files of its folder"):
+    with pytest.raises(CorruptFileError, match="does not list the files of its folder"):
         manifest.read(folder)
 
 

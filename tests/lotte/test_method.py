@@ -43,21 +43,21 @@ def test_a_header_packed_by_another_method_is_refused_by_its_name(one, name, sum
     with pytest.raises(UnavailableError) as raised:
         dump.find(tmp_path, [SITE])
     assert str(raised.value) == (
-        f"{path}: is packed by {name}, which is not unpacked here: dumps are packed by LZMA, LZMA2, BZip2, Deflate, or not "
-        "at all. Unpack it and give the folder, or pack it again."
+        f"{path}: is compressed with {name}, which is not supported: dumps use LZMA, LZMA2, BZip2, Deflate, or no "
+        "compression. Unpack it and pass the folder, or pack it again."
     )
 
 
 @pytest.mark.parametrize("methods", [[PPMD], [LZMA, PPMD], [PPMD, LZMA]])
 def test_files_packed_by_another_method_are_refused(methods, tmp_path):
     archive(tmp_path / f"{SITE}.7z", plain(methods))
-    with pytest.raises(UnavailableError, match="is packed by PPMd, which is not unpacked here"):
+    with pytest.raises(UnavailableError, match="is compressed with PPMd, which is not supported"):
         dump.find(tmp_path, [SITE])
 
 
 def test_a_header_that_is_locked_is_called_so(tmp_path):
     archive(tmp_path / f"{SITE}.7z", b"\x17" + streams([AES, LZMA]))
-    with pytest.raises(CorruptFileError, match="is locked with a password"):
+    with pytest.raises(CorruptFileError, match="is encrypted with a password"):
         dump.find(tmp_path, [SITE])
 
 
@@ -65,7 +65,7 @@ def test_a_header_that_is_locked_is_called_so(tmp_path):
 def test_what_py7zr_itself_packs_otherwise_is_refused(filters, tmp_path):
     with py7zr.SevenZipFile(tmp_path / f"{SITE}.7z", "w", filters=[{"id": one} for one in filters]) as file:
         file.writestr("<posts/>", "Posts.xml")
-    with pytest.raises(UnavailableError, match="which is not unpacked here"):
+    with pytest.raises(UnavailableError, match="which is not supported"):
         dump.find(tmp_path, [SITE])
 
 

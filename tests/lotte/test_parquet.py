@@ -21,7 +21,7 @@ def test_columns_are_read(path):
 @pytest.mark.parametrize("end", range(0, 400, 7))
 def test_a_file_cut_anywhere_is_one_line(end, path):
     path.write_bytes(path.read_bytes()[: -1 - end])
-    with pytest.raises(CorruptFileError, match="is cut or damaged") as raised:
+    with pytest.raises(CorruptFileError, match="is truncated or damaged") as raised:
         parquet.columns(path, {"site": str})
     assert "\n" not in str(raised.value)
 

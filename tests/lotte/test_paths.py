@@ -36,7 +36,7 @@ def test_a_name_that_leads_elsewhere_is_refused_with_the_reason(name, says, tmp_
 
 @pytest.mark.parametrize("name", ["nul", "CON", "a/com1", "lpt9.json", "aux.tar.gz", "ends.", "ends ", "a. /b"])
 def test_a_name_that_windows_gives_to_another_file_is_refused(name, tmp_path):
-    with pytest.raises(MismatchError, match="is no name of a file on Windows"):
+    with pytest.raises(MismatchError, match="is not a valid file name on Windows"):
         inside(tmp_path, name)
 
 

@@ -69,10 +69,10 @@ SIX = "6 (TREC: query Q0 document rank score tag), 4 (LoTTE: query document rank
         (T + "\n" + T, CorruptFileError, ":2: found 0 columns; the file began as TREC with at least 6"),
         (L + "1\td2\t2\n", CorruptFileError, ":2: found 3 columns; the file began as LoTTE with 4"),
         (M + L, CorruptFileError, ":2: found 4 columns; the file began as MS MARCO with 3"),
-        (T + "1 Q0 d2 2 x t\n", CorruptFileError, ":2: score 'x' is no number"),
-        (T + "1 Q0 d2 2 nan t\n", CorruptFileError, ":2: score 'nan' is no finite float32, so it has no order"),
-        (T + "1 Q0 d2 2 -inf t\n", CorruptFileError, ":2: score '-inf' is no finite float32, so it has no order"),
-        (T + "1 Q0 d2 2 1e39 t\n", CorruptFileError, ":2: score '1e39' is no finite float32, so it has no order"),
+        (T + "1 Q0 d2 2 x t\n", CorruptFileError, ":2: score 'x' is not a number"),
+        (T + "1 Q0 d2 2 nan t\n", CorruptFileError, ":2: score 'nan' is not a finite float32, so it has no order"),
+        (T + "1 Q0 d2 2 -inf t\n", CorruptFileError, ":2: score '-inf' is not a finite float32, so it has no order"),
+        (T + "1 Q0 d2 2 1e39 t\n", CorruptFileError, ":2: score '1e39' is not a finite float32, so it has no order"),
         (
             L + "1\td2\t3\t1.0\n",
             CorruptFileError,
@@ -86,12 +86,12 @@ SIX = "6 (TREC: query Q0 document rank score tag), 4 (LoTTE: query document rank
         (
             T + T,
             CorruptFileError,
-            ":2: document 'd1' is there a second time for query '1'; a ranking names a document once",
+            ":2: document 'd1' occurs a second time for query '1'; a ranking names a document once",
         ),
         (
             M + "2\td1\t1\n1\td1\t2\n",
             CorruptFileError,
-            ":3: document 'd1' is there a second time for query '1'; a ranking names a document once",
+            ":3: document 'd1' occurs a second time for query '1'; a ranking names a document once",
         ),
         (
             T + "7 Q0 d1 1 2.0 t\n",
@@ -202,7 +202,7 @@ def test_an_id_with_a_blank_is_not_written_into_columns(tmp_path):
 @pytest.mark.parametrize("score", ["1_0", "\u0669", "1\uff0e5", "0x1p3", "1e", "--1", "1,5"])
 def test_a_score_that_trec_eval_would_read_as_another_number_is_refused(file, score):
     path = file(f"1 Q0 d1 1 {score} t\n")
-    with pytest.raises(CorruptFileError, match=r":1: score .* is no number$"):
+    with pytest.raises(CorruptFileError, match=r":1: score .* is not a number$"):
         read(path)
 
 
@@ -219,12 +219,12 @@ def test_a_run_in_json_is_read_as_ranx_and_pytrec_eval_write_it(file, tmp_path):
     [
         ('{"9": {"d1": 1}}', MismatchError, "query '9' is not one of the dataset's 3; is this a run of another"),
         ('{"1": {"d9": 1}}', MismatchError, "query '1': document 'd9' is not in the collection"),
-        ('{"1": {"d1": 1, "d1": 2}}', CorruptFileError, r"no JSON .*'d1' is there twice"),
+        ('{"1": {"d1": 1, "d1": 2}}', CorruptFileError, r"not JSON .*'d1' occurs twice"),
         ('{"1": ["d1"]}', CorruptFileError, r"query '1': expected an object, document to score, found \['d1'\]"),
-        ('{"1": {"d1": NaN}}', CorruptFileError, "query '1': document 'd1' has the score nan, no float32"),
-        ('{"1": {"d1": true}}', CorruptFileError, "document 'd1' has the score True, no float32"),
-        ('{"1": {"d1": 1e39}}', CorruptFileError, r"document 'd1' has the score 1e\+39, no float32"),
-        ('{"1": {"d1": 1', CorruptFileError, "no JSON"),
+        ('{"1": {"d1": NaN}}', CorruptFileError, "query '1': document 'd1' has the score nan, which is not a float32"),
+        ('{"1": {"d1": true}}', CorruptFileError, "document 'd1' has the score True, which is not a float32"),
+        ('{"1": {"d1": 1e39}}', CorruptFileError, r"document 'd1' has the score 1e\+39, which is not a float32"),
+        ('{"1": {"d1": 1', CorruptFileError, "not JSON"),
     ],
 )
 def test_a_bad_run_in_json_is_one_line(file, text, kind, message):
@@ -238,7 +238,7 @@ def test_an_ir_metadata_header_in_front_of_a_run_is_passed_over(file, row):
 
 
 def test_a_line_behind_a_header_keeps_its_number(file):
-    with pytest.raises(CorruptFileError, match=":4: score 'nan' is no finite float32"):
+    with pytest.raises(CorruptFileError, match=":4: score 'nan' is not a finite float32"):
         read(file("# ir_metadata.start\n# tag: x\n# ir_metadata.end\n1 Q0 d1 1 nan t\n"))
     with pytest.raises(CorruptFileError, match=r"its header begins with ir_metadata.start and has no ir_metadata.end"):
         read(file("# ir_metadata.start\n# tag: x\n1 Q0 d1 1 nan t\n"))

@@ -129,12 +129,12 @@ def test_a_build_that_was_not_finished_is_no_collection(tmp_path):
         (
             "qas.forum.jsonl",
             '{"qid": 0\n',
-            ":1: no JSON (Expecting ',' delimiter: line 1 column 10 (char 9))",
+            ":1: not JSON (Expecting ',' delimiter: line 1 column 10 (char 9))",
         ),
-        ("qas.forum.jsonl", TOPIC["qas.forum.jsonl"] * 2, ":3: query 0 is there a second time"),
+        ("qas.forum.jsonl", TOPIC["qas.forum.jsonl"] * 2, ":3: query 0 occurs a second time"),
         ("qas.forum.jsonl", '{"qid": 7, "answer_pids": [1]}\n', ":1: query 7 has no line in questions.forum.tsv"),
         ("questions.forum.tsv", TOPIC["questions.forum.tsv"] + "2\tx\n", ":3: query 2 has no line in qas.forum.jsonl"),
-        ("questions.forum.tsv", "0\ta\n0\tb\n", ":2: query 0 is there a second time"),
+        ("questions.forum.tsv", "0\ta\n0\tb\n", ":2: query 0 occurs a second time"),
         (
             "questions.forum.tsv",
             "0\ta\tb\n",
@@ -196,7 +196,7 @@ def test_test_is_preferred_to_dev_to_train_and_another_may_be_asked_for(tmp_path
         ("7 0 5 1\n", ":1: query 7 is answered by passage 5, but the collection ends at 1"),
         ("9 0 0 1\n", ":1: query 9 has no line in queries.dev.tsv"),
         ("7 0 0\n", ":1: expected query, 0, passage and a whole number, found '7 0 0'"),
-        ("7 0 0 x\n", ":1: relevance 'x' is no whole number"),
+        ("7 0 0 x\n", ":1: relevance 'x' is not a whole number"),
     ],
 )
 def test_what_is_wrong_in_colberts_layout_is_named_by_its_line(tmp_path, text, message):
@@ -230,9 +230,9 @@ def test_beirs_layout(tmp_path):
     [
         ("corpus.jsonl", '{"_id": 5.0, "text": "x"}\n', ":1: '_id' must be a string or an integer, found 5.0"),
         ("corpus.jsonl", '{"_id": "5"}\n', ":1: 'text' must be a string, found None"),
-        ("corpus.jsonl", '{"_id": "5", "text": "\\ud800"}\n', ":1: 'text' is no text (surrogates not allowed at 0)"),
-        ("corpus.jsonl", '{"_id": "a", "text": ""}\n' * 2, ":2: _id 'a' is there a second time"),
-        ("queries.jsonl", '{"_id": "a", "text": ""}\n' * 2, ":2: query 'a' is there a second time"),
+        ("corpus.jsonl", '{"_id": "5", "text": "\\ud800"}\n', ":1: 'text' is not text (surrogates not allowed at 0)"),
+        ("corpus.jsonl", '{"_id": "a", "text": ""}\n' * 2, ":2: _id 'a' occurs a second time"),
+        ("queries.jsonl", '{"_id": "a", "text": ""}\n' * 2, ":2: query 'a' occurs a second time"),
         ("qrels/test.tsv", "q7\tMED-1\t1\n", ":1: query 'q7' has no line in queries.jsonl"),
         (
             "qrels/test.tsv",

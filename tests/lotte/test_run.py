@@ -54,7 +54,7 @@ def test_a_silence_is_refused_and_named():
     with pytest.raises(MismatchError) as raised:
         run.require(["1", "4", "3"])
     assert str(raised.value) == (
-        "the run answers 1 of 3 queries; first missing: '3'. A query with no results needs an empty list, not silence."
+        "the run answers 1 of 3 queries; first missing: '3'. Give a query without results an empty list."
     )
 
 

@@ -57,7 +57,7 @@ def test_a_file_changes_single_options_and_the_rest_is_lottes(tmp_path):
         ("[topics.Pooled]\ntest = ['x.com']", "a topic cannot be named 'Pooled', as there is 'pooled'"),
         ("[topics.'manifest.json']\ntest = ['x.com']", "a topic cannot be named 'manifest.json'"),
         (f"[topics.{'x' * 256}]\ntest = ['x.com']", "it is longer than a file system takes"),
-        ("[topics.nul]\ntest = ['x.com']", "is no name of a file on Windows"),
+        ("[topics.nul]\ntest = ['x.com']", "is not a valid file name on Windows"),
         ("[topics.art]\ndev = ['x.com']\n[topics.Art]\ndev = ['y.com']", "'Art', as there is 'art' in the same folder"),
         ("[topics.a]\ntest = ['x.com']\n[options]\nuntil = '20210930'", "takes a day like 2021-09-30, not '20210930'"),
         ("[topics.a]\ntest = ['x.com']\n[options]\nas_of = '2021-W39-4'", "takes a day like 2021-09-30, not '2021-W39-4'"),
@@ -66,10 +66,10 @@ def test_a_file_changes_single_options_and_the_rest_is_lottes(tmp_path):
         ("[topics.a]\ntrain = ['x.com']", "no split is named 'train'"),
         ("[topics.a]\ntest = 'x.com'", "a.test takes a list of hosts, not 'x.com'"),
         ("[topics.a]\ntest = []", "a.test takes a list of hosts, not []"),
-        ("[topics.a]\ntest = ['coffee']", "'coffee' is not a host; write it whole"),
+        ("[topics.a]\ntest = ['coffee']", "'coffee' is not a host; write the full name"),
         ("[topics.a]\ntest = ['../x.com']", "'../x.com' is not a host"),
-        ("[topics.a]\ntest = ['x.com', 'x.com']", "x.com stands in a.test and in a.test"),
-        ("[topics.a]\ntest = ['x.com']\n[topics.b]\ntest = ['x.com']", "x.com stands in a.test and in b.test"),
+        ("[topics.a]\ntest = ['x.com', 'x.com']", "x.com is in a.test and in a.test"),
+        ("[topics.a]\ntest = ['x.com']\n[topics.b]\ntest = ['x.com']", "x.com is in a.test and in b.test"),
         (
             "[options]\nforum_sise = 1\n[topics.a]\ntest = ['x.com']",
             "no option is named 'forum_sise'; did you mean 'forum_size'?",
@@ -79,7 +79,7 @@ def test_a_file_changes_single_options_and_the_rest_is_lottes(tmp_path):
         ("[options]\nforum_size = -1\n[topics.a]\ntest = ['x.com']", "option forum_size must be 0 or more, not -1"),
         (
             "[options]\nclosed = 'maybe'\n[topics.a]\ntest = ['x.com']",
-            "option closed is one of 'keep', 'drop', not 'maybe'",
+            "option closed must be one of 'keep', 'drop', not 'maybe'",
         ),
         (
             "[options]\nuntil = 'May'\n[topics.a]\ntest = ['x.com']",

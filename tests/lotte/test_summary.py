@@ -65,7 +65,7 @@ def test_another_ending_or_folder_is_one_line(built, tmp_path):
         "--plot takes a file that ends in .png, .svg or .pdf, not 'x.gif'"
     )
     assert error("describe", tmp_path / "no") == (
-        f"{tmp_path}/no is no folder; `lotte describe` takes a build, a <topic>/<split> of one, or an index"
+        f"{tmp_path}/no is not a folder; `lotte describe` takes a build, a <topic>/<split> of one, or an index"
     )
 
 

@@ -238,11 +238,11 @@ def test_what_looks_like_a_comment_within_a_bad_row_swallows_no_rows():
 @pytest.mark.parametrize(
     ("tail", "says"),
     [
-        (b"</posts>\nmore", "Posts.xml:4: found b'more' behind </posts>, where the table ends."),
-        (b"</posts>\0\0\0", r"Posts.xml:4: found b'\x00\x00\x00' behind </posts>, where the table ends."),
-        (b"</posts><posts/>", "Posts.xml:4: found b'<posts/>' behind </posts>, where the table ends."),
+        (b"</posts>\nmore", "Posts.xml:4: found b'more' after </posts>, where the table ends."),
+        (b"</posts>\0\0\0", r"Posts.xml:4: found b'\x00\x00\x00' after </posts>, where the table ends."),
+        (b"</posts><posts/>", "Posts.xml:4: found b'<posts/>' after </posts>, where the table ends."),
         (b"</posts>\n<!-- open", "Posts.xml:3: a comment begins here or below and never ends."),
-        (b'</posts>\n<posts>\n<row Id="2" /></posts>', "rows stand behind </posts>, where the table ends, after b'<posts>'."),
+        (b'</posts>\n<posts>\n<row Id="2" /></posts>', "rows after </posts>, where the table ends, after b'<posts>'."),
     ],
 )
 def test_what_stands_behind_a_table_is_said(tail, says):

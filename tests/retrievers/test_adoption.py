@@ -82,7 +82,7 @@ def test_an_index_of_the_original_has_pylates_ids_in_it(tmp_path):
 def test_ids_that_are_numbers_or_have_blanks_become_words(pylate, capsys):
     ids_beside(pylate, {place: place + 100 if place else "my notes.md" for place in IDS})
     assert ids_of(pylate)[:3] == ["my%20notes.md", "deleted:1", "102"]
-    said = "plaid_ids_to_documents_ids.pkl: 1 ids are no words, and are written with %: 'my notes.md' is 'my%20notes.md'"
+    said = "plaid_ids_to_documents_ids.pkl: 1 ids are not words, and are written with %: 'my notes.md' is 'my%20notes.md'"
     assert said in capsys.readouterr().err
 
 
@@ -141,13 +141,13 @@ def test_a_map_of_another_index_is_refused(pylate):
     with pytest.raises(MismatchError, match="names document 9, and the index ends at 6"):
         ids_of(pylate)
     ids_beside(pylate, {0: "a"})
-    with pytest.raises(MismatchError, match="has no id for 4 of 7 documents, the first of which is 2; is it of another"):
+    with pytest.raises(MismatchError, match="has no id for 4 of 7 documents, the first of which is 2; does it belong to another"):
         ids_of(pylate)
 
 
 def test_passages_of_one_document_of_ragatouille_have_ids_of_their_own(ragatouille, capsys):
     assert ids_of(ragatouille) == ["two/0", "deleted:1", "two/1", "one-3", "one-4", "one-5", "deleted:6"]
-    assert "pid_docid_map.json: 1 ids are of several passages each: 'two' is 'two/0'" in capsys.readouterr().err
+    assert "pid_docid_map.json: 1 ids have several passages each: 'two' is 'two/0'" in capsys.readouterr().err
 
 
 def test_ragatouilles_texts_come_with_it(ragatouille):
@@ -204,9 +204,9 @@ def test_the_command_takes_an_index_and_its_collection(pylate, tmp_path):
     assert (done.returncode, done.stdout) == (0, f"{tmp_path / 'ours'}\n"), done.stderr
     assert texts_of(tmp_path / "ours", "doc-3")[0] == ["text 3"]
     done = lotte("index", "--retriever", "bm25", tmp_path / "mine.tsv", "--collection", "x", "--out", tmp_path / "b")
-    assert done.returncode == 1 and done.stderr.endswith("mine.tsv is none that is read here\n")
+    assert done.returncode == 1 and done.stderr.endswith("mine.tsv is not one that can be read\n")
     done = lotte("index", "--collection", "x", "--add", "y", "--out", tmp_path / "b")
-    assert done.stderr == "error: --collection goes with an index of another program, to be taken over\n"
+    assert done.stderr == "error: --collection needs an index of another program, to be taken over\n"
 
 
 def test_an_index_without_a_map_has_its_places_for_ids(tmp_path):

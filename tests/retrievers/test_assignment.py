@@ -115,7 +115,7 @@ def test_the_groups_of_centroids_are_all_of_them_and_the_same_on_any_number_of_t
 
 @pytest.mark.parametrize("made", [CodecConfig, lambda **given: recipe.LateInteraction("shipped", **given)])
 def test_an_assignment_that_there_is_not_is_one_line(made):
-    with pytest.raises(ValueError, match="assignment is one of auto, exact, two_level, not 'nearest'"):
+    with pytest.raises(ValueError, match="assignment must be one of auto, exact, two_level, not 'nearest'"):
         made(assignment="nearest")
 
 

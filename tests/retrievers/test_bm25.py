@@ -33,7 +33,7 @@ def search(texts: list[str], query: str, folder: Path, k1: float, b: float, k: i
 
 
 def lucene(texts: list[str], query: str, k1: float, b: float) -> dict[str, float]:
-    """Return doc_id -> score, by the formula as it is printed. Slow, obvious, and the judge of `bm25`.
+    """Return doc_id -> score, by the formula as it is printed. Slow and simple: the reference for `bm25`.
 
     Source  Kamphuis et al. 2020, Which BM25 Do You Mean?, table 1, "Lucene (accurate)"
     """
@@ -109,9 +109,9 @@ def test_a_corpus_without_words_answers_nothing(tmp_path, texts):
 @pytest.mark.parametrize(
     ("option", "message"),
     [
-        ("k1=-1", "bm25: k1 is 0 or more, not -1.0"),
-        ("k1=nan", "bm25: k1 is 0 or more, not nan"),
-        ("b=1.5", "bm25: b is from 0 to 1, not 1.5"),
+        ("k1=-1", "bm25: k1 must be 0 or more, not -1.0"),
+        ("k1=nan", "bm25: k1 must be 0 or more, not nan"),
+        ("b=1.5", "bm25: b must be from 0 to 1, not 1.5"),
         ("b=x", "bm25: b takes float, not 'x'"),
         ("c=1", "bm25 has no option 'c'; it takes (k1: float = 0.9, b: float = 0.4, weights: str = '', weights_as: str = '', query_weights: str = '')"),
         ("name=mine", "bm25 has no option 'name'; it takes (k1: float = 0.9, b: float = 0.4, weights: str = '', weights_as: str = '', query_weights: str = '')"),

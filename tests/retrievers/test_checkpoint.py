@@ -126,7 +126,7 @@ def test_without_network_a_name_is_one_line(hub):
     with pytest.raises(UnavailableError) as caught:
         find("somebody/some-model", revision="v1")
     assert str(caught.value) == (
-        "somebody/some-model at revision 'v1' is no folder here, is not in the cache, and could not be fetched from the "
+        "somebody/some-model at revision 'v1' is not a folder here, is not in the cache, and could not be fetched from the "
         "Hugging Face hub (LocalEntryNotFoundError); copy the checkpoint here and name its folder"
     )
 

@@ -27,7 +27,7 @@ def refused(kind, written_checkpoint, **options):
 def test_a_missing_tensor_is_named(written_checkpoint):
     rewrite(written_checkpoint / "model.safetensors", lambda state: state.pop("bert.encoder.layer.1.output.dense.bias"))
     assert refused(CorruptFileError, written_checkpoint) == (
-        f"{written_checkpoint}/model.safetensors lacks the tensor 'encoder.layer.1.output.dense.bias', which config.json asks for"
+        f"{written_checkpoint}/model.safetensors lacks the tensor 'encoder.layer.1.output.dense.bias', which config.json requires"
     )
 
 
@@ -47,14 +47,14 @@ def test_a_tensor_without_a_place_is_named(written_checkpoint):
 def test_a_tensor_of_another_width_is_named_with_both(written_checkpoint):
     change(written_checkpoint / "config.json", vocab_size=300)
     found = refused(MismatchError, written_checkpoint)
-    wanted = "embeddings.word_embeddings.weight is [212, 48], but config.json asks for [300, 48]"
+    wanted = "embeddings.word_embeddings.weight is [212, 48], but config.json requires [300, 48]"
     assert found == f"{written_checkpoint}/model.safetensors: {wanted}"
 
 
 def test_a_projection_of_another_width_is_named_with_both(written_checkpoint):
     change(written_checkpoint / "artifact.metadata", dim=128)
     assert refused(MismatchError, written_checkpoint) == (
-        f"{written_checkpoint}/model.safetensors: linear.weight is [32, 48], the settings ask for [128, 48]"
+        f"{written_checkpoint}/model.safetensors: linear.weight is [32, 48], the settings require [128, 48]"
     )
 
 
@@ -76,7 +76,7 @@ def test_a_module_outside_the_checkpoint_is_refused(tmp_path, name):
     modules = json.loads((folder / "modules.json").read_text())
     modules[1]["path"] = name
     (folder / "modules.json").write_text(json.dumps(modules))
-    assert f"names {name!r}, which is no path in the checkpoint: it leads out of the folder" in refused(CorruptFileError, folder)
+    assert f"names {name!r}, which is not a path in the checkpoint: it leads out of the folder" in refused(CorruptFileError, folder)
 
 
 def test_an_unknown_module_is_named(tmp_path):
@@ -138,8 +138,8 @@ def test_a_pickle_is_read_with_trust_only(written_checkpoint, name, content):
     _, wanted, _ = opened(written_checkpoint)
     pickled(written_checkpoint, name, content)
     assert refused(MismatchError, written_checkpoint) == (
-        f"{written_checkpoint / name} is a pickle, which can run any code when it is opened. If you know who made it, say so with "
-        "`-o trust=true`; better, ask for a model.safetensors"
+        f"{written_checkpoint / name} is a pickle, which can run any code when it is opened. If you trust its author, open it with "
+        "`-o trust=true`; better, get a model.safetensors"
     )
     _, tensors, projection = opened(written_checkpoint, trust=True)
     assert all(np.array_equal(tensors[key], wanted[key]) for key in wanted) and len(projection) == 1
@@ -165,7 +165,7 @@ def test_a_folder_that_is_not_there_is_one_line(tmp_path):
     with pytest.raises(UnavailableError) as caught:
         find(tmp_path / "nowhere")
     assert (
-        str(caught.value) == f"{tmp_path}/nowhere is no folder here, and no name on the Hugging Face hub (owner/name)"
+        str(caught.value) == f"{tmp_path}/nowhere is neither a folder here nor a name on the Hugging Face hub (owner/name)"
     )
 
 
@@ -234,7 +234,7 @@ def test_a_token_beyond_the_embeddings_is_one_line(written_checkpoint):
 
 def test_half_a_character_in_settings_is_one_line(written_checkpoint):
     (written_checkpoint / "artifact.metadata").write_text('{"query_token_id": "\\ud800"}')
-    assert refused(CorruptFileError, written_checkpoint).endswith("artifact.metadata: a text in it has half of a character")
+    assert refused(CorruptFileError, written_checkpoint).endswith("artifact.metadata: a text in it contains an unpaired surrogate")
 
 
 def test_long_names_of_strangers_are_cut(written_checkpoint):
@@ -245,7 +245,7 @@ def test_long_names_of_strangers_are_cut(written_checkpoint):
 
 
 def test_a_panic_of_the_tokenizers_package_is_one_line(tmp_path, monkeypatch):
-    """Its code is Rust, whose panics are no Exception in Python."""
+    """Its code is Rust, whose panics are not an Exception in Python."""
     import tokenizers
 
     class PanicException(BaseException):
@@ -257,5 +257,5 @@ def test_a_panic_of_the_tokenizers_package_is_one_line(tmp_path, monkeypatch):
             raise PanicException("no entry found")
 
     monkeypatch.setattr(tokenizers, "Tokenizer", Panicking)
-    with pytest.raises(CorruptFileError, match=r"x\.json is no tokenizer that `tokenizers` can read \(no entry found\)"):
+    with pytest.raises(CorruptFileError, match=r"x\.json is not a tokenizer that `tokenizers` can read \(no entry found\)"):
         tokens.load(tmp_path / "x.json")

@@ -305,12 +305,12 @@ def test_bad_input_is_refused_before_anything_is_written(start, tmp_path):
     name = "encoder.layer.0.output.dense.weight"
     for change, kind, wanted in (
         ({"precision": "int4"}, UnknownNameError, "no precision is named 'int4'"),
-        ({"extra": {"../x": b""}}, ValueError, "extra: '../x' is no name"),
-        ({"extra": {"meta.json": b""}}, ValueError, "extra: 'meta.json' is no name"),
+        ({"extra": {"../x": b""}}, ValueError, "extra: '../x' is not the name"),
+        ({"extra": {"meta.json": b""}}, ValueError, "extra: 'meta.json' is not the name"),
         ({"projection_HI": torch.ones(32, 47)}, ValueError, "projection_HI is [32, 47], not [32, 48]"),
-        ({"state": state | {name: torch.ones(48, 95)}}, ValueError, f"state: '{name}' is (48, 95); config.json asks for (48, 96)"),
+        ({"state": state | {name: torch.ones(48, 95)}}, ValueError, f"state: '{name}' is (48, 95); config.json requires (48, 96)"),
         ({"state": {k: v for k, v in state.items() if k != name}}, ValueError, f"state: '{name}' is missing"),
-        ({"state": state | {"more": torch.ones(1)}}, ValueError, "state: 'more' is (1,); config.json asks for None"),
+        ({"state": state | {"more": torch.ones(1)}}, ValueError, "state: 'more' is (1,); config.json requires None"),
         ({"state": state | {name: torch.full((48, 96), np.nan)}}, LotteError, f"the tensor 'bert.{name}' holds numbers that fp32 cannot hold"),
         ({"state": state | {name: torch.full((48, 96), 1e5)}, "precision": "fp16"}, LotteError, f"the tensor 'bert.{name}' holds numbers that fp16 cannot hold"),
         ({"tokenizer": tmp_path}, CorruptFileError, f"{tmp_path} has no tokenizer.json and no vocab.txt"),
@@ -368,5 +368,5 @@ def test_a_folder_that_names_files_elsewhere_is_not_expanded(start, tmp_path):
     folder = trained_checkpoint.write(tmp_path / "int8", **parts(start), precision="int8")
     meta = artifact.meta(folder)
     (folder / "meta.json").write_text(json.dumps(meta | {"extra": ["../start/config.json"]}))
-    with pytest.raises(CorruptFileError, match="'extra' is no list of file names"):
+    with pytest.raises(CorruptFileError, match="'extra' is not a list of file names"):
         expanded(folder, tmp_path / "expanded")

@@ -149,7 +149,7 @@ def test_a_small_collection_gets_fewer_partitions_and_that_is_said(checkpoint, t
     made(checkpoint).index(Docs(DOCS.docs[:5]), tmp_path / "index")
     counts = json.loads((tmp_path / "index" / "meta.json").read_text())["counts"]
     assert counts["partitions"] == max(1, counts["tokens"] // 39) and counts["code_bits"] < 8
-    assert f"{counts['tokens']} vectors are few: {counts['partitions']} partitions, of 2,000 asked for" in capsys.readouterr().err
+    assert f"only {counts['tokens']:,} vectors: using {counts['partitions']:,} partitions instead of 2,000" in capsys.readouterr().err
 
 
 def test_a_collection_of_nothing_finds_nothing(checkpoint, tmp_path):
@@ -210,7 +210,7 @@ def test_ranking_again_needs_no_faiss(checkpoint, tmp_path, monkeypatch):
 
 def test_an_index_for_ranking_again_is_not_searched_whole(checkpoint, tmp_path):
     made(checkpoint, "first=bm25").index(DOCS, tmp_path / "index")
-    with pytest.raises(MismatchError, match=r"was made to rank another system's documents again \(first\), and has no FAISS"):
+    with pytest.raises(MismatchError, match=r"was built for re-ranking \(first\), without a FAISS index"):
         made(checkpoint).open(tmp_path / "index").search(QUERIES, k=3)
 
 
@@ -240,7 +240,7 @@ def test_a_checkpoint_that_was_trained_with_l2_is_for_colbert_and_not_for_colber
 
 def test_a_similarity_that_nobody_knows_is_one_line(tmp_path):
     late = tiny_checkpoint.write(tmp_path / "late", dim=16, similarity="dot")
-    with pytest.raises(MismatchError, match="asks for similarity 'dot', and there are 'cosine' and 'l2'"):
+    with pytest.raises(MismatchError, match="has similarity 'dot'; supported are 'cosine' and 'l2'"):
         made(late, "first=bm25").index(DOCS, tmp_path / "index")
 
 
@@ -266,13 +266,13 @@ def test_more_partitions_than_there_are_files_for_are_told_before_room_is_made_f
     ("option", "says"),
     [
         ("checkpoint=", "checkpoint names a folder, .*; `lotte train colbert` makes one"),
-        ("nprobe=2001", "nprobe is at most the number of partitions, 2000, not 2001"),
-        ("bytes=3", "bytes are 2 or 4, not 3"),
-        ("similarity=dot", "similarity is one of l2, cosine, not 'dot'"),
-        ("partitions=0", "partitions is 1 or more, not 0"),
-        ("faiss_depth=0", "faiss_depth is 1 or more, not 0"),
+        ("nprobe=2001", "nprobe must be at most the number of partitions, 2000, not 2001"),
+        ("bytes=3", "bytes must be 2 or 4, not 3"),
+        ("similarity=dot", "similarity must be one of l2, cosine, not 'dot'"),
+        ("partitions=0", "partitions must be 1 or more, not 0"),
+        ("faiss_depth=0", "faiss_depth must be 1 or more, not 0"),
         ("first=bm25+overlap", "first is one system, or hybrid"),
-        ("threads=-1", "threads is 0 or more, not -1"),
+        ("threads=-1", "threads must be 0 or more, not -1"),
     ],
 )
 def test_an_option_that_cannot_be_is_one_line(checkpoint, option, says):
@@ -295,7 +295,7 @@ def test_other_weights_than_those_of_the_index_are_one_line(tmp_path):
 
     tiny_checkpoint.write(folder, dim=16, seed=1)
     colbert._encoder.cache_clear()
-    with pytest.raises(MismatchError, match=r"was made with weights .* and .* has .* now; build the index again"):
+    with pytest.raises(MismatchError, match=r"was built with weights .* and .* has .* now; build the index again"):
         made(folder, "first=bm25").open(tmp_path / "index").search(QUERIES, k=3)
 
 

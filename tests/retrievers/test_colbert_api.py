@@ -89,7 +89,7 @@ def test_an_id_that_no_file_holds_is_refused(tmp_path):
 def test_what_is_no_index_is_not_written_over(tmp_path):
     (tmp_path / "index").mkdir()
     (tmp_path / "index" / "thesis.txt").write_text("mine")
-    with pytest.raises(MismatchError, match="is there and is no index"):
+    with pytest.raises(MismatchError, match="exists and is not an index"):
         build_index(tmp_path / "index", arrays())
 
 
@@ -104,7 +104,7 @@ def test_a_build_that_fails_leaves_nothing(tmp_path):
 
 
 def test_a_folder_that_is_no_index_is_not_opened(tmp_path):
-    with pytest.raises(UnavailableError, match="is no index, or not a whole one"):
+    with pytest.raises(UnavailableError, match="is not an index, or an incomplete one"):
         open_index(tmp_path)
 
 
@@ -112,7 +112,7 @@ def test_an_index_of_bm25_is_not_opened_as_one(tmp_path):
     from lotte import Doc, Docs
 
     load("bm25").index(Docs((Doc("a", "moon"),)), tmp_path / "index")
-    with pytest.raises(CorruptFileError, match=r"meta\.json: no segments, so no index of late interaction"):
+    with pytest.raises(CorruptFileError, match=r"meta\.json: no segments, so it is not a late-interaction index"):
         open_index(tmp_path / "index")
 
 

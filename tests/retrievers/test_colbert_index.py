@@ -76,7 +76,7 @@ def test_other_weights_of_the_same_name_are_noticed(sixty_documents, tmp_path):
     done = subprocess.run(
         [sys.executable, "-O", "-c", code, tmp_path / "model", tmp_path / "index"], capture_output=True, text=True
     )
-    assert "the index was made with weights" in done.stderr
+    assert "the index was built with weights" in done.stderr
 
 
 def test_the_commands_do_all_of_it(sixty_on_disk, small_checkpoint, tmp_path):
@@ -159,7 +159,7 @@ def test_tables_that_cannot_be_are_one_line(late_index, tables):
 
 def test_a_file_that_is_deeply_nested_is_one_line(late_index):
     (late_index / "codec.json").write_text("[" * 100_000)
-    with pytest.raises(CorruptFileError, match=r"codec\.json: no JSON"):
+    with pytest.raises(CorruptFileError, match=r"codec\.json: not JSON"):
         codec.load(late_index)
 
 

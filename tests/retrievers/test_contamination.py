@@ -164,7 +164,7 @@ def test_bytes_that_are_no_fingerprint_are_refused(tmp_path):
     content = Fingerprint.of([dataset([LONG], [LONG])]).content()
     for wrong in (b"", b"no zip", content[:-30], content[: len(content) // 2]):
         (tmp_path / NAME).write_bytes(wrong)
-        with pytest.raises(CorruptFileError, match="no fingerprint of training data"):
+        with pytest.raises(CorruptFileError, match="not a fingerprint of training data"):
             Fingerprint.load(tmp_path)
 
 

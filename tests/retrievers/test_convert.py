@@ -65,7 +65,7 @@ def test_the_card_says_the_lengths_that_results_used(tmp_path):
 
 def test_a_model_without_a_projection_is_none_of_late_interaction(tmp_path):
     source = tiny_checkpoint.write(tmp_path / "start", "plain", layers=1)
-    with pytest.raises(MismatchError, match="start has no projection, so it is no late-interaction model"):
+    with pytest.raises(MismatchError, match="start has no projection, so it is not a late-interaction model"):
         convert(find(source), tmp_path / "out", Wanted(onnx=False))
     assert not (tmp_path / "out").exists()
 
@@ -74,7 +74,7 @@ def test_a_folder_with_something_else_in_it_is_not_replaced(tmp_path):
     source = tiny_checkpoint.write(tmp_path / "start", layers=1)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.tex").write_text("a year of work")
-    with pytest.raises(MismatchError, match="mine is there and is no checkpoint that was written here"):
+    with pytest.raises(MismatchError, match="mine exists and is not a checkpoint that was written here"):
         convert(find(source), tmp_path / "mine", Wanted(onnx=False))
     assert (tmp_path / "mine" / "thesis.tex").read_text() == "a year of work"
 

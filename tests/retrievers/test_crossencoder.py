@@ -78,7 +78,7 @@ def test_a_collection_that_is_gone_is_one_line(checkpoint, tmp_path):
     rows.write_text("".join(f"{row}\t{doc.text}\n" for row, doc in enumerate(DOCS.docs)))
     index = load("crossencoder", [f"checkpoint={checkpoint}"]).index(Collection(rows), tmp_path / "index")
     rows.unlink()
-    with pytest.raises(UnavailableError, match="its collection is gone or is another one now"):
+    with pytest.raises(UnavailableError, match="its collection is missing or has changed"):
         index.search(QUERIES, k=5)
 
 
@@ -135,7 +135,7 @@ def test_a_file_that_is_no_file_of_scores_is_left_as_it_is(checkpoint, tmp_path,
     mine = tmp_path / "notes.txt"
     mine.write_text(text)
     index = load("crossencoder", [f"checkpoint={checkpoint}", f"scores={mine}"]).index(DOCS, tmp_path / "index")
-    with pytest.raises(MismatchError, match="it is left as it is: name another file"):
+    with pytest.raises(MismatchError, match="it is left unchanged: name another file"):
         index.search(QUERIES, k=5)
     assert mine.read_text() == text
 
@@ -173,9 +173,9 @@ def test_pairs_are_as_long_as_the_checkpoint_takes(index):
     "options, said",
     [
         (["first=bm25+overlap"], "first is one system"),
-        (["first=bm52"], "first: 'bm52' is no system"),
-        (["depth=0"], "depth is 1 or more"),
-        (["precision=int8"], "precision is fp32 or bf16"),
+        (["first=bm52"], "first: 'bm52' is neither a system"),
+        (["depth=0"], "depth must be 1 or more"),
+        (["precision=int8"], "precision must be fp32 or bf16"),
     ],
 )
 def test_an_option_that_cannot_be_is_one_line(checkpoint, options, said):

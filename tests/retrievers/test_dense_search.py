@@ -94,5 +94,5 @@ def test_it_finds_what_faiss_finds():
 def test_a_query_that_is_no_vector_is_refused(bad):
     query = numbers(1, 8)
     query[0, 3] = bad
-    with pytest.raises(ValueError, match="too large, or holds what is no number"):
+    with pytest.raises(ValueError, match="too large, or holds a value that is not a number"):
         list(made(numbers(10, 8)).found(query, 3))

@@ -123,14 +123,14 @@ def test_without_a_name_expansions_stand_in_the_index_and_outlive_a_stop(system,
 def test_a_file_of_other_settings_is_left_as_it_is(system, tmp_path, changed):
     system.index(DOCS, tmp_path / "index")
     before = (tmp_path / "kept.jsonl").read_bytes()
-    with pytest.raises(MismatchError, match=r"kept.jsonl does not begin as expansions of .* do; it is left as it is"):
+    with pytest.raises(MismatchError, match=r"kept.jsonl has expansions by other settings than .*; it is left unchanged"):
         replace(system, **changed).index(DOCS, tmp_path / "other")
     assert (tmp_path / "kept.jsonl").read_bytes() == before
 
 
 def test_expansions_of_another_collection_are_left_as_they_are(system, tmp_path):
     system.index(DOCS, tmp_path / "index")
-    with pytest.raises(MismatchError, match="it is left as it is"):
+    with pytest.raises(MismatchError, match="it is left unchanged"):
         system.index(Docs(DOCS.docs[:3]), tmp_path / "other")
 
 
@@ -160,7 +160,7 @@ def test_numbers_as_ids_and_one_text_in_place_of_a_list_are_understood(tmp_path)
     [
         ('{"id": "d0"}\n', r"d2q:1: expected {\"id\": .* found"),
         ('{"id": "d0", "predicted_queries": [1]}\n', "d2q:1: expected"),
-        ('{"id": "d0", "predicted_queries": []}\nnothing\n', "d2q:2: no JSON"),
+        ('{"id": "d0", "predicted_queries": []}\nnothing\n', "d2q:2: not JSON"),
         ('{"id": "d1", "predicted": []}\n{"id": "d1", "predicted": []}\n', "d2q:2: document 'd1' is on line 1 already"),
         ('{"id": "x", "predicted": []}\n', "none of its ids is a document of the collection, whose first is 'd0'"),
     ],
@@ -176,7 +176,7 @@ def test_a_bad_file_is_one_line_and_is_left_as_it_is(tmp_path, content, message)
 def test_a_torn_line_of_somebody_elses_file_is_named_and_not_cut(tmp_path):
     content = '{"id": "d0", "predicted": []}\n{"id": "d1", "pred'
     (tmp_path / "d2q").write_text(content)
-    with pytest.raises(CorruptFileError, match="d2q:2: no JSON"):
+    with pytest.raises(CorruptFileError, match="d2q:2: not JSON"):
         load("doc2query", [f"expansions={tmp_path / 'd2q'}"]).index(DOCS, tmp_path / "index")
     assert (tmp_path / "d2q").read_text() == content
 
@@ -205,13 +205,13 @@ def test_an_index_outlives_the_file_of_its_expansions(tmp_path):
 
 @pytest.mark.parametrize("wrong", ["samples=0", "top_k=0", "maxlen=0", "doc_maxlen=0", "b=2", "k1=-1"])
 def test_an_option_out_of_range_is_one_line(wrong):
-    with pytest.raises(LotteError, match=f"doc2query: {wrong.partition('=')[0]} is "):
+    with pytest.raises(LotteError, match=f"doc2query: {wrong.partition('=')[0]} must be "):
         load("doc2query", [wrong])
 
 
 def test_a_checkpoint_of_another_kind_is_one_line(tmp_path):
     bert = tiny_checkpoint.write(tmp_path / "bert", "plain")
-    with pytest.raises(CorruptFileError, match="bert is no model from text to text that transformers can read"):
+    with pytest.raises(CorruptFileError, match="bert is not a text-to-text model that transformers can read"):
         load("doc2query", [f"checkpoint={bert}"]).index(DOCS, tmp_path / "index")
 
 

@@ -57,7 +57,7 @@ def test_the_files_are_those_of_the_original(tmp_path, two):
 
 
 def test_texts_with_tabs_and_line_breaks_stay_one_line(tmp_path):
-    """A title is no field of its own by accident, and no passage moves the numbers of those behind it."""
+    """A title does not get a field of its own by accident, and no passage moves the numbers of those after it."""
     docs = {"a": "one\ttab\tand two", "b": "lines\nand\r\nlines\r", "c": "form\x0cfeed \u2028 separator", "d": "\n\t\n"}
     pairs = gather(
         [made("odd", docs, {"q": "what\tis\nthis?", "r": "that"}, {"q": ["b"], "r": ["a", "c"]})],
@@ -142,7 +142,7 @@ def test_gathering_again_changes_nothing_and_other_data_is_one_line(tmp_path, tw
         with pytest.raises(MismatchError) as error:
             gather(sets, tmp_path, **{"validation": 1, "limit": 2, **settings})
         assert str(error.value) == (
-            f"{tmp_path} holds other pairs than these; a training goes on with the data it began with. "
+            f"{tmp_path} holds other pairs than these; a training run resumes with the data it was started with. "
             "Name the same data, or another --out"
         )
 
@@ -174,7 +174,7 @@ def test_an_id_that_another_set_has_does_not_resolve(tmp_path, two):
 def test_a_folder_without_pairs_or_with_other_things_is_one_line(tmp_path):
     with pytest.raises(MismatchError, match="holds no training pairs"):
         examples.Pairs(tmp_path)
-    for content, says in (("{", "no JSON"), ("[]", "expected a JSON object")):
+    for content, says in (("{", "not JSON"), ("[]", "expected a JSON object")):
         (tmp_path / "sets.json").write_text(content)
         with pytest.raises(CorruptFileError, match=says):
             examples.Pairs(tmp_path)
@@ -255,7 +255,7 @@ def test_an_empty_or_short_list_of_negatives_is_one_line(tmp_path, line, nway, f
     with pytest.raises(CorruptFileError) as error:
         Examples(path, nway=nway)[0]
     assert str(error.value) == (
-        f"{path}:1: question 1 has {found} negatives, and {wanted} are wanted; mine deeper, or train with a smaller nway"
+        f"{path}:1: question 1 has {found} negatives, and {wanted} are needed; mine deeper, or train with a smaller nway"
     )
 
 
@@ -369,5 +369,5 @@ def test_a_passage_that_is_named_again_behind_nway_is_not_used(tmp_path):
 def test_a_score_that_is_none_is_named_however_far_behind_it_stands(tmp_path, score):
     path = tmp_path / "lines.json"
     path.write_text(f"[1, {', '.join(f'[{pid}, 0.25]' for pid in range(30))}, [77, {score}]]\n")
-    with pytest.raises(CorruptFileError, match=r"lines\.json:1: expected .* \(.* is no finite score\)$"):
+    with pytest.raises(CorruptFileError, match=r"lines\.json:1: expected .* \(.* is not a finite score\)$"):
         Examples(path)[0]

@@ -234,7 +234,7 @@ def test_who_made_a_folder_is_seen_without_reading_it(tmp_path, out):
     assert is_foreign(out) is is_foreign(tmp_path / "nowhere") is None
     with pytest.raises(CorruptFileError) as caught:
         open_foreign(out)
-    assert str(caught.value) == f"{out} is no index of ColBERT or fast-plaid: no centroids.pt and no bucket_weights.npy"
+    assert str(caught.value) == f"{out} is not an index of ColBERT or fast-plaid: no centroids.pt and no bucket_weights.npy"
     with pytest.raises(ValueError, match="has an index already"):
         convert(tmp_path / "colbert", out)
 
@@ -249,7 +249,7 @@ class Shell:
 
 def test_a_pickle_that_runs_code_is_refused_and_does_not_run(made, out):
     torch.save(Shell(made.folder / "ran"), made.folder / "1.codes.pt")
-    with pytest.raises(CorruptFileError, match=r"1\.codes\.pt is no file of tensors \(Weights only load failed"):
+    with pytest.raises(CorruptFileError, match=r"1\.codes\.pt is not a file of tensors \(Weights only load failed"):
         convert(made.folder, out)
     assert not (made.folder / "ran").exists() and not list(out.iterdir())
 
@@ -260,7 +260,7 @@ DAMAGES = {
     "a missing merged file": ("fast-plaid", "2.residuals.npy", None, " is missing from the index"),
     "missing tables": ("colbert", "buckets.pt", None, " is missing from the index"),
     "missing metadata": ("fast-plaid", "metadata.json", None, " is missing from the index"),
-    "half a JSON": ("colbert", "metadata.json", b'{"num_', ": no JSON (Unterminated string starting at: line 1 column 2 (char 1))"),
+    "half a JSON": ("colbert", "metadata.json", b'{"num_', ": not JSON (Unterminated string starting at: line 1 column 2 (char 1))"),
     "no chunks": ("fast-plaid", "metadata.json", {"nbits": 2}, ": num_chunks is None, not a number of them"),
     "another nbits": ("fast-plaid", "metadata.json", {"nbits": 4, "num_chunks": 4}, ": nbits is 4, but 4 weights are 2 bits"),
     "lengths in words": ("colbert", "doclens.0.json", ["three"], ": expected a list of document lengths"),
@@ -308,7 +308,7 @@ def test_a_torn_file_is_said_in_one_line(tmp_path, out, maker, content):
     with pytest.raises(CorruptFileError) as caught:
         convert(made.folder, out)
     message = str(caught.value)
-    assert message.startswith(f"{path} is no ") and message.endswith(AGAIN) and "\n" not in message
+    assert message.startswith(f"{path} is not ") and message.endswith(AGAIN) and "\n" not in message
 
 
 @pytest.mark.parametrize(("dim", "bits"), [(32, 8), (32, 3), (12, 1)])
@@ -335,5 +335,5 @@ def test_only_the_index_of_the_original_needs_torch(tmp_path, made, monkeypatch)
 def test_a_name_without_end_in_a_file_of_tensors_is_refused_before_torch_reads_it(tmp_path, monkeypatch):
     (tmp_path / "0.codes.pt").write_bytes(pickle.dumps(["a" * 2_000]))
     monkeypatch.setattr(torch, "load", lambda *args, **kwargs: pytest.fail("torch read it"))
-    with pytest.raises(CorruptFileError, match=r"is no file of tensors \(it has a name of 2,000 letters\)"):
+    with pytest.raises(CorruptFileError, match=r"is not a file of tensors \(it has a name of 2,000 letters\)"):
         foreign._tensors(tmp_path / "0.codes.pt", 1)

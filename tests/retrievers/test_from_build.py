@@ -114,7 +114,7 @@ def test_the_test_split_is_refused_unless_it_is_allowed(sample, asked):
         from_build.datasets(sample, **asked)
     assert str(error.value) == (
         f"{sample}: {host('houseplants')}, {host('stargazing')}, {host('homelab')} belong to the test split "
-        "(lifestyle/test, science/test, technology/test), and what is trained on it cannot be measured there. Name "
+        "(lifestyle/test, science/test, technology/test), so a model trained on it cannot be evaluated there. Name "
         "other communities, or allow it with --allow-test; the checkpoint's card will say so"
     )
     allowed = from_build.datasets(sample, allow_test=True, **asked)
@@ -141,7 +141,7 @@ def test_a_question_that_test_asks_too_is_left_out_and_told(sample, tmp_path):
     said = []
     (left,) = from_build.datasets(copy, say=said.append)
     assert data.queries.keys() - left.queries.keys() == {"forum/3"} == data.qrels.keys() - left.qrels.keys()
-    assert said == ["lifestyle/dev: 1 of 39 questions are asked in the test split too; they are left out of training"]
+    assert said == ["lifestyle/dev: 1 of 39 questions are in the test split too; they are left out of training"]
     assert left.facts["left out, asked in test"] == "1"
     (kept,) = from_build.datasets(copy, allow_test=True)
     assert kept.queries == data.queries
@@ -164,7 +164,7 @@ def test_the_pool_is_not_trained_on_a_second_time(sample):
         ),
         ({"splits": ("train",)}, UnknownNameError, "no split is named 'train'; there are dev and test"),
         ({"communities": [host("homelab")]}, MismatchError, r"homelab.* belongs to the test split \(technology/test\)"),
-        ({"communities": [host("homelab")], "allow_test": True}, MismatchError, "stands in no part of dev; ask for"),
+        ({"communities": [host("homelab")], "allow_test": True}, MismatchError, "is in no part of dev; name its split"),
         ({"dumps": HOUSE / "tests"}, UnavailableError, "lacks baking.stackexchange.example; --dumps takes the folder"),
     ],
 )
@@ -196,7 +196,7 @@ def test_a_damaged_build_is_one_line(sample, tmp_path):
     )
     refused(CorruptFileError, "metadata.jsonl:1: pids must be passages of the collection", dumps=DUMPS)
     (part / "attribution.parquet").write_bytes(b"no parquet")
-    refused(CorruptFileError, "attribution.parquet: the file is cut or damaged")
+    refused(CorruptFileError, "attribution.parquet: the file is truncated or damaged")
     shutil.copy(copy / "pooled/test/attribution.parquet", part)
     refused(CorruptFileError, "has not one row for each of the 73 passages")
     (part / "attribution.parquet").unlink()
@@ -206,7 +206,7 @@ def test_a_damaged_build_is_one_line(sample, tmp_path):
     (copy / manifest.NAME).write_text(json.dumps(record))
     refused(CorruptFileError, "manifest.json is damaged")
     (copy / manifest.NAME).unlink()
-    refused(UnavailableError, "no whole build")
+    refused(UnavailableError, "not a complete build")
 
 
 @pytest.mark.skipif(not STACKEXCHANGE.is_dir(), reason=f"{STACKEXCHANGE} is not here: the dumps beside the project")

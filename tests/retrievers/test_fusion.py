@@ -61,12 +61,12 @@ def test_the_order_of_the_runs_does_not_matter(method, lists):
 @pytest.mark.parametrize(
     "options, said",
     [
-        (["of=bm25"], "of names two systems or more"),
-        (["of=bm25+overlap", "method=best"], "method is one of rrf, convex, scores, not 'best'"),
-        (["of=bm25+overlap", "weights=1"], "weights are 2 numbers"),
-        (["of=bm25+overlap", "weights=1,nan"], "weights are numbers of 0 or more"),
-        (["of=bm25+overlap", "weights=0,0"], "weights are numbers of 0 or more, not all 0"),
-        (["of=bm25+overlap", "depth=0"], "depth is 1 or more"),
+        (["of=bm25"], "of must name two or more systems"),
+        (["of=bm25+overlap", "method=best"], "method must be one of rrf, convex, scores, not 'best'"),
+        (["of=bm25+overlap", "weights=1"], "weights must be 2 numbers"),
+        (["of=bm25+overlap", "weights=1,nan"], "weights must be numbers of 0 or more"),
+        (["of=bm25+overlap", "weights=0,0"], "weights must be numbers of 0 or more, not all 0"),
+        (["of=bm25+overlap", "depth=0"], "depth must be 1 or more"),
     ],
 )
 def test_an_option_that_cannot_be_is_one_line(options, said):
@@ -100,4 +100,4 @@ def test_a_record_shows_every_stage_and_what_it_cost(tmp_path):
 
 def test_a_system_that_is_not_there_is_told_by_the_command(tmp_path):
     line = error("eval", TINY / "science" / "test", "--retriever", "hybrid", "-o", "of=bm25+bm52", "--out", tmp_path)
-    assert "'bm52' is no system and no ranking file" in line
+    assert "'bm52' is neither a system nor a ranking file" in line

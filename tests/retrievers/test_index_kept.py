@@ -16,14 +16,14 @@ from retrievers.index_folder import IndexFolder
 
 def test_an_index_with_somebody_s_file_in_it_is_not_replaced(bm25_index, five_documents):
     (bm25_index / "thesis.txt").write_text("years of work")
-    with pytest.raises(MismatchError, match=r"has thesis\.txt, which is no part of the index"):
+    with pytest.raises(MismatchError, match=r"has thesis\.txt, which is not part of the index"):
         retrievers.load("bm25").index(Collection(five_documents), bm25_index)
     assert (bm25_index / "thesis.txt").read_text() == "years of work"
 
 
 @pytest.mark.parametrize("exchanges", [True, False])
 def test_an_old_folder_or_the_new_one_stands_at_every_moment(tmp_path, monkeypatch, exchanges):
-    """A stop behind each step of a replacement, on systems that exchange two names at once and on others."""
+    """A stop after each step of a replacement, on systems that exchange two names at once and on others."""
     for stop in range(6):
         place = tmp_path / str(stop) / "index"
         for name in ("index", "new"):
@@ -97,7 +97,7 @@ def test_an_index_folder_is_what_it_says(bm25_index):
 def test_a_name_that_no_file_of_an_index_has_is_refused(bm25_index, key, name):
     value = "0" * 64 if key == "files" else 1
     rewrite(bm25_index, lambda meta: meta[key].update({name: value}))
-    with pytest.raises(CorruptFileError, match=f"{key} names .*, which is no file of the index"):
+    with pytest.raises(CorruptFileError, match=f"{key} names .*, which is not a file of the index"):
         index_meta.read(bm25_index)
 
 

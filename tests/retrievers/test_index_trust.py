@@ -65,7 +65,7 @@ def damage(lexical_index):
 def test_a_callable_that_an_index_names_is_not_called(bm25_index, tmp_path):
     rewrite(bm25_index, lambda meta: meta.update(recipe={"retriever": "os:makedirs", "options": {"name": f"{tmp_path}/no"}}))
     for words in (["search", bm25_index, "ice"], ["index", "--out", bm25_index, "--delete", "1"]):
-        assert "code that is not ours; if you trust that code, name it: --retriever module:function" in error(*words)
+        assert "code from outside this package; if you trust it, name it: --retriever module:function" in error(*words)
     lotte("check", bm25_index)
     assert not (tmp_path / "no").exists()
 
@@ -110,7 +110,7 @@ def test_an_index_says_what_it_was_asked_for_by_and_is_opened_by_that(mymaker, f
 
 def test_a_system_of_ours_that_code_of_others_made_is_not_opened_by_the_file_alone(mymaker, five_documents, tmp_path):
     lotte("index", "--retriever", "mymaker:words", five_documents.parent, "--out", tmp_path / "index")
-    assert "made by 'mymaker:words', code that is not ours" in error("search", tmp_path / "index", "ice")
+    assert "made by 'mymaker:words', code from outside this package" in error("search", tmp_path / "index", "ice")
 
 
 @pytest.mark.parametrize("name", ["mymaker:make", "mymaker:Mine"])
@@ -174,7 +174,7 @@ def test_names_of_files_do_not_climb(bm25_index):
 @pytest.mark.parametrize("text", ["[" * 100_000, "{", '{"a": NaN', "\xff"])
 def test_a_meta_that_is_no_json_is_one_line(bm25_index, text):
     (bm25_index / "meta.json").write_text(text, encoding="latin-1")
-    with pytest.raises(CorruptFileError, match=r"meta\.json: no JSON"):
+    with pytest.raises(CorruptFileError, match=r"meta\.json: not JSON"):
         index_meta.read(bm25_index)
 
 
@@ -194,7 +194,7 @@ def test_another_collection_in_its_place_is_not_shown(bm25_index, five_documents
     five_documents.write_text("".join(f"{row}\t{text}\n" for row, text in enumerate(reversed(DOCS))))
     assert len(rows) == len(DOCS)
     texts, said = texts_of(bm25_index)
-    assert (texts["2"], said) == ("", [f"no texts: the collection of {bm25_index} is not at {five_documents} any more"])
+    assert (texts["2"], said) == ("", [f"no texts: the collection of {bm25_index} is no longer at {five_documents}"])
 
 
 def test_a_file_that_only_an_index_names_is_not_shown(bm25_index, tmp_path):

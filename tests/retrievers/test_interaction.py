@@ -174,7 +174,7 @@ def test_passages_without_a_common_word_cannot_be_learnt_from():
 
 
 def test_a_depth_below_1_is_refused():
-    with pytest.raises(LotteError, match="depth is 1 or more"):
+    with pytest.raises(LotteError, match="depth must be 1 or more"):
         retrievers.load("duet", ["checkpoint=x", "depth=0"])
 
 

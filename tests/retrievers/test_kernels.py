@@ -317,7 +317,7 @@ def test_a_token_of_no_centroid_reads_nobody_elses_memory(stage):
     assert (stage(damaged, context, rows) == stage(last, context, rows)).all()
 
 
-# a row that the index does not have; a list that goes on behind its end; rows below the first one
+# a row that the index does not have; a list that goes on after its end; rows below the first one
 @pytest.mark.parametrize("stream", [[255, 255, 127], [255], [254, *[255] * 8, 1], [*[128] * 9, 1]])
 def test_a_damaged_list_reads_nobody_elses_memory(stream):
     part, context = listed(np.array(stream, np.uint8), np.array([0, len(stream)]), 1)

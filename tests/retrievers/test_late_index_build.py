@@ -89,7 +89,7 @@ def test_a_killed_index_goes_on_where_it_was(sixty_on_disk, small_checkpoint, tm
     done = journal.read_text().count("\n")
     assert 0 < done < 9
     again = subprocess.run([*command, tmp_path / "killed"], check=True, capture_output=True, text=True)
-    assert f"going on behind document {7 * done}" in again.stderr
+    assert f"resuming after document {7 * done}" in again.stderr
     for file in (tmp_path / "whole").iterdir():
         if file.name != "meta.json":
             assert file.read_bytes() == (tmp_path / "killed" / file.name).read_bytes(), file.name
@@ -114,7 +114,7 @@ def test_two_builders_of_one_index_do_not_meet(late_system, sixty_documents, tmp
 def test_an_index_that_is_being_built_is_no_index(tmp_path):
     (tmp_path / ".index.unfinished").mkdir()
     assert error("search", str(tmp_path / "index"), "why") == (
-        f"{tmp_path}/index is no index, or not a whole one. Build it with `lotte index`."
+        f"{tmp_path}/index is not an index, or an incomplete one. Build it with `lotte index`."
     )
 
 
@@ -127,7 +127,7 @@ def test_a_corpus_without_documents_or_words_has_an_index(late_system, tmp_path)
 def test_a_full_disk_is_said_before_the_work(late_system, sixty_documents, tmp_path, monkeypatch):
     monkeypatch.setattr(recipe, "FEW", 0)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: type("Usage", (), {"free": 10})())
-    with pytest.raises(UnavailableError, match=r"has 0 MB left, and the index takes .* MB while it is built"):
+    with pytest.raises(UnavailableError, match=r"has 0 MB free, but the index needs .* MB while it is built"):
         late_system.index(sixty_documents, tmp_path / "index")
 
 

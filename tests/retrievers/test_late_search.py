@@ -220,9 +220,9 @@ def test_an_index_of_the_original_becomes_one_of_ours(tmp_path):
 @pytest.mark.parametrize(
     "option, words",
     [
-        ("bits=3", "colbertv2: bits are 1, 2 or 4, not 3"),
-        ("search=best", "colbertv2: search is one of auto, paper, pruned, exact, not 'best'"),
-        ("probe=-1", "colbertv2: probe is 0 or more, not -1"),
+        ("bits=3", "colbertv2: bits must be 1, 2 or 4, not 3"),
+        ("search=best", "colbertv2: search must be one of auto, paper, pruned, exact, not 'best'"),
+        ("probe=-1", "colbertv2: probe must be 0 or more, not -1"),
         ("exact=maybe", "colbertv2: exact takes bool, not 'maybe'"),
     ],
 )

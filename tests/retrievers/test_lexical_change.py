@@ -93,8 +93,8 @@ def test_a_changed_index_is_whole(tmp_path, system):
     ("delete", "add", "message"),
     [
         (["a", "zz"], {}, "document 'zz' is not in {i}; nothing was deleted"),
-        ([], {"c": "again"}, "document 'c' is in {i} already; --delete it first, or give another id"),
-        (["c"], {"c": "again", "e": "again"}, "document 'e' is in {i} already; --delete it first, or give another id"),
+        ([], {"c": "again"}, "document 'c' is in {i} already; --delete it first, or use another id"),
+        (["c"], {"c": "again", "e": "again"}, "document 'e' is in {i} already; --delete it first, or use another id"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_done_changes_nothing(tmp_path, system, delete, add, message):
@@ -109,7 +109,7 @@ def test_what_cannot_be_done_changes_nothing(tmp_path, system, delete, add, mess
 def test_texts_that_are_gone_are_asked_for(tmp_path, system):
     system.index(corpus(tmp_path / "first", FIRST), tmp_path / "i")
     (tmp_path / "first" / "corpus.jsonl").unlink()
-    with pytest.raises(UnavailableError, match=r"is made of the texts, and the collection of .* is not at .*corpus\.jsonl any more; put the"):
+    with pytest.raises(UnavailableError, match=r"needs the texts, but the collection of .* is no longer at .*corpus\.jsonl; put the"):
         system.change(tmp_path / "i", delete=["a"], add=None)
 
 
@@ -119,7 +119,7 @@ def test_the_same_change_twice_is_one(tmp_path, system, capsys):
     system.change(tmp_path / "i", delete=["a"], add=more)
     before = (tmp_path / "i" / "meta.json").read_bytes()
     system.change(tmp_path / "i", delete=["a"], add=more)
-    assert "was changed in this way already; nothing is done" in capsys.readouterr().err
+    assert "already has this change; nothing to do" in capsys.readouterr().err
     assert (tmp_path / "i" / "meta.json").read_bytes() == before
 
 
@@ -144,5 +144,5 @@ def test_a_change_that_another_process_made_meanwhile_is_not_lost(tmp_path, syst
 def test_an_index_of_somebodys_weights_is_built_whole(tmp_path):
     (tmp_path / "weights.jsonl").write_text('{"id": "a", "contents": "x", "vector": {"ice": 2}}\n')
     made = load("bm25", [f"weights={tmp_path / 'weights.jsonl'}"])
-    with pytest.raises(UnavailableError, match="an index of a file of weights is built whole"):
+    with pytest.raises(UnavailableError, match="an index of a weights file cannot be changed"):
         made.change(tmp_path / "i", delete=["a"], add=None)

@@ -43,7 +43,7 @@ def test_killed_at_any_step_it_goes_on_to_the_same_weights(tmp_path, whole, step
     assert facts == wanted
     assert log(tmp_path / "run") == log(folder)
     if step >= 2:
-        assert said[0] == f"toy: going on at step {step // 2 * 2} of 7"
+        assert said[0] == f"toy: resuming at step {step // 2 * 2} of 7"
 
 
 def test_a_signal_ends_the_step_and_saves_it(tmp_path, whole):

@@ -69,7 +69,7 @@ def test_every_question_gets_its_own_sets_best_by_their_own_numbers(tmp_path, so
 
 
 def test_passages_that_say_the_same_are_mined_once_and_never_beside_a_right_one(tmp_path):
-    """A copy of the right answer is no negative; of two copies of another passage the better placed is taken."""
+    """A copy of the right answer is not a negative; of two copies of another passage the better placed is taken."""
     texts = ["bread oven", "bread oven", "bread star", "bread star", "bread moon", "soil"]
     docs = Docs(tuple(Doc(f"d{row}", text) for row, text in enumerate(texts)))
     data = Dataset(name="same", corpus=docs, queries={"q": "bread oven star"}, qrels={"q": {"d0": 1}}, measure="MRR@10")

@@ -37,7 +37,7 @@ def neon(request, monkeypatch):
 def module_of(step, *known, numbers, kinds=None):
     """LLVM's code of a step as a function `run` of so many addresses, with what is known when it is compiled.
 
-    kinds  of its arguments, if they are no addresses; a tuple of addresses is given as one after the other
+    kinds  of its arguments, if they are not addresses; a tuple of addresses is given as one after the other
     """
     kinds = kinds or [types.intp] * numbers
     signature, codegen = step._defn(None, *kinds, *map(types.literal, known))
@@ -79,7 +79,7 @@ SHIFTS = {ADD_ABS_LO12_NC: 0, 278: 0, 284: 1, 285: 2, 286: 3, LDST128_ABS_LO12_N
 
 
 def linked(elf: bytes) -> bytes:
-    """Return code with its constants behind it, as they stand from CODE on: what a linker does, of what is needed here."""
+    """Return code with its constants after it, as they stand from CODE on: what a linker does, of what is needed here."""
     offset, size, count = struct.unpack_from("<Q", elf, 40)[0], *struct.unpack_from("<HH", elf, 58)
     sections = [struct.unpack_from("<IIQQQQIIQQ", elf, offset + size * number) for number in range(count)]
     image, bases, at = bytearray(1 << 16), {}, CONSTANTS
@@ -126,7 +126,7 @@ def played(code, *arrays):
         value = at if isinstance(array, np.ndarray) else array
         if number < 8:
             machine.reg_write(arm.UC_ARM64_REG_X0 + number, value)
-        else:  # the ninth argument and those behind it lie on the stack
+        else:  # the ninth argument and those after it lie on the stack
             machine.mem_write(TOP + 8 * (number - 8), struct.pack("<q", value))
         number += 1
         if isinstance(array, np.ndarray):
@@ -242,7 +242,7 @@ def steps():
 
 
 def steps_of_rows():
-    """The encoder's, with rows that end behind a whole register, and far behind one."""
+    """The encoder's, with rows that end after a whole register, and far after one."""
     random = np.random.default_rng(6)
     row, other, weight, bias = (random.normal(0, 2, 83).astype("f4") for _ in range(4))
     share, epsilon, real = np.float32(1 / 83), np.float32(1e-12), types.float32

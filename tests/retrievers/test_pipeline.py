@@ -50,7 +50,7 @@ def test_a_text_that_names_no_stage_is_one_line(text):
 
 
 def test_an_unknown_system_is_told_with_those_there_are():
-    with pytest.raises(UnknownNameError, match=r"first: 'bm52' is no system and no ranking file; systems are .*bm25, "):
+    with pytest.raises(UnknownNameError, match=r"first: 'bm52' is neither a system nor a ranking file; systems are .*bm25, "):
         pipeline.stage("bm52", "first")
 
 
@@ -100,7 +100,7 @@ def test_an_index_is_built_over_one_that_has_parts(index):
 
 def test_a_folder_that_is_no_part_is_kept(index):
     (index / "mine").mkdir()
-    with pytest.raises(MismatchError, match="has mine, which is no part of the index"):
+    with pytest.raises(MismatchError, match="has mine, which is not part of the index"):
         load("hybrid", ["of=bm25+rank_bm25"]).index(DOCS, index)
 
 
@@ -204,7 +204,7 @@ def test_what_is_said_each_time_is_not_done_because_an_index_says_it(index, stag
     naming(index, stages)
     with pytest.raises(LotteError) as error:
         registry.open_index(index_folder.described(index))
-    assert f"asks for {asked!r}, which is done only where the command line says it: -o of=" in str(error.value)
+    assert f"asks for {asked!r}, which is allowed only on the command line: -o of=" in str(error.value)
 
 
 def test_a_file_that_is_named_again_is_read(tmp_path, run_file):
@@ -215,5 +215,5 @@ def test_a_file_that_is_named_again_is_read(tmp_path, run_file):
 
 def test_code_that_an_index_names_as_a_stage_is_not_imported(index):
     naming(index, "bm25+antigravity:fly")
-    with pytest.raises(UnknownNameError, match="'antigravity:fly' is no system and no ranking file"):
+    with pytest.raises(UnknownNameError, match="'antigravity:fly' is neither a system nor a ranking file"):
         registry.open_index(index_folder.described(index))

@@ -120,7 +120,7 @@ def test_no_word_of_a_pooled_index_can_be_shown(small_checkpoint, tmp_path):
 
 @pytest.mark.parametrize("factor", ["0.5", "-1", "nan", "inf"])
 def test_a_pooling_that_cannot_be_is_one_line(small_checkpoint, factor):
-    with pytest.raises(LotteError, match="pool is 1 or more, or 0 for what the checkpoint says"):
+    with pytest.raises(LotteError, match="pool must be 1 or more, or 0 for the checkpoint's"):
         load("colbertv2", [f"checkpoint={small_checkpoint}", f"pool={factor}"])
 
 

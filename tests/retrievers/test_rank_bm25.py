@@ -66,9 +66,9 @@ def test_an_index_of_before_there_were_postings_answers_the_same(tmp_path_factor
 @pytest.mark.parametrize(
     ("option", "message"),
     [
-        ("k1=0", "rank_bm25: k1 is above 0, not 0.0"),
-        ("b=1", "rank_bm25: b is 0 or more, and below 1, not 1.0"),
-        ("epsilon=nan", "rank_bm25: epsilon is 0 or more, not nan"),
+        ("k1=0", "rank_bm25: k1 must be above 0, not 0.0"),
+        ("b=1", "rank_bm25: b must be 0 or more, and below 1, not 1.0"),
+        ("epsilon=nan", "rank_bm25: epsilon must be 0 or more, not nan"),
     ],
 )
 def test_options_with_which_the_library_divides_by_zero_are_refused(option, message):

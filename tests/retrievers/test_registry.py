@@ -28,7 +28,7 @@ class Mine:
 
 def retriever(*, depth: int = 3, name: str = "x", fast: bool = False, device: str = "cpu") -> Mine:
     if depth < 1:
-        raise ValueError(f"depth is 1 or more, not {depth}")
+        raise ValueError(f"depth must be 1 or more, not {depth}")
     return Mine(depth, name, fast, device)
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def test_options_are_read_by_their_types(mine):
 @pytest.mark.parametrize(
     ("option", "message"),
     [
-        ("depth=0", "{}: depth is 1 or more, not 0"),
+        ("depth=0", "{}: depth must be 1 or more, not 0"),
         ("depth=1.5", "{}: depth takes int, not '1.5'"),
         ("fast=maybe", "{}: fast takes bool, not 'maybe'"),
         ("fast", "{}: fast has no value; write -o fast=VALUE"),

@@ -167,9 +167,9 @@ def test_the_hybrid_with_a_sparse_run_is_equation_7(plain, tmp_path):
 @pytest.mark.parametrize(
     ("option", "says"),
     [
-        ("query_maxlen=4", "query_maxlen is 5 or more, as 4 tokens are before each text, not 4"),
-        ("doc_maxlen=0", "doc_maxlen is 5 or more"),
-        ("threads=-1", "threads is 0 or more, not -1"),
+        ("query_maxlen=4", r"query_maxlen must be 5 or more \(4 tokens precede each text\), not 4"),
+        ("doc_maxlen=0", "doc_maxlen must be 5 or more"),
+        ("threads=-1", "threads must be 0 or more, not -1"),
     ],
 )
 def test_an_option_that_cannot_be_is_one_line(plain, option, says):

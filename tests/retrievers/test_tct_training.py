@@ -220,7 +220,7 @@ def test_lines_of_others_train_the_teacher_and_the_student(tmp_path, plain):
 @pytest.mark.parametrize(
     ("option", "says"),
     [
-        ("doc_maxlen=61", "has 64 positions, and the student asks for 65: doc_maxlen and the 4 tokens before a text"),
+        ("doc_maxlen=61", "has 64 positions, but the student needs 65: doc_maxlen and the 4 tokens before a text"),
         ("student.batch=99", r"^student\.batch=99 is more than the \d+ lines"),
         ("student.nway=14", r"^student\.nway=14 asks for 13 negatives of a question, and there are 10 at most"),
     ],
@@ -232,7 +232,7 @@ def test_what_the_student_cannot_have_is_told_before_anything_is_mined(tmp_path,
 
 
 def test_a_teacher_that_is_no_colbert_is_told_before_any_work(tmp_path, plain):
-    with pytest.raises(MismatchError, match="plain has no projection, so it is no ColBERT that could teach; `lotte train colbert`"):
+    with pytest.raises(MismatchError, match="plain has no projection, so it is not a ColBERT that could teach; `lotte train colbert`"):
         begun(tmp_path / "run", plain, f"teacher={plain}").all()
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["settings.json"]
 

@@ -188,7 +188,7 @@ def test_texts_without_words_have_a_score(model):
     assert all(np.isfinite(alone(model, *pair)) for pair in (("", ""), ("how", ""), ("", "bread"), ("\0", "\u2028")))
 
 
-# what is no teacher
+# what is not a teacher
 
 
 def test_a_model_with_two_outputs_is_one_line(tmp_path, start):
@@ -212,7 +212,7 @@ def test_a_model_without_its_output_layer_is_one_line(tmp_path):
     with pytest.raises(CorruptFileError) as error:
         CrossEncoder.load(plain)
     assert str(error.value).endswith(
-        "lacks the tensor 'bert.pooler.dense.bias': it is no cross-encoder that was trained"
+        "lacks the tensor 'bert.pooler.dense.bias': it is not a trained cross-encoder"
     )
 
 
@@ -228,7 +228,7 @@ def test_weights_that_cannot_be_read_are_one_line(tmp_path, trained):
 def test_pairs_longer_than_the_model_has_places_for_are_one_line(trained):
     with pytest.raises(MismatchError) as error:
         CrossEncoder.load(trained, maxlen=300)
-    assert str(error.value) == "cross has 256 positions, and pairs of 300 tokens are asked for"
+    assert str(error.value) == "cross has 256 positions, but pairs have 300 tokens"
 
 
 def test_saved_and_loaded_it_gives_the_same_scores(tmp_path, start):

@@ -89,9 +89,9 @@ def test_a_training_stopped_between_any_two_steps_ends_as_one_that_was_not(tmp_p
 
 def test_a_training_goes_on_with_its_own_settings_only(tmp_path, recipe):
     trained(tmp_path / "run", recipe)
-    with pytest.raises(MismatchError, match=r"was begun with seed=12345, and is asked for seed=7; a training goes on"):
+    with pytest.raises(MismatchError, match=r"was begun with seed=12345, but is now given seed=7; a training run resumes"):
         trained(tmp_path / "run", changed(recipe, ["seed=7"]))
-    with pytest.raises(MismatchError, match=r"was begun with v1.lr=\S+, and is asked for v1.lr=0.01; a"):
+    with pytest.raises(MismatchError, match=r"was begun with v1.lr=\S+, but is now given v1.lr=0.01; a"):
         trained(tmp_path / "run", changed(recipe, ["v1.lr=1e-2"]))
 
 
@@ -173,7 +173,7 @@ def test_settings_are_read_by_their_types():
     ("rounds=two", "rounds takes int, not 'two'"),
     ("distil.in_batch=yes", "distil.in_batch takes bool, not 'yes'"),
     ("rounds", "rounds has no value; write -o rounds=VALUE"),
-    ("teacher_negatives=mine", "teacher_negatives is 'bm25' or 'mined', not 'mine'"),
+    ("teacher_negatives=mine", "teacher_negatives must be 'bm25' or 'mined', not 'mine'"),
     ("v1=3", "training has no setting 'v1'"),
 ])  # fmt: skip
 def test_a_setting_that_cannot_be_is_one_line(option, line):

@@ -155,4 +155,4 @@ def test_a_batch_that_cannot_be_dealt_out_is_one_line(tmp_path, forks):
     toy_training.late(tmp_path, Fit())
     for code, said in ended(forks.ranks(tmp_path / "run", {"batch": 5})):
         assert code == 1
-        assert "MismatchError: a batch of 5 cannot be dealt out to 2 processes; change batch" in said
+        assert "MismatchError: a batch of 5 cannot be divided among 2 processes; change batch" in said

@@ -76,7 +76,7 @@ def test_a_setting_that_no_training_of_tct_colbert_can_have_is_one_short_line(ke
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="here is a GPU")
 def test_a_device_that_is_not_here_is_told_before_any_work(tmp_path, late):
-    with pytest.raises(UnavailableError, match="device=cuda is asked for, and this machine has 0 GPUs"):
+    with pytest.raises(UnavailableError, match="device=cuda was requested, but this machine has 0 GPUs"):
         training(tmp_path / "run", late, "device=cuda").all()
     assert [path.name for path in (tmp_path / "run").iterdir()] == [SETTINGS]
 
@@ -102,11 +102,11 @@ def test_a_projection_that_is_asked_for_replaces_the_start_s_and_that_is_said(tm
     trained = training(tmp_path / "run", late, f"projection={wanted}", "dim=8", say=said.append).all("v1")
     before, after = projections(late, trained)
     assert (after - before).abs().max() > 1e-2
-    assert f"the projection of late is not used: projection={wanted} makes another one" in said
+    assert f"the projection of late is not used: projection={wanted} creates a new one" in said
 
 
 @pytest.mark.parametrize(("options", "said"), [
-    (["dim=16"], "late gives vectors of 8 numbers, and dim=16 is asked for; leave dim out"),
+    (["dim=16"], "late gives vectors of 8 dimensions, but dim=16 was set; leave dim out"),
     (["projection=principal"], "late has 16 numbers in a hidden state, and projection=principal cannot make dim=128"),
 ])  # fmt: skip
 def test_a_width_that_cannot_be_had_is_told_before_any_work(tmp_path, late, options, said):
@@ -126,7 +126,7 @@ def test_a_run_that_an_older_version_began_goes_on(tmp_path, plain):
     older = {**json.loads((tmp_path / "run" / SETTINGS).read_text()), "projection": "principal", "dim": 128}
     (tmp_path / "run" / SETTINGS).write_text(json.dumps(older))
     assert asdict(training(tmp_path / "run", plain).recipe) == asdict(run.recipe)
-    with pytest.raises(MismatchError, match="was begun with dim=128, and is asked for dim=8"):
+    with pytest.raises(MismatchError, match="was begun with dim=128, but is now given dim=8"):
         training(tmp_path / "run", plain, "dim=8")
 
 
@@ -136,14 +136,14 @@ def test_a_run_goes_on_that_was_begun_before_there_were_some_settings(tmp_path, 
     del older["mask_punctuation"], older["distil"]["loss"], older["v1"]["gather"]
     (tmp_path / "run" / SETTINGS).write_text(json.dumps(older))
     training(tmp_path / "run", plain)
-    with pytest.raises(MismatchError, match=r"was begun with distil\.loss=kl, and is asked for distil.loss=margin_mse"):
+    with pytest.raises(MismatchError, match=r"was begun with distil\.loss=kl, but is now given distil.loss=margin_mse"):
         training(tmp_path / "run", plain, "distil.loss=margin_mse")
 
 
 @pytest.mark.parametrize("content", ["{", "[]", "[" * 100_000, "null", "\udcff"])
 def test_damaged_settings_of_a_run_are_one_line(tmp_path, plain, content):
     (tmp_path / SETTINGS).write_bytes(content.encode("utf-8", "surrogateescape"))
-    with pytest.raises(LotteError, match=rf"{SETTINGS}: (no JSON|expected a JSON object).*; name another --out"):
+    with pytest.raises(LotteError, match=rf"{SETTINGS}: (not JSON|expected a JSON object).*; name another --out"):
         training(tmp_path, plain)
 
 
@@ -172,7 +172,7 @@ def test_a_disk_that_is_full_is_one_line_and_the_last_state_is_kept(tmp_path):
     assert artifact.meta(tmp_path / "run" / "state-2")["step"] == 2
     said = []
     toy_training.train(tmp_path / "run", steps=6, save_every=2, validate_every=3, say=said.append)
-    assert said[0] == "toy: going on at step 2 of 6"
+    assert said[0] == "toy: resuming at step 2 of 6"
 
 
 def test_a_seed_of_any_size_is_a_seed(tmp_path):
@@ -185,7 +185,7 @@ def test_a_seed_of_any_size_is_a_seed(tmp_path):
     [
         ("doc_maxlen=2", "doc_maxlen=2 leaves no room for words"),
         ("query_maxlen=1", "query_maxlen=1 leaves no room for words"),
-        ("doc_maxlen=65", "has 64 positions, and 65 tokens of a text are asked for"),
+        ("doc_maxlen=65", "has 64 positions, but a text may have 65 tokens"),
     ],
 )
 def test_a_length_that_the_start_cannot_have_is_told_before_any_work(tmp_path, plain, option, says):
@@ -229,7 +229,7 @@ def test_lines_and_batches_of_v1_that_cannot_be_filled_are_told_before_any_work(
         ("crossencoder.nway=52", r"^crossencoder\.nway=52 asks for 51 negatives .* 39 at most, .* mine deeper \(depth\)"),
         ("distil.nway=13", r"^distil\.nway=13 asks for 12 negatives of a question, and there are 11 at most"),
         ("distil.batch=99", r"^distil\.batch=99 is more than the 10 lines"),
-        ("teacher_maxlen=65", "has 64 positions, and pairs of 65 tokens are asked for"),
+        ("teacher_maxlen=65", "has 64 positions, but pairs have 65 tokens"),
     ],
 )
 def test_what_a_later_step_cannot_have_is_told_before_anything_is_mined(tmp_path, late, option, says):

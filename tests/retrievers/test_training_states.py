@@ -101,11 +101,11 @@ def test_a_log_with_a_half_line_is_cut_where_the_state_ends(tmp_path, whole):
 @pytest.mark.parametrize(
     ("changed", "says"),
     [
-        ({"data": "other"}, "data toy, and is asked to go on with other"),
-        ({"lr": 0.5}, "fit lr=0.001, and is asked to go on with lr=0.5"),
+        ({"data": "other"}, "data toy, but is now given other"),
+        ({"lr": 0.5}, "fit lr=0.001, but is now given lr=0.5"),
         (
             {"batch": 4, "in_batch": False},
-            "fit batch=6, in_batch=True, and is asked to go on with batch=4, in_batch=False",
+            "fit batch=6, in_batch=True, but is now given batch=4, in_batch=False",
         ),
     ],
 )
@@ -115,7 +115,7 @@ def test_a_resume_with_other_data_or_settings_is_one_line(tmp_path, changed, say
     with pytest.raises(MismatchError) as error:
         toy_training.train(tmp_path / "run", steps=2, **changed)
     assert str(error.value) == (
-        f"{tmp_path}/run was begun with {says}; a training goes on with what it began with. Change it back, or name "
+        f"{tmp_path}/run was begun with {says}; a training run resumes with the settings it was started with. Change it back, or name "
         "another --out"
     )
     assert log(tmp_path / "run") == before and states(tmp_path / "run") == ["state-2"]

@@ -112,12 +112,12 @@ def test_an_index_does_not_make_anybody_read_a_folder(tmp_path):
     load("hybrid", options).index(Collection(folder / "collection.tsv"), tmp_path / "index")
     assert "train" not in json.loads((tmp_path / "index" / "meta.json").read_text())["recipe"]["options"]
     line = error("search", tmp_path / "index", "the moon")
-    assert line.endswith("weights=tuned goes with train=FOLDER, the judged questions that they are tuned on")
+    assert line.endswith("weights=tuned needs train=FOLDER, the judged queries to tune them on")
 
 
 @pytest.mark.parametrize("options", [["weights=tuned"], ["weights=1,1", "train=x"], ["train=x"]])
 def test_tuning_and_its_questions_go_together(options):
-    with pytest.raises(LotteError, match="weights=tuned goes with train=FOLDER"):
+    with pytest.raises(LotteError, match="weights=tuned needs train=FOLDER"):
         load("hybrid", ["of=bm25+overlap", *options])
 
 
@@ -125,7 +125,7 @@ def test_questions_of_another_collection_are_one_line(tmp_path):
     folder = dataset(tmp_path / "toy")
     docs = Docs(tuple(Doc(f"x{row}", "the moon") for row in range(9)))
     index = load("hybrid", ["of=bm25+overlap", "weights=tuned", f"train={folder / 'train'}"]).index(docs, tmp_path / "index")
-    with pytest.raises(LotteError, match="0 of 12 questions have an answer among the documents that are searched"):
+    with pytest.raises(LotteError, match="0 of 12 queries have a relevant document among those that are searched"):
         index.search({"q": "moon"}, k=3)
 
 

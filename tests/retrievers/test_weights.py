@@ -108,11 +108,11 @@ def test_numbers_are_ids_where_the_collection_has_numbers(tmp_path):
         ('{"id": "d2", "vector": {"moon": NaN}}', "the weight of 'moon' must be 0 or more"),
         ('{"id": "d2", "vector": {"moon": 1e39}}', "the weight of 'moon' must be 0 or more"),
         ('{"id": "d2", "vector": {"moon": true}}', "the weight of 'moon' must be 0 or more"),
-        ('{"id": "d2", "vector": {"moon": 1, "moon": 2}}', "the key 'moon' is there twice"),
-        ('{"id": "d2", "vector": {"": 1}}', "is no word"),
-        ('{"id": "d2", "vector": {"\\ud800": 1}}', "is no word"),
-        ('{"id": "d1", "vector": {}}', "id 'd1' is there twice"),
-        ('{"id": "d9", "vector": {}}', "id 'd9' is no document of the collection"),
+        ('{"id": "d2", "vector": {"moon": 1, "moon": 2}}', "the key 'moon' occurs twice"),
+        ('{"id": "d2", "vector": {"": 1}}', "is not a word"),
+        ('{"id": "d2", "vector": {"\\ud800": 1}}', "is not a word"),
+        ('{"id": "d1", "vector": {}}', "id 'd1' occurs twice"),
+        ('{"id": "d9", "vector": {}}', "id 'd9' is not a document of the collection"),
     ],
 )
 def test_a_bad_line_is_named(tmp_path, line, said):
@@ -132,7 +132,7 @@ def test_a_document_without_a_line_is_told(tmp_path):
 
 def test_a_line_too_many_is_told(tmp_path):
     path = written(tmp_path / "weights.jsonl", {**VECTORS, "d5": {}})
-    with pytest.raises(MismatchError, match=r"weights\.jsonl:5: id 'd5' is no document"):
+    with pytest.raises(MismatchError, match=r"weights\.jsonl:5: id 'd5' is not a document"):
         load("bm25", [f"weights={path}"]).index(DOCS, tmp_path / "index")
 
 
@@ -146,7 +146,7 @@ def test_a_query_without_a_line_is_told(weights, tmp_path):
 def test_a_query_that_is_there_twice_is_told(weights, tmp_path):
     queries = tmp_path / "queries.jsonl"
     queries.write_text('{"id": "q", "vector": {}}\n' * 2)
-    with pytest.raises(CorruptFileError, match=r"queries\.jsonl:2: id 'q' is there twice"):
+    with pytest.raises(CorruptFileError, match=r"queries\.jsonl:2: id 'q' occurs twice"):
         load("bm25", [f"weights={weights}", f"query_weights={queries}"]).index(DOCS, tmp_path / "index")
 
 
@@ -158,9 +158,9 @@ def test_a_file_that_is_not_there_is_told(tmp_path):
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (["weights_as=impact"], "say -o weights=FILE too"),
-        (["query_weights=q.jsonl"], "say -o weights=FILE too"),
-        (["weights=w.jsonl", "weights_as=idf"], "weights_as is impact or tf"),
+        (["weights_as=impact"], "set -o weights=FILE too"),
+        (["query_weights=q.jsonl"], "set -o weights=FILE too"),
+        (["weights=w.jsonl", "weights_as=idf"], "weights_as must be impact or tf"),
     ],
 )
 def test_an_option_that_cannot_be_is_one_line(options, said):

@@ -1,4 +1,4 @@
-"""An index on disk: built as a stream, opened by mapping, changed without harm to who has it open."""
+"""An index on disk: built as a stream, opened by memory-mapping, changed without disturbing its readers."""
 
 from collections.abc import Mapping
 from pathlib import Path

@@ -41,7 +41,7 @@ class CodecConfig:
 
     def __post_init__(self) -> None:
         if self.assignment not in ASSIGNMENTS:
-            raise ValueError(f"assignment is one of {', '.join(ASSIGNMENTS)}, not {shown(self.assignment)}")
+            raise ValueError(f"assignment must be one of {', '.join(ASSIGNMENTS)}, not {shown(self.assignment)}")
 
 
 def num_centroids(tokens: float, config: CodecConfig) -> int:
@@ -192,7 +192,7 @@ def load(folder: Path) -> Codec:
     except FileNotFoundError:
         raise CorruptFileError(f"{folder / TABLES} is missing from the index; {AGAIN}") from None
     except (ValueError, KeyError, TypeError, OverflowError) as error:
-        raise CorruptFileError(f"{folder / TABLES} is not whole ({error}); {AGAIN}") from None
+        raise CorruptFileError(f"{folder / TABLES} is incomplete ({error}); {AGAIN}") from None
     numbers = np.concatenate([[step, low, high], cutoffs.ravel(), weights.ravel()])
     if (
         step.ndim

@@ -1,7 +1,7 @@
-"""An index folder as its readers see it: a codec, segments, and which documents are gone.
+"""An index folder as its readers see it: a codec, segments, and which documents are deleted.
 
 `meta.json` names the segments that count and is replaced as a whole, and no file that a reader may have mapped is
-ever written to: who opened the index before a change goes on with what it opened.
+ever modified: a process that opened the index before a change keeps using the files it opened.
 """
 
 from collections.abc import Callable, Iterator

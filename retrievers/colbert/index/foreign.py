@@ -1,10 +1,10 @@
-"""Indexes that others made, the original ColBERT and fast-plaid, turned into ours: the same tokens, packed our way.
+"""Indexes of the original ColBERT and of fast-plaid, converted to our format: the same tokens, packed differently.
 
-What they hold is what is searched: centroids to the last bit, residuals code
+The search uses exactly their data: centroids to the last bit, residuals code
 by code, cutoffs, so that documents can be added, and empty rows where
 documents were deleted, so that a row is their passage id. Their inverted lists
-are not read: ours are built again from the codes. Neither are paths in their
-metadata followed, and no pickle runs code. The ids beside an index: foreign_ids.py.
+are not read: ours are built again from the codes. Paths in their
+metadata are not followed, and no pickle runs code. The ids beside an index: foreign_ids.py.
 
 Legend  N tokens  D documents  K centroids  H dimensions  P bytes of a packed residual
 Source  github.com/stanford-futuredata/ColBERT, colbert/indexing; github.com/lightonai/fast-plaid, rust/index
@@ -167,7 +167,7 @@ class Theirs:
 
     @cached_property
     def _merged(self) -> dict[str, Integers]:
-        """Return where the chunks start in fast-plaid's merged files. Rows of padding stand behind the last.
+        """Return where the chunks start in fast-plaid's merged files. Rows of padding stand after the last.
 
         Older versions keep no manifest, and merge what the document lengths say.
         """
@@ -188,12 +188,12 @@ def _open(folder: Path) -> Theirs:
     maker = is_foreign(folder)
     if maker is None:
         raise CorruptFileError(
-            f"{folder} is no index of ColBERT or fast-plaid: no centroids.pt and no bucket_weights.npy"
+            f"{folder} is not an index of ColBERT or fast-plaid: no centroids.pt and no bucket_weights.npy"
         )
     metadata = _json(folder / METADATA)
     settings = metadata.get("config", {}) if maker == COLBERT else metadata
     if not isinstance(settings, dict):
-        raise CorruptFileError(f"{folder / METADATA}: config is no table; {AGAIN}")
+        raise CorruptFileError(f"{folder / METADATA}: config is not a table; {AGAIN}")
     if maker == COLBERT:
         names = ("centroids.pt", "buckets.pt", "buckets.pt")
         arrays = [*_tensors(folder / names[0], 1), *_tensors(folder / names[1], 2)]
@@ -285,7 +285,7 @@ def _tensors(path: Path, count: int) -> list[NDArray[Any]]:
         tensors.require_pickles(path)
         loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except Exception as error:  # an unpickler that reads noise raises nearly anything
-        raise CorruptFileError(f"{path} is no file of tensors ({reason(error)}); {AGAIN}") from None
+        raise CorruptFileError(f"{path} is not a file of tensors ({reason(error)}); {AGAIN}") from None
     held = [loaded] if isinstance(loaded, torch.Tensor) else loaded
     whole = isinstance(held, list | tuple) and len(held) == count
     if not whole or not all(isinstance(tensor, torch.Tensor) and tensor.layout is torch.strided for tensor in held):

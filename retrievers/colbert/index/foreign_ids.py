@@ -40,7 +40,7 @@ def read(folder: Path, lengths: Sequence[int], say: Callable[[str], None]) -> Se
     folder   the one that has the arrays
     lengths  how many tokens each document has; one of none may have been deleted, and needs no id
 
-    An id is made a word, a number a text. Passages of one document are `id/0`, `id/1`, ...; both is said.
+    An id is made a word, a number a text. Passages of one document are `id/0`, `id/1`, ...; both are reported.
 
     Raises  CorruptFileError if the map is none, or lacks a document; MismatchError if it is of another index
     """
@@ -52,12 +52,12 @@ def read(folder: Path, lengths: Sequence[int], say: Callable[[str], None]) -> Se
     if lacking := [place for place, length in enumerate(lengths) if length and place not in by_place]:
         raise MismatchError(
             f"{path} has no id for {len(lacking):,} of {len(lengths):,} documents, the first of which is "
-            f"{lacking[0]}; is it of another index?"
+            f"{lacking[0]}; does it belong to another index?"
         )
     found = {place: ids.word(str(doc_id)) or "''" for place, doc_id in by_place.items()}
     if changed := [place for place, doc_id in found.items() if doc_id != str(by_place[place])]:
         said = f"{shown(by_place[changed[0]])} is {shown(found[changed[0]])}"
-        say(f"{path.name}: {len(changed):,} ids are no words, and are written with %: {said}")
+        say(f"{path.name}: {len(changed):,} ids are not words, and are written with %: {said}")
     return _different(found, len(lengths), path, say)
 
 
@@ -111,7 +111,7 @@ def _different(found: Mapping[int, str], count: int, path: Path, say: Callable[[
         doc_ids.append(doc_id)
     if passages:
         first = next(iter(passages))
-        say(f"{path.name}: {len(passages):,} ids are of several passages each: {shown(first)} is {shown(first + '/0')}")
+        say(f"{path.name}: {len(passages):,} ids have several passages each: {shown(first)} is {shown(first + '/0')}")
     if len(set(doc_ids)) < count:
         (twice, _), *_ = Counter(doc_ids).most_common(1)
         raise MismatchError(f"{path}: two documents would have the id {shown(twice)}; an id names one document")
@@ -133,7 +133,7 @@ def plain_pickle(path: Path) -> dict[Any, Any]:
             f"pickle.load(open('{name}.pkl', 'rb')).items()}}, open('{name}.json', 'w'))\""
         ) from None
     except (ValueError, IndexError, KeyError, TypeError) as error:
-        raise CorruptFileError(f"{path}: the pickle is cut or damaged ({reason(error)}); copy it again") from None
+        raise CorruptFileError(f"{path}: the pickle is truncated or damaged ({reason(error)}); copy it again") from None
 
 
 class _OtherError(Exception):
@@ -173,7 +173,7 @@ def _followed(path: Path) -> dict[Any, Any]:
 
 def _put(target: Any, pairs: Sequence[Any]) -> None:
     if not isinstance(target, dict) or len(pairs) % 2:
-        raise ValueError("pairs for what is no map")
+        raise ValueError("pairs for what is not a map")
     for key, value in zip(pairs[::2], pairs[1::2], strict=True):
         if not isinstance(key, int | str) or not isinstance(value, int | str):
             raise _OtherError(f"an entry {shown(key, 40)}: {shown(value, 40)}")

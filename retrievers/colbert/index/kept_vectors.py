@@ -1,6 +1,6 @@
-"""The vectors of a collection, kept in a folder: a second index of other bits, centroids or pooling encodes nothing.
+"""The vectors of a collection, kept in a folder: a second index with other bits, centroids or pooling encodes nothing.
 
-A folder holds any number of collections and models, each under a hash of what its vectors depend on. They are kept as
+A folder holds any number of collections and models, each under a hash of what its vectors depend on. They are stored as
 the model gives them, before pooling, so an index made of them has the bytes of one that encoded its documents itself.
 """
 

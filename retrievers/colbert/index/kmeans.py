@@ -1,12 +1,12 @@
-"""Centroids from a sample of tokens: spherical k-means in whole numbers, so every machine finds the same ones.
+"""Centroids from a sample of tokens: spherical k-means in integer arithmetic, so every machine finds the same ones.
 
 Points and centroids are bytes while the clusters form. Dot products and sums
 of bytes are exact in any order, so neither the number of threads nor the kind
 of processor can move a point to another cluster.
 
-Which centroid is nearest is found exactly, or by two levels: the centroids are
-put into groups by the same k-means, and a point is compared with the centres of
-the groups, and then with the centroids of the best of them alone.
+The nearest centroid is found exactly, or by two levels: the same k-means puts
+the centroids into groups; a point is compared with the centres of the groups,
+and then only with the centroids of the best groups.
 
 Legend  N points  K centroids  H dimensions
 """
@@ -45,7 +45,7 @@ def takes_two_levels(assignment: str, num_centroids: int, dim: int) -> bool:
 
     assignment  one of ASSIGNMENTS
 
-    Raises  ValueError if two levels are asked for by name and there are more dimensions than they take
+    Raises  ValueError if two levels are requested by name and there are too many dimensions for them
     """
     if assignment == "two_level" and dim > MOST_DIMS:
         raise ValueError(f"assignment=two_level takes {MOST_DIMS:,} dimensions at most, not {dim:,}")
@@ -175,7 +175,7 @@ def kmeans(
 
 
 def _stride(left: int, points: int, centroids: int) -> int:
-    """Return 4, 2 or 1: an iteration that has others behind it takes a fourth of the points, or half of them.
+    """Return 4, 2 or 1: an iteration that has others after it takes a fourth of the points, or half of them.
 
     left  iterations that are still to come
 

@@ -1,7 +1,7 @@
 """What `meta.json` says of an index of late interaction, as types, with one parser and one writer.
 
-`retrievers.index_meta` has looked at every value of a file before it comes here. A key that an index does not have,
-because it was made before the key was known, is None, and stays away when the index is written again.
+`retrievers.index_meta` has checked every value of a file before this parser. A key that an older index does not have
+is None, and is left out when the index is written again.
 """
 
 from collections.abc import Mapping
@@ -75,7 +75,7 @@ class IndexMeta:
     sources: tuple[Mapping[str, Any], ...] | None = None  # files with the texts
     seconds: float | None = None
     bytes: int | None = None
-    changed: str | None = None  # hash of the last change that was asked for
+    changed: str | None = None  # hash of the last requested change
     files: Mapping[str, str] | None = None  # sha256 of each
     sizes: Mapping[str, int] | None = None  # bytes of each
     sums: Mapping[str, int] | None = None  # CRC-32 of those that are small
@@ -84,7 +84,7 @@ class IndexMeta:
     def parse(cls, content: Mapping[str, Any], where: Path = Path(META)) -> "IndexMeta":
         """Return what a meta.json says. Raises CorruptFileError if it is not of late interaction."""
         if not content.get("segments"):
-            raise CorruptFileError(f"{where}: no segments, so no index of late interaction; {AGAIN}")
+            raise CorruptFileError(f"{where}: no segments, so it is not a late-interaction index; {AGAIN}")
         numbers = [part["number"] for part in content["segments"]]
         if len(set(numbers)) < len(numbers):
             raise CorruptFileError(f"{where}: segments have the numbers {shown(numbers)}; {AGAIN}")
@@ -135,8 +135,8 @@ def require_model(made_with: Mapping[str, Any] | None, model: Mapping[str, Any],
     weights = (made_with or {}).get("sha256")
     if weights not in (None, model["sha256"]):
         raise MismatchError(
-            f"the index was made with weights {str(weights)[:8]}, and {checkpoint} has "
-            f"{str(model['sha256'])[:8]} now; build the index again, or name the revision it was made with"
+            f"the index was built with weights {str(weights)[:8]}, and {checkpoint} has "
+            f"{str(model['sha256'])[:8]} now; build the index again, or name the revision it was built with"
         )
 
 

@@ -68,7 +68,7 @@ def open_segment(folder: Path, number: int, codec: Codec) -> Segment:
 
 
 class NumberFile:
-    """A .npy file that rows are put behind."""
+    """A .npy file to which rows are appended."""
 
     def __init__(self, path: Path, kind: Any, width: int | None = None) -> None:
         self.path, self.kind, self.width = path, np.dtype(kind), width
@@ -76,7 +76,7 @@ class NumberFile:
         self._row = self.kind.itemsize * (width or 1)
 
     def truncate(self, rows: int) -> None:
-        """Keep the first rows, and go on behind them; rows that were never written are 0."""
+        """Keep the first rows, and go on after them; rows that were never written are 0."""
         self._file.truncate(HEADER + rows * self._row)
         self._file.seek(0)
         self._file.write(_header(self.kind, (rows,) if self.width is None else (rows, self.width)))
@@ -107,7 +107,7 @@ def _header(kind: np.dtype[Any], shape: tuple[int, ...]) -> bytes:
 
 
 class SegmentWriter:
-    """Builds a segment chunk by chunk. Opened again after a stop, it goes on behind its last whole chunk."""
+    """Builds a segment chunk by chunk. Opened again after a stop, it resumes after its last whole chunk."""
 
     def __init__(self, folder: Path, number: int, codec: Codec) -> None:
         self.folder, self.number, self.codec = folder, number, codec
@@ -147,7 +147,7 @@ class SegmentWriter:
         )
 
     def append(self, encoded: Encoded, lengths_D: Integers, distance: float) -> None:
-        """Put a chunk of documents behind the others; when this returns, a kill does not lose it.
+        """Append a chunk of documents; when this returns, a kill does not lose it.
 
         distance  of its tokens from their centroids, on average
         """

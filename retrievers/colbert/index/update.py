@@ -1,7 +1,7 @@
-"""An index that is changed: documents are put in, taken out, and what is left is rewritten now and then.
+"""Changes to an index: documents are added and deleted, and the remaining ones are rewritten from time to time.
 
-Added documents are a segment of their own, coded by the codec as it is; of deleted ones a list says so. All of a
-change counts once the new `meta.json` is written, which comes last; until then the old one does.
+Added documents form a new segment, coded with the existing codec; deleted ones are marked in a list. A change takes
+effect when the new `meta.json` is written, which happens last; until then the old one is valid.
 """
 
 from collections.abc import Callable, Container, Sequence
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 GONE_SHARE = 0.25  # of documents that are deleted, above which a change rewrites what is left
 MOST_SEGMENTS = 8  # each costs a query its own pass over the inverted lists
-DRIFT = 1.15  # added tokens this much farther from their centroids than the first ones: build again
+DRIFT = 1.15  # added tokens this much farther from their centroids than the first documents: build again
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ def change(path: Path, recipe: "DataclassInstance", *, delete: Sequence[str], ad
         before, doc_ids = IndexMeta.parse(folder.meta, path / META), list(folder.doc_ids)
         request = artifact.digest([sorted(delete), added])
         if delete and added and before.changed == request:
-            say(f"{path} was changed in this way already; nothing is done")  # a command that was stopped at its end
+            say(f"{path} already has this change; nothing to do")  # a command that was stopped at its end
             return
         alive = folders.open_arrays(path, before).alive
         rows = {doc_id: row for row, doc_id in enumerate(doc_ids) if alive is None or alive[row]}
@@ -72,7 +72,7 @@ def change(path: Path, recipe: "DataclassInstance", *, delete: Sequence[str], ad
             meta = replace(meta, sources=tuple(sources))
             doc_ids += add.corpus.doc_ids
         if _wants_compaction(meta):
-            say("rewriting what is left of the index, without the deleted documents")
+            say("rewriting the index without the deleted documents")
             meta = _compacted(path, meta, doc_ids)
         tokens = sum(part.tokens for part in meta.segments)
         _commit(path, before, replace(meta, counts=replace(meta.counts, tokens=tokens), changed=request))
@@ -91,7 +91,7 @@ def _without(folder: Path, meta: IndexMeta, rows: Sequence[int]) -> IndexMeta:
 def _with(folder: Path, meta: IndexMeta, add: Addition, there: Container[str]) -> IndexMeta:
     """Write further documents as a segment of their own; return the meta that counts it in."""
     if twice := next((doc_id for doc_id in index_folder.check_ids(add.corpus) if doc_id in there), None):
-        raise MismatchError(f"document {twice!r} is in {folder} already; --delete it first, or give another id")
+        raise MismatchError(f"document {twice!r} is in {folder} already; --delete it first, or use another id")
     source = add.source(meta)
     writer = _writer(folder, meta)
     fill(writer, source, None, threads=add.threads, gpu=add.gpu)
@@ -100,8 +100,8 @@ def _with(folder: Path, meta: IndexMeta, add: Addition, there: Container[str]) -
     meta = replace(meta, segments=(*meta.segments, part))
     if (farther := drift(meta)) > DRIFT:
         say(
-            f"the added documents are {farther - 1:.0%} farther from their centroids than the first ones: "
-            "answers lose quality; build the index again from all of them when it can be done"
+            f"the added documents are {farther - 1:.0%} farther from their centroids than the first documents: "
+            "search quality drops; rebuild the index from all documents when possible"
         )
     return meta
 

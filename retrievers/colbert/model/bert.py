@@ -1,9 +1,9 @@
 """The transformer in torch, run over packed texts: no padding is computed, and none can leak.
 
 For GPUs, for 16-bit numbers, and for every model that `bert_cpu` does not
-compute. `Packed` is BERT by hand: every matrix product sees all tokens of a
+compute. `Packed` is our own BERT: every matrix product sees all tokens of a
 batch end to end, attention runs over texts of one length at a time. `Padded` is
-its twin, the forward pass of transformers, and the way for every model that is
+the reference, the forward pass of transformers, and runs every model that is
 not a BERT. A BERT needs no transformers, whose import takes longer than a search.
 
 Shapes
@@ -74,7 +74,7 @@ class Padded:
 
 
 class Packed:
-    """BERT over packed tokens, in the precision asked for.
+    """BERT over packed tokens, in the given precision.
 
     config  what config.json says; `bert_cpu.fits` has seen it
     state   the tensors of `bert_cpu.shapes`, float32
@@ -286,7 +286,7 @@ class TorchModel:
         self.parameters = self.body.parameters
 
     def __call__(self, tokens: Tokens, texts: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Return (n, H), the vectors of the kept tokens of some of the texts, in the order asked for."""
+        """Return (n, H), the vectors of the kept tokens of some of the texts, in the given order."""
         with torch.inference_mode():
             out = self._hidden(tokens, texts)
             for step in self.projection:

@@ -1,8 +1,8 @@
 """BERT on a CPU without torch, in float32 or in bytes: the same bits on every processor.
 
-All texts of a batch stand end to end, so no padding is computed. In "int8" the
-matrices and what they are multiplied with are bytes, in groups of 64 with a
-scale each; sums, LayerNorm and GELU are float32. The twin is `bert.Packed`.
+All texts of a batch are packed end to end, so no padding is computed. In "int8" the
+weights and activations are bytes, in groups of 64 with one
+scale each; sums, LayerNorm and GELU are float32. The reference is `bert.Packed`.
 
 Shapes
   N  tokens of all texts, end to end    I  numbers in a hidden state    F  numbers of the inner layer
@@ -50,7 +50,7 @@ class CompiledModel:
         self.parameters = sum(array.size for array in state.values())
 
     def __call__(self, tokens: Tokens, texts: NDArray[np.int64]) -> Floats:
-        """Return (n, H), the vectors of the kept tokens of some of the texts, in the order asked for."""
+        """Return (n, H), the vectors of the kept tokens of some of the texts, in the given order."""
         out = self.projection(self.hidden(tokens, texts))
         vectors = np.empty_like(out)
         transformer.units(out, vectors)

@@ -77,7 +77,7 @@ class Dense:
 class Checkpoint:
     """What was found: where, and what its settings say. `model` and `projection` read the weights."""
 
-    name: str  # as it was asked for: a name on the hub, or a folder's last part
+    name: str  # as given: a name on the hub, or a folder's last part
     folder: Path
     revision: str | None  # the commit on the hub; None for a folder
     settings: ModelConfig
@@ -121,7 +121,7 @@ class Checkpoint:
     def positions(self) -> int:
         """Return how many tokens a text may have."""
         count = int(self.described.get("max_position_embeddings") or 512)
-        # RoBERTa counts positions from behind its padding token
+        # RoBERTa counts positions from after its padding token
         return count - 2 if "roberta" in str(self.described.get("model_type")) else count
 
     @cached_property
@@ -161,7 +161,7 @@ class Checkpoint:
         own = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
         if lacking := sorted(places.keys() - own.keys()):
             raise CorruptFileError(
-                f"{file} lacks the tensor {shown(lacking[0])}{_more(lacking)}, which config.json asks for"
+                f"{file} lacks the tensor {shown(lacking[0])}{_more(lacking)}, which config.json requires"
             )
         if spare := sorted(name for name in own.keys() - places.keys() if not _SPARE.search(name)):
             raise MismatchError(
@@ -170,7 +170,7 @@ class Checkpoint:
         for name, shape in sorted(places.items()):
             if list(own[name].shape) != list(shape):
                 raise MismatchError(
-                    f"{file}: {name} is {list(own[name].shape)}, but config.json asks for {list(shape)}"
+                    f"{file}: {name} is {list(own[name].shape)}, but config.json requires {list(shape)}"
                 )
         return {name: own[name].astype(np.float32, copy=False) for name in places}
 
@@ -179,7 +179,7 @@ class Checkpoint:
 
         Raises  UnavailableError without transformers; see `arrays` for the rest
         """
-        what = f"{self.name}, which is no BERT as `bert_cpu` computes it,"
+        what = f"{self.name}, which is not a BERT as `bert_cpu` computes it,"
         torch, _ = (extras.package(name, what) for name in ("torch", "transformers"))
         from transformers import AutoConfig, AutoModel
         from transformers.initialization import no_init_weights
@@ -195,7 +195,7 @@ class Checkpoint:
                     return made(AutoConfig.for_model(**said))
             except Exception as error:  # its validators raise kinds of their own
                 path = self._backbone / "config.json"
-                raise MismatchError(f"{path} describes no model that transformers knows ({reason(error)})") from None
+                raise MismatchError(f"{path} describes a model unknown to transformers ({reason(error)})") from None
 
         # first without memory for its tensors: a stranger's sizes are held to the file before they are believed
         sizes = build("meta").state_dict()
@@ -236,7 +236,7 @@ class Checkpoint:
             wanted = [dim or weight_HI.shape[0], self.width]
             if list(weight_HI.shape) != wanted:
                 file = _weights(self.folder, self.trust)
-                raise MismatchError(f"{file}: {PROJECTION} is {list(weight_HI.shape)}, the settings ask for {wanted}")
+                raise MismatchError(f"{file}: {PROJECTION} is {list(weight_HI.shape)}, the settings require {wanted}")
             return [Dense(weight_HI)]
         if (self.folder / config.METADATA).exists() or "HF_ColBERT" in (self.described.get("architectures") or ()):
             raise CorruptFileError(f"{_weights(self.folder, self.trust)} lacks the tensor {PROJECTION!r}")
@@ -297,8 +297,8 @@ def find(source: str | Path, *, revision: str | None = None, trust: bool = False
     found = Checkpoint(name=name, folder=folder, revision=commit, settings=config.read(folder), trust=trust)
     for kind, path in found._modules:
         if kind not in ("Transformer", "Dense", "MultiVectorMask", "Normalize", "Pooling", POOLING):
-            raise MismatchError(f"{folder / config.MODULES} lists a {named(kind)} at {path}, which we do not do")
-    _ = found.pooling  # a module that asks for what we do not do is told before weights are read
+            raise MismatchError(f"{folder / config.MODULES} lists a {named(kind)} at {path}, which is not supported")
+    _ = found.pooling  # an unsupported module is reported before weights are read
     return found
 
 
@@ -318,7 +318,8 @@ def locate(source: str | Path, *, revision: str | None = None, trust: bool = Fal
 
 
 def _nowhere(source: str) -> UnavailableError:
-    return UnavailableError(f"{named(source, 200)} is no folder here, and no name on the Hugging Face hub (owner/name)")
+    place = named(source, 200)
+    return UnavailableError(f"{place} is neither a folder here nor a name on the Hugging Face hub (owner/name)")
 
 
 def is_spare(name: str) -> bool:
@@ -327,7 +328,7 @@ def is_spare(name: str) -> bool:
 
 
 def _fetch(name: str, revision: str | None, trust: bool) -> Path:
-    extras.package("huggingface_hub", f"{name}, which is no folder here,")
+    extras.package("huggingface_hub", f"{name}, which is not a folder here,")
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 
@@ -342,7 +343,7 @@ def _fetch(name: str, revision: str | None, trust: bool) -> Path:
     except Exception as error:  # the hub's client has dozens of them, and those of two HTTP libraries
         at = f" at revision {revision!r}" if revision else ""
         raise UnavailableError(
-            f"{name}{at} is no folder here, is not in the cache, and could not be fetched from the Hugging Face hub "
+            f"{name}{at} is not a folder here, is not in the cache, and could not be fetched from the Hugging Face hub "
             f"({type(error).__name__}); copy the checkpoint here and name its folder"
         ) from None
 
@@ -354,8 +355,8 @@ def _weights(folder: Path, trust: bool) -> Path:
     pickles = [path for path in (folder / PICKLE, *sorted(folder.glob("*.dnn"))) if path.exists()]
     if pickles and not trust:
         raise MismatchError(
-            f"{pickles[0]} is a pickle, which can run any code when it is opened. If you know who made it, say so with "
-            "`-o trust=true`; better, ask for a model.safetensors"
+            f"{pickles[0]} is a pickle, which can run any code when it is opened. If you trust its author, open it "
+            "with `-o trust=true`; better, get a model.safetensors"
         )
     if not pickles and not trust:  # from a hub no pickle was fetched either
         raise CorruptFileError(
@@ -371,7 +372,7 @@ def _shards(path: Path) -> list[Path]:
     listed = read_json(path).get("weight_map")
     names = set(map(str, listed.values())) if isinstance(listed, dict) else set()
     if not names or any("/" in name or not name.endswith(".safetensors") for name in names):
-        raise CorruptFileError(f"{path} names no files of safetensors beside it in its 'weight_map'")
+        raise CorruptFileError(f"{path} names no safetensors files beside it in its 'weight_map'")
     files = [config.inside(path.parent, name, path.name) for name in sorted(names)]
     return [file if file.exists() else _missing(path.parent, file.name) for file in files]
 

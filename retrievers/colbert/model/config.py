@@ -56,7 +56,7 @@ class ModelConfig:
     dim: int | None = None  # numbers in a vector; None: as many as the projection gives
     query_maxlen: int = 32
     doc_maxlen: int = 180
-    # a token put behind the first one; None if the model has none
+    # a token put after the first one; None if the model has none
     query_marker: str | None = "[unused0]"
     doc_marker: str | None = "[unused1]"
     # text put before the text
@@ -91,7 +91,7 @@ def read(folder: Path) -> ModelConfig:
     path = folder / METADATA
     similarity = setting(path, metadata, "similarity", "cosine")
     if similarity not in ("cosine", "l2"):
-        raise MismatchError(f"{path} asks for similarity {shown(similarity)}, and there are 'cosine' and 'l2'")
+        raise MismatchError(f"{path} has similarity {shown(similarity)}; supported are 'cosine' and 'l2'")
     return ModelConfig(
         dim=length(path, metadata, "dim", 0) or None,
         query_maxlen=length(path, metadata, "query_maxlen", 32),
@@ -110,7 +110,7 @@ def _sentence_transformers(folder: Path) -> ModelConfig:
     kinds = {kind for kind, _ in modules(folder)}
     if "MultiVectorMask" in kinds:
         return _multi_vector(folder, settings)
-    if "Pooling" in kinds:  # one vector a text was its aim; it serves as ColBERT's encoder, with ColBERT's settings
+    if "Pooling" in kinds:  # one vector per text was its aim; it serves as ColBERT's encoder, with ColBERT's settings
         return ModelConfig()
     # a prefix that is null is none, one that is not there is PyLate's
     query_marker, doc_marker = (
@@ -137,7 +137,7 @@ def _multi_vector(folder: Path, settings: Json) -> ModelConfig:
     mask_file = paths["MultiVectorMask"] / "config.json"
     mask = read_json(mask_file)
     if mask.get("keep_only_token_ids") or "query" in setting(mask_file, mask, "skiplist_tasks", list[Any]()):
-        raise MismatchError(f"{mask_file} asks for keep_only_token_ids or a skiplist for queries, which we do not do")
+        raise MismatchError(f"{mask_file} has keep_only_token_ids or a skiplist for queries, which is not supported")
     growth = setting(own, knobs, "query_expansion", dict[str, Any]())
     expansion: Literal["fixed", "min", "off"] = "off"
     query_maxlen = length(own, knobs, "query_length", 512)
@@ -167,7 +167,7 @@ def modules(folder: Path) -> list[tuple[str, Path]]:
     try:
         return [(str(entry["type"]).rpartition(".")[2], inside(folder, entry["path"], MODULES)) for entry in listed]
     except (KeyError, TypeError):
-        raise CorruptFileError(f"{folder / MODULES} is no list of modules with 'type' and 'path'") from None
+        raise CorruptFileError(f"{folder / MODULES} is not a list of modules with 'type' and 'path'") from None
 
 
 def pooling(path: Path) -> Pooling:
@@ -189,7 +189,7 @@ def pooling(path: Path) -> Pooling:
 
 
 def read_json(path: Path, *, kind: type = dict) -> Any:
-    """Return what a JSON file holds, texts without half a character in them.
+    """Return what a JSON file holds, texts without an unpaired surrogate in them.
 
     Raises  CorruptFileError if it is not there or holds something else
     """
@@ -225,9 +225,9 @@ def transformer(path: Path) -> Json:
 
 def inside(folder: Path, name: object, said_by: str) -> Path:
     """Return a file or folder in a folder; "" is the folder. What a stranger's file names must not lead out of it."""
-    why = why_not(name) if isinstance(name, str) else "it is no text"
+    why = why_not(name) if isinstance(name, str) else "it is not text"
     if name and why:
-        raise CorruptFileError(f"{folder / said_by} names {shown(name)}, which is no path in the checkpoint: {why}")
+        raise CorruptFileError(f"{folder / said_by} names {shown(name)}, which is not a path in the checkpoint: {why}")
     return folder / str(name)
 
 
@@ -253,7 +253,7 @@ def setting(path: Path, settings: Json, name: str, default: Value) -> Value:
 
 
 def length(path: Path, settings: Json, name: str, default: int, most: int = LONGEST) -> int:
-    """Return a setting that counts something, or the default. Raises CorruptFileError if it is no number above 0."""
+    """Return a setting that counts something, or the default. Raises CorruptFileError if it is not a number above 0."""
     value = settings.get(name)
     if value is None:
         return default

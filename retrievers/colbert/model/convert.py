@@ -1,9 +1,10 @@
-"""Any checkpoint that is read here, written once more with plain numbers, so that other packages open it.
+"""Writes any supported checkpoint in float32, so that other packages open it.
 
-What is settled here: whatever layout it came in, it leaves in ColBERT's own, which PyLate, sentence-transformers and
-colbert-ai open (export.py). What that layout cannot say is refused, not dropped. The card gets a section on where the
-weights are from and on lengths: those of the training decide what other packages take, and results may have used
-others. Where the package `onnx` is installed, the model stands beside as a graph (onnx_graph.py).
+The decision here: whatever the input layout, the output is in ColBERT's own, which PyLate, sentence-transformers and
+colbert-ai open (export.py). Settings that this layout cannot express are refused, not dropped. The card gets a
+section on where the weights are from and on lengths: those of the training decide what other packages take, and
+results may have used others. Where the package `onnx` is installed, the model stands beside as a graph
+(onnx_graph.py).
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -34,7 +35,7 @@ class Wanted:
     """What a checkpoint is written as."""
 
     precision: Precision = "fp32"
-    name: str = ""  # what the card calls the checkpoint; "": as it was asked for
+    name: str = ""  # what the card calls the checkpoint; "": as given
     used: Sequence[UsedLengths] = ()  # by results that the card names
     default_doc_maxlen: int = 300  # of the systems here, which the card names as well
     onnx: bool | None = None  # None: where the package is installed
@@ -45,7 +46,7 @@ def convert(source: Checkpoint, out: Path, wanted: Wanted, say: Callable[[object
 
     Raises  MismatchError if it is none of late interaction, if ColBERT's layout has no word for what it is, or if
             something else stands at `out`
-            UnavailableError without torch, or without onnx where that was asked for
+            UnavailableError without torch, or without onnx if that was requested
     """
     _require_free(out)
     if wanted.onnx:
@@ -59,7 +60,7 @@ def convert(source: Checkpoint, out: Path, wanted: Wanted, say: Callable[[object
         settings=source.settings,
     )
     if source.pooling.factor > 1:
-        say(f"{source.name} pools {source.pooling.factor:g} tokens of a document; what is written has all of them")
+        say(f"{source.name} pools {source.pooling.factor:g} tokens into one vector; what is written does not")
     extra = _extra(source.folder)
     if projection is not None and (graph := _graph(source, wanted, say)):
         extra |= {onnx_graph.NAME: graph}
@@ -68,14 +69,14 @@ def convert(source: Checkpoint, out: Path, wanted: Wanted, say: Callable[[object
 
 
 def _require_free(out: Path) -> None:
-    """Raise MismatchError where something would be replaced that is no checkpoint of ours."""
+    """Raise MismatchError where something would be replaced that is not a checkpoint of ours."""
     empty = not out.exists() or (out.is_dir() and not any(out.iterdir()))
     if not empty and (artifact.meta(out) or {}).get("kind") != "checkpoint":
-        raise MismatchError(f"{out} is there and is no checkpoint that was written here; name a new folder")
+        raise MismatchError(f"{out} exists and is not a checkpoint that was written here; name a new folder")
 
 
 def _projection(source: Checkpoint) -> "Tensor | None":
-    """Return the one matrix that makes vectors of hidden states; None for a model of one vector a text of ours.
+    """Return the one matrix that makes vectors of hidden states; None for a model of one vector per text of ours.
 
     Raises  MismatchError if no matrix does what the checkpoint's projection does
     """
@@ -84,7 +85,8 @@ def _projection(source: Checkpoint) -> "Tensor | None":
         if _is_ours(source.folder):
             return None
         raise MismatchError(
-            f"{source.name} has no projection, so it is no late-interaction model: other packages open it as it stands"
+            f"{source.name} has no projection, so it is not a late-interaction model: other packages "
+            "can open it unchanged"
         )
     matrix = steps[0].weight_HI
     for number, step in enumerate(steps):
@@ -108,7 +110,7 @@ def _state(source: Checkpoint) -> Mapping[str, "Tensor"]:
 
 
 def _graph(source: Checkpoint, wanted: Wanted, say: Callable[[object], None]) -> bytes:
-    """Return the model as ONNX has it; b"" if that is not wanted, or cannot be and was not asked for."""
+    """Return the model as ONNX has it; b"" if it was not requested, or is optional and not possible."""
     if wanted.onnx is False:
         return b""
     try:
@@ -131,7 +133,7 @@ def _extra(folder: Path) -> dict[str, bytes]:
         return {}
     names = (artifact.meta(folder) or {}).get("extra")
     if not isinstance(names, list) or not all(isinstance(name, str) and export.is_plain(name) for name in names):
-        raise CorruptFileError(f"{folder / artifact.META}: 'extra' is no list of file names")
+        raise CorruptFileError(f"{folder / artifact.META}: 'extra' is not a list of file names")
     try:
         return {name: (folder / name).read_bytes() for name in names if name != onnx_graph.NAME}
     except OSError as error:

@@ -1,9 +1,9 @@
 """Texts to token vectors: queries of one width, documents packed end to end.
 
-What is settled here: documents are sorted by length inside a chunk and cut into
-batches of about as many tokens each, the batches are dealt out to the lanes
-there are (a core, a GPU), and the next chunk is tokenised meanwhile. What
-stands beside a text in a batch does not change its vectors.
+The decision here: documents are sorted by length inside a chunk and cut into
+batches of about as many tokens each, the batches are distributed over the lanes
+(a core, a GPU), and the next chunk is tokenised meanwhile. The other texts of
+a batch do not change the vectors of a text.
 
 Shapes
   B  texts    Q  tokens of a query    N  tokens of all documents    H  numbers in a vector
@@ -49,7 +49,7 @@ class ModelCopy(Protocol):
     parameters: int  # of the transformer
 
     def __call__(self, tokens: Tokens, texts: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Return (n, H), the vectors of the kept tokens of some of the texts, in the order asked for."""
+        """Return (n, H), the vectors of the kept tokens of some of the texts, in the given order."""
         ...
 
     def hidden(self, tokens: Tokens, texts: NDArray[np.int64]) -> NDArray[np.float32]:
@@ -161,7 +161,7 @@ class Encoder:
         """Return (B, Q, H), each vector of length 1.
 
         Q is query_maxlen. A model that does not fill its queries up gives the longest
-        one its width, and rows of zeros behind the shorter: they add nothing to MaxSim.
+        one its width, and rows of zeros after the shorter: they add nothing to MaxSim.
         """
         tokens = self.tokens.queries(texts)
         vectors, starts = self.encode(tokens, np.float32)
@@ -279,7 +279,7 @@ class Encoder:
 def _with(
     source: Checkpoint, query_maxlen: int | None, doc_maxlen: int | None, skiplist: tuple[str, ...] | None
 ) -> Checkpoint:
-    """Return a checkpoint with settings that are asked for. Raises MismatchError if it has not so many positions."""
+    """Return a checkpoint with the given settings. Raises MismatchError if it has too few positions."""
     positions, said = source.positions, source.settings
     for name, maxlen in (("query_maxlen", query_maxlen), ("doc_maxlen", doc_maxlen)):
         if maxlen is not None and maxlen > positions:
@@ -305,7 +305,7 @@ def _batches(lengths: NDArray[np.int64], budget: int) -> list[NDArray[np.int64]]
 
 
 def _gpu_here() -> bool:
-    """Whether torch finds a GPU. Torch, whose import takes a second, is asked only where there is a driver."""
+    """Whether torch finds a GPU. Torch, whose import takes a second, is used only if there is a driver."""
     from ctypes import CDLL
 
     try:
@@ -317,7 +317,7 @@ def _gpu_here() -> bool:
 
 
 def _devices(name: str, model: Checkpoint) -> list["torch.device"]:
-    what = f"{model.name}, which is no BERT in float32 or int8," if name in ("auto", "cpu") else f"device={name}"
+    what = f"{model.name}, which is not a BERT in float32 or int8," if name in ("auto", "cpu") else f"device={name}"
     torch = extras.package("torch", what)
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"

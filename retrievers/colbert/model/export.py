@@ -1,11 +1,11 @@
 """Write a checkpoint that ours, the original, PyLate and sentence-transformers open, whole or not at all.
 
-What is settled here: ColBERT's own layout serves all four, so nothing stands
-beside it for the others (they look for HF_ColBERT in config.json, then for
-`linear.weight` and artifact.metadata), and a modules.json is never written: where
-it stands, nobody reads artifact.metadata. A model of one vector a text has no projection
-and no settings: it is a transformer as AutoModel opens it. Settings for which that file has no
-word are refused, not dropped. PyLate alone leaves out punctuation whatever
+The decision here: ColBERT's own layout serves all four, so no files are added
+for the others (they look for HF_ColBERT in config.json, then for
+`linear.weight` and artifact.metadata), and a modules.json is never written: with
+it, the others ignore artifact.metadata. A model of one vector per text has no projection
+and no settings: it is a transformer as AutoModel opens it. Settings that this file cannot
+express are refused, not dropped. PyLate alone leaves out punctuation whatever
 mask_punctuation says: give it skiplist_words=[] then.
 
 Files of a folder
@@ -95,7 +95,7 @@ def write(folder: Path, model: TrainedModel, papers: Papers, *, precision: Preci
     if precision not in PRECISIONS:
         raise unknown("precision", precision, PRECISIONS)
     if taken := sorted(name for name in papers.extra if name in _OWN or not is_plain(name)):
-        raise ValueError(f"extra: {taken[0]!r} is no name of a further file in the checkpoint's folder")
+        raise ValueError(f"extra: {taken[0]!r} is not the name of a further file in the checkpoint's folder")
     extras.package("torch", "writing a checkpoint")
     extras.package("safetensors", "writing a checkpoint")
     source = _tokenizer(model.tokenizer)
@@ -191,7 +191,7 @@ def _check(model: TrainedModel) -> None:
     shapes = {name: tuple(value.shape) for name, value in model.state.items() if not checkpoint.is_spare(name)}
     if wrong := sorted(name for name in expected.keys() | shapes.keys() if expected.get(name) != shapes.get(name)):
         name = wrong[0]
-        raise ValueError(f"state: {name!r} is {shapes.get(name, 'missing')}; config.json asks for {expected.get(name)}")
+        raise ValueError(f"state: {name!r} is {shapes.get(name, 'missing')}; config.json requires {expected.get(name)}")
 
 
 def _prefixed(model: TrainedModel) -> dict[str, "Tensor"]:
@@ -204,7 +204,7 @@ def _prefix(described: Mapping[str, Any]) -> str:
     """Return what stands before the names: as HF_ColBERT, a model around the model, calls the inner one."""
     if described.get("model_type") == "bert":
         return "bert."  # without transformers, whose import takes seconds
-    extras.package("transformers", "a model that is no BERT")
+    extras.package("transformers", "a model that is not a BERT")
     from transformers import MODEL_MAPPING, AutoConfig
 
     known = {name: value for name, value in described.items() if name not in _LEFT_OUT}
@@ -232,7 +232,7 @@ def _refuse_loss(settings: ModelConfig, said: ModelConfig) -> None:
     for name, value in asdict(settings).items():
         if value != (read := getattr(said, name)):
             raise MismatchError(
-                f"{config.METADATA} has no word for {name}={value!r} (it would be read as {read!r}), so other packages "
+                f"{config.METADATA} cannot express {name}={value!r} (it would be read as {read!r}), so other packages "
                 "would give other vectors"
             )
 

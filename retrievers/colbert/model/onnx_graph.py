@@ -4,7 +4,7 @@ The graph is written from the tensors, operator by operator, so it needs `onnx` 
 bytes for the same weights. What it leaves to whoever runs it is what `tokens.py` does: markers, masks, and which
 tokens of a document are kept.
 
-  input_ids       (B, N) int64      token ids; what is behind a text's end may be any token
+  input_ids       (B, N) int64      token ids; what is after a text's end may be any token
   attention_mask  (B, N) int64      1 for a token that the others look at; a query's [MASK] tokens have 0 unless
                                     the checkpoint says attend_to_mask_tokens
   vectors         (B, N, H) float32
@@ -29,7 +29,7 @@ _OPERATORS = {"Tanh": "Tanh", "ReLU": "Relu", "Sigmoid": "Sigmoid"}
 
 
 def content(source: Checkpoint) -> bytes:
-    """Return the bytes of the graph. Raises UnavailableError without `onnx`, or if the model is no BERT."""
+    """Return the bytes of the graph. Raises UnavailableError without `onnx`, or if the model is not a BERT."""
     if not bert_cpu.fits(source.described):
         kind = source.described.get("model_type")
         raise UnavailableError(f"a graph is written of a BERT, and {source.name} is a {kind} of another build")

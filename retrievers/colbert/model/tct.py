@@ -1,8 +1,9 @@
-"""TCT-ColBERT's encoder: one vector a text, the mean of some of its tokens' hidden states, of any length.
+"""TCT-ColBERT's encoder: one vector per text, the mean of the hidden states of some tokens, not normalised.
 
 A query is the text `[CLS] [Q] words [MASK] ...` of 36 tokens, a passage `[CLS] [D] words`. Both are read as text: [CLS]
-and [MASK] are tokens of the vocabulary, `[Q]` is three, `[`, `q` and `]`, and there is no [SEP]. The first four are
-in no mean; all others are, the masks of a query too, and all are looked at. A passage without a word has the vector 0.
+and [MASK] are tokens of the vocabulary, `[Q]` is three, `[`, `q` and `]`, and there is no [SEP]. The mean leaves
+out the first four tokens and includes all others, a query's masks too; attention sees all. A passage without words has
+the vector 0.
 
 Source  Lin et al. 2020, arXiv:2010.11386, section 3; castorini/pyserini, pyserini/encode/_tct_colbert.py
 """
@@ -44,7 +45,7 @@ class TctTokens:
             if (len(read), read[0], read[-1]) != (MARKED + 1, cls, mask):
                 raise MismatchError(
                     f"{path} reads {marker.strip()!r} as {len(read) - 1} tokens, and TCT-ColBERT's first {MARKED} are "
-                    "[CLS], a bracket, a letter and a bracket: it is no tokenizer of BERT"
+                    "[CLS], a bracket, a letter and a bracket: it is not a tokenizer of BERT"
                 )
         for side, reader, maxlen in (
             ("query", self._query_tokenizer, config.query_maxlen),
@@ -69,7 +70,7 @@ class TctTokens:
         return self._read(self._doc_tokenizer, [f"{DOC}{text}" for text in texts])
 
     def _read(self, reader: Any, texts: list[str]) -> Tokens:
-        # half a character, which no UTF-8 has, becomes a question mark
+        # an unpaired surrogate, which no UTF-8 has, becomes a question mark
         given = [text.encode("utf-8", "replace").decode() for text in texts]
         with reported(f"{self.path}: the tokenizer cannot read a text"):
             rows = [np.array(read.ids, np.int64) for read in reader.encode_batch_fast(given, add_special_tokens=False)]

@@ -67,7 +67,7 @@ def _safetensors(path: Path) -> dict[str, Array]:
         none = path.stat().st_size == 8 + size
         content = np.empty(0, np.uint8) if none else np.memmap(path, np.uint8, "r", offset=8 + size)
     except (SafetensorError, CorruptFileError, OSError, ValueError) as error:
-        raise CorruptFileError(f"{path} is no file of safetensors ({reason(error)}); fetch it again") from None
+        raise CorruptFileError(f"{path} is not a file of safetensors ({reason(error)}); fetch it again") from None
     described.pop("__metadata__", None)
     arrays = {}
     for name, entry in described.items():
@@ -83,7 +83,7 @@ def require_pickles(path: Path) -> None:
     """Read the pickles that a .pt file of a few tensors begins with, without doing what they say.
 
     Raises  pickle.UnpicklingError for a text in them that is longer than a name can be, which torch refuses as well,
-            but in a time that grows with the square of the text; nearly anything if they are no pickles
+            but in a time that grows with the square of the text; nearly anything if they are not pickles
     """
     with ExitStack() as opened:
         file: Any = opened.enter_context(path.open("rb"))
@@ -108,7 +108,7 @@ def _pickle(path: Path, trust: bool) -> dict[str, Array]:
     except pickle.UnpicklingError:  # more than tensors in it, as in ColBERT v1's .dnn; it was trusted by hand
         loaded = torch.load(path, map_location="cpu", weights_only=False)
     except (OSError, RuntimeError, EOFError) as error:
-        raise CorruptFileError(f"{path} is no file of weights ({reason(error)})") from None
+        raise CorruptFileError(f"{path} is not a file of weights ({reason(error)})") from None
     loaded = loaded.get("model_state_dict", loaded) if isinstance(loaded, Mapping) else {}
     tensors = {str(name): value for name, value in loaded.items() if isinstance(value, torch.Tensor)}
     if not tensors:

@@ -1,7 +1,7 @@
-"""Texts to token ids as a late-interaction model wants them: the marker, mask augmentation, what gets a vector.
+"""Texts to token ids for a late-interaction model: the marker, mask augmentation, which tokens get a vector.
 
-A query is `[CLS] [Q] words [SEP] [MASK] ...`: the masks look at the words, nothing
-looks at the masks, and all of them get a vector. A document is
+A query is `[CLS] [Q] words [SEP] [MASK] ...`: the masks attend to the words, nothing
+attends to the masks, and all of them get a vector. A document is
 `[CLS] [D] words [SEP]`, and only punctuation gets no vector. Token ids are packed
 end to end, so there is no padding that could leak.
 
@@ -108,7 +108,7 @@ class TextTokens:
         reader = self._query_tokenizer if query else self._doc_tokenizer
         marker = self._query_marker if query else self._doc_marker
         prompt = self._query_prompt if query else self._doc_prompt
-        # half a character, which no UTF-8 has, becomes a question mark
+        # an unpaired surrogate, which no UTF-8 has, becomes a question mark
         given = [(prompt + text).encode("utf-8", "replace").decode() for text in texts]
         with reported(f"{self.path}: the tokenizer cannot read a text"):  # what a file says may fail on a text only
             rows: list[list[int]] = [encoding.ids for encoding in reader.encode_batch_fast(given)]
@@ -144,7 +144,7 @@ class TextTokens:
             raise CorruptFileError(f"{where}: mask_token is {shown(named)}, not a text")
         found: int | None = self._query_tokenizer.token_to_id(named)
         if found is None:
-            raise MismatchError(f"{path} has no token {shown(named)}, with which queries are filled up")
+            raise MismatchError(f"{path} has no token {shown(named)}, which pads queries")
         return found
 
 
@@ -169,7 +169,7 @@ def load(path: Path) -> "Tokenizer":
 
     if path.suffix == ".txt":
         return _word_pieces(path)
-    with reported(f"{path} is no tokenizer that `tokenizers` can read"):
+    with reported(f"{path} is not a tokenizer that `tokenizers` can read"):
         tokenizer = Tokenizer.from_file(str(path))
     tokenizer.no_truncation()  # a file may bring its own: all-MiniLM-L6-v2 has 128 tokens, padded
     tokenizer.no_padding()
@@ -187,7 +187,7 @@ def _word_pieces(path: Path) -> "Tokenizer":
     try:
         words = path.read_text(encoding="utf-8").split("\n")
     except (OSError, UnicodeDecodeError) as error:
-        raise CorruptFileError(f"{path} is no list of word pieces ({reason(error)})") from None
+        raise CorruptFileError(f"{path} is not a list of word pieces ({reason(error)})") from None
     vocabulary = {word.rstrip("\r"): number for number, word in enumerate(words) if word or number < len(words) - 1}
     special = ("[UNK]", "[CLS]", "[SEP]", "[MASK]", "[PAD]")
     if lacking := [word for word in special if word not in vocabulary]:

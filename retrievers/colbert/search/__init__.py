@@ -1,4 +1,4 @@
-"""Three ways to ask an index, on a CPU or a GPU."""
+"""Three search algorithms, on a CPU or a GPU."""
 
 from retrievers.colbert.search.config import SearchConfig
 from retrievers.colbert.search.cpu import search

@@ -1,4 +1,4 @@
-"""Three ways to ask an index: the paper's, a pruned one for speed, and all of it.
+"""Three search algorithms: the paper's, a pruned one for speed, and an exhaustive one.
 
 Which documents are scored in full:
 
@@ -7,7 +7,7 @@ pruned  of the same documents the `candidates` with the largest gains from the p
         with the best centroid interaction, of these the `full` with the best one-token MaxSim
 exact   all
 
-The answer to a query depends on the query, k and the settings, and on nothing that was asked before.
+The result of a query depends on the query, k and the settings only, not on earlier queries.
 
 Legend  Q query tokens  H dimensions  C candidate documents
 Source  Santhanam et al. 2022, arXiv:2112.01488, section 3.5; PLAID, arXiv:2205.09707

@@ -1,9 +1,9 @@
-"""An index on a GPU, and search in it: the three algorithms of `search`, with the same documents for an answer.
+"""An index on a GPU, and its search: the three algorithms of `search`, with the same documents as results.
 
-Whole numbers choose the documents, as on a CPU, and of those that are scored
-in full float16 chooses the few that float32 scores again: what is found does
-not depend on where it was looked for, but for the last bits of a score, and
-for a pruned search, which scores in full what a CPU looks at a third time.
+Integer arithmetic chooses the documents, as on a CPU; of those scored in full,
+float16 chooses the few that float32 scores again. So the results equal those
+of a CPU, except for the last bits of a score, and for the pruned search, which
+scores in full what a CPU scores by one token per query token first.
 Queries are answered in blocks, whose size is what fits the GPU.
 
 Legend  as in `gpu`
