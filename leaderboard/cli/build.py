@@ -28,6 +28,10 @@ if TYPE_CHECKING:
     from lotte.builder.spec import Spec
 
 
+Gooaq = Annotated[
+    Path | None, typer.Option(help="gooaq.jsonl, plain or .gz; without it, only forum questions are built.")
+]
+SpecFile = Annotated[Path | None, typer.Option(help="Topics, communities and options as TOML; default: LoTTE's own.")]
 AllowMissing = Annotated[bool, typer.Option("--allow-missing", help="Build without the communities that have no dump.")]
 AsOf = Annotated[
     str, typer.Option(metavar="DATE", help="Posts, scores and accepted answers as of this day, such as 2021-09-30.")
@@ -84,12 +88,8 @@ def fetch(
 def build(
     dumps: Annotated[Path, typer.Option(help="Folder with <site>.7z or <site>/Posts.xml for each community.")],
     out: Annotated[Path, typer.Option(help="The folder to write: new, or an unfinished build to resume.")],
-    gooaq: Annotated[
-        Path | None, typer.Option(help="gooaq.jsonl, plain or .gz; without it, only forum questions are built.")
-    ] = None,
-    spec: Annotated[
-        Path | None, typer.Option(help="Topics, communities and options as TOML; default: LoTTE's own.")
-    ] = None,
+    gooaq: Gooaq = None,
+    spec: SpecFile = None,
     topic: Annotated[list[str] | None, typer.Option(help="Only this topic; repeatable.")] = None,
     split: Annotated[list[str] | None, typer.Option(help="Only dev, or only test.")] = None,
     as_of: AsOf = "",
