@@ -87,7 +87,8 @@ def evaluate(name: str, system: Retriever, datasets: Iterable[Dataset], order: O
     for dataset in chain.from_iterable(groups):
         _require_possible(name, dataset, order)
     for group in groups:
-        with TemporaryDirectory(prefix=".lotte-", dir=_common(order)) as scratch:
+        shared = order.out if executor.current().several else None  # all workers see that folder
+        with TemporaryDirectory(prefix=".lotte-", dir=shared) as scratch:
             opened = _open(name, system, group, order, Path(scratch))
             for dataset in group:
                 yield _ask(name, system, dataset, opened, order)
@@ -124,11 +125,6 @@ def _require_possible(name: str, dataset: Dataset, order: Order) -> None:
     for path in filter(None, (target, _lotte_path(dataset, order), kept)):
         require_writable(path.parent)
     require_replaceable(target, name)
-
-
-def _common(order: Order) -> Path | None:
-    """Return where an index that is not kept is made: where all workers see it, if there are several."""
-    return order.out if executor.current().several else None
 
 
 def by_corpus(datasets: Iterable[Dataset]) -> list[list[Dataset]]:

@@ -34,6 +34,9 @@ if TYPE_CHECKING:
     from retrievers import Retriever
 
 DATASETS = ("lotte/*/test*/*",)  # if none is named; a fresh test is test-since-DATE
+Measures = Annotated[list[str] | None, typer.Option(help="A further measure, such as R@100; repeatable.")]
+Rankings = Annotated[Path | None, typer.Option(help="Also write LoTTE's ranking files here.")]
+Gzip = Annotated[bool, typer.Option("--gzip", help="Write runs as .trec.gz.")]
 Datasets = Annotated[list[str] | None, typer.Argument(help="Names, patterns or folders; default: the LoTTE test sets.")]
 Suite = Annotated[str, typer.Option(help="lotte, beir, bright, freshstack, nanobeir, ...; resumes if stopped.")]
 KeepStages = Annotated[
@@ -53,11 +56,11 @@ def eval_(
     index: Annotated[Path | None, typer.Option(help="Store indexes here, and reuse them.")] = None,
     keep_stages: KeepStages = None,
     k: Depth = 1000,
-    measure: Annotated[list[str] | None, typer.Option(help="A further measure, such as R@100; repeatable.")] = None,
+    measure: Measures = None,
     out: Annotated[Path, typer.Option(help="The folder for records and runs.")] = Path("results"),
-    rankings: Annotated[Path | None, typer.Option(help="Also write LoTTE's ranking files here.")] = None,
+    rankings: Rankings = None,
     run: Ranking = None,
-    gzip: Annotated[bool, typer.Option("--gzip", help="Write runs as .trec.gz.")] = False,
+    gzip: Gzip = False,
     device: DeviceName = None,
     workers: EncoderCount = 0,
     executor: Executor = "local",
@@ -74,36 +77,36 @@ def eval_(
     from leaderboard.measure import parse
     from lotte.executor import Place, at_work
 
-    place = Place(executor, ray_address, step_timeout)
-    _require_sense(retriever, run, bool(datasets), suite, keep_stages)
-    _require_retriever(estimate, run)
-    measures, command = tuple(map(parse, measure or ())), shlex.join(["lotte", *sys.argv[1:]])
+    _require_sense(retriever, run, bool(datasets), suite, keep_stages, estimate)
     kept = {"rankings": rankings, "index": index, "stages": keep_stages}
-    order = Order(out=out, k=k, measures=measures, gzip=gzip, command=command, say=say, **kept)
-    names, folder, reads = datasets or DATASETS, data_folder(data), filter(Path.exists, filter(None, [index]))
-    if estimate and not run:
-        _estimate(load(retriever, option, device), suite, names, order, folder, as_json)
-        return
-    with at_work(workers_of(workers, place, out, reads)):
-        if run:
-            _print_scores(_rescored(run, retriever, names, folder, order), order, as_json)
-        else:
-            _run(suite, retriever, load(retriever, option, device), names, folder, order, as_json)
+    order = Order(
+        out=out, k=k, measures=tuple(map(parse, measure or ())), gzip=gzip, command=_command(), say=say, **kept
+    )
+    names, folder, reads = datasets or DATASETS, data_folder(data), [index] if index and index.exists() else []
+    if estimate:
+        return _estimate(load(retriever, option, device), suite, names, order, folder, as_json)
+    if run:
+        return _print_scores(_rescored(run, retriever, names, folder, order), order, as_json)
+    with at_work(workers_of(workers, Place(executor, ray_address, step_timeout), out, reads)):
+        _run(suite, retriever, load(retriever, option, device), names, folder, order, as_json)
 
 
-def _require_sense(retriever: str, run: Path | None, has_datasets: bool, suite: str, keep_stages: Path | None) -> None:
+def _command() -> str:
+    return shlex.join(["lotte", *sys.argv[1:]])
+
+
+def _require_sense(
+    retriever: str, run: Path | None, has_datasets: bool, suite: str, keep_stages: Path | None, estimate: bool
+) -> None:
     """Raise LotteError for options that do not go together."""
     if not (retriever or run):
         raise LotteError("`lotte eval` needs --retriever NAME, or --run FILE with an existing ranking")
     if run and keep_stages:
         raise LotteError("--keep-stages needs a retriever with stages, but --run is a ranking without any")
-    if suite and (has_datasets or run):
-        raise LotteError("--suite names its datasets itself; leave out the datasets and --run")
-
-
-def _require_retriever(estimate: bool, run: Path | None) -> None:
     if estimate and run:
         raise LotteError("--estimate is about running a retriever, and --run is a ranking that is there already")
+    if suite and (has_datasets or run):
+        raise LotteError("--suite names its datasets itself; leave out the datasets and --run")
 
 
 def _estimate(system: "Retriever", suite: str, names: Iterable[str], order: "Order", data: Path, as_json: bool) -> None:

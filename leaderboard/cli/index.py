@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 Added = Annotated[
     Path | None, typer.Option(help="Add the documents of this .tsv (one id and text per line) to the index.")
 ]
+Deleted = Annotated[list[str] | None, typer.Option(help="Delete the document with this id; repeatable.")]
+Shard = Annotated[str, typer.Option(metavar="i/n", help="Index only this part of the collection.")]
 Indexed = Annotated[
     str | None, typer.Argument(help="A dataset, a topic and split, or a folder; none to change an index.")
 ]
@@ -50,12 +52,12 @@ def index_(
     device: DeviceName = None,
     collection: Made = "",
     add: Added = None,
-    delete: Annotated[list[str] | None, typer.Option(help="Delete the document with this id; repeatable.")] = None,
+    delete: Deleted = None,
     workers: EncoderCount = 0,
     executor: Executor = "local",
     ray_address: RayAddress = "",
     step_timeout: StepTimeout = 0.0,
-    shard: Annotated[str, typer.Option(metavar="i/n", help="Index only this part of the collection.")] = "",
+    shard: Shard = "",
     shards: Annotated[int, typer.Option(min=0, help="Write the index in this many parts; 0: one whole.")] = 0,
     estimate: EstimateOnly = False,
     as_json: AsJson = False,
@@ -66,24 +68,27 @@ def index_(
     lotte index --out index/science --delete 17 --add more.tsv
     lotte index --retriever colbertv2 experiments/default/indexes/mine --out index/mine    another program's
     """
-    from lotte.collection import OwnIds
     from lotte.executor import Place, at_work
     from retrievers.retriever import Changeable
 
-    place = Place(executor, ray_address, step_timeout)
     _require_sense(dataset, retriever, collection, bool(add or delete), estimate)
     system = load(retriever, option, device) if dataset else _maker(out, retriever, option)
     _require_changeable(system, retriever, {"--add": add, "--delete": delete, "--shard": shard})
     if dataset and estimate:
-        _estimate(system, dataset, data_folder(data), out, as_json)
-        return
-    added = OwnIds(add) if add else None  # an invalid file is reported before anything is written
+        return _estimate(system, dataset, data_folder(data), out, as_json)
+    added = _of_tsv(add) if add else None  # an invalid file is reported before anything is written
     if dataset:
-        with at_work(workers_of(workers, place, out.resolve().parent, ())):
+        with at_work(workers_of(workers, Place(executor, ray_address, step_timeout), out.resolve().parent, ())):
             _make(system, dataset, data_folder(data), out, collection, shards)
     if isinstance(system, Changeable) and (add or delete):
         system.change(out, delete=delete or (), add=added)
     print_value("out", out, as_json)
+
+
+def _of_tsv(path: Path) -> "Corpus":
+    from lotte.collection import OwnIds
+
+    return OwnIds(path)
 
 
 def _require_changeable(system: "Retriever", name: str, changes: Mapping[str, object]) -> None:

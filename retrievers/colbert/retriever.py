@@ -4,23 +4,21 @@ The decisions here: which options belong to an index and which only to a search,
 how many threads work, and what a record states of both.
 """
 
-import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cache, partial
 from math import inf
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from lotte import Corpus, executor, sent_corpus
 from lotte.collection import OwnIds, RowIds
 from lotte.dataset import corpus_sha256
-from lotte.errors import MismatchError, UnavailableError, shown
+from lotte.errors import MismatchError, shown
 from lotte.processors import num_processors
-from lotte.progress import clock
 from lotte.terminal import say
 from retrievers import blocks, index_folder, index_meta, sharded
 from retrievers.colbert import sharding
@@ -36,6 +34,7 @@ from retrievers.colbert.kernels import gpu
 from retrievers.colbert.kernels.arrays import BITS, Pooling, packed_width
 from retrievers.colbert.kernels.pooling import pooled
 from retrievers.colbert.late_index import LateIndex
+from retrievers.colbert.planned import Measured, announce
 from retrievers.colbert.search.config import ALGORITHMS, SearchConfig
 from retrievers.index_meta import META
 from retrievers.options import KEPT, NAME, SEARCH_TIME, SPOKEN
@@ -163,7 +162,7 @@ class LateInteraction:
         encoder = self._ready()
         packed_width(encoder.dim, self.bits)
         if len(corpus) > FEW:
-            _announce(self.measure(corpus), len(corpus), path)
+            announce(self.measure(corpus), len(corpus), path)
         with index_folder.resume_index(path, self, corpus) as (folder, meta):
             if not meta:  # else all was done when a build was stopped, but for moving the folder
                 origin = getattr(corpus, "path", None)
@@ -185,7 +184,7 @@ class LateInteraction:
         sharded.bounds(len(corpus), shards)
         packed_width(self._ready().dim, self.bits)
         if len(corpus) > FEW:
-            _announce(self.measure(corpus), len(corpus), path)
+            announce(self.measure(corpus), len(corpus), path)
         with index_folder.resume_index(path, self, corpus, shards) as (folder, meta):
             if not meta:
                 said = {"recipe": index_folder.recipe_of(self), "model": self.model}
@@ -240,7 +239,7 @@ class LateInteraction:
         else:
             yield from folders.verify(path)
 
-    def measure(self, corpus: Corpus) -> "Measured":
+    def measure(self, corpus: Corpus) -> Measured:
         """Return how much disk, memory and time an index takes, by encoding a few documents."""
         some = range(0, len(corpus), max(1, len(corpus) // 64))
         texts = [corpus[row].text for row in some]
@@ -384,28 +383,3 @@ def _encoder(
             "colbert takes both"
         )
     return made
-
-
-class Measured(NamedTuple):
-    """What an index will take, as a sample of its documents was encoded here and now."""
-
-    plan: build.Plan
-    tokens: float  # of a document
-    loading: float  # seconds
-    seconds: float  # of encoding and compressing
-
-
-def _announce(measured: Measured, documents: int, path: Path) -> None:
-    """Say how much disk, memory and time an index will take. Raises UnavailableError if the disk has not that much."""
-    plan = measured.plan
-    say(
-        f"{documents:,} documents of about {measured.tokens:.0f} tokens, {plan.centroids:,} centroids: about "
-        f"{plan.disk / 1e6:,.0f} MB on disk ({plan.scratch / 1e6:,.0f} MB more while it is built), "
-        f"{plan.memory / 1e6:,.0f} MB of memory beside the model, {clock(measured.seconds)}"
-    )
-    parent = next(folder for folder in (path.resolve().parent, *path.resolve().parents) if folder.exists())
-    if (free := shutil.disk_usage(parent).free) < plan.disk + plan.scratch:
-        raise UnavailableError(
-            f"{parent} has {free / 1e6:,.0f} MB free, but the index needs {(plan.disk + plan.scratch) / 1e6:,.0f} MB "
-            "while it is built; make room, or choose another folder"
-        )
