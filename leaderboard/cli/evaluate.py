@@ -78,17 +78,19 @@ def eval_(
     from lotte.executor import Place, at_work
 
     _require_sense(retriever, run, bool(datasets), suite, keep_stages, estimate)
-    kept = {"rankings": rankings, "index": index, "stages": keep_stages}
-    order = Order(
-        out=out, k=k, measures=tuple(map(parse, measure or ())), gzip=gzip, command=_command(), say=say, **kept
-    )
-    names, folder, reads = datasets or DATASETS, data_folder(data), [index] if index and index.exists() else []
+    measures, kept = tuple(map(parse, measure or ())), {"rankings": rankings, "index": index, "stages": keep_stages}
+    order = Order(out=out, k=k, measures=measures, gzip=gzip, command=_command(), say=say, **kept)
+    names, folder = datasets or DATASETS, data_folder(data)
     if estimate:
         return _estimate(load(retriever, option, device), suite, names, order, folder, as_json)
     if run:
         return _print_scores(_rescored(run, retriever, names, folder, order), order, as_json)
-    with at_work(workers_of(workers, Place(executor, ray_address, step_timeout), out, reads)):
+    with at_work(workers_of(workers, Place(executor, ray_address, step_timeout), out, _there(index))):
         _run(suite, retriever, load(retriever, option, device), names, folder, order, as_json)
+
+
+def _there(index: Path | None) -> list[Path]:
+    return [index] if index and index.exists() else []
 
 
 def _command() -> str:
