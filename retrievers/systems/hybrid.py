@@ -6,7 +6,7 @@
 
 Which method is good where is measured in Bruch, Gai and Ingber 2023 (arXiv:2210.11934): convex combination, where a
 little is known of which weight is good; reciprocal ranks ask for nothing. So the default is a convex combination:
-lexical systems have 0.3 of the weights and models 0.7, which on the collections of `results/` is nowhere worse than the
+lexical systems have 0.2 of the weights and models 0.8, which on the collections of `results/` is nowhere worse than the
 better of BM25 and ColBERTv2 beyond chance, and reciprocal ranks are; systems of one kind, and ranking files, have equal
 weights. `scores` with the weights 0.1 and 1 is how
 TCT-ColBERT is combined with BM25 (Lin et al. 2020, arXiv:2010.11386, equation 7; 0.24 with doc2query-T5). Weights that
@@ -31,7 +31,7 @@ from retrievers.retriever import Card, Index
 from retrievers.tuning import TunedWeights
 
 TUNED = "tuned"
-LEXICAL_SHARE = 0.3  # of the weights, where systems of words stand beside models and no weights are given
+LEXICAL_SHARE = 0.2  # of the weights, where systems of words stand beside models and no weights are given
 MODELS = ("late-interaction", "dense", "learned-sparse")  # families of systems that have learnt what words mean
 PUBLISHED: dict[str, float] = {  # Lin et al. 2020, table 1: TCT-ColBERT with BM25, alpha 0.10
     "msmarco/dev": 0.352,

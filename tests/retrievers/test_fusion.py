@@ -78,8 +78,8 @@ def test_an_option_that_cannot_be_is_one_line(options, said):
     "options, weights",
     [
         (["of=bm25+overlap"], [1, 1]),
-        (["of=bm25+colbertv2(checkpoint=shipped)"], [0.3, 0.7]),
-        (["of=bm25+colbertv2(checkpoint=shipped)+overlap"], [0.15, 0.7, 0.15]),
+        (["of=bm25+colbertv2(checkpoint=shipped)"], [0.2, 0.8]),
+        (["of=bm25+colbertv2(checkpoint=shipped)+overlap"], [0.1, 0.8, 0.1]),
         (["of=bm25+colbertv2(checkpoint=shipped)", "method=rrf"], [1, 1]),
         (["of=bm25+colbertv2(checkpoint=shipped)", "weights=1,3"], [1, 3]),
     ],
