@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+OURS = "LOTTE_PYTHON"  # the variable that names the Python with this project
+
 
 class Answer(NamedTuple):
     """What a comparison found."""

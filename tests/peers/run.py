@@ -9,6 +9,7 @@ leaves the others. A row that was not measured says why. Exit 1 if a peer could 
 
 import argparse
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -19,7 +20,7 @@ import lexical
 import measures
 import ours
 import vectors
-from peer import Peer
+from peer import OURS, Peer
 
 HERE = Path(__file__).resolve().parent
 PAGE = HERE.parents[1] / "docs" / "peers.md"
@@ -96,8 +97,9 @@ def ask(peer: Peer, work: Path) -> list[Row]:
     ours.ready(work, peer.part)
     given, asked = (work / "given" / peer.part).resolve(), f"{peer.name} {peer.version}"
     try:
-        words = [environment(peer, work), Path(__file__), sys.executable, "--answer", peer.name, "--given", given]
-        done = subprocess.run([*map(str, words)], capture_output=True, text=True, timeout=MINUTES * 60)
+        words = [environment(peer, work), Path(__file__), "--answer", peer.name, "--given", given]
+        variables = os.environ | {OURS: sys.executable}  # for a peer's index that is taken here
+        done = subprocess.run([*map(str, words)], capture_output=True, text=True, timeout=MINUTES * 60, env=variables)
         (work / "logs").mkdir(exist_ok=True)
         (work / "logs" / f"{peer.name}.txt").write_text(done.stdout + done.stderr)
         answers = [json.loads(line) for line in done.stdout.splitlines() if line.startswith('{"figure"')]
@@ -128,7 +130,6 @@ def _cell(text: str) -> str:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("python", nargs="?", help=argparse.SUPPRESS)  # this project's, for a peer that is taken here
     parser.add_argument("--only", action="append", choices=PEERS, help="repeatable")
     parser.add_argument("--work", type=Path, default=Path(".work/peers"), help="what is made on the way")
     parser.add_argument("--table", type=Path, default=PAGE, help="the page whose table is written")

@@ -1,5 +1,6 @@
 """Peers of late interaction: they open the exported checkpoint and index, and theirs are taken here."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -8,7 +9,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from peer import Answer, Peer, Task, found_json, offline, shared, trec
+from peer import OURS, Answer, Peer, Task, found_json, offline, shared, trec
 
 HOUSE = Path(__file__).resolve().parents[2]
 PROBE = 32  # cells that a peer looks into for a token of a query: most of so small an index
@@ -98,7 +99,7 @@ def adopted(given: Path, index: Path, first: dict[str, list[str]], names: Callab
     names  of our ids for theirs
     """
     work = index.parent
-    lotte = [sys.argv[1], "-m", "leaderboard.cli"]
+    lotte = [os.environ[OURS], "-m", "leaderboard.cli"]
     queries = work / "queries.tsv"
     queries.write_text("".join(f"{key}\t{text}\n" for key, text in found_json(given / "texts.json")["queries"].items()))
     options = ["-o", f"checkpoint={given / 'checkpoint'}", "-o", "precision=fp32", "-o", "exact=true"]
