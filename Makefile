@@ -1,5 +1,6 @@
 # Each target sets up what it needs: a Python 3.11 to 3.14 with venv, and make, are enough.
 #   make demo PYTHON=python3.12 VENV=/elsewhere    with that Python, in that folder
+#   make peers ONLY="ranx BEIR"                     these alone
 #   make lock UPGRADE=--upgrade                    the newest versions that pyproject.toml allows
 
 PYTHON ?=
@@ -12,7 +13,7 @@ ANY = $(or $(shell for one in python3 "$(PYTHON)" python3.14 python3.13 python3.
 	"$$one" -c "" 2> /dev/null && echo "$$one" && break; done),python3)
 GONE := $(if $(realpath $(BIN)/python $(BIN)/python.exe),,gone) # an environment whose Python was removed is not ready
 
-.PHONY: demo test check fuzz bench docs lock clean gone
+.PHONY: demo test check fuzz bench peers docs lock clean gone
 
 demo: $(VENV)/ready ## build the sample collection, index it, score four retrievers
 	$(BIN)/lotte demo
@@ -35,6 +36,9 @@ bench: $(VENV)/ready-dev ## figures of this machine, beside those of the plain w
 	$(BIN)/python tests/bench/bench_build.py
 	$(BIN)/python tests/bench/bench_bm25.py
 	$(BIN)/python tests/bench/bench_help.py
+
+peers: $(VENV)/ready-dev ## other packages on the same things, each in an environment of its own; writes docs/peers.md
+	$(BIN)/python tests/peers/run.py $(foreach one,$(ONLY),--only $(one)) --discard
 
 docs: $(VENV)/ready-docs ## the site of docs/, into .work/site; a dead link or a missing page fails
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
