@@ -24,6 +24,7 @@ COMMANDS: dict[str, tuple[str, ...]] = {  # what each needs whatever the retriev
     "board": (),
     "build": (),
     "check": (),
+    "date": (),
     "demo": ("colbert",),
     "describe": (),
     "eval": (),
@@ -37,6 +38,8 @@ COMMANDS: dict[str, tuple[str, ...]] = {  # what each needs whatever the retriev
 }
 FURTHER = {  # what a part of a command needs
     "board": ("board", "plot"),
+    "check": ("colbert",),
+    "date": ("plot",),
     "describe": ("plot",),
     "eval": ("data", "board"),
     "export": ("train", "onnx", "qdrant", "lancedb"),

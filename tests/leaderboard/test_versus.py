@@ -62,7 +62,7 @@ def test_one_record_is_nothing_to_compare(tmp_path):
 
 def test_a_record_and_a_folder_are_not_compared(tmp_path):
     a, _ = make(tmp_path, name="a"), make(tmp_path, name="b")
-    with pytest.raises(LotteError, match=r"is a folder and .* is none"):
+    with pytest.raises(LotteError, match=r"is a folder and .* is not"):
         compare_rows.compare([a, tmp_path / "b"])
 
 

@@ -113,8 +113,8 @@ def test_a_corpus_without_words_answers_nothing(tmp_path, texts):
         ("k1=nan", "bm25: k1 must be 0 or more, not nan"),
         ("b=1.5", "bm25: b must be from 0 to 1, not 1.5"),
         ("b=x", "bm25: b takes float, not 'x'"),
-        ("c=1", "bm25 has no option 'c'; it takes (k1: float = 0.9, b: float = 0.4, weights: str = '', weights_as: str = '', query_weights: str = '')"),
-        ("name=mine", "bm25 has no option 'name'; it takes (k1: float = 0.9, b: float = 0.4, weights: str = '', weights_as: str = '', query_weights: str = '')"),
+        ("c=1", "bm25 has no option 'c'; it takes (k1: float = 0.9, b: float = 0.4, weights: str = '', weights_as: str = '', query_weights: str = '', replicas: int = 0)"),
+        ("name=mine", "bm25 has no option 'name'; it takes (k1: float = 0.9, b: float = 0.4, weights: str = '', weights_as: str = '', query_weights: str = '', replicas: int = 0)"),
         ("k1", "bm25: k1 has no value; write -o k1=VALUE"),
     ],
 )  # fmt: skip

@@ -279,10 +279,10 @@ def test_a_full_disk_is_one_line(start, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("settings", "wanted"),
     [
-        ({"expansion": "off"}, "artifact.metadata has no word for expansion='off' (it would be read as 'fixed'), so other packages would give other vectors"),
-        ({"doc_prompt": "a text: "}, "artifact.metadata has no word for doc_prompt='a text: ' (it would be read as ''), so other packages would give other vectors"),
-        ({"query_marker": None}, "artifact.metadata has no word for query_marker=None (it would be read as '[unused0]'), so other packages would give other vectors"),
-        ({"skiplist": (".",)}, "artifact.metadata has no word for skiplist=('.',)"),
+        ({"expansion": "off"}, "artifact.metadata cannot express expansion='off' (it would be read as 'fixed'), so other packages would give other vectors"),
+        ({"doc_prompt": "a text: "}, "artifact.metadata cannot express doc_prompt='a text: ' (it would be read as ''), so other packages would give other vectors"),
+        ({"query_marker": None}, "artifact.metadata cannot express query_marker=None (it would be read as '[unused0]'), so other packages would give other vectors"),
+        ({"skiplist": (".",)}, "artifact.metadata cannot express skiplist=('.',)"),
     ],
 )  # fmt: skip
 def test_settings_that_the_layout_cannot_say_are_refused(start, tmp_path, settings, wanted):

@@ -171,7 +171,7 @@ def test_texts_go_along_where_the_collection_is_there(late_system, sixty_on_disk
 def test_without_the_collection_there_is_no_text_and_that_is_said(made_index, tmp_path):
     said = export(made_index, "parquet", tmp_path / "out")
     assert parquet(tmp_path / "out").schema_arrow.names == ["doc_id", "vectors"]
-    assert said[0] == f"no texts: nobody knows where the collection of {made_index} is"
+    assert said[0] == f"no texts: the location of the collection of {made_index} is unknown"
 
 
 def test_deleted_documents_stay_behind_and_added_ones_come(late_system, late_index, tmp_path):

@@ -149,7 +149,7 @@ def test_a_query_that_the_first_stage_found_nothing_for_has_no_hits(trained, tmp
 
 def test_a_model_of_another_kind_is_named(trained):
     folder, _ = trained
-    with pytest.raises(MismatchError, match="holds 'duet', and knrm is asked for"):
+    with pytest.raises(MismatchError, match="holds 'duet', but knrm was requested"):
         InteractionModel.load("knrm", folder / "duet" / "checkpoint")
 
 

@@ -85,11 +85,11 @@ def test_an_option_it_cannot_take_is_one_line(mine, option, message):
 def test_names_nobody_answers_to(mine):
     for name, message in {
         "bm52": f"no retriever is named 'bm52'; did you mean 'bm25'? `lotte list retrievers` shows all {len(names())}",
-        "no_such_module:f": "no module is named 'no_such_module', which --retriever no_such_module:f asks for",
+        "no_such_module:f": "no module is named 'no_such_module', which --retriever no_such_module:f names",
         ":f": "':f' names no retriever: write module:function, with Python's names",
         "..:f": "'..:f' names no retriever: write module:function, with Python's names",
         "my_retriever_x:": "'my_retriever_x:' names no retriever: write module:function, with Python's names",
-        "my_retriever_x:f": "module my_retriever_x has no 'f', which --retriever my_retriever_x:f asks for",
+        "my_retriever_x:f": "module my_retriever_x has no 'f', which --retriever my_retriever_x:f names",
     }.items():
         with pytest.raises(UnknownNameError) as raised:
             load(name)
