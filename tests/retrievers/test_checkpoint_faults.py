@@ -204,7 +204,7 @@ def test_a_larger_model_than_the_file_has_is_refused_before_it_has_memory(writte
 
     change(written_checkpoint / "config.json", hidden_size=60_000, intermediate_size=60_000, num_attention_heads=1)
     tracemalloc.start()
-    with pytest.raises(MismatchError, match="config.json requires"):
+    with pytest.raises(MismatchError, match=r"config\.json requires"):
         Encoder.load(written_checkpoint, device="cpu")
     assert tracemalloc.get_traced_memory()[1] < 50e6
     tracemalloc.stop()
