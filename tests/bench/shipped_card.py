@@ -25,6 +25,11 @@ SETS = (
 )
 SYSTEMS = ("bm25", "colbertv2", "hybrid")
 MEASURE = "nDCG@10"
+WEAK = (
+    "Where it is weak: short queries against titles and abstracts (SciFact, Cranfield, CACM), where exact terms decide and it is",
+    "level with BM25; `-o of=bm25+colbertv2(checkpoint=shipped)` (`hybrid`) is the safe choice there. 124 of the queries of",
+    'tldr_commands/test ("Display version") are, as words, those of other commands that it was trained on.',
+)
 
 
 def main() -> None:
@@ -40,7 +45,7 @@ def main() -> None:
         for dataset in SETS
     }
     command = f"`tests/bench/shipped_card.py`, from the records of `results/`; {MEASURE}, 95 % intervals of the paired bootstrap."
-    lines = [command.replace("`tests", "Written by `tests"), "", *quality(tables), "", *pooling(sweep)]
+    lines = [command.replace("`tests", "Written by `tests"), "", *quality(tables), "", *WEAK, "", *pooling(sweep)]
     into_card(card, lines)
     print("\n".join([MEASURED, "", *lines]))
 
@@ -75,10 +80,10 @@ def difference(tables: "dict[str, dict[str, dict[str, float]]]", a: str, b: str)
 def pooling(sweep: Path) -> list[str]:
     """Return the table of token pooling: one vector for so many tokens."""
     lines = ["Token pooling, `-o pool=`:", "", "| set | pool | nDCG@10 | MB | milliseconds a query |", "|---|---:|---:|---:|---:|"]
-    for _, row in results(sweep).sort_values(["dataset", "options"]).iterrows():
-        pool = json.loads(row["options"]).get("pool", 1)
+    for _, row in results(sweep / "records").sort_values(["dataset", "options"]).iterrows():
+        pool = float(json.loads(row["options"]).get("pool", 1))
         lines.append(
-            f"| {row['dataset']} | {pool} | {row[MEASURE]:.4f} | {row['index_bytes'] / 1e6:.1f} | {row['latency_ms']:.1f} |"
+            f"| {row['dataset']} | {pool:g} | {row[MEASURE]:.4f} | {row['index_bytes'] / 1e6:.1f} | {row['latency_ms']:.1f} |"
         )
     return lines
 
