@@ -157,8 +157,9 @@ def into_card(path: Path, lines: list[str]) -> None:
     text = path.read_text(encoding="utf-8").partition(MEASURED)[0].rstrip("\n")
     artifact.write_whole(path, "\n".join([text, "", MEASURED, "", *lines]) + "\n")
     if (meta := artifact.meta(path.parent)) and path.name in meta.get("files", {}):
-        meta["files"][path.name] = artifact.sha256(path)
-        artifact.write_whole(path.with_name(artifact.META), json.dumps(meta, indent=1, sort_keys=True) + "\n")
+        known = {name: sha256 for name, sha256 in meta["files"].items() if name != path.name}
+        said = {**meta, **artifact.covered(path.parent, known, meta["files"])}
+        artifact.write_whole(path.with_name(artifact.META), artifact.sealed(said))
 
 
 if __name__ == "__main__":
