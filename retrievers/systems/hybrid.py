@@ -7,10 +7,10 @@
 Which method is good where is measured in Bruch, Gai and Ingber 2023 (arXiv:2210.11934): convex combination, where a
 little is known of which weight is good; reciprocal rank fusion needs nothing. So the default is a convex combination
 in which lexical systems have 0.2 of the weights and models 0.8; systems of one kind, and ranking files, have equal
-weights. On the nine collections of the shipped checkpoint's card it is on none worse than the better of BM25 and
-ColBERTv2 beyond chance; reciprocal rank fusion is on three. `scores` with the weights 0.1 and 1 is how TCT-ColBERT is
-combined with BM25 (Lin et al. 2020, arXiv:2010.11386, equation 7; 0.24 with doc2query-T5). Weights that are `tuned`
-are the best of a grid on the judged questions of `train`, a folder whose answers are in the collection.
+weights. The 0.2 was chosen on the nine collections of the shipped checkpoint's card, which are therefore no test of it.
+`scores` with the weights 0.1 and 1 is how TCT-ColBERT is combined with BM25 (Lin et al. 2020, arXiv:2010.11386,
+equation 7; 0.24 with doc2query-T5). Weights that are `tuned` are the best of a grid on the judged questions of `train`,
+a folder whose answers are in the collection.
 """
 
 from collections.abc import Mapping
